@@ -1,0 +1,250 @@
+//! The configuration after validation. A value of type [`Config`] has passed every check; nothing that holds
+//! one needs to check again.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use fielato_qdisc::{Class, Qdisc};
+use fielato_wireguard::PublicKey;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// A validated `fielato.toml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[hub]`
+    pub hub: Hub,
+    /// `[member.NAME]`, by name.
+    pub members: BTreeMap<String, Member>,
+    /// `[host.NAME]`, by name.
+    pub hosts: BTreeMap<String, Host>,
+    /// `[service.NAME]`, by name.
+    pub services: BTreeMap<String, Service>,
+    /// `[[rule]]`, in the file's order: the first match decides.
+    pub rules: Vec<Rule>,
+    /// `[[shape]]`, in the file's order.
+    pub shapes: Vec<Shape>,
+    /// `[[ban]]`
+    pub bans: Vec<Ban>,
+}
+
+/// The machine that all connections cross.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hub {
+    /// Name of the WireGuard interface; at most 15 bytes.
+    pub interface: String,
+    /// Where members reach the hub: host name or address, and port.
+    pub endpoint: Endpoint,
+    /// The hub's addresses in the overlay with the overlay's prefix lengths; one or both families.
+    pub addresses: Vec<IpNet>,
+    /// The interface towards the protected hosts and the outside.
+    pub uplink: String,
+    /// UDP port to listen on.
+    pub listen_port: u16,
+    /// MTU of the interface; 1420 unless set.
+    pub mtu: u32,
+    /// Name servers written into members' files.
+    pub dns: Vec<IpAddr>,
+    /// Networks behind the hub that `route = "lab"` sends through the tunnel, beside the overlay and the protected hosts.
+    pub lab: Vec<IpNet>,
+    /// The hub's own addresses as protected hosts see them; the endpoint's when that is an address.
+    pub source: Vec<IpAddr>,
+    /// Whether what leaves the VPN for elsewhere takes the hub's address. Default yes.
+    pub masquerade: bool,
+    /// What the hub's forward chain does with packets that neither come from nor go to the interface.
+    pub transit: Transit,
+    /// The XDP guard.
+    pub guard: GuardConfig,
+}
+
+/// `HOST:PORT` as members dial it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+/// What happens to forwarded packets that are not the VPN's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transit {
+    /// Leave it to others' rules in a family that forwarded before `up`; drop in one where `up` turned forwarding on.
+    Auto,
+    /// Drop.
+    Drop,
+    /// Leave it to others' rules.
+    Leave,
+}
+
+/// `[hub.guard]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// Attach on the WireGuard interface. Default yes.
+    pub enabled: bool,
+    /// Also attach on the uplink, where it sees outer addresses. Default no.
+    pub uplink: bool,
+    /// How many sources are counted at once, per family; the least recently seen gives way. Default 65,536.
+    pub sources: u32,
+}
+
+/// A machine or person with a WireGuard key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// Overlay addresses, at most one per family.
+    pub addresses: Vec<IpAddr>,
+    /// Identity.
+    pub public_key: PublicKey,
+    /// Groups it is in.
+    pub groups: Vec<String>,
+    /// How much of its traffic is tunnelled.
+    pub route: Route,
+    /// Seconds between keepalives, in the member's own file.
+    pub keepalive: Option<u16>,
+    /// Not a peer from this moment on.
+    pub expires: Option<Timestamp>,
+    /// Not a peer while set.
+    pub disabled: bool,
+}
+
+/// `route = "all" | "lab" | ["PREFIX", …]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Everything.
+    All,
+    /// The overlay, the protected hosts and `hub.lab`.
+    Lab,
+    /// These, and the overlay.
+    Prefixes(Vec<IpNet>),
+}
+
+/// A protected machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Host {
+    /// Its addresses outside the overlay, at most one per family.
+    pub addresses: Vec<IpAddr>,
+    /// How it tells the VPN's packets from others.
+    pub strategy: Strategy,
+}
+
+/// How a protected host tells the VPN's packets from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// By the hub's address: `! -s HUB`. The hub masquerades.
+    Source,
+    /// By the interface: `! -i wg0`. The host is itself a member, of the same name.
+    Member,
+}
+
+/// Ports on a host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Name of a `[host.NAME]`.
+    pub host: String,
+    /// What is open.
+    pub ports: Vec<PortSpec>,
+}
+
+/// `tcp/1234` or `udp/5000-5010`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PortSpec {
+    /// Transport.
+    pub protocol: Protocol,
+    /// First port.
+    pub first: u16,
+    /// Last port, inclusive.
+    pub last: u16,
+}
+
+/// Transports that a service can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// One line of the policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Who.
+    pub from: Vec<Party>,
+    /// To what.
+    pub to: Vec<Party>,
+    /// What happens.
+    pub action: Action,
+    /// Line in the file, 1-based, for people who ask why.
+    pub line: usize,
+}
+
+/// What `from` and `to` can name. Members, groups, hosts and services share one name space
+/// (a member and a host of one name are the same machine).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Party {
+    /// `"any"`
+    Any,
+    /// `"members"`: every member.
+    Members,
+    /// `"hub"`: the hub itself.
+    Hub,
+    /// `"internet"`: everything outside the overlay, `hub.lab` and the protected hosts.
+    Internet,
+    /// A member's overlay addresses.
+    Member(String),
+    /// A group's members.
+    Group(String),
+    /// A host's addresses (for strategy `member`: its overlay addresses too).
+    Host(String),
+    /// A service's host and ports; only in `to`.
+    Service(String),
+    /// An address or a network.
+    Prefix(IpNet),
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Action {
+    Accept,
+    Drop,
+    Reject,
+}
+
+/// `[[shape]]`: `qdisc = "…"` or `class = "…"` in tc's words, on `dev`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    /// Interface; the hub's own unless set (only the hub's interface or its uplink).
+    pub dev: String,
+    /// What is added.
+    pub item: ShapeItem,
+    /// Line in the file, 1-based.
+    pub line: usize,
+}
+
+/// A discipline, or a class with those whose traffic goes into it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ShapeItem {
+    /// `qdisc = "root handle 1: htb default 30"`
+    Qdisc(Qdisc),
+    /// `class = "parent 1: classid 1:10 htb rate 10mbit"`, `for = ["alice", "staff"]`
+    Class {
+        /// The class.
+        class: Class,
+        /// Members, groups or prefixes (never services or hosts).
+        parties: Vec<Party>,
+    },
+}
+
+/// `[[ban]]`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ban {
+    /// Address or network.
+    pub network: IpNet,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}

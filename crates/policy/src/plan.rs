@@ -1,0 +1,155 @@
+//! What a hub is to be made into: plain data, compiled from a [`Config`](crate::Config) and the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use fielato_qdisc::{Class, Handle, Qdisc};
+use fielato_wireguard::PublicKey;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::config::{Action, Ban, GuardConfig, PortSpec};
+
+/// Everything that `up` makes of the hub.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The WireGuard interface.
+    pub interface: String,
+    /// The interface towards the outside.
+    pub uplink: String,
+    /// UDP port.
+    pub listen_port: u16,
+    /// MTU of the interface.
+    pub mtu: u32,
+    /// Overlay addresses of the hub.
+    pub addresses: Vec<IpNet>,
+    /// Members that are peers now, in order of name: not disabled, not expired.
+    pub peers: Vec<Peer>,
+    /// The rule set.
+    pub firewall: Firewall,
+    /// Disciplines and classes, in the order in which they are added.
+    pub shaping: Vec<Shaping>,
+    /// Bans from the file.
+    pub bans: Vec<Ban>,
+    /// The guard.
+    pub guard: GuardConfig,
+    /// When the next member expires: compile again then.
+    pub next_change: Option<Timestamp>,
+}
+
+/// A member as the WireGuard device knows it. Its pre-shared key, if any, is a file that the engine reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The member's name.
+    pub name: String,
+    /// Its identity.
+    pub public_key: PublicKey,
+    /// Its overlay addresses, as /32 and /128.
+    pub allowed_ips: Vec<IpNet>,
+}
+
+/// One discipline or class on a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shaping {
+    /// Interface.
+    pub dev: String,
+    /// What is added.
+    pub item: ShapingItem,
+}
+
+/// A discipline or a class.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum ShapingItem {
+    Qdisc(Qdisc),
+    Class(Class),
+}
+
+/// The hub's rule set, in netfilter's terms, before it is written as nft or iptables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Firewall {
+    /// The WireGuard interface.
+    pub interface: String,
+    /// The interface towards the outside.
+    pub uplink: String,
+    /// The overlay's networks.
+    pub overlay: Vec<IpNet>,
+    /// Whether what leaves the VPN for elsewhere is masqueraded.
+    pub masquerade: bool,
+    /// Per family (IPv4, IPv6): forwarded packets that are not the VPN's pass on to others' rules.
+    pub leave_transit: PerFamily<bool>,
+    /// Named address sets: groups and "members". Names are valid nft identifiers.
+    pub sets: BTreeMap<String, BTreeSet<IpNet>>,
+    /// Rules for packets that cross the hub, in order; what none matches is dropped.
+    pub forward: Vec<FilterRule>,
+    /// Rules for packets from the VPN to the hub itself, in order; what none matches is dropped.
+    pub input: Vec<FilterRule>,
+    /// Which class a packet goes into, by device: packets leaving by the WireGuard interface are looked up by destination,
+    /// those leaving by the uplink by (untranslated) source.
+    pub classes: BTreeMap<String, BTreeMap<IpNet, Handle>>,
+}
+
+/// A value for each address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct PerFamily<T> {
+    /// IPv4.
+    pub v4: T,
+    /// IPv6.
+    pub v6: T,
+}
+
+/// One rule; it matches when source, destination and ports all match.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterRule {
+    /// Source addresses.
+    pub from: Vec<Addresses>,
+    /// Destinations: any of them.
+    pub to: Vec<Destination>,
+    /// What happens.
+    pub action: Action,
+    /// Line of the `[[rule]]` in the configuration file.
+    pub line: usize,
+}
+
+/// A destination and the ports on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Destination {
+    /// Addresses.
+    pub addresses: Addresses,
+    /// Ports; every protocol when empty.
+    pub ports: Vec<PortSpec>,
+}
+
+/// A set of addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addresses {
+    /// Every address.
+    Any,
+    /// These networks.
+    Nets(Vec<IpNet>),
+    /// Every address but these networks.
+    Except(Vec<IpNet>),
+    /// A named set.
+    Set(String),
+}
+
+/// What a protected host is to be made into.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostPlan {
+    /// The host's name.
+    pub name: String,
+    /// How it tells the VPN's packets from others.
+    pub admit: Admit,
+    /// Ports that only the VPN may reach.
+    pub ports: BTreeSet<PortSpec>,
+}
+
+/// Which packets a protected host lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admit {
+    /// From these addresses of the hub (strategy `source`).
+    Sources(Vec<IpAddr>),
+    /// From this interface (strategy `member`).
+    Interface(String),
+}

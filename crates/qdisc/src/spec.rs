@@ -1,0 +1,203 @@
+//! Queueing disciplines and classes as typed values.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A tc handle or class identifier `MAJOR:MINOR` (both hexadecimal when written).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Handle {
+    /// The discipline's number.
+    pub major: u16,
+    /// The class within it; 0 names the discipline itself.
+    pub minor: u16,
+}
+
+/// Where a discipline or class hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum Parent {
+    /// The device's own egress.
+    Root,
+    /// A class of a classful discipline.
+    Class(Handle),
+}
+
+/// `qdisc add dev DEV <parent> [handle H:] <kind …>`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Qdisc {
+    /// Where it hangs.
+    pub parent: Parent,
+    /// Its handle; the kernel chooses one when there is none.
+    pub handle: Option<Handle>,
+    /// What it is.
+    pub kind: QdiscKind,
+}
+
+/// `class add dev DEV parent H classid C htb …`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Class {
+    /// The class or discipline it belongs to.
+    pub parent: Handle,
+    /// Its own identifier.
+    pub classid: Handle,
+    /// Its parameters.
+    pub htb: HtbClass,
+}
+
+/// The disciplines and their parameters. Rates are bytes per second, sizes are bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum QdiscKind {
+    /// `pfifo limit PACKETS`
+    Pfifo {
+        /// Packets; the device's transmit queue length when absent.
+        limit: Option<u32>,
+    },
+    /// `bfifo limit BYTES`
+    Bfifo {
+        /// Bytes.
+        limit: Option<u32>,
+    },
+    /// `tbf rate R burst B {latency T | limit L} [peakrate P mtu M]` (`man 8 tc-tbf`)
+    Tbf(Tbf),
+    /// `htb [default MINOR] [r2q N]` (`man 8 tc-htb`)
+    Htb {
+        /// Minor number of the class for unclassified packets; 0 lets them pass unshaped.
+        default: u16,
+        /// Divisor from rate to quantum.
+        r2q: u32,
+    },
+    /// `netem …` (`man 8 tc-netem`)
+    Netem(Netem),
+    /// `fq_codel …` (`man 8 tc-fq_codel`)
+    FqCodel(FqCodel),
+    /// `cake …` (`man 8 tc-cake`)
+    Cake(Cake),
+}
+
+/// Parameters of a token bucket.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tbf {
+    /// Bytes per second.
+    pub rate: u64,
+    /// Bucket size, bytes.
+    pub burst: u32,
+    /// Bytes that may wait.
+    pub limit: u32,
+    /// Bytes per second of the second bucket.
+    pub peakrate: Option<u64>,
+    /// Size of the second bucket, bytes.
+    pub mtu: Option<u32>,
+}
+
+/// Parameters of an HTB class.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HtbClass {
+    /// Guaranteed bytes per second.
+    pub rate: u64,
+    /// Bytes per second that borrowing may reach.
+    pub ceil: u64,
+    /// Bytes that may be sent at ceil speed; computed from the rate when absent.
+    pub burst: Option<u32>,
+    /// Bytes that may be sent at line speed; computed from the ceil when absent.
+    pub cburst: Option<u32>,
+    /// Lower is offered excess bandwidth first.
+    pub prio: u32,
+    /// Bytes served per round; computed from the rate and r2q when absent.
+    pub quantum: Option<u32>,
+}
+
+/// Parameters of the network emulator. Probabilities are percentages, 0 to 100.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Netem {
+    /// Packets that may wait; 1,000 when absent.
+    pub limit: Option<u32>,
+    /// Added delay.
+    pub delay: Duration,
+    /// Random variation of the delay.
+    pub jitter: Duration,
+    /// How much a delay depends on the one before, percent.
+    pub delay_correlation: f64,
+    /// Random loss, percent.
+    pub loss: f64,
+    /// Correlation of losses, percent.
+    pub loss_correlation: f64,
+    /// Duplicated packets, percent.
+    pub duplicate: f64,
+    /// Corrupted packets, percent.
+    pub corrupt: f64,
+    /// Packets sent at once, ahead of delayed ones, percent.
+    pub reorder: f64,
+    /// Reorder only every n-th packet.
+    pub gap: u32,
+    /// Bytes per second; 0 for none.
+    pub rate: u64,
+}
+
+/// Parameters of fq_codel; the kernel's defaults when absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct FqCodel {
+    /// Packets in all queues.
+    pub limit: Option<u32>,
+    /// Number of queues.
+    pub flows: Option<u32>,
+    /// Acceptable standing delay.
+    pub target: Option<Duration>,
+    /// Time over which it must be exceeded.
+    pub interval: Option<Duration>,
+    /// Bytes served per round.
+    pub quantum: Option<u32>,
+    /// Mark instead of drop.
+    pub ecn: Option<bool>,
+    /// Mark all packets above this delay.
+    pub ce_threshold: Option<Duration>,
+    /// Bytes of memory for all queues.
+    pub memory_limit: Option<u32>,
+}
+
+/// Parameters of CAKE; the kernel's defaults when absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Cake {
+    /// Bytes per second; `None` for unlimited.
+    pub bandwidth: Option<u64>,
+    /// Round-trip time it is tuned for.
+    pub rtt: Option<Duration>,
+    /// Bytes added to every packet's length.
+    pub overhead: Option<i32>,
+    /// Smallest packet size charged, bytes.
+    pub mpu: Option<u32>,
+    /// Bytes of memory.
+    pub memory_limit: Option<u32>,
+    /// Priority tins.
+    pub diffserv: Option<CakeDiffserv>,
+    /// What is treated as one flow.
+    pub flow_mode: Option<CakeFlowMode>,
+    /// Look behind NAT for the inner addresses.
+    pub nat: Option<bool>,
+    /// Thin out superfluous acknowledgements.
+    pub ack_filter: Option<bool>,
+}
+
+/// CAKE's priority tins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub enum CakeDiffserv {
+    Diffserv3,
+    Diffserv4,
+    Diffserv8,
+    Besteffort,
+    Precedence,
+}
+
+/// CAKE's flow isolation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub enum CakeFlowMode {
+    Flowblind,
+    Srchost,
+    Dsthost,
+    Hosts,
+    Flows,
+    DualSrchost,
+    DualDsthost,
+    TripleIsolate,
+}
