@@ -1,4 +1,8 @@
 //! Linux's own parts: netlink (links, addresses, routes, WireGuard), nftables, sysctls and network namespaces.
 
+pub mod address;
 pub mod generic;
+pub mod link;
 pub mod netlink;
+pub mod netns;
+pub mod wireguard;
