@@ -56,6 +56,25 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     ended.and(down)
 }
 
+/// Waits for SIGTERM or SIGINT, or until `alive` says no, for programs that have nothing else to serve.
+///
+/// # Errors
+/// When signals cannot be received.
+pub fn wait_for_stop(alive: impl Fn() -> bool) -> Result<()> {
+    let mut signals = Signals::install()?;
+    while alive() {
+        let mut fds = [PollFd::from_borrowed_fd(signals.pipe.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec::try_from(TICK)?)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for signals"),
+        }
+        if let Some(Signal::Stop) = signals.take()? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 struct Daemon {
     hub: Hub,
     signals: Signals,

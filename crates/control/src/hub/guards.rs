@@ -38,8 +38,7 @@ impl Guards {
         machine.undo.save(&machine.paths)?;
         let mut attached = Vec::new();
         for interface in interfaces {
-            let link = link::find(&mut machine.netlink, &interface)?
-                .with_context(|| format!("there is no interface {interface} to guard; see `ip link`"))?;
+            let link = link::get(&mut machine.netlink, &interface)?;
             let options = guard::Options { sources: plan.guard.sources, pin: Some(machine.paths.pin(&interface)) };
             let guard = Guard::attach(link.index, link.arphrd, &options)
                 .with_context(|| format!("cannot guard {interface} (to do without: `enabled = false` under [hub.guard])"))?;

@@ -94,7 +94,8 @@ impl Machine {
 
     /// Gives the interface exactly these addresses; link-local ones are the kernel's.
     pub(super) fn sync_addresses(&mut self, index: u32, wanted: &[IpNet]) -> Result<()> {
-        let present = address::list(&mut self.netlink, index)?;
+        let listed = address::list(&mut self.netlink)?;
+        let present: Vec<IpNet> = listed.iter().filter(|known| known.index == index).map(|known| known.address).collect();
         for &address in present.iter().filter(|address| !wanted.contains(address) && !is_link_local(address)) {
             address::remove(&mut self.netlink, index, address)?;
         }

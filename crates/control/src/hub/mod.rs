@@ -126,8 +126,8 @@ impl Hub {
 
         changes.interface = port_or_key || plan.mtu != self.plan.mtu || plan.addresses != self.plan.addresses;
         if changes.interface {
-            let link = link::find(&mut machine.netlink, &plan.interface)?.context("the interface has gone")?;
-            link::set_mtu(&mut machine.netlink, link.index, plan.mtu)?;
+            let link = link::get(&mut machine.netlink, &plan.interface)?;
+            link::set_mtu(&mut machine.netlink, &link, plan.mtu)?;
             machine.sync_addresses(link.index, &plan.addresses)?;
             machine.enable_forwarding(&plan)?;
         }
@@ -236,7 +236,7 @@ fn bring_up(
     machine.enable_forwarding(plan)?;
     progress("interface and peers");
     let tunnel = Tunnel::create(&mut machine.netlink, options.wireguard, &plan.interface, plan.mtu, device)?;
-    let link = link::find(&mut machine.netlink, &plan.interface)?.context("the interface has gone")?;
+    let link = link::get(&mut machine.netlink, &plan.interface)?;
     machine.sync_addresses(link.index, &plan.addresses)?;
     progress("queueing disciplines");
     machine.shape(&[], &plan.shaping)?;
@@ -244,7 +244,7 @@ fn bring_up(
     let mut guards = Guards::attach(machine, plan)?;
     guards.sync(plan, bans)?;
     progress("interface up");
-    link::set_up(&mut machine.netlink, link.index, true)
+    link::set_up(&mut machine.netlink, &link, true)
         .with_context(|| format!("cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)", plan.interface, plan.listen_port))?;
     Ok((tunnel, guards))
 }

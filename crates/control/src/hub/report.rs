@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use super::Hub;
 use super::guards::Attached;
-use crate::protocol::{BanList, BanStatus, GuardStatus, MemberStatus, Source, Status, Top, VERSION};
+use crate::protocol::{BanList, BanStatus, GuardStatus, MemberStatus, ShapeDevice, ShapeItem, ShapeReport, Source, Status, Top, VERSION};
 
 impl Hub {
-    pub(super) fn status(&self) -> Result<Status> {
+    pub(super) fn status(&mut self) -> Result<Status> {
         let device = self.tunnel.status()?;
         let by_key: BTreeMap<PublicKey, _> = device.peers.iter().map(|peer| (peer.public_key, peer)).collect();
         let members = self.plan.peers.iter().map(|peer| {
@@ -98,16 +98,16 @@ impl Hub {
         Ok(status.collect())
     }
 
-    pub(super) fn shape(&mut self) -> Result<serde_json::Value> {
+    pub(super) fn shape(&mut self) -> Result<ShapeReport> {
         let mut devices = Vec::new();
         for name in [self.plan.interface.clone(), self.plan.uplink.clone()] {
-            if let Some(link) = link::find(&mut self.machine.netlink, &name)? {
-                let shown = tc::show(&mut self.machine.netlink, link.index)?;
-                let text: String = shown.iter().map(|item| format!("{item}\n")).collect();
-                devices.push(serde_json::json!({ "dev": name, "items": shown, "text": text }));
-            }
+            let link = link::get(&mut self.machine.netlink, &name)?;
+            let items = tc::show(&mut self.machine.netlink, link.index)?.into_iter().map(|item| {
+                Ok(ShapeItem { text: item.to_string(), detail: serde_json::to_value(&item)? })
+            });
+            devices.push(ShapeDevice { dev: name, items: items.collect::<Result<_>>()? });
         }
-        Ok(serde_json::json!({ "version": VERSION, "devices": devices }))
+        Ok(ShapeReport { version: VERSION, devices })
     }
 }
 

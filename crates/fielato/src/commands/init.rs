@@ -1,0 +1,151 @@
+//! `fielato init` and `fielato import`.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context as _, Result, bail};
+use fielato_control::{Paths, files, secrets};
+use fielato_kernel::facts::{self, Detected};
+use fielato_policy::init::{self, MachineFacts};
+use fielato_policy::{Config, import};
+use fielato_wireguard::PrivateKey;
+use fielato_wireguard::wg_quick::WgQuick;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::cli::{Import, Init};
+
+/// WireGuard's customary port.
+const PORT: u16 = 51820;
+
+/// `fielato init`
+pub fn init(paths: &Paths, args: Init) -> Result<()> {
+    refuse_existing(paths)?;
+    let detected = facts::detect()?;
+    let overlays = match args.overlay.is_empty() {
+        true => vec![free_v4_overlay(&detected)?, random_v6_overlay()?],
+        false => args.overlay,
+    };
+    let facts = machine_facts(&detected, args.interface, args.uplink, args.endpoint, PORT, overlays)?;
+    let text = init::template(&facts);
+    check(&text, paths)?;
+    let key_path = paths.hub_key(&facts.interface);
+    if !key_path.exists() {
+        secrets::create(&key_path, &PrivateKey::generate().context("the system has no randomness to give")?.to_base64())?;
+    }
+    write_new(paths, &text)?;
+    println!("wrote {} and {}", paths.config().display(), key_path.display());
+    println!("members will reach this machine at {}, by the uplink {}", facts.endpoint, facts.uplink);
+    println!("next: read the file, `fielato member add NAME`, `fielato up`");
+    Ok(())
+}
+
+/// `fielato import FILE`
+pub fn import(paths: &Paths, args: Import) -> Result<()> {
+    if !args.dry_run {
+        refuse_existing(paths)?;
+    }
+    let file = args.file.display();
+    let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {file}"))?;
+    let quick = WgQuick::parse(&text).with_context(|| format!("{file} is not a wg-quick file"))?;
+    let interface = args.file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name to call the interface by")?;
+    let detected = facts::detect()?;
+    let port = quick.listen_port.unwrap_or(PORT);
+    let facts = machine_facts(&detected, interface.into(), None, args.endpoint, port, quick.addresses.clone())?;
+    let imported = import::import(&quick, &facts)?;
+    check(&imported.toml, paths)?;
+    if args.dry_run {
+        print!("{}", imported.toml);
+    } else {
+        for (name, psk) in &imported.psks {
+            secrets::create(&paths.member_psk(name), &psk.to_base64())?;
+        }
+        secrets::create(&paths.hub_key(interface), &imported.hub_private_key.to_base64())?;
+        write_new(paths, &imported.toml)?;
+    }
+    for note in &imported.notes {
+        eprintln!("note: {note}");
+    }
+    if !args.dry_run {
+        println!("wrote {}; next: read it, `wg-quick down {interface}`, `fielato up`", paths.config().display());
+    }
+    Ok(())
+}
+
+fn refuse_existing(paths: &Paths) -> Result<()> {
+    match paths.config().exists() {
+        true => bail!("{} exists and is not overwritten; edit it, or move it away first", paths.config().display()),
+        false => Ok(()),
+    }
+}
+
+/// What we wrote ourselves has to pass our own check.
+fn check(text: &str, paths: &Paths) -> Result<()> {
+    let path = paths.config();
+    match Config::parse(text) {
+        Ok(_) => Ok(()),
+        Err(faults) => bail!("what was found on this machine makes no valid configuration:\n{}", faults.display(&path.display().to_string(), text)),
+    }
+}
+
+fn write_new(paths: &Paths, text: &str) -> Result<()> {
+    let path = paths.config();
+    if let Some(dir) = path.parent() {
+        files::ensure_dir(dir)?;
+    }
+    files::create_new(&path, text.as_bytes(), 0o644)
+}
+
+fn machine_facts(
+    detected: &Detected,
+    interface: String,
+    uplink: Option<String>,
+    endpoint: Option<String>,
+    port: u16,
+    overlays: Vec<IpNet>,
+) -> Result<MachineFacts> {
+    let uplink = uplink
+        .or_else(|| detected.uplink.clone())
+        .context("there is no default route to tell which interface leads outside; name it with --uplink")?;
+    let source: Vec<IpAddr> = detected.addresses.clone();
+    let endpoint = match endpoint {
+        Some(endpoint) => endpoint,
+        None => {
+            let address = source.first().with_context(|| format!("{uplink} has no address; say with --endpoint where members reach this machine"))?;
+            std::net::SocketAddr::new(*address, port).to_string()
+        }
+    };
+    let addresses = overlays.iter().map(|net| hub_address(*net)).collect();
+    Ok(MachineFacts { interface, endpoint, uplink, listen_port: port, addresses, source })
+}
+
+/// The network's first address, unless an address of it was given.
+fn hub_address(net: IpNet) -> IpNet {
+    match net {
+        IpNet::V4(net) if net.addr() == net.network() => {
+            let first = Ipv4Addr::from(u32::from(net.network()).saturating_add(1));
+            Ipv4Net::new(first, net.prefix_len()).map_or(net, |first| first).into()
+        }
+        IpNet::V6(net) if net.addr() == net.network() => {
+            let first = Ipv6Addr::from(u128::from(net.network()).saturating_add(1));
+            Ipv6Net::new(first, net.prefix_len()).map_or(net, |first| first).into()
+        }
+        net => net,
+    }
+}
+
+/// A private /24 that no address of this machine is in.
+fn free_v4_overlay(detected: &Detected) -> Result<IpNet> {
+    let taken = |net: &Ipv4Net| detected.networks.iter().any(|known| known.contains(&IpNet::V4(*net)) || IpNet::V4(*net).contains(known));
+    let candidates = (4..=254u8).filter_map(|third| Ipv4Net::new(Ipv4Addr::new(192, 168, third, 0), 24).ok());
+    let free = candidates.into_iter().find(|net| !taken(net));
+    free.map(IpNet::V4).context("every 192.168.x.0/24 is taken on this machine; choose a network with --overlay")
+}
+
+/// RFC 4193 section 3.2: a unique local /64 from 40 random bits.
+fn random_v6_overlay() -> Result<IpNet> {
+    let random = PrivateKey::generate().context("the system has no randomness to give")?.public_key().0;
+    let mut octets = [0; 16];
+    octets[0] = 0xfd;
+    octets[1..6].copy_from_slice(&random[..5]);
+    Ok(Ipv6Net::new(octets.into(), 64)?.into())
+}
