@@ -107,9 +107,11 @@ impl Daemon {
     }
 
     fn reload_on_signal(&mut self) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let microseconds = now.tv_sec as i128 * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-        notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(microseconds)]);
+        // systemd 253 and later want the time with it (man 3 sd_notify).
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => log::warn!("cannot read the monotonic clock: {error}"),
+        }
         match self.hub.reload(Timestamp::now()) {
             Ok(changes) => log::info!("reloaded: {}", serde_json::to_string(&changes).unwrap_or_default()),
             Err(error) => log::error!("reload refused, nothing changed: {error:#}"),
