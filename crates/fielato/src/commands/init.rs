@@ -1,11 +1,12 @@
 //! `fielato init` and `fielato import`.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_control::{Paths, files, secrets};
-use fielato_kernel::facts::{self, Detected};
+use fielato_kernel::netlink::Netlink;
+use fielato_kernel::{address, detect, link};
 use fielato_policy::init::{self, MachineFacts};
 use fielato_policy::{Config, import};
 use fielato_wireguard::PrivateKey;
@@ -20,12 +21,12 @@ const PORT: u16 = 51820;
 /// `fielato init`
 pub fn init(paths: &Paths, args: Init) -> Result<()> {
     refuse_existing(paths)?;
-    let detected = facts::detect()?;
+    let machine = Machine::look(args.uplink)?;
     let overlays = match args.overlay.is_empty() {
-        true => vec![free_v4_overlay(&detected)?, random_v6_overlay()?],
+        true => vec![machine.free_v4_overlay()?, random_v6_overlay()?],
         false => args.overlay,
     };
-    let facts = machine_facts(&detected, args.interface, args.uplink, args.endpoint, PORT, overlays)?;
+    let facts = machine.facts(args.interface, args.endpoint, PORT, overlays)?;
     let text = init::template(&facts);
     check(&text, paths)?;
     let key_path = paths.hub_key(&facts.interface);
@@ -48,9 +49,8 @@ pub fn import(paths: &Paths, args: Import) -> Result<()> {
     let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {file}"))?;
     let quick = WgQuick::parse(&text).with_context(|| format!("{file} is not a wg-quick file"))?;
     let interface = args.file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name to call the interface by")?;
-    let detected = facts::detect()?;
     let port = quick.listen_port.unwrap_or(PORT);
-    let facts = machine_facts(&detected, interface.into(), None, args.endpoint, port, quick.addresses.clone())?;
+    let facts = Machine::look(None)?.facts(interface.into(), args.endpoint, port, quick.addresses.clone())?;
     let imported = import::import(&quick, &facts)?;
     check(&imported.toml, paths)?;
     if args.dry_run {
@@ -95,27 +95,51 @@ fn write_new(paths: &Paths, text: &str) -> Result<()> {
     files::create_new(&path, text.as_bytes(), 0o644)
 }
 
-fn machine_facts(
-    detected: &Detected,
-    interface: String,
-    uplink: Option<String>,
-    endpoint: Option<String>,
-    port: u16,
-    overlays: Vec<IpNet>,
-) -> Result<MachineFacts> {
-    let uplink = uplink
-        .or_else(|| detected.uplink.clone())
-        .context("there is no default route to tell which interface leads outside; name it with --uplink")?;
-    let source: Vec<IpAddr> = detected.addresses.clone();
-    let endpoint = match endpoint {
-        Some(endpoint) => endpoint,
-        None => {
-            let address = source.first().with_context(|| format!("{uplink} has no address; say with --endpoint where members reach this machine"))?;
-            std::net::SocketAddr::new(*address, port).to_string()
-        }
-    };
-    let addresses = overlays.iter().map(|net| hub_address(*net)).collect();
-    Ok(MachineFacts { interface, endpoint, uplink, listen_port: port, addresses, source })
+/// What can be seen of this machine.
+struct Machine {
+    uplink: String,
+    /// The uplink's global addresses.
+    source: Vec<IpAddr>,
+    /// The networks that this machine is in already.
+    networks: Vec<IpNet>,
+}
+
+impl Machine {
+    fn look(uplink: Option<String>) -> Result<Self> {
+        let mut netlink = Netlink::open()?;
+        let detected = detect::detect(&mut netlink)?;
+        let addresses = address::list(&mut netlink)?;
+        let networks = addresses.iter().map(|known| known.address.trunc()).collect();
+        let uplink = match uplink {
+            Some(name) => {
+                let index = link::get(&mut netlink, &name)?.index;
+                let own = addresses.iter().filter(|known| known.index == index && known.global && known.usable);
+                return Ok(Self { uplink: name, source: own.map(|known| known.address.addr()).collect(), networks });
+            }
+            None => detected
+                .uplink
+                .context("there is no default route to tell which interface leads outside; name it with --uplink")?,
+        };
+        let source = detected.v4.iter().chain(&detected.v6).map(IpNet::addr).collect();
+        Ok(Self { uplink, source, networks })
+    }
+
+    fn facts(self, interface: String, endpoint: Option<String>, port: u16, overlays: Vec<IpNet>) -> Result<MachineFacts> {
+        let endpoint = match (endpoint, self.source.first()) {
+            (Some(endpoint), _) => endpoint,
+            (None, Some(&address)) => SocketAddr::new(address, port).to_string(),
+            (None, None) => bail!("{} has no address; say with --endpoint where members reach this machine", self.uplink),
+        };
+        let addresses = overlays.into_iter().map(hub_address).collect();
+        Ok(MachineFacts { interface, endpoint, uplink: self.uplink, listen_port: port, addresses, source: self.source })
+    }
+
+    /// A private /24 that no address of this machine is in.
+    fn free_v4_overlay(&self) -> Result<IpNet> {
+        let candidates = (4..=254u8).filter_map(|third| Ipv4Net::new(Ipv4Addr::new(192, 168, third, 0), 24).ok());
+        let mut free = candidates.map(IpNet::V4).filter(|net| !self.networks.iter().any(|known| known.contains(net) || net.contains(known)));
+        free.next().context("every 192.168.x.0/24 is taken on this machine; choose a network with --overlay")
+    }
 }
 
 /// The network's first address, unless an address of it was given.
@@ -131,14 +155,6 @@ fn hub_address(net: IpNet) -> IpNet {
         }
         net => net,
     }
-}
-
-/// A private /24 that no address of this machine is in.
-fn free_v4_overlay(detected: &Detected) -> Result<IpNet> {
-    let taken = |net: &Ipv4Net| detected.networks.iter().any(|known| known.contains(&IpNet::V4(*net)) || IpNet::V4(*net).contains(known));
-    let candidates = (4..=254u8).filter_map(|third| Ipv4Net::new(Ipv4Addr::new(192, 168, third, 0), 24).ok());
-    let free = candidates.into_iter().find(|net| !taken(net));
-    free.map(IpNet::V4).context("every 192.168.x.0/24 is taken on this machine; choose a network with --overlay")
 }
 
 /// RFC 4193 section 3.2: a unique local /64 from 40 random bits.
