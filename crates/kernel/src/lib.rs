@@ -1,1 +1,3 @@
+//! Linux's own parts, as the gateway uses them: the XDP guard.
 
+pub mod guard;
