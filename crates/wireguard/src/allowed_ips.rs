@@ -100,7 +100,11 @@ struct Trie<K> {
 
 impl<K> Default for Trie<K> {
     fn default() -> Self {
-        Self { nodes: Vec::new(), free: Vec::new(), root: NONE }
+        Self {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            root: NONE,
+        }
     }
 }
 
@@ -219,7 +223,12 @@ impl<K: Bits> Trie<K> {
     }
 
     fn allocate(&mut self, key: K, len: u8, owner: Slot, children: [u32; 2]) -> u32 {
-        let node = Node { key, children, owner, len };
+        let node = Node {
+            key,
+            children,
+            owner,
+            len,
+        };
         if let Some(at) = self.free.pop() {
             self.nodes[at as usize] = node;
             return at;
@@ -288,7 +297,11 @@ mod tests {
                 if random.next().is_multiple_of(3) {
                     assert_eq!(ips.remove(net), naive.0.remove(&net), "step {step}: remove {net}");
                 } else {
-                    assert_eq!(ips.insert(net, step % 50), naive.0.insert(net, step % 50), "step {step}: insert {net}");
+                    assert_eq!(
+                        ips.insert(net, step % 50),
+                        naive.0.insert(net, step % 50),
+                        "step {step}: insert {net}"
+                    );
                 }
                 let address = random_address(&mut random, v6);
                 assert_eq!(ips.lookup(address), naive.lookup(address), "step {step}: lookup {address}");

@@ -95,7 +95,10 @@ impl Device {
         let keep: std::collections::HashSet<PublicKey> = config.peers.iter().map(|peer| peer.public_key).collect();
         let gone: Vec<PublicKey> = self.by_key.keys().filter(|key| !keep.contains(*key)).copied().collect();
         gone.iter().for_each(|key| self.remove_peer(key));
-        let changes = SetDevice { replace_peers: false, ..SetDevice::from(config) };
+        let changes = SetDevice {
+            replace_peers: false,
+            ..SetDevice::from(config)
+        };
         self.configure(&changes, now, out);
     }
 
@@ -111,7 +114,13 @@ impl Device {
 
     /// Does what `wg` asked for.
     pub fn configure(&mut self, changes: &SetDevice, now: Instant, out: &mut Outbox) {
-        let SetDevice { private_key, listen_port, fwmark, replace_peers, peers } = changes;
+        let SetDevice {
+            private_key,
+            listen_port,
+            fwmark,
+            replace_peers,
+            peers,
+        } = changes;
         if let Some(key) = private_key {
             self.set_private_key(key.as_ref());
         }
@@ -197,14 +206,7 @@ impl Device {
 
     /// A peer begins a handshake. Its address is believed for this answer only: an initiation may be a replay from
     /// elsewhere, so the peer has moved when it proves to have the session's keys.
-    fn initiation(
-        &mut self,
-        slot: Slot,
-        datagram: &[u8],
-        from: Path,
-        now: Instant,
-        out: &mut Outbox,
-    ) -> Result<(), DropReason> {
+    fn initiation(&mut self, slot: Slot, datagram: &[u8], from: Path, now: Instant, out: &mut Outbox) -> Result<(), DropReason> {
         let was_new = self.peers[slot as usize].as_ref().is_some_and(|peer| peer.tunnel.is_none());
         self.wake(slot, out);
         let peer = self.peers[slot as usize].as_mut().ok_or(DropReason::UnknownPeer)?;
@@ -237,7 +239,11 @@ impl Device {
         now: Instant,
         out: &mut Outbox,
     ) -> Result<(), DropReason> {
-        let peer = self.peers.get_mut(slot as usize).and_then(Option::as_mut).ok_or(DropReason::UnknownIndex)?;
+        let peer = self
+            .peers
+            .get_mut(slot as usize)
+            .and_then(Option::as_mut)
+            .ok_or(DropReason::UnknownIndex)?;
         let tunnel = peer.tunnel.as_mut().ok_or(DropReason::NoSession)?;
         let output = out.space(datagram.len().max(LARGEST_HANDSHAKE));
         let opened = tunnel.open(datagram, Some(kind), output)?;
@@ -277,7 +283,9 @@ impl Device {
     /// Sends what waited for a session.
     fn flush(&mut self, slot: Slot, out: &mut Outbox) {
         let Some(peer) = &mut self.peers[slot as usize] else { return };
-        let (Some(tunnel), Some(path)) = (&mut peer.tunnel, peer.path) else { return };
+        let (Some(tunnel), Some(path)) = (&mut peer.tunnel, peer.path) else {
+            return;
+        };
         let staged = tunnel.take_staged();
         self.staged -= staged.len();
         for packet in staged {
@@ -328,7 +336,9 @@ impl Device {
 
     /// Makes the peer's tunnel ready and its timers run. Nothing to do for a peer that is in use.
     fn wake(&mut self, slot: Slot, out: &mut Outbox) {
-        let (Some(identity), Some(peer)) = (&self.identity, &mut self.peers[slot as usize]) else { return };
+        let (Some(identity), Some(peer)) = (&self.identity, &mut self.peers[slot as usize]) else {
+            return;
+        };
         let tunnel = peer.tunnel.get_or_insert_with(|| {
             let preshared = peer.preshared_key.as_deref();
             Box::new(Tunnel::new(identity, peer.public_key, preshared, slot))
@@ -343,7 +353,9 @@ impl Device {
 
     /// Does what is due for one peer; false when it needs no more ticks.
     fn tick_peer(&mut self, slot: Slot, now: Instant, out: &mut Outbox) -> bool {
-        let Some(peer) = &mut self.peers[slot as usize] else { return false };
+        let Some(peer) = &mut self.peers[slot as usize] else {
+            return false;
+        };
         let Some(tunnel) = &mut peer.tunnel else {
             if peer.keepalive == 0 {
                 return false;
@@ -380,10 +392,16 @@ impl Device {
         }
         self.wake(slot, out);
         let Some(peer) = &mut self.peers[slot as usize] else { return };
-        let (Some(tunnel), Some(path)) = (&mut peer.tunnel, peer.path) else { return };
+        let (Some(tunnel), Some(path)) = (&mut peer.tunnel, peer.path) else {
+            return;
+        };
         peer.last_passed = Some(now);
         let output = out.space(LARGEST_HANDSHAKE);
-        let message = if tunnel.has_session() { tunnel.seal(&[], output) } else { tunnel.initiate(output) };
+        let message = if tunnel.has_session() {
+            tunnel.seal(&[], output)
+        } else {
+            tunnel.initiate(output)
+        };
         if let Some(len) = message {
             peer.sent += len as u64;
             out.commit(len, Destination::Network(path));
@@ -422,7 +440,10 @@ impl Device {
         if *remove {
             return self.remove_peer(public_key);
         }
-        let is_own = self.identity.as_ref().is_some_and(|identity| identity.public_key == *public_key);
+        let is_own = self
+            .identity
+            .as_ref()
+            .is_some_and(|identity| identity.public_key == *public_key);
         if is_own || (*update_only && !self.by_key.contains_key(public_key)) {
             return;
         }
@@ -497,7 +518,10 @@ impl Device {
                 }
                 AllowedIpChange::Remove(net) => {
                     let net = net.trunc();
-                    if self.peers[slot as usize].as_mut().is_some_and(|peer| peer.allowed_ips.remove(&net)) {
+                    if self.peers[slot as usize]
+                        .as_mut()
+                        .is_some_and(|peer| peer.allowed_ips.remove(&net))
+                    {
                         self.allowed_ips.remove(net);
                     }
                 }
@@ -508,7 +532,9 @@ impl Device {
     fn remove_peer(&mut self, key: &PublicKey) {
         let Some(slot) = self.by_key.remove(key) else { return };
         self.end_tunnel(slot);
-        let Some(peer) = self.peers[slot as usize].take() else { return };
+        let Some(peer) = self.peers[slot as usize].take() else {
+            return;
+        };
         for net in peer.allowed_ips {
             self.allowed_ips.remove(net);
         }

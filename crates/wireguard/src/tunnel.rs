@@ -142,7 +142,12 @@ impl Tunnel {
             index,
             Some(Arc::clone(&identity.open)),
         );
-        Self { core, has_session: false, awaiting: None, staged: VecDeque::new() }
+        Self {
+            core,
+            has_session: false,
+            awaiting: None,
+            staged: VecDeque::new(),
+        }
     }
 
     pub(crate) fn has_session(&self) -> bool {
@@ -175,7 +180,10 @@ impl Tunnel {
         let (len, source) = match (result, kind) {
             (TunnResult::Err(error), _) => return Err(drop_reason(&error)),
             (TunnResult::WriteToNetwork(message), None) => {
-                self.awaiting = message.get(4..8).and_then(|index| index.try_into().ok()).map(u32::from_le_bytes);
+                self.awaiting = message
+                    .get(4..8)
+                    .and_then(|index| index.try_into().ok())
+                    .map(u32::from_le_bytes);
                 return Ok(Opened::Response(message.len()));
             }
             (TunnResult::WriteToNetwork(message), Some(_)) => {
@@ -187,7 +195,10 @@ impl Tunnel {
             (TunnResult::WriteToTunnelV4(packet, source), _) => (packet.len(), Some(IpAddr::V4(source))),
             (TunnResult::WriteToTunnelV6(packet, source), _) => (packet.len(), Some(IpAddr::V6(source))),
         };
-        let index = datagram.get(4..8).and_then(|index| index.try_into().ok()).map(u32::from_le_bytes);
+        let index = datagram
+            .get(4..8)
+            .and_then(|index| index.try_into().ok())
+            .map(u32::from_le_bytes);
         let confirmed = index.is_some() && index == self.awaiting;
         if confirmed {
             self.awaiting = None;

@@ -92,7 +92,13 @@ impl SetPeer {
 impl From<&PeerConfig> for SetPeer {
     /// The change that makes a peer exactly like `config`. No endpoint in it leaves a known one standing.
     fn from(config: &PeerConfig) -> Self {
-        let PeerConfig { public_key, preshared_key, endpoint, persistent_keepalive, allowed_ips } = config;
+        let PeerConfig {
+            public_key,
+            preshared_key,
+            endpoint,
+            persistent_keepalive,
+            allowed_ips,
+        } = config;
         Self {
             public_key: *public_key,
             remove: false,
@@ -109,7 +115,12 @@ impl From<&PeerConfig> for SetPeer {
 impl From<&DeviceConfig> for SetDevice {
     /// The change of `wg setconf`: what is not in `config` goes.
     fn from(config: &DeviceConfig) -> Self {
-        let DeviceConfig { private_key, listen_port, fwmark, peers } = config;
+        let DeviceConfig {
+            private_key,
+            listen_port,
+            fwmark,
+            peers,
+        } = config;
         Self {
             private_key: Some(Some(private_key.clone())),
             listen_port: Some(*listen_port),
@@ -200,7 +211,10 @@ fn lines_after_get<'a>(mut lines: impl Iterator<Item = (usize, &'a str)>) -> Res
 }
 
 fn unknown(line: usize, key: &str) -> UapiError {
-    UapiError::UnknownKey { line, key: key.split('=').next().unwrap_or_default().chars().take(40).collect() }
+    UapiError::UnknownKey {
+        line,
+        key: key.split('=').next().unwrap_or_default().chars().take(40).collect(),
+    }
 }
 
 fn set_device(device: &mut SetDevice, key: &str, field: &Field<'_>) -> Result<bool, UapiError> {
@@ -246,11 +260,19 @@ struct Field<'a> {
 
 impl Field<'_> {
     fn bad(&self, key: &'static str, expected: &'static str) -> UapiError {
-        UapiError::BadValue { line: self.line, key, expected }
+        UapiError::BadValue {
+            line: self.line,
+            key,
+            expected,
+        }
     }
 
     fn flag(&self, key: &'static str) -> Result<bool, UapiError> {
-        if self.value == "true" { Ok(true) } else { Err(self.bad(key, "`true`")) }
+        if self.value == "true" {
+            Ok(true)
+        } else {
+            Err(self.bad(key, "`true`"))
+        }
     }
 
     fn number<T: FromStr>(&self, key: &'static str, expected: &'static str) -> Result<T, UapiError> {
@@ -277,7 +299,11 @@ impl Field<'_> {
             None => (false, self.value),
         };
         let net: IpNet = text.parse().map_err(|_| self.bad("allowed_ip", "ADDRESS/LENGTH"))?;
-        Ok(if removed { AllowedIpChange::Remove(net.trunc()) } else { AllowedIpChange::Add(net.trunc()) })
+        Ok(if removed {
+            AllowedIpChange::Remove(net.trunc())
+        } else {
+            AllowedIpChange::Add(net.trunc())
+        })
     }
 }
 
@@ -293,7 +319,11 @@ pub struct Report {
 
 /// The answer to `get=1`, complete.
 pub fn format_report(report: &Report) -> String {
-    let Report { private_key, status, preshared_keys } = report;
+    let Report {
+        private_key,
+        status,
+        preshared_keys,
+    } = report;
     let mut text = String::with_capacity(256 + 400 * status.peers.len());
     if let Some(key) = private_key {
         line(&mut text, "private_key", &Hex(&key.0));
@@ -304,7 +334,11 @@ pub fn format_report(report: &Report) -> String {
     }
     for (peer, preshared) in status.peers.iter().zip(preshared_keys) {
         line(&mut text, "public_key", &Hex(&peer.public_key.0));
-        line(&mut text, "preshared_key", &Hex(&preshared.as_ref().map_or([0; KEY_LEN], |key| key.0)));
+        line(
+            &mut text,
+            "preshared_key",
+            &Hex(&preshared.as_ref().map_or([0; KEY_LEN], |key| key.0)),
+        );
         line(&mut text, "protocol_version", &1);
         if let Some(endpoint) = peer.endpoint {
             line(&mut text, "endpoint", &endpoint);
@@ -315,7 +349,11 @@ pub fn format_report(report: &Report) -> String {
         line(&mut text, "last_handshake_time_nsec", &handshake.subsec_nanos());
         line(&mut text, "tx_bytes", &peer.tx_bytes);
         line(&mut text, "rx_bytes", &peer.rx_bytes);
-        line(&mut text, "persistent_keepalive_interval", &peer.persistent_keepalive.unwrap_or(0));
+        line(
+            &mut text,
+            "persistent_keepalive_interval",
+            &peer.persistent_keepalive.unwrap_or(0),
+        );
         for net in &peer.allowed_ips {
             line(&mut text, "allowed_ip", net);
         }
@@ -364,7 +402,9 @@ mod tests {
              allowed_ip=10.0.0.1/24\nallowed_ip=-fd00::/64\n\
              public_key={KEY}\nremove=true\n\n"
         );
-        let Ok(Request::Set(set)) = parse(&text) else { panic!("refused") };
+        let Ok(Request::Set(set)) = parse(&text) else {
+            panic!("refused")
+        };
         let mut first = SetPeer::new(PublicKey([1; 32]));
         first.update_only = true;
         first.preshared_key = Some(None);
@@ -439,8 +479,17 @@ mod tests {
             persistent_keepalive: Some(25),
             allowed_ips: vec!["10.0.0.0/24".parse().unwrap(), "fd00::2/128".parse().unwrap()],
         };
-        let status = DeviceStatus { public_key: None, listen_port: 51820, fwmark: 9, peers: vec![peer] };
-        let report = Report { private_key: Some(PrivateKey([1; 32])), status, preshared_keys: vec![None] };
+        let status = DeviceStatus {
+            public_key: None,
+            listen_port: 51820,
+            fwmark: 9,
+            peers: vec![peer],
+        };
+        let report = Report {
+            private_key: Some(PrivateKey([1; 32])),
+            status,
+            preshared_keys: vec![None],
+        };
         assert_eq!(
             format_report(&report),
             format!(
