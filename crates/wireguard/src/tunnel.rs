@@ -25,6 +25,9 @@ pub(crate) const LARGEST_HANDSHAKE: usize = 148;
 /// Handshake messages per second that are answered without asking for a cookie first.
 const HANDSHAKES_PER_SECOND: u64 = 100;
 
+/// Counters from here on are never valid (section 6.4), and the core does not know.
+const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
+
 /// Packets that wait for one peer's handshake; the kernel keeps as many (`MAX_STAGED_PACKETS`).
 const STAGED_MAX: usize = 128;
 
@@ -85,6 +88,7 @@ impl Identity {
             }
             Packet::HandshakeResponse(response) => Checked::Indexed(response.receiver_idx, Kind::Response),
             Packet::PacketCookieReply(cookie) => Checked::Indexed(cookie.receiver_idx, Kind::Cookie),
+            Packet::PacketData(_) if counter(datagram) >= REJECT_AFTER_MESSAGES => return Err(DropReason::Replayed),
             Packet::PacketData(data) => Checked::Indexed(data.receiver_idx, Kind::Data),
         })
     }
@@ -238,6 +242,14 @@ impl Tunnel {
     pub(crate) fn staged_len(&self) -> usize {
         self.staged.len()
     }
+}
+
+/// The counter of a data message.
+fn counter(datagram: &[u8]) -> u64 {
+    datagram
+        .get(8..16)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(u64::MAX, u64::from_le_bytes)
 }
 
 fn drop_reason(error: &WireGuardError) -> DropReason {
