@@ -115,9 +115,9 @@ kvm) accel=(-accel kvm -cpu host) ;;
 *) accel=(-accel 'tcg,thread=multi' -cpu max) ;;
 esac
 
-# pci=noacpi and the like would save little; what takes time under emulation is the kernel itself.
+# --foreground: otherwise Ctrl-C would not reach the machine.
 status=0
-timeout --kill-after=10 $((limit + 120)) qemu-system-x86_64 \
+timeout --foreground --kill-after=10 $((limit + 120)) qemu-system-x86_64 \
     -machine q35 "${accel[@]}" -smp "${FIELATO_VM_CPUS:-2}" -m "${FIELATO_VM_MEMORY:-2G}" \
     -nodefaults -display none -no-reboot -nic none \
     -kernel "$home/kernel/boot/vmlinuz-$release" -initrd "$run/initramfs" \
