@@ -3,7 +3,8 @@
 #
 # Runs COMMAND as root on Debian's own kernel in a virtual machine and exits with its status. The machine sees this
 # machine's files as they are; what it writes to them is forgotten when it ends, save in /run/share, which is
-# target/vm/run/PID/share here. It has no network. Standard output and error of COMMAND come out on standard output.
+# target/vm/run/PID/share here. Its /tmp and /run begin empty, and it has no network. Standard output and error of COMMAND
+# come out on standard output.
 #
 # The kernel is downloaded, not installed: nothing in /boot or /lib/modules changes.
 #
