@@ -1,1 +1,20 @@
+//! The daemon: makes the machine like the plan, keeps it so, and answers on its control socket.
+//!
+//! The order of things is the point of this crate. [`hub`] brings the parts up, changes them and takes them down such that
+//! the rules stand before the interface and fall after it; [`undo`] writes down what was changed before it is changed,
+//! so that whatever was killed half way, the next command ends in a known state.
 
+pub mod bans;
+pub mod client;
+pub mod daemon;
+pub mod files;
+pub mod hub;
+pub mod lock;
+pub mod paths;
+pub mod protocol;
+pub mod secrets;
+pub mod source;
+pub mod tunnel;
+pub mod undo;
+
+pub use paths::Paths;

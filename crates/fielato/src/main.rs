@@ -1,1 +1,32 @@
-fn main() {}
+//! The `fielato` command.
+
+mod cli;
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use fielato_control::client::{NotRunning, Refused};
+use fielato_control::source::BadConfig;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("fielato: {}", format!("{error:#}").trim_end());
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// See the exit codes in the help text.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let configuration = error.is::<BadConfig>() || error.downcast_ref::<Refused>().is_some_and(|refused| refused.configuration);
+    match (configuration, error.is::<NotRunning>()) {
+        (true, _) => 2,
+        (_, true) => 4,
+        _ => 1,
+    }
+}

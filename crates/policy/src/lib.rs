@@ -2,8 +2,14 @@
 //!
 //! Sans-IO: texts and the time come in as arguments, texts and plain data go out.
 
+mod compile;
 pub mod config;
+pub mod diagnostic;
+mod parse;
 pub mod plan;
+mod schema;
+mod shape;
 
 pub use config::Config;
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use plan::Plan;

@@ -74,6 +74,24 @@ pub enum QdiscKind {
     Cake(Cake),
 }
 
+/// HTB's divisor from rate to quantum unless another is given.
+pub const DEFAULT_R2Q: u32 = 10;
+
+impl QdiscKind {
+    /// The kernel's name for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            QdiscKind::Pfifo { .. } => "pfifo",
+            QdiscKind::Bfifo { .. } => "bfifo",
+            QdiscKind::Tbf(_) => "tbf",
+            QdiscKind::Htb { .. } => "htb",
+            QdiscKind::Netem(_) => "netem",
+            QdiscKind::FqCodel(_) => "fq_codel",
+            QdiscKind::Cake(_) => "cake",
+        }
+    }
+}
+
 /// Parameters of a token bucket.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tbf {
@@ -123,11 +141,17 @@ pub struct Netem {
     pub loss_correlation: f64,
     /// Duplicated packets, percent.
     pub duplicate: f64,
+    /// Correlation of duplications, percent.
+    pub duplicate_correlation: f64,
     /// Corrupted packets, percent.
     pub corrupt: f64,
+    /// Correlation of corruptions, percent.
+    pub corrupt_correlation: f64,
     /// Packets sent at once, ahead of delayed ones, percent.
     pub reorder: f64,
-    /// Reorder only every n-th packet.
+    /// Correlation of reorderings, percent.
+    pub reorder_correlation: f64,
+    /// Reorder only every n-th packet; 0 without reordering.
     pub gap: u32,
     /// Bytes per second; 0 for none.
     pub rate: u64,
@@ -188,6 +212,17 @@ pub enum CakeDiffserv {
     Precedence,
 }
 
+impl CakeDiffserv {
+    /// Every one with tc's word for it.
+    pub const WORDS: [(&'static str, CakeDiffserv); 5] = [
+        ("diffserv3", CakeDiffserv::Diffserv3),
+        ("diffserv4", CakeDiffserv::Diffserv4),
+        ("diffserv8", CakeDiffserv::Diffserv8),
+        ("besteffort", CakeDiffserv::Besteffort),
+        ("precedence", CakeDiffserv::Precedence),
+    ];
+}
+
 /// CAKE's flow isolation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
@@ -200,4 +235,18 @@ pub enum CakeFlowMode {
     DualSrchost,
     DualDsthost,
     TripleIsolate,
+}
+
+impl CakeFlowMode {
+    /// Every one with tc's word for it.
+    pub const WORDS: [(&'static str, CakeFlowMode); 8] = [
+        ("flowblind", CakeFlowMode::Flowblind),
+        ("srchost", CakeFlowMode::Srchost),
+        ("dsthost", CakeFlowMode::Dsthost),
+        ("hosts", CakeFlowMode::Hosts),
+        ("flows", CakeFlowMode::Flows),
+        ("dual-srchost", CakeFlowMode::DualSrchost),
+        ("dual-dsthost", CakeFlowMode::DualDsthost),
+        ("triple-isolate", CakeFlowMode::TripleIsolate),
+    ];
 }

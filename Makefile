@@ -1,0 +1,94 @@
+# Everything is built by cargo; this file installs what the machine lacks and names the usual tasks.
+# As root, missing Debian packages are installed; for anyone else they are named and make stops.
+
+PREFIX ?= /usr/local
+BINDIR = $(PREFIX)/bin
+MANDIR = $(PREFIX)/share/man
+UNITDIR = $(PREFIX)/lib/systemd/system
+BASHDIR = $(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(PREFIX)/share/zsh/site-functions
+FISHDIR = $(PREFIX)/share/fish/vendor_completions.d
+
+CARGO ?= cargo
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+FIELATO = $(TARGET)/release/fielato
+NEED = tools/need.sh
+
+# clang compiles the BPF program, linux-libc-dev and libbpf-dev have its headers, gcc links.
+BUILD = cargo gcc libc6-dev make clang libbpf-dev linux-libc-dev
+# What the lab and the tests drive and compare against.
+LAB = nftables iptables iproute2 iputils-ping wireguard-tools wireguard-go tcpdump kmod procps
+
+# rustup's place is not on PATH in a non-login shell.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-vm faults bench lint docs install uninstall clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build target/release/fielato
+	@$(NEED) $(BUILD)
+	$(CARGO) build --release --locked --package fielato
+
+run: build ## show the whole gateway at work on three machines in namespaces (root)
+	@$(NEED) $(LAB)
+	$(FIELATO) lab talk
+
+test: ## run every test; those that need root say so when there is none
+	@$(NEED) $(BUILD) $(LAB)
+	tools/test.sh
+
+test-vm: build ## the talk and the kernel tests on Debian's own kernel in a virtual machine
+	@$(NEED) $(LAB)
+	tools/test-vm.sh
+
+faults: ## kill the daemon at random moments, over and over (root, minutes)
+	@$(NEED) $(BUILD) $(LAB)
+	FIELATO_FAULT_ROUNDS=$(or $(ROUNDS),50) $(CARGO) test --release --locked --package fielato --test faults -- --nocapture
+
+bench: ## measure, and write bench/results/*.json
+	@$(NEED) $(BUILD) $(LAB)
+	$(CARGO) bench --locked --workspace
+
+lint: ## format, clippy with warnings as errors, crates without input and output kept so
+	@$(NEED) $(BUILD)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	tools/sans-io.sh
+
+docs: $(FIELATO) ## write man pages and completions to target/man and target/completions
+	rm -rf $(TARGET)/man $(TARGET)/completions
+	mkdir -p $(TARGET)/man $(TARGET)/completions
+	$(FIELATO) man $(TARGET)/man
+	$(FIELATO) completions bash >$(TARGET)/completions/fielato
+	$(FIELATO) completions zsh >$(TARGET)/completions/_fielato
+	$(FIELATO) completions fish >$(TARGET)/completions/fielato.fish
+
+# Built once, by whoever ran `make build`; root need not have a Rust toolchain to install.
+$(FIELATO):
+	$(MAKE) build
+
+install: docs ## install program, man pages, completions and unit (PREFIX, DESTDIR)
+	install -D -m 755 $(FIELATO) $(DESTDIR)$(BINDIR)/fielato
+	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(UNITDIR)
+	install -m 644 $(TARGET)/man/*.1 $(DESTDIR)$(MANDIR)/man1/
+	install -m 644 packaging/fielato.toml.5 $(DESTDIR)$(MANDIR)/man5/
+	install -D -m 644 $(TARGET)/completions/fielato $(DESTDIR)$(BASHDIR)/fielato
+	install -D -m 644 $(TARGET)/completions/_fielato $(DESTDIR)$(ZSHDIR)/_fielato
+	install -D -m 644 $(TARGET)/completions/fielato.fish $(DESTDIR)$(FISHDIR)/fielato.fish
+	sed 's|/usr/bin/fielato|$(BINDIR)/fielato|' packaging/fielato.service >$(DESTDIR)$(UNITDIR)/fielato.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/fielato.service
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@if [ -z "$(DESTDIR)" ]; then $(NEED) nftables || echo "make: fielato needs nft to run; see above"; fi
+
+uninstall: ## remove what install put there; configuration and keys stay
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service || true; fi
+	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(UNITDIR)/fielato.service
+	rm -f $(DESTDIR)$(MANDIR)/man1/fielato.1 $(DESTDIR)$(MANDIR)/man1/fielato-*.1 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
+	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+
+clean: ## remove what was built, the virtual machine's kernel too
+	$(CARGO) clean

@@ -1,0 +1,55 @@
+//! The other end of the control socket.
+
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::Paths;
+use crate::protocol::{Request, Response};
+
+/// Nobody answers on the control socket.
+#[derive(Debug, thiserror::Error)]
+#[error("fielato is not running; start it with `fielato up`")]
+pub struct NotRunning;
+
+/// The daemon said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// Why, and what to do.
+    pub message: String,
+    /// Whether the configuration file is the reason.
+    pub configuration: bool,
+}
+
+/// Asks the daemon and waits for its answer.
+///
+/// # Errors
+/// [`NotRunning`] without a daemon, [`Refused`] when it says no, an I/O error when the connection breaks.
+pub fn request(paths: &Paths, request: &Request) -> Result<Response> {
+    let path = paths.socket();
+    let stream = match UnixStream::connect(&path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Err(NotRunning.into()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            bail!("cannot talk to the daemon on {}: only root may; try sudo", path.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot talk to the daemon on {}", path.display())),
+    };
+    // A full apply of a large policy takes a second or two; a minute means that the daemon is stuck.
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    (&stream).write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer).context("the daemon did not answer")?;
+    if answer.is_empty() {
+        bail!("the daemon closed the connection without an answer; see its log");
+    }
+    match serde_json::from_str(&answer).context("the daemon's answer makes no sense; is it of another version?")? {
+        Response::Refused { message, configuration } => Err(Refused { message, configuration }.into()),
+        response => Ok(response),
+    }
+}

@@ -1,0 +1,207 @@
+//! The process that stays: signals, the control socket, and what the clock brings.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::hub::{Hub, Options};
+use crate::lock::Lock;
+use crate::protocol::{Request, Response};
+use crate::source::BadConfig;
+use crate::{Paths, files};
+
+/// How long one client may keep the daemon waiting.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(1);
+/// How often the daemon looks whether its interface still stands and whether the clock was set.
+const TICK: Duration = Duration::from_secs(2);
+/// Longest request line, in bytes.
+const REQUEST_LIMIT: u64 = 64 * 1024;
+
+/// Brings the hub up, calls `ready`, stays until told to stop, and takes everything down again.
+///
+/// # Errors
+/// When the hub cannot be brought up (everything is then as before), or its interface is taken away.
+pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), ready: impl FnOnce() -> Result<()>) -> Result<()> {
+    let _lock = Lock::take(paths)?;
+    let signals = Signals::install()?;
+    let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
+    let mut daemon = Daemon { hub, signals, listener: listen(paths)? };
+    ready()?;
+    notify(&[NotifyState::Ready]);
+    let ended = daemon.serve();
+    notify(&[NotifyState::Stopping]);
+    let Daemon { hub, listener, .. } = daemon;
+    let down = hub.down();
+    drop(listener);
+    files::remove(&paths.socket())?;
+    // Whoever asked for the stop hears that it is done, after it is done.
+    if let Ok(Some(client)) = &ended {
+        let response = match &down {
+            Ok(()) => Response::Done,
+            Err(error) => Response::Refused { message: format!("{error:#}"), configuration: false },
+        };
+        answer(client, &response).ok();
+    }
+    ended.and(down)
+}
+
+struct Daemon {
+    hub: Hub,
+    signals: Signals,
+    listener: UnixListener,
+}
+
+impl Daemon {
+    /// Serves until a signal or a client says stop; in the latter case returns the client, who waits for an answer.
+    fn serve(&mut self) -> Result<Option<UnixStream>> {
+        loop {
+            let wait = self.hub.next_event().map_or(TICK, |at| until(at).min(TICK));
+            let mut fds =
+                [PollFd::new(&self.listener, PollFlags::IN), PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN)];
+            match poll(&mut fds, Some(&Timespec::try_from(wait)?)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot wait for events"),
+            }
+            match self.signals.take()? {
+                Some(Signal::Stop) => return Ok(None),
+                Some(Signal::Reload) => self.reload_on_signal(),
+                None => {}
+            }
+            while let Some(client) = self.accept()? {
+                if let Some(client) = self.serve_client(client) {
+                    return Ok(Some(client));
+                }
+            }
+            self.hub.handle_time(Timestamp::now())?;
+        }
+    }
+
+    fn reload_on_signal(&mut self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let microseconds = now.tv_sec as i128 * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
+        notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(microseconds)]);
+        match self.hub.reload(Timestamp::now()) {
+            Ok(changes) => log::info!("reloaded: {}", serde_json::to_string(&changes).unwrap_or_default()),
+            Err(error) => log::error!("reload refused, nothing changed: {error:#}"),
+        }
+        notify(&[NotifyState::Ready]);
+    }
+
+    fn accept(&self) -> Result<Option<UnixStream>> {
+        match self.listener.accept() {
+            Ok((client, _)) => Ok(Some(client)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error).context("cannot accept on the control socket"),
+        }
+    }
+
+    /// Answers one request. A stop is not answered here: the client is returned.
+    fn serve_client(&mut self, client: UnixStream) -> Option<UnixStream> {
+        let request = match read_request(&client) {
+            Ok(request) => request,
+            Err(error) => {
+                log::warn!("control socket: {error:#}");
+                return None;
+            }
+        };
+        if request == Request::Stop {
+            return Some(client);
+        }
+        let response = self.hub.handle(request, Timestamp::now()).unwrap_or_else(|error| Response::Refused {
+            message: format!("{error:#}"),
+            configuration: error.is::<BadConfig>(),
+        });
+        if let Err(error) = answer(&client, &response) {
+            log::warn!("control socket: cannot answer: {error}");
+        }
+        None
+    }
+}
+
+fn listen(paths: &Paths) -> Result<UnixListener> {
+    let path = paths.socket();
+    files::ensure_dir(&paths.runtime())?;
+    // The lock is ours, so a socket that is there belongs to nobody.
+    files::remove(&path)?;
+    let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn read_request(client: &UnixStream) -> Result<Request> {
+    let peer = rustix::net::sockopt::socket_peercred(client)?;
+    if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
+        bail!("process {:?} of user {:?} may not command this hub", peer.pid, peer.uid);
+    }
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(CLIENT_PATIENCE))?;
+    client.set_write_timeout(Some(CLIENT_PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(client.take(REQUEST_LIMIT)).read_line(&mut line)?;
+    serde_json::from_str(&line).context("not a request")
+}
+
+fn answer(mut client: &UnixStream, response: &Response) -> io::Result<()> {
+    let mut line = serde_json::to_vec(response)?;
+    line.push(b'\n');
+    client.write_all(&line)
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::warn!("cannot notify the service manager: {error}");
+    }
+}
+
+enum Signal {
+    Stop,
+    Reload,
+}
+
+/// Signals set a flag and write a byte into a pipe, so that they wake the same wait as everything else.
+struct Signals {
+    pipe: UnixStream,
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn install() -> Result<Self> {
+        let (pipe, writer) = UnixStream::pair()?;
+        pipe.set_nonblocking(true)?;
+        let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGHUP, &reload)] {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+        }
+        Ok(Self { pipe, stop, reload })
+    }
+
+    fn take(&mut self) -> Result<Option<Signal>> {
+        let mut bytes = [0; 64];
+        match self.pipe.read(&mut bytes) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error).context("cannot read the signal pipe"),
+            _ => {}
+        }
+        if self.stop.load(Ordering::SeqCst) {
+            return Ok(Some(Signal::Stop));
+        }
+        Ok(self.reload.swap(false, Ordering::SeqCst).then_some(Signal::Reload))
+    }
+}

@@ -1,0 +1,118 @@
+//! `ip_forward` and its IPv6 twin: turned on for the families of the overlay, and put back.
+//!
+//! Writing them is not innocent (kernel: `Documentation/networking/ip-sysctl.rst`): it sets the switch of every interface,
+//! turns `accept_redirects` over, and a forwarding machine no longer takes router advertisements unless `accept_ra` is 2.
+//! So all of these are recorded and restored.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use fielato_kernel::sysctl;
+use fielato_policy::plan::PerFamily;
+
+use crate::undo::Undo;
+
+const V4: &str = "net/ipv4/ip_forward";
+const V6: &str = "net/ipv6/conf/all/forwarding";
+
+/// Whether the machine forwarded before us, by the record or, where there is none, as it is now.
+///
+/// # Errors
+/// When the settings cannot be read.
+pub fn before(undo: &Undo) -> Result<PerFamily<bool>> {
+    let was_on = |name: &str| -> Result<bool> {
+        Ok(match undo.sysctl_before(name) {
+            Some(value) => value != "0",
+            None => read(name)?.is_some_and(|value| value != "0"),
+        })
+    };
+    Ok(PerFamily { v4: was_on(V4)?, v6: was_on(V6)? })
+}
+
+/// Writes into the record how the machine is, for `families`; what is recorded already stays.
+///
+/// # Errors
+/// When the settings cannot be read.
+pub fn record(undo: &mut Undo, families: PerFamily<bool>, uplink: &str) -> Result<()> {
+    let mut names = Vec::new();
+    if families.v4 {
+        names.extend([V4.to_string(), "net/ipv4/conf/all/accept_redirects".into()]);
+        names.extend(of_every_interface("ipv4", "forwarding")?);
+    }
+    if families.v6 {
+        names.extend([V6.to_string(), format!("net/ipv6/conf/{uplink}/accept_ra")]);
+        names.extend(of_every_interface("ipv6", "forwarding")?);
+    }
+    for name in names {
+        if undo.sysctl_before(&name).is_none()
+            && let Some(value) = read(&name)?
+        {
+            undo.sysctls.push((name, value));
+        }
+    }
+    Ok(())
+}
+
+/// Turns forwarding on for `families`.
+///
+/// # Errors
+/// When a setting cannot be written, for instance because IPv6 is disabled on this machine.
+pub fn enable(families: PerFamily<bool>, uplink: &str) -> Result<()> {
+    if families.v4 {
+        write_if_other(V4, "1")?;
+    }
+    if families.v6 {
+        let accept_ra = format!("net/ipv6/conf/{uplink}/accept_ra");
+        if read(&accept_ra)?.as_deref() == Some("1") {
+            write(&accept_ra, "2")?;
+        }
+        write_if_other(V6, "1")?;
+    }
+    Ok(())
+}
+
+/// Puts every recorded setting back.
+///
+/// # Errors
+/// When a setting cannot be written; the others have been tried.
+pub fn restore(undo: &Undo) -> Result<()> {
+    let mut result = Ok(());
+    for (name, value) in &undo.sysctls {
+        let restored = write_if_other(name, value);
+        if result.is_ok() {
+            result = restored;
+        }
+    }
+    result
+}
+
+fn of_every_interface(family: &str, setting: &str) -> Result<Vec<String>> {
+    let dir = format!("/proc/sys/net/{family}/conf");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {dir}"))? {
+        if let Some(interface) = entry?.file_name().to_str() {
+            names.push(format!("net/{family}/conf/{interface}/{setting}"));
+        }
+    }
+    // "all" and "default" first: writing "all" writes the interfaces too, which then get their own values back.
+    names.sort_by_key(|name| (!name.contains("/all/"), !name.contains("/default/"), name.clone()));
+    Ok(names)
+}
+
+fn read(name: &str) -> Result<Option<String>> {
+    sysctl::read(name).with_context(|| format!("cannot read the kernel setting {name}"))
+}
+
+fn write(name: &str, value: &str) -> Result<()> {
+    sysctl::write(name, value).with_context(|| format!("cannot set the kernel setting {name} to {value}"))
+}
+
+/// Writing even the same value has side effects, so it is not done; an interface that has gone is no error.
+fn write_if_other(name: &str, value: &str) -> Result<()> {
+    match read(name)? {
+        Some(current) if current != value => write(name, value),
+        Some(_) => Ok(()),
+        None if name == V6 => anyhow::bail!("this machine has no IPv6 ({name} is missing); remove the IPv6 address from [hub] addresses"),
+        None => Ok(()),
+    }
+}

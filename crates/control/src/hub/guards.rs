@@ -1,0 +1,77 @@
+//! The guard on every interface that the plan names, with one list of bans for all.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail};
+use fielato_kernel::guard::{self, Guard};
+use fielato_kernel::link;
+use fielato_policy::Plan;
+use ipnet::IpNet;
+
+use super::Machine;
+use crate::bans::Bans;
+
+/// The attached guards; none when the configuration turns the guard off.
+#[derive(Default)]
+pub(super) struct Guards {
+    pub(super) attached: Vec<Attached>,
+    banned: BTreeSet<IpNet>,
+}
+
+pub(super) struct Attached {
+    pub(super) interface: String,
+    pub(super) guard: Guard,
+}
+
+impl Guards {
+    pub(super) fn attach(machine: &mut Machine, plan: &Plan) -> Result<Self> {
+        if !plan.guard.enabled {
+            return Ok(Self::default());
+        }
+        let mut interfaces = vec![plan.interface.clone()];
+        if plan.guard.uplink {
+            interfaces.push(plan.uplink.clone());
+        }
+        for interface in &interfaces {
+            machine.undo.guarded.insert(interface.clone(), machine.paths.pin(interface));
+        }
+        machine.undo.save(&machine.paths)?;
+        let mut attached = Vec::new();
+        for interface in interfaces {
+            let link = link::find(&mut machine.netlink, &interface)?
+                .with_context(|| format!("there is no interface {interface} to guard; see `ip link`"))?;
+            let options = guard::Options { sources: plan.guard.sources, pin: Some(machine.paths.pin(&interface)) };
+            let guard = Guard::attach(link.index, link.arphrd, &options)
+                .with_context(|| format!("cannot guard {interface} (to do without: `enabled = false` under [hub.guard])"))?;
+            attached.push(Attached { interface, guard });
+        }
+        Ok(Self { attached, banned: BTreeSet::new() })
+    }
+
+    /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.
+    pub(super) fn sync(&mut self, plan: &Plan, bans: &Bans) -> Result<usize> {
+        let wanted: BTreeSet<IpNet> =
+            plan.bans.iter().map(|ban| ban.network.trunc()).chain(bans.iter().map(|(network, _)| network)).collect();
+        if !wanted.is_empty() {
+            self.require()?;
+        }
+        let added: Vec<IpNet> = wanted.difference(&self.banned).copied().collect();
+        let removed: Vec<IpNet> = self.banned.difference(&wanted).copied().collect();
+        for Attached { guard, .. } in &mut self.attached {
+            guard.ban_all(&added)?;
+            for &network in &removed {
+                guard.unban(network)?;
+            }
+        }
+        self.banned = wanted;
+        Ok(added.len() + removed.len())
+    }
+
+    /// Refuses a ban that nobody would enforce.
+    pub(super) fn require(&self) -> Result<()> {
+        match self.attached.is_empty() {
+            true => bail!("bans need the guard, which [hub.guard] enabled = false turns off"),
+            false => Ok(()),
+        }
+    }
+}

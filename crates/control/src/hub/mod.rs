@@ -1,0 +1,261 @@
+//! The hub: brought up, changed and taken down in an order that is never open.
+//!
+//! Up: rules, forwarding, interface (down) with its peers, addresses, disciplines, guard with its bans, interface up.
+//! Down: interface, guard, disciplines, forwarding, rules. What was changed is in the [undo record](crate::undo) before it
+//! is changed; [`Machine::clear`] reads only that record, so it also cleans up after a process that was killed.
+
+mod guards;
+mod machine;
+mod report;
+
+use anyhow::{Context as _, Result, bail};
+use fielato_kernel::link;
+use fielato_policy::{Config, Plan};
+use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PrivateKey, config};
+use jiff::Timestamp;
+
+use crate::bans::Bans;
+use crate::protocol::{Changes, Request, Response};
+use crate::secrets::{self, PskStore};
+use crate::tunnel::{self, Choice, Tunnel};
+use crate::undo::Undo;
+use crate::{Paths, forwarding, source};
+
+use guards::Guards;
+pub use machine::Machine;
+
+/// What can be chosen when the hub comes up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Who encrypts.
+    pub wireguard: Choice,
+}
+
+/// A hub that is up.
+pub struct Hub {
+    machine: Machine,
+    config: Config,
+    plan: Plan,
+    device: DeviceConfig,
+    psks: PskStore,
+    tunnel: Tunnel,
+    guards: Guards,
+    bans: Bans,
+    since: Timestamp,
+}
+
+impl Hub {
+    /// Makes the machine like the configuration file says. `progress` is told each part before it is done.
+    ///
+    /// # Errors
+    /// The first thing that could not be done; everything is then as before.
+    pub fn up(paths: &Paths, options: &Options, now: Timestamp, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+        progress("configuration");
+        let config = source::load(paths)?;
+        let key = secrets::hub_key(paths, &config.hub.interface)?;
+        let mut psks = PskStore::default();
+        psks.refresh(paths)?;
+        let mut bans = Bans::load(paths)?;
+        bans.expire(now);
+
+        let mut machine = Machine::open(paths, &config.hub.interface)?;
+        tunnel::refuse_foreign(&mut machine.netlink, &config.hub.interface)?;
+        let plan = Plan::compile(&config, now, forwarding::before(&machine.undo)?);
+        let device = device_config(&plan, key, &psks);
+        let (tunnel, guards) = match bring_up(&mut machine, options, &plan, &device, &bans, progress) {
+            Ok(parts) => parts,
+            Err(error) => {
+                machine.clear().with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+                return Err(error);
+            }
+        };
+        Ok(Self { machine, config, plan, device, psks, tunnel, guards, bans, since: now })
+    }
+
+    /// Reads the file again and changes only what changed.
+    ///
+    /// # Errors
+    /// Why it was refused; the hub then runs as before.
+    pub fn reload(&mut self, now: Timestamp) -> Result<Changes> {
+        let config = source::load(&self.machine.paths)?;
+        let key = secrets::hub_key(&self.machine.paths, &config.hub.interface)?;
+        self.psks.refresh(&self.machine.paths)?;
+        let plan = Plan::compile(&config, now, forwarding::before(&self.machine.undo)?);
+        let device = device_config(&plan, key, &self.psks);
+        let changes = self.change_to(plan, device)?;
+        self.config = config;
+        Ok(changes)
+    }
+
+    fn change_to(&mut self, plan: Plan, device: DeviceConfig) -> Result<Changes> {
+        if (&plan.interface, &plan.uplink) != (&self.plan.interface, &self.plan.uplink) {
+            bail!("another interface or uplink needs a restart: `fielato down`, then `fielato up`");
+        }
+        if plan.guard != self.plan.guard {
+            bail!("a change under [hub.guard] needs a restart: `fielato down`, then `fielato up`");
+        }
+        let mut changes = Changes::default();
+
+        // What can be refused comes first, and is taken back when something later is refused.
+        let machine = &mut self.machine;
+        if plan.addresses != self.plan.addresses {
+            machine.record_forwarding(&plan)?;
+        }
+        if plan.shaping != self.plan.shaping {
+            machine.shape(&self.plan.shaping, &plan.shaping)?;
+            changes.shaping = true;
+        }
+        match machine::change_rules(&self.plan, &plan) {
+            Ok(change) => changes.rules = change,
+            Err(error) => {
+                machine.shape(&plan.shaping, &self.plan.shaping).context("cannot put the disciplines back")?;
+                return Err(error);
+            }
+        }
+        let port_or_key = (device.listen_port, &device.private_key) != (self.device.listen_port, &self.device.private_key);
+        if port_or_key && let Err(error) = self.tunnel.set_interface(&device) {
+            machine::change_rules(&plan, &self.plan).context("cannot put the rules back")?;
+            machine.shape(&plan.shaping, &self.plan.shaping).context("cannot put the disciplines back")?;
+            return Err(error);
+        }
+
+        let steps = config::changes(&self.device.peers, &device.peers);
+        changes.peers_removed = steps.iter().filter(|step| matches!(step, PeerChange::Remove(_))).count();
+        changes.peers_set = steps.len() - changes.peers_removed;
+        self.tunnel.apply(&steps)?;
+
+        changes.interface = port_or_key || plan.mtu != self.plan.mtu || plan.addresses != self.plan.addresses;
+        if changes.interface {
+            let link = link::find(&mut machine.netlink, &plan.interface)?.context("the interface has gone")?;
+            link::set_mtu(&mut machine.netlink, link.index, plan.mtu)?;
+            machine.sync_addresses(link.index, &plan.addresses)?;
+            machine.enable_forwarding(&plan)?;
+        }
+        changes.bans = self.guards.sync(&plan, &self.bans)?;
+        self.plan = plan;
+        self.device = device;
+        Ok(changes)
+    }
+
+    /// Takes everything down; the machine is then as it was before [`Hub::up`].
+    ///
+    /// # Errors
+    /// The first thing that could not be taken down; the record stays for another try.
+    pub fn down(self) -> Result<()> {
+        let Self { mut machine, tunnel, guards, .. } = self;
+        tunnel.remove(&mut machine.netlink)?;
+        drop(guards);
+        machine.clear()
+    }
+
+    /// When [`Hub::handle_time`] has something to do next.
+    pub fn next_event(&self) -> Option<Timestamp> {
+        self.plan.next_change.into_iter().chain(self.bans.next_end()).min()
+    }
+
+    /// Ends what the clock ends: bans and memberships. Notices when the interface was taken away.
+    ///
+    /// # Errors
+    /// When the interface has gone, or what has ended cannot be removed.
+    pub fn handle_time(&mut self, now: Timestamp) -> Result<()> {
+        let ended = self.bans.expire(now);
+        if !ended.is_empty() {
+            self.guards.sync(&self.plan, &self.bans)?;
+            self.bans.save(&self.machine.paths)?;
+            log::info!("bans ended: {ended:?}");
+        }
+        if self.plan.next_change.is_some_and(|change| change <= now) {
+            // The configuration as it was last loaded: the clock must not bring in edits that nobody has asked to load.
+            let plan = Plan::compile(&self.config, now, forwarding::before(&self.machine.undo)?);
+            let device = device_config(&plan, self.device.private_key.clone(), &self.psks);
+            let changes = self.change_to(plan, device)?;
+            log::info!("expired: {} members, {} bans", changes.peers_removed, changes.bans);
+        }
+        if link::find(&mut self.machine.netlink, &self.plan.interface)?.is_none() {
+            bail!("interface {} was removed by somebody else", self.plan.interface);
+        }
+        Ok(())
+    }
+
+    /// Answers a command.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn handle(&mut self, request: Request, now: Timestamp) -> Result<Response> {
+        Ok(match request {
+            Request::Status => Response::Status(self.status()?),
+            Request::Reload => Response::Reloaded(self.reload(now)?),
+            Request::Ban { network, until } => {
+                self.guards.require()?;
+                let mut bans = self.bans.clone();
+                bans.insert(network, until);
+                self.set_bans(bans)?;
+                Response::Done
+            }
+            Request::Unban { network } => {
+                let network = network.trunc();
+                if self.plan.bans.iter().any(|ban| ban.network.trunc() == network) {
+                    bail!("the ban of {network} stands in the configuration file; remove its [[ban]], then `fielato reload`");
+                }
+                let mut bans = self.bans.clone();
+                let removed = bans.remove(network);
+                self.set_bans(bans)?;
+                Response::Unbanned(removed)
+            }
+            Request::Bans => Response::Bans(self.ban_list()?),
+            Request::Top => Response::Top(self.top()?),
+            Request::Shape => Response::Shape(self.shape()?),
+            Request::Stop => bail!("a stop is the daemon's own to answer"),
+        })
+    }
+
+    /// In force first, then on the disk; when the disk refuses, neither.
+    fn set_bans(&mut self, bans: Bans) -> Result<()> {
+        self.guards.sync(&self.plan, &bans)?;
+        if let Err(error) = bans.save(&self.machine.paths) {
+            self.guards.sync(&self.plan, &self.bans)?;
+            return Err(error);
+        }
+        self.bans = bans;
+        Ok(())
+    }
+}
+
+fn bring_up(
+    machine: &mut Machine,
+    options: &Options,
+    plan: &Plan,
+    device: &DeviceConfig,
+    bans: &Bans,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(Tunnel, Guards)> {
+    progress("rules");
+    machine.set_rules(plan)?;
+    progress("forwarding");
+    machine.record_forwarding(plan)?;
+    machine.enable_forwarding(plan)?;
+    progress("interface and peers");
+    let tunnel = Tunnel::create(&mut machine.netlink, options.wireguard, &plan.interface, plan.mtu, device)?;
+    let link = link::find(&mut machine.netlink, &plan.interface)?.context("the interface has gone")?;
+    machine.sync_addresses(link.index, &plan.addresses)?;
+    progress("queueing disciplines");
+    machine.shape(&[], &plan.shaping)?;
+    progress("guard");
+    let mut guards = Guards::attach(machine, plan)?;
+    guards.sync(plan, bans)?;
+    progress("interface up");
+    link::set_up(&mut machine.netlink, link.index, true)
+        .with_context(|| format!("cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)", plan.interface, plan.listen_port))?;
+    Ok((tunnel, guards))
+}
+
+fn device_config(plan: &Plan, private_key: PrivateKey, psks: &PskStore) -> DeviceConfig {
+    let peers = plan.peers.iter().map(|peer| PeerConfig {
+        public_key: peer.public_key,
+        preshared_key: psks.get(&peer.name).cloned(),
+        endpoint: None,
+        persistent_keepalive: None,
+        allowed_ips: peer.allowed_ips.clone(),
+    });
+    DeviceConfig { private_key, listen_port: plan.listen_port, fwmark: 0, peers: peers.collect() }
+}

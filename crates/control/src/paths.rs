@@ -1,0 +1,115 @@
+//! Where Fielato's files stand.
+
+use std::path::{Path, PathBuf};
+
+/// All paths, below a root that is `/` but in labs and tests.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    root: PathBuf,
+    config: Option<PathBuf>,
+}
+
+impl Paths {
+    /// Paths below `root`; `config` replaces the configuration file's own place.
+    pub fn new(root: impl Into<PathBuf>, config: Option<PathBuf>) -> Self {
+        Self { root: root.into(), config }
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| self.root.join("etc/fielato/fielato.toml"))
+    }
+
+    /// The folder of secrets: beside the configuration file, mode 0700.
+    pub fn keys(&self) -> PathBuf {
+        let config = self.config();
+        config.parent().unwrap_or(Path::new("/")).join("keys")
+    }
+
+    /// The hub's private key.
+    pub fn hub_key(&self, interface: &str) -> PathBuf {
+        self.keys().join(format!("{interface}.key"))
+    }
+
+    /// The folder of members' private and pre-shared keys.
+    pub fn member_keys(&self) -> PathBuf {
+        self.keys().join("members")
+    }
+
+    /// A member's private key, when it was generated here.
+    pub fn member_key(&self, name: &str) -> PathBuf {
+        self.member_keys().join(format!("{name}.key"))
+    }
+
+    /// A member's pre-shared key.
+    pub fn member_psk(&self, name: &str) -> PathBuf {
+        self.member_keys().join(format!("{name}.psk"))
+    }
+
+    /// State that outlives a reboot.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("var/lib/fielato")
+    }
+
+    /// Bans made by `fielato ban`.
+    pub fn bans(&self) -> PathBuf {
+        self.state().join("bans.json")
+    }
+
+    /// What was changed on this machine and how it was before.
+    pub fn undo(&self) -> PathBuf {
+        self.state().join("undo.json")
+    }
+
+    /// State that a reboot clears.
+    pub fn runtime(&self) -> PathBuf {
+        self.root.join("run/fielato")
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime().join("control.sock")
+    }
+
+    /// Held by the daemon while it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.runtime().join("lock")
+    }
+
+    /// What a daemon that was not started by a service manager has to say.
+    pub fn log(&self) -> PathBuf {
+        self.runtime().join("fielato.log")
+    }
+
+    /// Where the guard's link on `interface` is pinned. Not below the root: only a BPF file system can hold pins. A
+    /// root other than `/` gets a folder of its own, so that labs do not meet the machine's own hub.
+    pub fn pin(&self, interface: &str) -> PathBuf {
+        let mut name = String::from("fielato");
+        for part in self.root.components().filter_map(|part| part.as_os_str().to_str()).filter(|part| *part != "/") {
+            name.push('-');
+            name.push_str(&part.replace('.', "_"));
+        }
+        Path::new("/sys/fs/bpf").join(name).join(interface)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stand_beside_the_configuration() {
+        let paths = Paths::new("/", Some("/tmp/x/hub.toml".into()));
+        assert_eq!(paths.hub_key("wg0"), Path::new("/tmp/x/keys/wg0.key"));
+        assert_eq!(paths.undo(), Path::new("/var/lib/fielato/undo.json"));
+    }
+
+    #[test]
+    fn a_root_moves_everything_and_keeps_pins_apart() {
+        let paths = Paths::new("/run/lab/core", None);
+        assert_eq!(paths.config(), Path::new("/run/lab/core/etc/fielato/fielato.toml"));
+        assert_eq!(paths.socket(), Path::new("/run/lab/core/run/fielato/control.sock"));
+        assert_eq!(paths.pin("wg0"), Path::new("/sys/fs/bpf/fielato-run-lab-core/wg0"));
+        assert_eq!(Paths::new("/", None).pin("wg0"), Path::new("/sys/fs/bpf/fielato/wg0"));
+    }
+}

@@ -1,0 +1,201 @@
+//! What is said on the control socket: one JSON line each way.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Version of every JSON that Fielato prints or answers.
+pub const VERSION: u32 = 1;
+
+/// What a command asks of the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Request {
+    Status,
+    Reload,
+    Stop,
+    Ban { network: IpNet, until: Option<Timestamp> },
+    Unban { network: IpNet },
+    Bans,
+    Top,
+    Shape,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Response {
+    Done,
+    Status(Status),
+    Reloaded(Changes),
+    Unbanned(bool),
+    Bans(BanList),
+    Top(Top),
+    Shape(serde_json::Value),
+    /// It was not done.
+    Refused {
+        /// Why, and what to do.
+        message: String,
+        /// Whether the configuration file is the reason.
+        configuration: bool,
+    },
+}
+
+/// `fielato status --json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Format.
+    pub version: u32,
+    /// The hub's interface.
+    pub interface: String,
+    /// Who encrypts: `"kernel"` or `"userspace"`.
+    pub wireguard: String,
+    /// The hub's public key.
+    pub public_key: String,
+    /// UDP port.
+    pub listen_port: u16,
+    /// Overlay addresses of the hub.
+    pub addresses: Vec<IpNet>,
+    /// The interface towards the outside.
+    pub uplink: String,
+    /// When the daemon started.
+    pub since: Timestamp,
+    /// The daemon's process number.
+    pub pid: u32,
+    /// The guard: where it is attached.
+    pub guard: Vec<GuardStatus>,
+    /// The members.
+    pub members: Vec<MemberStatus>,
+    /// Packets that our own device dropped, by reason; empty with the kernel's WireGuard.
+    pub drops: Vec<DropCount>,
+    /// What an administrator should look at.
+    pub warnings: Vec<String>,
+}
+
+/// One attachment of the guard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardStatus {
+    /// Interface.
+    pub interface: String,
+    /// `"native"` or `"generic"`.
+    pub mode: String,
+    /// Whether bans stand when the daemon is killed.
+    pub pinned: bool,
+}
+
+/// A member as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Name.
+    pub name: String,
+    /// Identity.
+    pub public_key: String,
+    /// Overlay addresses.
+    pub addresses: Vec<IpNet>,
+    /// Where it was last heard from.
+    pub endpoint: Option<SocketAddr>,
+    /// When the last handshake completed.
+    pub latest_handshake: Option<Timestamp>,
+    /// Bytes received from it.
+    pub rx_bytes: u64,
+    /// Bytes sent to it.
+    pub tx_bytes: u64,
+}
+
+/// Drops for one reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DropCount {
+    /// Name of the reason.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// `fielato bans --json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BanList {
+    /// Format.
+    pub version: u32,
+    /// The bans.
+    pub bans: Vec<BanStatus>,
+}
+
+/// A ban and what it has stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BanStatus {
+    /// Banned network.
+    pub network: IpNet,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Whether it stands in the configuration file.
+    pub configured: bool,
+    /// Packets dropped since the daemon started.
+    pub packets: u64,
+    /// Bytes dropped since the daemon started.
+    pub bytes: u64,
+}
+
+/// `fielato top --json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Top {
+    /// Format.
+    pub version: u32,
+    /// Sources, most bytes first.
+    pub sources: Vec<Source>,
+    /// The bans.
+    pub bans: Vec<BanStatus>,
+}
+
+/// What came from one source address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Source address of the packets.
+    pub address: IpAddr,
+    /// Where it was counted.
+    pub interface: String,
+    /// The member that has this address.
+    pub member: Option<String>,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the IP header on.
+    pub bytes: u64,
+}
+
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Peers added or changed.
+    pub peers_set: usize,
+    /// Peers removed.
+    pub peers_removed: usize,
+    /// The rule set: unchanged, its elements only, or whole.
+    pub rules: RulesChange,
+    /// Whether disciplines or classes changed.
+    pub shaping: bool,
+    /// Whether addresses, port or MTU changed.
+    pub interface: bool,
+    /// Bans added or removed.
+    pub bans: usize,
+}
+
+/// How much of the rule set changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum RulesChange {
+    #[default]
+    None,
+    Elements,
+    Whole,
+}
+
+impl Changes {
+    /// Whether anything changed.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}

@@ -1,0 +1,185 @@
+//! The WireGuard interface, whoever runs it: the kernel's module where there is one, else our own device.
+
+use anyhow::{Context as _, Result, bail};
+use fielato_kernel::netlink::Netlink;
+use fielato_kernel::{link, wireguard};
+use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
+
+use crate::protocol::DropCount;
+
+/// Which implementation to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The kernel's where there is one, else our own.
+    #[default]
+    Auto,
+    /// The kernel's, or nothing.
+    Kernel,
+    /// Our own, even where the kernel has one.
+    Userspace,
+}
+
+/// A WireGuard interface that is ours.
+pub enum Tunnel {
+    /// The kernel's, by name.
+    Kernel(String),
+    /// Our own; it vanishes with this process.
+    Userspace(fielato_io::Device),
+}
+
+/// An interface that somebody else made has the name.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "interface {0} exists and is not fielato's; choose another name under [hub] interface, or remove it with `ip link del {0}`"
+)]
+pub struct Foreign(pub String);
+
+/// Refuses an interface of this name that is not ours.
+///
+/// # Errors
+/// [`Foreign`], or a netlink error.
+pub fn refuse_foreign(netlink: &mut Netlink, name: &str) -> Result<()> {
+    match link::find(netlink, name)? {
+        Some(link) if !link.is_ours() => Err(Foreign(name.into()).into()),
+        _ => Ok(()),
+    }
+}
+
+impl Tunnel {
+    /// Makes the interface, still down, with its key and peers. An interface of ours that an earlier process left behind is
+    /// taken over with its sessions.
+    ///
+    /// # Errors
+    /// [`Foreign`] when the name is taken; the kernel's or the device's own error otherwise. Nothing is left behind.
+    pub fn create(netlink: &mut Netlink, choice: Choice, name: &str, mtu: u32, config: &DeviceConfig) -> Result<Self> {
+        refuse_foreign(netlink, name)?;
+        link::remove_leftovers(netlink)?;
+        let existing = link::find(netlink, name)?;
+        if choice == Choice::Userspace {
+            if let Some(link) = existing {
+                link::delete(netlink, link.index)?;
+            }
+            return Self::create_userspace(netlink, name, mtu, config);
+        }
+        if existing.is_none() {
+            match link::create_owned_wireguard(netlink, name) {
+                Ok(_) => {}
+                Err(error) if error.is_unsupported() && choice == Choice::Auto => {
+                    return Self::create_userspace(netlink, name, mtu, config);
+                }
+                Err(error) if error.is_unsupported() => {
+                    bail!("this kernel lacks WireGuard; load the module `wireguard`, or let fielato use its own device")
+                }
+                Err(error) => return Err(error).with_context(|| format!("cannot create the interface {name}")),
+            }
+        }
+        let tunnel = Self::Kernel(name.into());
+        let set_up = tunnel.take_over(netlink, mtu, config);
+        if let Err(error) = set_up {
+            tunnel.remove(netlink)?;
+            return Err(error);
+        }
+        Ok(tunnel)
+    }
+
+    fn create_userspace(netlink: &mut Netlink, name: &str, mtu: u32, config: &DeviceConfig) -> Result<Self> {
+        let device = fielato_io::Device::create(name, mtu, config)?;
+        if let Some(link) = link::find(netlink, name)? {
+            link::set_alias(netlink, link.index, link::ALIAS)?;
+        }
+        Ok(Self::Userspace(device))
+    }
+
+    /// Sets what a kernel interface must have. Peers that it has already keep their sessions.
+    fn take_over(&self, netlink: &mut Netlink, mtu: u32, config: &DeviceConfig) -> Result<()> {
+        let Self::Kernel(name) = self else { return Ok(()) };
+        let link = link::find(netlink, name)?.with_context(|| format!("interface {name} has gone"))?;
+        link::set_mtu(netlink, link.index, mtu)?;
+        let had = wireguard::get(name)?;
+        if had.peers.is_empty() {
+            return Ok(wireguard::set(name, config)?);
+        }
+        wireguard::set_interface(name, config)?;
+        let wanted: std::collections::BTreeSet<_> = config.peers.iter().map(|peer| peer.public_key).collect();
+        let removed = had.peers.iter().map(|peer| peer.public_key).filter(|key| !wanted.contains(key)).map(PeerChange::Remove);
+        let changes: Vec<PeerChange> = removed.chain(config.peers.iter().cloned().map(PeerChange::Set)).collect();
+        Ok(wireguard::apply(name, &changes)?)
+    }
+
+    /// `"kernel"` or `"userspace"`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kernel(_) => "kernel",
+            Self::Userspace(_) => "userspace",
+        }
+    }
+
+    /// Changes some peers; the others' sessions keep running.
+    ///
+    /// # Errors
+    /// When the kernel refuses the change.
+    pub fn apply(&mut self, changes: &[PeerChange]) -> Result<()> {
+        match self {
+            Self::Kernel(name) => Ok(wireguard::apply(name, changes)?),
+            Self::Userspace(device) => Ok(device.apply(changes)?),
+        }
+    }
+
+    /// Changes key, port and mark, not the peers.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn set_interface(&mut self, config: &DeviceConfig) -> Result<()> {
+        match self {
+            Self::Kernel(name) => Ok(wireguard::set_interface(name, config)?),
+            Self::Userspace(device) => Ok(device.set_interface(config)?),
+        }
+    }
+
+    /// What the device reports.
+    ///
+    /// # Errors
+    /// When the kernel's interface has gone.
+    pub fn status(&self) -> Result<DeviceStatus> {
+        match self {
+            Self::Kernel(name) => Ok(wireguard::get(name)?),
+            Self::Userspace(device) => Ok(device.status()),
+        }
+    }
+
+    /// What our own device dropped, by reason.
+    pub fn drops(&self) -> Vec<DropCount> {
+        match self {
+            Self::Kernel(_) => Vec::new(),
+            Self::Userspace(device) => {
+                let counted = device.drops().into_iter();
+                counted.map(|(reason, packets)| DropCount { reason: reason.to_string(), packets }).collect()
+            }
+        }
+    }
+
+    /// Takes the interface away.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove(self, netlink: &mut Netlink) -> Result<()> {
+        match self {
+            Self::Kernel(name) => remove_link(netlink, &name),
+            Self::Userspace(device) => {
+                device.stop();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Deletes the interface if it is there and ours.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_link(netlink: &mut Netlink, name: &str) -> Result<()> {
+    match link::find(netlink, name)? {
+        Some(link) if link.is_ours() => Ok(link::delete(netlink, link.index)?),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,349 @@
+//! The command line: names, options, help. What they do is in [`commands`](crate::commands).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed, or a check did not pass; 2 wrong usage, or a configuration that is refused; 4 not running.";
+
+/// A WireGuard hub through which a small organisation's outside connections pass.
+#[derive(Debug, Parser)]
+#[command(name = "fielato", version, after_help = EXIT_CODES, max_term_width = 120)]
+pub struct Cli {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE", env = "FIELATO_CONFIG", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// Put DIR before /etc/fielato, /var/lib/fielato and /run/fielato, for labs and tests
+    #[arg(long, global = true, value_name = "DIR", env = "FIELATO_ROOT", default_value = "/", hide_default_value = true, help_heading = "Global options")]
+    pub root: PathBuf,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write keys and a commented configuration for this machine
+    #[command(after_help = "Example:\n  fielato init --endpoint vpn.example.org:51820")]
+    Init(Init),
+    /// Add, show, change and remove members
+    #[command(subcommand)]
+    Member(Member),
+    /// Turn an existing wg-quick hub configuration into a fielato.toml
+    #[command(after_help = "Example:\n  fielato import /etc/wireguard/wg0.conf")]
+    Import(Import),
+    /// Bring the hub up
+    #[command(after_help = "Examples:\n  fielato up\n  fielato up --foreground     (for a service manager: Type=notify, SIGHUP reloads)")]
+    Up(Up),
+    /// Take the hub down and put the machine back as it was
+    #[command(after_help = "Example:\n  fielato down")]
+    Down,
+    /// Read the configuration again and change only what changed
+    #[command(after_help = "Example:\n  fielato member add alice && fielato reload")]
+    Reload(Json),
+    /// Show the hub and its members
+    #[command(after_help = "Examples:\n  fielato status\n  fielato status --json | jq '.members[] | select(.latest_handshake == null) | .name'")]
+    Status(Json),
+    /// Print what would be applied to the hub, a protected host or a member
+    #[command(after_help = "Examples:\n  fielato render hub --format nft\n  fielato render storage --format iptables\n  fielato render alice --format wg-quick")]
+    Render(Render),
+    /// Refuse packets from an address or network, before anything else sees them
+    #[command(after_help = "Examples:\n  fielato ban 192.168.4.3\n  fielato ban 2001:db8::/32 --for 1h")]
+    Ban(Ban),
+    /// End a ban
+    #[command(after_help = "Example:\n  fielato unban 192.168.4.3")]
+    Unban(Unban),
+    /// List the bans and what they have stopped
+    #[command(after_help = "Example:\n  fielato bans --json")]
+    Bans(Json),
+    /// Count packets and bytes per source address, refreshed each second
+    #[command(after_help = "Examples:\n  fielato top\n  fielato top --once --json")]
+    Top(Top),
+    /// Look at traffic shaping
+    #[command(subcommand)]
+    Shape(Shape),
+    /// Run three machines in network namespaces, and show the whole gateway on them
+    #[command(subcommand)]
+    Lab(Lab),
+    /// Run our user-space WireGuard device in the foreground, configured with `wg`
+    #[command(after_help = "Example:\n  fielato device wg0 & wg setconf wg0 wg0.conf && ip link set wg0 up")]
+    Device(Device),
+    /// Print a shell's completion script
+    #[command(hide = true, after_help = "Example:\n  fielato completions bash > /usr/share/bash-completion/completions/fielato")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a folder
+    #[command(hide = true, after_help = "Example:\n  fielato man /usr/share/man/man8")]
+    Man {
+        /// Where to
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Print JSON, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Name or address, and port, at which members reach this machine [default: the uplink's address and port 51820]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub endpoint: Option<String>,
+    /// Name of the WireGuard interface
+    #[arg(long, default_value = "wg0")]
+    pub interface: String,
+    /// The overlay's network, once for each family [default: a free private IPv4 /24 and a random IPv6 /64]
+    #[arg(long, value_name = "NETWORK")]
+    pub overlay: Vec<IpNet>,
+    /// The interface towards the outside [default: that of the default route]
+    #[arg(long)]
+    pub uplink: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Member {
+    /// Add a member with the next free address
+    #[command(after_help = "Examples:\n  fielato member add alice --group staff\n  fielato member add bob --public-key \"$(cat bob.pub)\"")]
+    Add(MemberAdd),
+    /// List the members
+    #[command(after_help = "Example:\n  fielato member list --json")]
+    List(Json),
+    /// Show one member
+    #[command(after_help = "Example:\n  fielato member show alice")]
+    Show {
+        /// The member
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Print a member's wg-quick file
+    #[command(after_help = "Examples:\n  fielato member config alice > alice.conf\n  fielato member config alice --qr")]
+    Config(MemberConfig),
+    /// Remove a member and its keys
+    #[command(after_help = "Example:\n  fielato member remove alice && fielato reload")]
+    Remove {
+        /// The member
+        name: String,
+    },
+    /// Keep a member in the file, but not as a peer
+    #[command(after_help = "Example:\n  fielato member disable alice && fielato reload")]
+    Disable {
+        /// The member
+        name: String,
+    },
+    /// Make a disabled member a peer again
+    #[command(after_help = "Example:\n  fielato member enable alice && fielato reload")]
+    Enable {
+        /// The member
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct MemberAdd {
+    /// Letters, digits, `_`, `-`, `.`
+    pub name: String,
+    /// A group to be in; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// The member's own public key; without it a key pair is made here
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Option<String>,
+    /// Make no pre-shared key (one protects recorded traffic against a quantum computer of later years)
+    #[arg(long)]
+    pub no_psk: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MemberConfig {
+    /// The member
+    pub name: String,
+    /// Draw a QR code for the phone application
+    #[arg(long)]
+    pub qr: bool,
+    /// Tunnel only the lab, whatever the member's `route` says
+    #[arg(long)]
+    pub split: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A wg-quick file; its name is the interface's
+    pub file: PathBuf,
+    /// Name or address, and port, at which members reach this machine [default: the uplink's address and the file's port]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub endpoint: Option<String>,
+    /// Print the configuration and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Stay in the foreground
+    #[arg(long)]
+    pub foreground: bool,
+    /// Whose WireGuard
+    #[arg(long, value_enum, default_value_t = Wireguard::Auto)]
+    pub wireguard: Wireguard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Wireguard {
+    /// The kernel's where there is one, else our own
+    Auto,
+    /// The kernel's
+    Kernel,
+    /// Our own device on a TUN
+    Userspace,
+}
+
+#[derive(Debug, Args)]
+pub struct Render {
+    /// `hub`, a host or a member
+    pub machine: String,
+    /// In which form [default: nft for the hub and hosts, wg-quick for members]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One nftables transaction
+    Nft,
+    /// iptables and ip6tables commands
+    Iptables,
+    /// A wg-quick file
+    WgQuick,
+    /// A shell script that does it by hand
+    Script,
+}
+
+#[derive(Debug, Args)]
+pub struct Ban {
+    /// An address or a network
+    #[arg(value_parser = parse_network, value_name = "ADDR[/N]")]
+    pub network: IpNet,
+    /// How long, for instance 90s, 15m, 1h, 7d [default: until `unban`]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<jiff::SignedDuration>,
+}
+
+#[derive(Debug, Args)]
+pub struct Unban {
+    /// An address or a network, as it was banned
+    #[arg(value_parser = parse_network, value_name = "ADDR[/N]")]
+    pub network: IpNet,
+}
+
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Print once and end
+    #[arg(long)]
+    pub once: bool,
+    /// Print JSON, with a `version` field; one line a second without `--once`
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Shape {
+    /// Show the queueing disciplines and classes with their statistics
+    #[command(after_help = "Example:\n  fielato shape show")]
+    Show(Json),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Lab {
+    /// Make client-a, vpn-core and client-b, with the tunnel running
+    #[command(after_help = "Example:\n  fielato lab up && fielato lab exec client-a -- ping -c1 192.168.4.3; fielato lab down")]
+    Up,
+    /// Run a command on one of the machines
+    #[command(after_help = "Example:\n  fielato lab exec vpn-core -- wg show")]
+    Exec {
+        /// client-a, vpn-core or client-b
+        host: String,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// Remove the machines
+    #[command(after_help = "Example:\n  fielato lab down")]
+    Down,
+    /// Show everything the gateway does, step by step, and check it
+    #[command(after_help = "Example:\n  fielato lab talk")]
+    Talk(Json),
+}
+
+#[derive(Debug, Args)]
+pub struct Device {
+    /// Name of the interface to make
+    pub interface: String,
+    /// MTU of the interface
+    #[arg(long, default_value_t = 1420)]
+    pub mtu: u32,
+}
+
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = match text.parse::<std::net::IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().map_err(|_| "not an address or network, like 192.168.4.3, 10.0.0.0/8 or 2001:db8::/32".to_string())?,
+    };
+    Ok(network.trunc())
+}
+
+fn parse_duration(text: &str) -> Result<jiff::SignedDuration, String> {
+    let duration: jiff::SignedDuration =
+        text.parse().or_else(|_| days(text)).map_err(|_: ()| "not a time, like 90s, 15m, 1h, 1h30m or 7d".to_string())?;
+    match duration.is_positive() {
+        true => Ok(duration),
+        false => Err("a ban lasts longer than no time".into()),
+    }
+}
+
+/// jiff's durations end at hours, since a day has not always 24 of them; a ban's has.
+fn days(text: &str) -> Result<jiff::SignedDuration, ()> {
+    let days: i64 = text.strip_suffix('d').ok_or(())?.trim().parse().map_err(drop)?;
+    days.checked_mul(24).map(jiff::SignedDuration::from_hours).filter(|_| days < 365_000).ok_or(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.get_subcommands().next().is_none() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.starts_with("Example"), "{path} has no example");
+            }
+            command.get_subcommands().for_each(|sub| check(sub, &path));
+        }
+        check(&Cli::command(), "");
+    }
+
+    #[test]
+    fn networks_and_times() {
+        assert_eq!(parse_network("192.168.4.3").unwrap().to_string(), "192.168.4.3/32");
+        assert_eq!(parse_network("fd00::1/64").unwrap().to_string(), "fd00::/64");
+        assert!(parse_network("300.1.1.1").is_err());
+        assert_eq!(parse_duration("1h").unwrap(), jiff::SignedDuration::from_hours(1));
+        assert_eq!(parse_duration("7d").unwrap(), jiff::SignedDuration::from_hours(168));
+        assert!(parse_duration("-1h").is_err());
+        assert!(parse_duration("soon").is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! `fielato status`
+
+use anyhow::{Result, bail};
+use fielato_control::protocol::{Request, Response, Status};
+use fielato_control::{Paths, client};
+use jiff::Timestamp;
+
+use crate::output::{self, ago, bytes, or_dash, table};
+
+/// `fielato status`
+pub fn run(paths: &Paths, json: bool) -> Result<()> {
+    let Response::Status(status) = client::request(paths, &Request::Status)? else { bail!("the daemon answered something else") };
+    match json {
+        true => output::json(&status),
+        false => {
+            print!("{}", text(&status, Timestamp::now()));
+            Ok(())
+        }
+    }
+}
+
+fn text(status: &Status, now: Timestamp) -> String {
+    let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "interface {} ({} WireGuard), UDP port {}\n  public key  {}\n  addresses   {}\n  uplink      {}\n  up          {} (process {})\n",
+        status.interface,
+        status.wireguard,
+        status.listen_port,
+        status.public_key,
+        addresses.join(", "),
+        status.uplink,
+        ago(status.since, now),
+        status.pid,
+    );
+    for guard in &status.guard {
+        let kept = if guard.pinned { ", bans stand if the daemon is killed" } else { "" };
+        text += &format!("  guard       on {}, {} XDP{kept}\n", guard.interface, guard.mode);
+    }
+    for drops in &status.drops {
+        text += &format!("  dropped     {} packets: {}\n", drops.packets, drops.reason);
+    }
+    for warning in &status.warnings {
+        text += &format!("  warning     {warning}\n");
+    }
+    if status.members.is_empty() {
+        return text + "\nno members; next: `fielato member add NAME`\n";
+    }
+    let rows: Vec<Vec<String>> = status
+        .members
+        .iter()
+        .map(|member| {
+            let addresses: Vec<String> = member.addresses.iter().map(|net| net.addr().to_string()).collect();
+            vec![
+                member.name.clone(),
+                addresses.join(" "),
+                or_dash(member.endpoint),
+                member.latest_handshake.map_or("never".into(), |at| ago(at, now)),
+                bytes(member.rx_bytes),
+                bytes(member.tx_bytes),
+            ]
+        })
+        .collect();
+    text + "\n" + &table(&["member", "addresses", "endpoint", "latest handshake", " received", " sent"], &rows)
+}

@@ -1,0 +1,348 @@
+//! [`Config`] and the time to [`Plan`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use fielato_qdisc::Handle;
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::config::{Config, Member, Party, Rule, Shape, ShapeItem, Strategy, Transit};
+use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Peer, PerFamily, Plan, Shaping, ShapingItem};
+
+impl Plan {
+    /// What the hub is to be at `now`. `forwarding_before` says in which families the machine forwarded packets
+    /// before `up` touched it; it decides what `transit = "auto"` means.
+    pub fn compile(config: &Config, now: Timestamp, forwarding_before: PerFamily<bool>) -> Self {
+        let Config {
+            hub,
+            members,
+            hosts: _,
+            services: _,
+            rules: _,
+            shapes,
+            bans,
+        } = config;
+        let world = World::new(config, now);
+        let peers = world.active.iter().map(|(name, member)| Peer {
+            name: (*name).to_owned(),
+            public_key: member.public_key,
+            allowed_ips: member.addresses.iter().copied().map(IpNet::from).collect(),
+        });
+        let waiting = members
+            .values()
+            .filter(|member| !member.disabled)
+            .filter_map(|member| member.expires);
+        Self {
+            interface: hub.interface.clone(),
+            uplink: hub.uplink.clone(),
+            listen_port: hub.listen_port,
+            mtu: hub.mtu,
+            addresses: hub.addresses.clone(),
+            peers: peers.collect(),
+            firewall: firewall(&world, forwarding_before),
+            shaping: shapes.iter().map(shaping).collect(),
+            bans: bans.clone(),
+            guard: hub.guard.clone(),
+            next_change: waiting.filter(|expiry| *expiry > now).min(),
+        }
+    }
+}
+
+impl HostPlan {
+    /// What the protected host `name` is to be; `None` when there is no such host.
+    pub fn compile(config: &Config, name: &str) -> Option<Self> {
+        let host = config.hosts.get(name)?;
+        let services = config.services.values().filter(|service| service.host == name);
+        Some(Self {
+            name: name.to_owned(),
+            admit: match host.strategy {
+                Strategy::Source => Admit::Sources(config.hub.source.clone()),
+                Strategy::Member => Admit::Interface(config.hub.interface.clone()),
+            },
+            ports: services.flat_map(|service| service.ports.iter().copied()).collect(),
+        })
+    }
+}
+
+fn shaping(shape: &Shape) -> Shaping {
+    let item = match &shape.item {
+        ShapeItem::Qdisc(qdisc) => ShapingItem::Qdisc(qdisc.clone()),
+        ShapeItem::Class { class, parties: _ } => ShapingItem::Class(class.clone()),
+    };
+    Shaping {
+        dev: shape.dev.clone(),
+        item,
+    }
+}
+
+/// The configuration with what is true of it at one moment.
+struct World<'a> {
+    config: &'a Config,
+    /// Members that are neither disabled nor expired.
+    active: BTreeMap<&'a str, &'a Member>,
+    /// Who of them is in which group.
+    groups: HashMap<&'a str, Vec<&'a Member>>,
+    /// The nft set of each group.
+    set_names: BTreeMap<&'a str, String>,
+}
+
+impl<'a> World<'a> {
+    fn new(config: &'a Config, now: Timestamp) -> Self {
+        let is_active = |member: &Member| !member.disabled && member.expires.is_none_or(|expiry| expiry > now);
+        let named = config.members.iter().map(|(name, member)| (name.as_str(), member));
+        let active: BTreeMap<&str, &Member> = named.filter(|(_, member)| is_active(member)).collect();
+        let mut groups: HashMap<&str, Vec<&Member>> = HashMap::new();
+        for member in active.values() {
+            for group in &member.groups {
+                groups.entry(group).or_default().push(member);
+            }
+        }
+        Self {
+            config,
+            active,
+            groups,
+            set_names: set_names(config),
+        }
+    }
+
+    fn group(&self, name: &str) -> impl Iterator<Item = &'a Member> {
+        self.groups.get(name).into_iter().flatten().copied()
+    }
+
+    /// A member's overlay addresses; none when it is not active.
+    fn member_nets(&self, name: &str) -> Vec<IpNet> {
+        self.active
+            .get(name)
+            .map_or_else(Vec::new, |member| member.addresses.iter().copied().map(IpNet::from).collect())
+    }
+
+    /// A host's addresses, with its overlay addresses when it is a member too.
+    fn host_nets(&self, name: &str) -> Vec<IpNet> {
+        let mut nets = self.member_nets(name);
+        nets.extend(
+            self.config
+                .hosts
+                .get(name)
+                .into_iter()
+                .flat_map(|host| &host.addresses)
+                .copied()
+                .map(IpNet::from),
+        );
+        nets
+    }
+
+    /// All that `internet` is not.
+    fn near(&self) -> Vec<IpNet> {
+        let hub = &self.config.hub;
+        let overlay = hub.addresses.iter().map(IpNet::trunc);
+        let hosts = self
+            .config
+            .hosts
+            .values()
+            .flat_map(|host| &host.addresses)
+            .copied()
+            .map(IpNet::from);
+        IpNet::aggregate(&overlay.chain(hub.lab.iter().copied()).chain(hosts).collect())
+    }
+
+    /// A party's addresses. `Hub` has none here: its packets are those of the input chain.
+    fn addresses(&self, party: &Party) -> Option<Addresses> {
+        let nets = |nets: Vec<IpNet>| (!nets.is_empty()).then_some(Addresses::Nets(nets));
+        match party {
+            Party::Any => Some(Addresses::Any),
+            Party::Members => Some(Addresses::Set(MEMBERS.to_owned())),
+            Party::Internet => Some(Addresses::Except(self.near())),
+            Party::Group(name) => self.set_names.get(name.as_str()).cloned().map(Addresses::Set),
+            Party::Member(name) => nets(self.member_nets(name)),
+            Party::Host(name) => nets(self.host_nets(name)),
+            Party::Prefix(net) => Some(Addresses::Nets(vec![*net])),
+            Party::Service(name) => self
+                .config
+                .services
+                .get(name)
+                .and_then(|service| nets(self.host_nets(&service.host))),
+            Party::Hub => None,
+        }
+    }
+
+    fn destination(&self, party: &Party) -> Option<Destination> {
+        let ports = match party {
+            Party::Service(name) => self
+                .config
+                .services
+                .get(name)
+                .map_or_else(Vec::new, |service| service.ports.clone()),
+            _ => Vec::new(),
+        };
+        self.addresses(party).map(|addresses| Destination { addresses, ports })
+    }
+}
+
+/// The set of all members.
+const MEMBERS: &str = "members";
+
+/// An nft identifier for every group that a rule names. Two groups that differ only in characters
+/// which nft does not take get different numbers.
+fn set_names(config: &Config) -> BTreeMap<&str, String> {
+    let parties = config.rules.iter().flat_map(|rule| rule.from.iter().chain(&rule.to));
+    let used: BTreeSet<&str> = parties
+        .filter_map(|party| {
+            if let Party::Group(name) = party {
+                Some(name.as_str())
+            } else {
+                None
+            }
+        })
+        .collect();
+    let mut taken = BTreeSet::new();
+    let mut names = BTreeMap::new();
+    for group in used {
+        let plain = format!("group_{}", identifier(group));
+        let numbered = (2..).map(|number| format!("{plain}_{number}"));
+        let free = std::iter::once(plain.clone())
+            .chain(numbered)
+            .find(|name| !taken.contains(name));
+        let name = free.unwrap_or(plain);
+        taken.insert(name.clone());
+        names.insert(group, name);
+    }
+    names
+}
+
+/// Letters, digits and underscores, which nft takes everywhere in an identifier.
+pub(crate) fn identifier(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect()
+}
+
+fn firewall(world: &World<'_>, forwarding_before: PerFamily<bool>) -> Firewall {
+    let hub = &world.config.hub;
+    let rules = &world.config.rules;
+    Firewall {
+        interface: hub.interface.clone(),
+        uplink: hub.uplink.clone(),
+        overlay: hub.addresses.iter().map(IpNet::trunc).collect(),
+        masquerade: hub.masquerade,
+        leave_transit: match hub.transit {
+            Transit::Auto => forwarding_before,
+            Transit::Drop => PerFamily { v4: false, v6: false },
+            Transit::Leave => PerFamily { v4: true, v6: true },
+        },
+        sets: sets(world),
+        forward: rules.iter().filter_map(|rule| forward(world, rule)).collect(),
+        input: rules.iter().filter_map(|rule| input(world, rule)).collect(),
+        classes: classes(world),
+    }
+}
+
+fn sets(world: &World<'_>) -> BTreeMap<String, BTreeSet<IpNet>> {
+    let nets = |members: &mut dyn Iterator<Item = &Member>| {
+        members
+            .flat_map(|member| member.addresses.iter().copied().map(IpNet::from))
+            .collect::<BTreeSet<IpNet>>()
+    };
+    let groups = world
+        .set_names
+        .iter()
+        .map(|(group, name)| (name.clone(), nets(&mut world.group(group))));
+    let mut sets: BTreeMap<_, _> = groups.collect();
+    let parties = || world.config.rules.iter().flat_map(|rule| rule.from.iter().chain(&rule.to));
+    if parties().any(|party| *party == Party::Members) {
+        sets.insert(MEMBERS.to_owned(), nets(&mut world.active.values().copied()));
+    }
+    sets
+}
+
+/// The part of a rule that concerns packets crossing the hub.
+fn forward(world: &World<'_>, rule: &Rule) -> Option<FilterRule> {
+    filter_rule(
+        world,
+        rule,
+        rule.to.iter().filter_map(|party| world.destination(party)).collect(),
+    )
+}
+
+/// The part of a rule that concerns packets to the hub itself. Addresses are there too: one of
+/// the hub's own may be among them.
+fn input(world: &World<'_>, rule: &Rule) -> Option<FilterRule> {
+    let to = rule.to.iter().filter_map(|party| match party {
+        Party::Hub => Some(Destination {
+            addresses: Addresses::Any,
+            ports: Vec::new(),
+        }),
+        Party::Any | Party::Prefix(_) => world.destination(party),
+        _ => None,
+    });
+    filter_rule(world, rule, to.collect())
+}
+
+/// `None` when nobody is left on one of the sides, such as when the only member it names has expired.
+fn filter_rule(world: &World<'_>, rule: &Rule, to: Vec<Destination>) -> Option<FilterRule> {
+    let from: Vec<Addresses> = rule.from.iter().filter_map(|party| world.addresses(party)).collect();
+    if from.is_empty() || to.is_empty() {
+        return None;
+    }
+    Some(FilterRule {
+        from,
+        to,
+        action: rule.action,
+        line: rule.line,
+    })
+}
+
+/// Who goes into which class, by device. A member's own name (or an address) says more than its group, a group more than `members`.
+fn classes(world: &World<'_>) -> BTreeMap<String, BTreeMap<IpNet, Handle>> {
+    let mut ranked: BTreeMap<String, BTreeMap<IpNet, (Rank, Handle)>> = BTreeMap::new();
+    for shape in &world.config.shapes {
+        let ShapeItem::Class { class, parties } = &shape.item else {
+            continue;
+        };
+        for party in parties {
+            let claims = ranked.entry(shape.dev.clone()).or_default();
+            let (rank, nets) = class_nets(world, party);
+            for net in nets {
+                let claim = claims.entry(net).or_insert((rank, class.classid));
+                if rank > claim.0 {
+                    *claim = (rank, class.classid);
+                }
+            }
+        }
+    }
+    let plain = |claims: BTreeMap<IpNet, (Rank, Handle)>| claims.into_iter().map(|(net, (_, class))| (net, class)).collect();
+    ranked.into_iter().map(|(dev, claims)| (dev, plain(claims))).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Everyone,
+    Group,
+    Own,
+}
+
+fn class_nets(world: &World<'_>, party: &Party) -> (Rank, Vec<IpNet>) {
+    fn nets<'m>(members: impl Iterator<Item = &'m Member>) -> Vec<IpNet> {
+        members
+            .flat_map(|member| member.addresses.iter().copied().map(IpNet::from))
+            .collect()
+    }
+    match party {
+        Party::Members => (Rank::Everyone, nets(world.active.values().copied())),
+        Party::Group(name) => (Rank::Group, nets(world.group(name))),
+        Party::Member(name) => (Rank::Own, world.member_nets(name)),
+        Party::Prefix(net) => (Rank::Own, vec![*net]),
+        // The parser lets none of these have a class.
+        Party::Any | Party::Hub | Party::Internet | Party::Host(_) | Party::Service(_) => (Rank::Everyone, Vec::new()),
+    }
+}
+
+/// The addresses of a family, for renderers.
+pub(crate) fn of_family(nets: &[IpNet], v4: bool) -> Vec<IpNet> {
+    nets.iter().copied().filter(|net| net.addr().is_ipv4() == v4).collect()
+}
+
+/// The addresses of a family, for renderers.
+pub(crate) fn addresses_of_family(addresses: &[IpAddr], v4: bool) -> Vec<IpAddr> {
+    addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect()
+}

@@ -1,0 +1,241 @@
+//! `[[shape]]`: tc's words, checked as the kernel would when they are added in order.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
+use toml::de::DeTable;
+
+use crate::config::{Hub, Party, Shape, ShapeItem};
+use crate::diagnostic::{Lines, Sink};
+use crate::schema::{Section, Text};
+use crate::shape;
+
+use super::names::{Names, Place};
+use super::sections;
+
+/// Shows a handle in tc's way, hexadecimal.
+fn show(handle: Handle) -> String {
+    if handle.minor == 0 {
+        format!("{:x}:", handle.major)
+    } else {
+        format!("{:x}:{:x}", handle.major, handle.minor)
+    }
+}
+
+pub fn read(top: &Section<'_>, hub: &Hub, names: &mut Names<'_>, text: &str, lines: &Lines, sink: &mut Sink) -> Vec<Shape> {
+    let mut devices: HashMap<String, Device> = HashMap::new();
+    let mut shapes = Vec::new();
+    for (span, table) in sections(top, "shape", sink) {
+        shapes.extend(one(span, table, hub, names, text, lines, &mut devices, sink));
+    }
+    shapes
+}
+
+#[allow(clippy::too_many_arguments)]
+fn one<'a>(
+    span: Range<usize>,
+    table: &'a DeTable<'a>,
+    hub: &Hub,
+    names: &mut Names<'_>,
+    text: &str,
+    lines: &Lines,
+    devices: &mut HashMap<String, Device>,
+    sink: &mut Sink,
+) -> Option<Shape> {
+    let line = lines.line(span.start);
+    let section = Section::new("shape".to_owned(), span, table, &["dev", "qdisc", "class", "for"], sink);
+    let dev = device(&section, hub, sink);
+    let known = devices.entry(dev.clone()).or_default();
+    let qdisc = section.text("qdisc", "tc's words in quotes", sink);
+    let class = section.text("class", "tc's words in quotes", sink);
+    match (qdisc, class) {
+        (Some((words, at)), None) => {
+            if section.value("for").is_some() {
+                sink.error(
+                    section.span_of("for"),
+                    "shape: a qdisc has no `for`",
+                    "put `for` beside the class that these parties belong to",
+                );
+            }
+            match shape::qdisc(words) {
+                Ok(qdisc) => {
+                    known.add_qdisc(&dev, &qdisc, at, sink);
+                    Some(Shape {
+                        dev,
+                        item: ShapeItem::Qdisc(qdisc),
+                        line,
+                    })
+                }
+                Err(error) => word_error(text, (words, at), &error, sink),
+            }
+        }
+        (None, Some((words, at))) => {
+            let parties = if section.value("for").is_some() {
+                names.parties(&section, "for", Place::For, sink)
+            } else {
+                Vec::new()
+            };
+            match shape::class(words) {
+                Ok(class) => {
+                    known.add_class(&dev, &class, at, sink);
+                    known.claim(&section, &dev, &parties, class.classid, line, sink);
+                    Some(Shape {
+                        dev,
+                        item: ShapeItem::Class { class, parties },
+                        line,
+                    })
+                }
+                Err(error) => word_error(text, (words, at), &error, sink),
+            }
+        }
+        _ if section.value("qdisc").is_some() && section.value("class").is_some() => {
+            sink.error(
+                section.span_of("class"),
+                "shape: qdisc and class in one",
+                "write one [[shape]] for each, in the order in which tc adds them",
+            );
+            None
+        }
+        _ if section.value("qdisc").is_some() || section.value("class").is_some() => None,
+        _ => {
+            section.missing(
+                "qdisc",
+                "add qdisc = \"root netem delay 500ms\" or class = \"parent 1: classid 1:10 htb rate 10mbit\"",
+                sink,
+            );
+            None
+        }
+    }
+}
+
+fn device(section: &Section<'_>, hub: &Hub, sink: &mut Sink) -> String {
+    let Some((dev, span)) = section.text("dev", "an interface's name", sink) else {
+        return hub.interface.clone();
+    };
+    let unknown = !hub.interface.is_empty() && !hub.uplink.is_empty() && dev != hub.interface && dev != hub.uplink;
+    if unknown {
+        let message = format!(
+            "shape: dev \"{}\" is neither the hub's interface nor its uplink",
+            dev.escape_debug()
+        );
+        sink.error(span, message, format!("use {} or {}", hub.interface, hub.uplink));
+    }
+    dev.to_owned()
+}
+
+/// Points at the word that tc would not take. A string with escapes is underlined as a whole: its
+/// bytes are not those of the file.
+fn word_error<T>(text: &str, (words, span): Text<'_>, error: &shape::WordError, sink: &mut Sink) -> Option<T> {
+    let verbatim = text.get(span.start + 1..span.end.saturating_sub(1)) == Some(words);
+    let at = if verbatim && error.offset < words.len() {
+        let word = words[error.offset..]
+            .find(char::is_whitespace)
+            .unwrap_or(words.len() - error.offset);
+        let start = span.start + 1 + error.offset;
+        start..start + word.max(1)
+    } else {
+        span
+    };
+    sink.error(at, format!("shape: {}", error.message), "");
+    None
+}
+
+/// What has been added to one device so far.
+#[derive(Default)]
+struct Device {
+    root: bool,
+    /// Major numbers of disciplines, and whether they have classes.
+    handles: HashMap<u16, bool>,
+    classes: HashSet<Handle>,
+    /// Classes that have a discipline of their own.
+    leaves: HashSet<Handle>,
+    /// Who is in which class, with the line that says so.
+    parties: HashMap<String, (Handle, usize)>,
+}
+
+impl Device {
+    fn add_qdisc(&mut self, dev: &str, qdisc: &Qdisc, at: Range<usize>, sink: &mut Sink) {
+        let mut refuse = |message: String, help: &str| sink.error(at.clone(), format!("shape: {message}"), help);
+        match qdisc.parent {
+            Parent::Root if self.root => refuse(
+                format!("{dev} has a root qdisc already"),
+                "hang this one into a class: parent 1:10",
+            ),
+            Parent::Root => self.root = true,
+            Parent::Class(class) if !self.classes.contains(&class) => {
+                refuse(
+                    format!("{dev} has no class {} yet", show(class)),
+                    "add the class in a [[shape]] before this one",
+                );
+            }
+            Parent::Class(class) if !self.leaves.insert(class) => {
+                refuse(format!("class {} has a qdisc already", show(class)), "a class has one qdisc");
+            }
+            Parent::Class(_) => {}
+        }
+        if let Some(handle) = qdisc.handle
+            && self
+                .handles
+                .insert(handle.major, matches!(qdisc.kind, QdiscKind::Htb { .. }))
+                .is_some()
+        {
+            refuse(
+                format!("{dev} has a qdisc {} already", show(handle)),
+                "give every qdisc a handle of its own",
+            );
+        }
+    }
+
+    fn add_class(&mut self, dev: &str, class: &Class, at: Range<usize>, sink: &mut Sink) {
+        let mut refuse = |message: String, help: &str| sink.error(at.clone(), format!("shape: {message}"), help);
+        let Class { parent, classid, htb: _ } = class;
+        match self.handles.get(&parent.major) {
+            None => refuse(
+                format!("{dev} has no qdisc {:x}: yet", parent.major),
+                "add it in a [[shape]] before this one, with its handle: \"root handle 1: htb\"",
+            ),
+            Some(false) => refuse(
+                format!("qdisc {:x}: of {dev} has no classes", parent.major),
+                "classes belong to htb",
+            ),
+            Some(true) if classid.major != parent.major => {
+                refuse(
+                    format!("class {} is not in its parent's qdisc {:x}:", show(*classid), parent.major),
+                    "use the same number before the colon",
+                );
+            }
+            Some(true) if parent.minor != 0 && !self.classes.contains(parent) => {
+                refuse(
+                    format!("{dev} has no class {} yet", show(*parent)),
+                    "add the parent in a [[shape]] before this one",
+                );
+            }
+            Some(true) => {}
+        }
+        if !self.classes.insert(*classid) {
+            refuse(
+                format!("{dev} has a class {} already", show(*classid)),
+                "give every class a number of its own",
+            );
+        }
+    }
+
+    fn claim(&mut self, section: &Section<'_>, dev: &str, parties: &[Party], class: Handle, line: usize, sink: &mut Sink) {
+        for party in parties {
+            let word = match party {
+                Party::Member(name) | Party::Group(name) => name.clone(),
+                Party::Prefix(net) => net.to_string(),
+                Party::Members => "members".to_owned(),
+                Party::Any | Party::Hub | Party::Internet | Party::Host(_) | Party::Service(_) => continue,
+            };
+            match self.parties.get(&word) {
+                Some((other, before)) => {
+                    let message = format!("shape: {word} is in class {} of {dev} already (line {before})", show(*other));
+                    sink.error(section.span_of("for"), message, "a party has one class on a device");
+                }
+                None => drop(self.parties.insert(word, (class, line))),
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! tc's words in, values out, and back; and what is said about words that are wrong.
+
+use std::time::Duration;
+
+use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Netem, Tbf};
+use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, qdisc};
+
+fn kind(words: &str) -> QdiscKind {
+    qdisc(words).unwrap_or_else(|error| panic!("{words}: {error}")).kind
+}
+
+#[test]
+fn the_talks_delay() {
+    let expected = Qdisc {
+        parent: Parent::Root,
+        handle: None,
+        kind: QdiscKind::Netem(Netem {
+            delay: Duration::from_millis(500),
+            ..Netem::default()
+        }),
+    };
+    assert_eq!(qdisc("root netem delay 500ms"), Ok(expected));
+}
+
+#[test]
+fn htb_numbers_are_hexadecimal() {
+    let expected = Qdisc {
+        parent: Parent::Root,
+        handle: Some(Handle { major: 1, minor: 0 }),
+        kind: QdiscKind::Htb { default: 0x30, r2q: 10 },
+    };
+    assert_eq!(qdisc("root handle 1: htb default 30"), Ok(expected.clone()));
+    assert_eq!(qdisc("root handle 1: htb default 0x30"), Ok(expected));
+
+    let expected = Class {
+        parent: Handle { major: 1, minor: 0 },
+        classid: Handle { major: 1, minor: 0x10 },
+        htb: HtbClass {
+            rate: 1_250_000,
+            ceil: 2_500_000,
+            burst: Some(15_360),
+            cburst: None,
+            prio: 1,
+            quantum: None,
+        },
+    };
+    assert_eq!(
+        class("parent 1: classid 1:10 htb rate 10mbit ceil 20mbit burst 15k prio 1"),
+        Ok(expected)
+    );
+    assert_eq!(
+        class("parent 1: classid 1:10 htb rate 10mbit").unwrap().htb.ceil,
+        1_250_000,
+        "ceil is the rate unless set"
+    );
+}
+
+#[test]
+fn tbf_latency_becomes_a_limit() {
+    let expected = Tbf {
+        rate: 125_000,
+        burst: 4096,
+        limit: 54_096,
+        peakrate: None,
+        mtu: None,
+    };
+    assert_eq!(
+        kind("root tbf rate 1mbit burst 32kbit latency 400ms"),
+        QdiscKind::Tbf(expected.clone())
+    );
+    assert_eq!(kind("root tbf rate 1mbit burst 32kbit limit 54096"), QdiscKind::Tbf(expected));
+    // The peak bucket fills slower here: it bounds what may wait.
+    let QdiscKind::Tbf(tbf) = kind("root tbf rate 1mbit burst 100k latency 100ms peakrate 2mbit mtu 1540") else {
+        panic!("not tbf");
+    };
+    assert_eq!((tbf.limit, tbf.peakrate, tbf.mtu), (26_540, Some(250_000), Some(1540)));
+}
+
+#[test]
+fn netem_with_everything() {
+    let expected = Netem {
+        limit: Some(2000),
+        delay: Duration::from_millis(100),
+        jitter: Duration::from_millis(10),
+        delay_correlation: 25.0,
+        loss: 1.0,
+        loss_correlation: 25.0,
+        duplicate: 2.0,
+        duplicate_correlation: 3.0,
+        corrupt: 0.1,
+        corrupt_correlation: 0.0,
+        reorder: 25.0,
+        reorder_correlation: 50.0,
+        gap: 5,
+        rate: 125_000,
+    };
+    let words = "root netem limit 2000 delay 100ms 10ms 25% loss random 1% 25% duplicate 2% 3% corrupt 0.1% \
+                 reorder 25% 50% gap 5 rate 1mbit";
+    assert_eq!(kind(words), QdiscKind::Netem(expected));
+    let QdiscKind::Netem(netem) = kind("root netem delay 10ms reorder 25%") else {
+        panic!("not netem")
+    };
+    assert_eq!(netem.gap, 1);
+}
+
+#[test]
+fn fq_codel_cake_and_fifos() {
+    let expected = Qdisc {
+        parent: Parent::Class(Handle { major: 1, minor: 0x10 }),
+        handle: Some(Handle { major: 0x10, minor: 0 }),
+        kind: QdiscKind::FqCodel(FqCodel {
+            limit: Some(1000),
+            target: Some(Duration::from_millis(5)),
+            ecn: Some(false),
+            ..FqCodel::default()
+        }),
+    };
+    assert_eq!(
+        qdisc("parent 1:10 handle 10: fq_codel limit 1000 target 5ms noecn"),
+        Ok(expected)
+    );
+    let expected = Cake {
+        bandwidth: Some(12_500_000),
+        rtt: Some(Duration::from_millis(50)),
+        flow_mode: Some(CakeFlowMode::DualDsthost),
+        nat: Some(true),
+        ..Cake::default()
+    };
+    assert_eq!(
+        kind("root cake bandwidth 100mbit rtt 50ms dual-dsthost nat"),
+        QdiscKind::Cake(expected)
+    );
+    let expected = Cake {
+        rtt: Some(Duration::from_millis(300)),
+        diffserv: Some(CakeDiffserv::Besteffort),
+        ..Cake::default()
+    };
+    assert_eq!(kind("root cake unlimited oceanic besteffort"), QdiscKind::Cake(expected));
+    assert_eq!(kind("root pfifo limit 100"), QdiscKind::Pfifo { limit: Some(100) });
+    assert_eq!(kind("root bfifo limit 10k"), QdiscKind::Bfifo { limit: Some(10_240) });
+    assert_eq!(kind("root pfifo"), QdiscKind::Pfifo { limit: None });
+}
+
+/// Wrong words, the word that must be blamed (empty: the end), and what must be said.
+#[test]
+fn errors_point_at_the_word_and_say_what_would_be_right() {
+    for (words, blamed, said) in [
+        ("", "", "one of htb, tbf, netem"),
+        ("root", "", "one of htb, tbf, netem"),
+        ("netem delay 1ms", "netem", "`root` or `parent CLASSID`"),
+        ("root nettem delay 1ms", "nettem", "did you mean `netem`?"),
+        ("root sfq", "sfq", "htb, tbf, netem, fq_codel, cake, pfifo, bfifo"),
+        ("tc qdisc add dev wg0 root netem", "tc", "what follows `tc qdisc add dev DEV`"),
+        ("root dev wg0 netem", "dev", "what follows `tc qdisc add dev DEV`"),
+        ("root root netem", "root", "sets what was set before"),
+        ("root handle 1:5 htb", "handle", "no minor number"),
+        ("root handle 0: htb", "0:", "MAJOR:MINOR"),
+        ("root classid 1:1 htb", "classid", "`handle MAJOR:`"),
+        ("root netem delay", "delay", "wants a time"),
+        ("root netem delay 5 apples", "apples", "an option of netem"),
+        ("root netem dleay 5ms", "dleay", "did you mean `delay`?"),
+        ("root netem delay 5m", "5m", "a time such as 20ms"),
+        ("root netem delay 5ms 25%", "25%", "a time such as 20ms"),
+        ("root netem loss 120%", "120%", "0% to 100%"),
+        ("root netem loss gemodel 1%", "gemodel", "not supported"),
+        ("root netem delay 1ms distribution normal", "distribution", "not supported"),
+        ("root netem rate 1mbit 14 8", "14", "not supported"),
+        ("root netem reorder 25%", "netem", "needs a `delay`"),
+        ("root netem delay 1ms gap 5", "netem", "needs `reorder`"),
+        ("root netem delay 1ms delay 2ms", "delay", "sets what was set before"),
+        ("root tbf rate 1mbit latency 1ms", "tbf", "needs `rate` and `burst`"),
+        ("root tbf rate 1mbit burst 10k", "tbf", "needs `latency` or `limit`"),
+        ("root tbf rate 1mbit burst 10k latency 1ms limit 10k", "latency", "not both"),
+        ("root tbf rate 1mbit burst 10k limit 10k peakrate 2mbit", "tbf", "needs `mtu`"),
+        (
+            "root tbf rate 1mbit burst 10k limit 10k peakrate 1mbit mtu 1500",
+            "tbf",
+            "above its `rate`",
+        ),
+        ("root tbf rate 100gbit burst 10k latency 1s", "latency", "4 GB"),
+        ("root tbf rate 10mb burst 10k latency 1s", "10mb", "a rate such as 10mbit"),
+        ("root htb default 12345", "12345", "hexadecimal"),
+        ("root htb direct_qlen 5", "direct_qlen", "default, r2q"),
+        ("root fq_codel flows 0", "0", "1 to 65536"),
+        ("root cake bandwith 1mbit", "bandwith", "did you mean `bandwidth`?"),
+        ("root cake nat nonat", "nonat", "sets what was set before"),
+        ("root cake overhead 300", "300", "-64 to 256"),
+        ("root pfifo limit 10k", "10k", "a whole number"),
+    ] {
+        expect(qdisc(words).map(|_| ()), words, blamed, said);
+    }
+    for (words, blamed, said) in [
+        ("parent 1: classid 1:10", "", "`htb`"),
+        ("root classid 1:10 htb rate 1mbit", "root", "`parent 1:`"),
+        ("classid 1:10 htb rate 1mbit", "htb", "`parent HANDLE`"),
+        ("parent 1: htb rate 1mbit", "htb", "`classid MAJOR:MINOR`"),
+        ("parent 1: classid 1: htb rate 1mbit", "1:", "minor number"),
+        ("parent 1: classid 2:10 htb rate 1mbit", "2:10", "1:10"),
+        ("parent 1:10 classid 1:10 htb rate 1mbit", "1:10", "its own parent"),
+        ("parent 1: classid 1:10 hfsc rate 1mbit", "hfsc", "htb"),
+        ("parent 1: classid 1:10 htb", "htb", "needs a rate"),
+        ("parent 1: classid 1:10 htb rate 0", "0", "a rate such as"),
+        ("parent 1: classid 1:10 htb rate 1mbit prio 9", "9", "0 to 7"),
+    ] {
+        expect(class(words).map(|_| ()), words, blamed, said);
+    }
+}
+
+fn expect(result: Result<(), fielato_qdisc::ParseError>, words: &str, blamed: &str, said: &str) {
+    let error = result.expect_err(words);
+    let at = &words[error.offset..];
+    assert_eq!(at.split(' ').next(), Some(blamed), "{words}: {error}");
+    assert!(error.message.contains(said), "{words}: {error}");
+}
+
+/// A small generator of numbers, so that every run tries the same values.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        // Knuth's MMIX constants.
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.below(2) == 0).then(|| make(self))
+    }
+
+    fn rate(&mut self) -> u64 {
+        1 + self.below(10_u64.pow(1 + (self.0 >> 40) as u32 % 9))
+    }
+
+    fn size(&mut self) -> u32 {
+        1 + self.below(1 << 31) as u32
+    }
+
+    fn micros(&mut self) -> Duration {
+        Duration::from_micros(1 + self.below(4_000_000))
+    }
+
+    fn percent(&mut self) -> f64 {
+        self.below(100_001) as f64 / 1000.0
+    }
+
+    fn handle(&mut self) -> Handle {
+        Handle {
+            major: 1 + self.below(0xfffe) as u16,
+            minor: 1 + self.below(0xffff) as u16,
+        }
+    }
+
+    fn kind(&mut self) -> QdiscKind {
+        match self.below(7) {
+            0 => QdiscKind::Pfifo {
+                limit: self.maybe(Self::size),
+            },
+            1 => QdiscKind::Bfifo {
+                limit: self.maybe(Self::size),
+            },
+            2 => {
+                let rate = self.rate();
+                let peak = self.maybe(|n| (rate + n.rate(), n.size()));
+                QdiscKind::Tbf(Tbf {
+                    rate,
+                    burst: self.size(),
+                    limit: self.size(),
+                    peakrate: peak.map(|(peakrate, _)| peakrate),
+                    mtu: peak.map(|(_, mtu)| mtu),
+                })
+            }
+            3 => QdiscKind::Htb {
+                default: self.below(0x10000) as u16,
+                r2q: self.size(),
+            },
+            4 => {
+                let mut netem = Netem {
+                    limit: self.maybe(Self::size),
+                    delay: Duration::from_nanos(1 + self.below(2_000_000_000)),
+                    loss: self.percent(),
+                    loss_correlation: self.percent(),
+                    duplicate: self.percent(),
+                    duplicate_correlation: self.percent(),
+                    corrupt: self.percent(),
+                    corrupt_correlation: self.percent(),
+                    rate: self.maybe(Self::rate).unwrap_or(0),
+                    ..Netem::default()
+                };
+                if let Some(jitter) = self.maybe(Self::micros) {
+                    netem.jitter = jitter;
+                    netem.delay_correlation = self.maybe(Self::percent).unwrap_or(0.0);
+                }
+                if let Some(gap) = self.maybe(|n| 1 + n.below(9) as u32) {
+                    netem.gap = gap;
+                    netem.reorder = 0.5 + self.percent() / 2.0;
+                    netem.reorder_correlation = self.percent();
+                }
+                QdiscKind::Netem(netem)
+            }
+            5 => QdiscKind::FqCodel(FqCodel {
+                limit: self.maybe(Self::size),
+                flows: self.maybe(|n| 1 + n.below(65_536) as u32),
+                target: self.maybe(Self::micros),
+                interval: self.maybe(Self::micros),
+                quantum: self.maybe(Self::size),
+                ecn: self.maybe(|n| n.below(2) == 0),
+                ce_threshold: self.maybe(Self::micros),
+                memory_limit: self.maybe(Self::size),
+            }),
+            _ => QdiscKind::Cake(Cake {
+                bandwidth: self.maybe(Self::rate),
+                rtt: self.maybe(Self::micros),
+                overhead: self.maybe(|n| n.below(321) as i32 - 64),
+                mpu: self.maybe(|n| n.below(257) as u32),
+                memory_limit: self.maybe(Self::size),
+                diffserv: self.maybe(|n| CakeDiffserv::WORDS[n.below(5) as usize].1),
+                flow_mode: self.maybe(|n| CakeFlowMode::WORDS[n.below(8) as usize].1),
+                nat: self.maybe(|n| n.below(2) == 0),
+                ack_filter: self.maybe(|n| n.below(2) == 0),
+            }),
+        }
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back_as_the_same() {
+    let mut numbers = Numbers(1);
+    for _ in 0..20_000 {
+        let original = Qdisc {
+            parent: numbers.maybe(Numbers::handle).map_or(Parent::Root, Parent::Class),
+            handle: numbers.maybe(|n| Handle { minor: 0, ..n.handle() }),
+            kind: numbers.kind(),
+        };
+        assert_eq!(qdisc(&original.to_string()).as_ref(), Ok(&original), "{original}");
+
+        let classid = numbers.handle();
+        let minor = numbers.below(u64::from(classid.minor)) as u16;
+        let original = Class {
+            parent: Handle { minor, ..classid },
+            classid,
+            htb: HtbClass {
+                rate: numbers.rate(),
+                ceil: numbers.rate(),
+                burst: numbers.maybe(Numbers::size),
+                cburst: numbers.maybe(Numbers::size),
+                prio: numbers.below(8) as u32,
+                quantum: numbers.maybe(Numbers::size),
+            },
+        };
+        assert_eq!(class(&original.to_string()).as_ref(), Ok(&original), "{original}");
+    }
+}

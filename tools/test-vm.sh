@@ -1,0 +1,71 @@
+#!/bin/bash
+# test-vm.sh [PACKAGE…]: the talk, and the tests of PACKAGE… (default: those that drive the kernel), on Debian's own
+# kernel in a virtual machine, where WireGuard, netem and cake are the kernel's. Everything is built out here.
+# Closes with `N passed, N failed, N skipped` over the tests; the talk must pass with nothing skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-$PWD/target}
+packages=("$@")
+[ ${#packages[@]} -gt 0 ] || packages=(fielato-kernel fielato-control)
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+echo "== building the tests of ${packages[*]}"
+# cargo names each program on standard error: "  Executable tests/x.rs (target/debug/deps/x-…)".
+cargo test --no-run --locked "${packages[@]/#/--package=}" 2>&1 | tee "$folder/build"
+sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$folder/build" | while read -r program; do
+    realpath "$program"
+done >"$folder/programs"
+
+failed=0
+
+echo "== the machine itself"
+tools/vm.sh -t 120 -- "$PWD/tools/vm/selftest" || exit 1
+
+echo "== fielato lab talk"
+if [ -x "$target/release/fielato" ]; then
+    if ! tools/vm.sh -t 900 -- "$target/release/fielato" lab talk | tee "$folder/talk"; then
+        echo "test-vm.sh: the talk failed"
+        failed=1
+    fi
+    closing=$(grep -E '[0-9]+ passed, [0-9]+ failed' "$folder/talk" | tail -n 1) || closing=
+    if ! grep -qE '(^|[^0-9])0 failed' <<<"$closing" || ! grep -qE '[1-9][0-9]* passed' <<<"$closing" ||
+        grep -qE '[1-9][0-9]* skipped' <<<"$closing"; then
+        echo "test-vm.sh: the talk must pass with nothing failed or skipped, and closed with: ${closing:-nothing}"
+        failed=1
+    fi
+else
+    echo "test-vm.sh: $target/release/fielato is missing; run make build"
+    failed=1
+fi
+
+echo "== tests on the kernel"
+# One machine for all of them; each runs in its package's folder, as under cargo, one test at a time because the
+# machine is slow. What they skip comes back on standard output.
+cat >"$folder/run" <<'END'
+export FIELATO_SKIPPED=/tmp/skipped
+: >"$FIELATO_SKIPPED"
+status=0
+for program; do
+    echo "-- $program"
+    "$program" --test-threads=1 || status=1
+done
+sort -u "$FIELATO_SKIPPED"
+exit $status
+END
+mapfile -t programs <"$folder/programs"
+if ! tools/vm.sh -t 1800 -- sh -c "$(cat "$folder/run")" tests ${programs[@]+"${programs[@]}"} | tee "$folder/tests"; then
+    failed=1
+fi
+tests=$(awk '/^test result: / { passed += $4; failed += $6; ignored += $8 } END { print passed + 0, failed + 0, ignored + 0 }' "$folder/tests")
+read -r test_passed test_failed test_ignored <<<"$tests"
+skipped=$(sed -n 's/^skipped: \([^ ]*\): .*/\1/p' "$folder/tests" | sort -u | wc -l)
+if [ "$failed" != 0 ] && [ "$test_failed" = 0 ]; then
+    test_failed=1
+fi
+
+echo
+echo "$((test_passed - skipped)) passed, $test_failed failed, $((skipped + test_ignored)) skipped"
+exit "$failed"
