@@ -87,6 +87,7 @@ impl Tunnel {
     }
 
     fn create_userspace(netlink: &mut Netlink, name: &str, mtu: u32, config: &DeviceConfig) -> Result<Self> {
+        let mtu = u16::try_from(mtu).context("an MTU is at most 65535")?;
         let device = fielato_io::Device::create(name, mtu, config)?;
         if let Some(link) = link::find(netlink, name)? {
             link::set_alias(netlink, &link, link::ALIAS)?;
@@ -127,7 +128,10 @@ impl Tunnel {
     pub fn apply(&mut self, changes: &[PeerChange]) -> Result<()> {
         match self {
             Self::Kernel { name, wireguard } => Ok(wireguard.apply(name, changes)?),
-            Self::Userspace(device) => Ok(device.apply(changes)?),
+            Self::Userspace(device) => {
+                device.apply(changes);
+                Ok(())
+            }
         }
     }
 
@@ -140,7 +144,7 @@ impl Tunnel {
             Self::Kernel { name, wireguard } => {
                 Ok(wireguard.set_own(name, &config.private_key, config.listen_port, config.fwmark)?)
             },
-            Self::Userspace(device) => Ok(device.set_interface(config)?),
+            Self::Userspace(device) => Ok(device.set(config)?),
         }
     }
 

@@ -241,8 +241,7 @@ fn bring_up(
     progress("queueing disciplines");
     machine.shape(&[], &plan.shaping)?;
     progress("guard");
-    let mut guards = Guards::attach(machine, plan)?;
-    guards.sync(plan, bans)?;
+    let guards = Guards::attach(machine, plan, bans)?;
     progress("interface up");
     link::set_up(&mut machine.netlink, &link, true)
         .with_context(|| format!("cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)", plan.interface, plan.listen_port))?;

@@ -49,7 +49,7 @@ impl Hub {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.plan.guard.enabled && self.guards.attached.iter().any(|attached| !attached.guard.pinned()) {
+        if self.plan.guard.enabled && self.guards.attached.iter().any(|attached| attached.guard.pinned().is_none()) {
             warnings.push("no BPF file system at /sys/fs/bpf: should the daemon be killed, bans end with it".into());
         }
         warnings
@@ -116,5 +116,5 @@ fn guard_status(attached: &Attached) -> GuardStatus {
         Mode::Native => "native",
         Mode::Generic => "generic",
     };
-    GuardStatus { interface: attached.interface.clone(), mode: mode.into(), pinned: attached.guard.pinned() }
+    GuardStatus { interface: attached.interface.clone(), mode: mode.into(), pinned: attached.guard.pinned().is_some() }
 }
