@@ -6,6 +6,7 @@ pub mod generic;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod route;
 pub mod sysctl;
 pub mod wireguard;
