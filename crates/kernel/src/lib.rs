@@ -8,6 +8,7 @@ pub mod guard;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod route;
 pub mod sysctl;
 pub mod wireguard;

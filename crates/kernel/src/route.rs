@@ -255,7 +255,8 @@ fn is_main_unicast(message: &RouteMessage) -> bool {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
     });
-    table.unwrap_or(message.header.table.into()) == RouteHeader::RT_TABLE_MAIN.into() && message.header.kind == RouteType::Unicast
+    let table = table.unwrap_or(message.header.table.into());
+    table == u32::from(RouteHeader::RT_TABLE_MAIN) && message.header.kind == RouteType::Unicast
 }
 
 /// One route for each of its next hops.
