@@ -2,3 +2,4 @@
 
 pub mod generic;
 pub mod netlink;
+pub mod tc;
