@@ -388,7 +388,7 @@ mod tests {
         let table = RateTable::new(1_250_000, 1600, &psched).table;
         assert_eq!(
             (table.len(), u32_at(&table, 0), u32_at(&table, 4)),
-            (1024, Some(100), Some(200))
+            (1024, Some(93), Some(187))
         );
     }
 }

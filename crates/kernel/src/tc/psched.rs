@@ -40,9 +40,10 @@ impl Psched {
         (microseconds * self.ticks_per_microsecond) as u32
     }
 
-    /// Ticks that `size` bytes take at `rate`. The cast saturates: more than the kernel can be told becomes the most it can.
+    /// Ticks that `size` bytes take at `rate`. As in tc, fractions of a microsecond are cut off, so that the same words leave
+    /// the same thing. The cast saturates: more than the kernel can be told becomes the most it can.
     pub fn transmit_ticks(&self, rate: u64, size: u32) -> u32 {
-        (1e6 * (f64::from(size) / rate as f64) * self.ticks_per_microsecond).ceil() as u32
+        self.ticks((1e6 * (f64::from(size) / rate as f64)).trunc())
     }
 
     /// Whole microseconds that `ticks` last: tc cuts off the rest, so its sizes look a little smaller than what was set.
