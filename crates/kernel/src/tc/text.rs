@@ -53,10 +53,13 @@ pub fn class(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
 
 fn htb(options: &[u8]) -> Option<String> {
     let global = find(options, 2)?;
+    let default = match u32_at(global, 8)? {
+        0 => "0".to_owned(),
+        minor => format!("{minor:#x}"),
+    };
     let mut text = format!(
-        "r2q {} default {:#x} direct_packets_stat {}",
+        "r2q {} default {default} direct_packets_stat {}",
         u32_at(global, 4)?,
-        u32_at(global, 8)?,
         u32_at(global, 16)?
     );
     if let Some(length) = find_u32(options, 5) {
