@@ -11,4 +11,5 @@ pub mod netns;
 pub mod nft;
 pub mod route;
 pub mod sysctl;
+pub mod tc;
 pub mod wireguard;
