@@ -40,7 +40,10 @@ pub(super) fn attached(ifindex: u32) -> Result<Option<Attached>, GuardError> {
             _ => {}
         }
     }
-    Ok(found.map(|mode| Attached { program, native: matches!(mode, XdpAttached::Driver | XdpAttached::Hardware) }))
+    Ok(found.map(|mode| Attached {
+        program,
+        native: matches!(mode, XdpAttached::Driver | XdpAttached::Hardware),
+    }))
 }
 
 fn link(ifindex: u32) -> io::Result<LinkMessage> {

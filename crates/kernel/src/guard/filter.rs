@@ -121,8 +121,11 @@ impl Filter {
     /// Loads the program for a kind of device, with room for that many sources per address family.
     pub fn load(link_layer: LinkLayer, sources: u32) -> Result<Self, GuardError> {
         let ethernet = u8::from(link_layer == LinkLayer::Ethernet);
-        let multipliers =
-            Multipliers { from_64: random_odd(), from_48: random_odd(), from_32: random_odd() };
+        let multipliers = Multipliers {
+            from_64: random_odd(),
+            from_48: random_odd(),
+            from_32: random_odd(),
+        };
         let sources = sources.max(1);
         let mut ebpf = EbpfLoader::new()
             .btf(None) // nothing in the program depends on the kernel's own types
@@ -152,8 +155,7 @@ impl Filter {
             sources_v6: data(&mut ebpf, "sources_v6"),
             source_limit: sources as usize,
             notes: PerCpuArray::try_from(take(&mut ebpf, "notes")).map_err(GuardError::map("notes"))?,
-            cpus: aya::util::nr_cpus()
-                .map_err(|(_, error)| GuardError::system("counting the possible CPUs")(error))?,
+            cpus: aya::util::nr_cpus().map_err(|(_, error)| GuardError::system("counting the possible CPUs")(error))?,
             bans_v4: BTreeSet::new(),
             bans_v6: BTreeSet::new(),
             ebpf,
@@ -190,7 +192,9 @@ impl Filter {
         }
         room(self.bans_v4.len(), ban.into())?;
         // The trie first: a bit without a ban costs a walk, but a ban without its bit is none.
-        self.trie_v4.insert(&key_v4(ban), [0, 0], 0).map_err(GuardError::map("bans_v4"))?;
+        self.trie_v4
+            .insert(&key_v4(ban), [0, 0], 0)
+            .map_err(GuardError::map("bans_v4"))?;
         self.bans_v4.insert(ban);
         prefilter::set_v4(&self.words_v4, ban);
         self.publish()?;
@@ -202,7 +206,9 @@ impl Filter {
             return Ok(false);
         }
         room(self.bans_v6.len(), ban.into())?;
-        self.trie_v6.insert(&key_v6(ban), [0, 0], 0).map_err(GuardError::map("bans_v6"))?;
+        self.trie_v6
+            .insert(&key_v6(ban), [0, 0], 0)
+            .map_err(GuardError::map("bans_v6"))?;
         self.bans_v6.insert(ban);
         self.prefilter_v6.add(&self.words_v6, ban);
         self.publish()?;
@@ -242,11 +248,19 @@ impl Filter {
         let mut counts = Vec::with_capacity(self.bans_v4.len() + self.bans_v6.len());
         for ban in &self.bans_v4 {
             let [packets, bytes] = self.trie_v4.get(&key_v4(*ban), 0).map_err(GuardError::map("bans_v4"))?;
-            counts.push(BanCount { network: (*ban).into(), packets, bytes });
+            counts.push(BanCount {
+                network: (*ban).into(),
+                packets,
+                bytes,
+            });
         }
         for ban in &self.bans_v6 {
             let [packets, bytes] = self.trie_v6.get(&key_v6(*ban), 0).map_err(GuardError::map("bans_v6"))?;
-            counts.push(BanCount { network: (*ban).into(), packets, bytes });
+            counts.push(BanCount {
+                network: (*ban).into(),
+                packets,
+                bytes,
+            });
         }
         Ok(counts)
     }
@@ -274,7 +288,10 @@ impl Filter {
             let values = self.notes.get(&index, 0).map_err(GuardError::map("notes"))?;
             Ok(values.iter().sum())
         };
-        Ok(Unread { short: sum(0)?, not_ip: sum(1)? })
+        Ok(Unread {
+            short: sum(0)?,
+            not_ip: sum(1)?,
+        })
     }
 
     /// Runs the program on a packet `repeat` times without any interface (`BPF_PROG_TEST_RUN`). The counters count. The
@@ -297,9 +314,15 @@ pub fn run(program: &Xdp, packet: &[u8], repeat: u32) -> Result<TestResult, Guar
     options.repeat = repeat;
     let result = program.test_run(options).map_err(|error| {
         let source = super::error::system_error(&error).unwrap_or_else(|| std::io::Error::other(error));
-        GuardError::System { what: "BPF_PROG_TEST_RUN", source }
+        GuardError::System {
+            what: "BPF_PROG_TEST_RUN",
+            source,
+        }
     })?;
-    Ok(TestResult { dropped: result.return_value == XDP_DROP, time: result.duration })
+    Ok(TestResult {
+        dropped: result.return_value == XDP_DROP,
+        time: result.duration,
+    })
 }
 
 /// Sums the values of all CPUs; one CPU's packets and bytes may be read one packet apart while it counts.
@@ -328,7 +351,10 @@ fn room(bans: usize, network: IpNet) -> Result<(), GuardError> {
     if bans < Filter::MAX_BANS {
         Ok(())
     } else {
-        Err(GuardError::TooManyBans { network, limit: Filter::MAX_BANS })
+        Err(GuardError::TooManyBans {
+            network,
+            limit: Filter::MAX_BANS,
+        })
     }
 }
 
@@ -346,7 +372,9 @@ fn random_odd() -> u64 {
 }
 
 fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
-    ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok()).expect("the embedded object has the program")
+    ebpf.program_mut(PROGRAM)
+        .and_then(|program| program.try_into().ok())
+        .expect("the embedded object has the program")
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Map {

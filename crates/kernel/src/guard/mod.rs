@@ -33,7 +33,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sources: 65_536, pin: None }
+        Self {
+            sources: 65_536,
+            pin: None,
+        }
     }
 }
 
@@ -89,7 +92,10 @@ impl Guard {
             held.remove(path)?;
         }
         if let Some(before) = device::attached(ifindex)? {
-            return Err(GuardError::Occupied { ifindex, program: before.program });
+            return Err(GuardError::Occupied {
+                ifindex,
+                program: before.program,
+            });
         }
         let link = attach(&mut filter, ifindex, link_layer)?;
         match path {
@@ -107,12 +113,22 @@ impl Guard {
     fn finish(filter: Filter, link: FdLink, ifindex: u32, pin: Option<&Path>) -> Result<Self, GuardError> {
         let native = device::attached(ifindex)?.is_some_and(|attached| attached.native);
         let mode = if native { Mode::Native } else { Mode::Generic };
-        Ok(Self { filter, link, mode, pin: pin.map(Into::into) })
+        Ok(Self {
+            filter,
+            link,
+            mode,
+            pin: pin.map(Into::into),
+        })
     }
 
     /// Removes the program from the interface, and the pin.
     pub fn detach(self) -> Result<(), GuardError> {
-        let Self { filter, link, mode: _, pin } = self;
+        let Self {
+            filter,
+            link,
+            mode: _,
+            pin,
+        } = self;
         let removed = match pin {
             Some(path) => pin::remove(&path).map(drop),
             None => Ok(()),
@@ -156,7 +172,10 @@ impl DerefMut for Guard {
 fn replace(filter: &mut Filter, ifindex: u32, path: &Path) -> Result<FdLink, GuardError> {
     let pinned = PinnedLink::from_pin(path).map_err(GuardError::NoLink)?;
     let link = XdpLink::try_from(FdLink::from(pinned)).map_err(GuardError::NoLink)?;
-    let id = filter.program().attach_to_link(link).map_err(|error| refused(ifindex, error))?;
+    let id = filter
+        .program()
+        .attach_to_link(link)
+        .map_err(|error| refused(ifindex, error))?;
     let link = filter.program().take_link(id).map_err(|error| refused(ifindex, error))?;
     FdLink::try_from(link).map_err(GuardError::NoLink)
 }
@@ -194,7 +213,10 @@ fn keep(link: FdLink, path: &Path) -> Result<Kept, GuardError> {
             if pin::unwritable(&source) {
                 Ok(Kept::Unpinned)
             } else {
-                Err(GuardError::Pin { path: path.into(), source })
+                Err(GuardError::Pin {
+                    path: path.into(),
+                    source,
+                })
             }
         }
     }
@@ -206,6 +228,9 @@ fn refused(ifindex: u32, error: ProgramError) -> GuardError {
         Some(libc::EBUSY | libc::EEXIST) => GuardError::Occupied { ifindex, program: 0 },
         Some(libc::ENODEV) => GuardError::NoInterface { ifindex },
         Some(libc::EPERM | libc::EACCES) => GuardError::NotPermitted(std::io::Error::from_raw_os_error(libc::EPERM)),
-        _ => GuardError::Attach { ifindex, source: Box::new(error) },
+        _ => GuardError::Attach {
+            ifindex,
+            source: Box::new(error),
+        },
     }
 }

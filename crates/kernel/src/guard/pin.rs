@@ -32,7 +32,10 @@ pub(super) struct Held {
 
 /// Looks at a path and makes the directories above it, where that is a bpffs.
 pub(super) fn prepare(path: &Path) -> Result<Place, GuardError> {
-    let fail = |source| GuardError::Pin { path: path.into(), source };
+    let fail = |source| GuardError::Pin {
+        path: path.into(),
+        source,
+    };
     if let Some(held) = look(path)? {
         return Ok(Place::Held(held));
     }
@@ -59,7 +62,10 @@ impl Held {
     /// Removes the file, then lets go of the link. In this order the kernel detaches before this returns: the last close
     /// of a descriptor detaches at once, the removal of the last pin some time later.
     pub(super) fn remove(self, path: &Path) -> Result<(), GuardError> {
-        fs::remove_file(path).map_err(|source| GuardError::Pin { path: path.into(), source })?;
+        fs::remove_file(path).map_err(|source| GuardError::Pin {
+            path: path.into(),
+            source,
+        })?;
         drop(self.link);
         Ok(())
     }
@@ -71,8 +77,14 @@ pub(super) fn unwritable(error: &io::Error) -> bool {
 }
 
 fn look(path: &Path) -> Result<Option<Held>, GuardError> {
-    let fail = |source| GuardError::Pin { path: path.into(), source };
-    let foreign = |what: &str| GuardError::ForeignPin { path: path.into(), what: what.into() };
+    let fail = |source| GuardError::Pin {
+        path: path.into(),
+        source,
+    };
+    let foreign = |what: &str| GuardError::ForeignPin {
+        path: path.into(),
+        what: what.into(),
+    };
     let file = match fs::symlink_metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -88,12 +100,16 @@ fn look(path: &Path) -> Result<Option<Held>, GuardError> {
     // The kernel tells what a BPF descriptor is in fdinfo (proc_pid_fdinfo(5)).
     let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", link.as_raw_fd())).map_err(fail)?;
     let field = |name: &str| {
-        told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+        told.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
     };
     if field("link_type") != Some("xdp") {
         return Err(foreign("another kind of BPF object"));
     }
-    let program = field("prog_id").and_then(|id| id.parse().ok()).ok_or_else(|| foreign("a link without a program"))?;
+    let program = field("prog_id")
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| foreign("a link without a program"))?;
     Ok(Some(Held { link, program }))
 }
 

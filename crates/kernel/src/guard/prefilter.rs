@@ -26,7 +26,9 @@ pub(super) fn set_v4(words: &[AtomicU64], ban: Ipv4Net) {
 
 /// Sets the bits under a ban that is gone to what the remaining bans want.
 pub(super) fn recompute_v4(words: &[AtomicU64], gone: Ipv4Net, remaining: &BTreeSet<Ipv4Net>) {
-    let area = Ipv4Net::new(gone.addr(), gone.prefix_len().min(24)).expect("at most 24").trunc();
+    let area = Ipv4Net::new(gone.addr(), gone.prefix_len().min(24))
+        .expect("at most 24")
+        .trunc();
     let covered = (0..=area.prefix_len()).any(|length| {
         let wider = Ipv4Net::new(area.addr(), length).expect("at most 24").trunc();
         remaining.contains(&wider)
@@ -106,7 +108,11 @@ pub(super) struct PrefilterV6 {
 
 impl PrefilterV6 {
     pub(super) fn new(multipliers: Multipliers) -> Self {
-        Self { multipliers, bans_behind: HashMap::new(), kinds: HashMap::new() }
+        Self {
+            multipliers,
+            bans_behind: HashMap::new(),
+            kinds: HashMap::new(),
+        }
     }
 
     /// Sets the bit of a ban that is new.
@@ -130,11 +136,19 @@ impl PrefilterV6 {
 
     /// The kinds that exist, as the program's `active[V6]`.
     pub(super) fn active(&self) -> u64 {
-        Kind::ALL.into_iter().filter(|kind| self.kinds.contains_key(kind)).map(|kind| kind as u64).sum()
+        Kind::ALL
+            .into_iter()
+            .filter(|kind| self.kinds.contains_key(kind))
+            .map(|kind| kind as u64)
+            .sum()
     }
 
     fn slot(&self, ban: Ipv6Net) -> Option<usize> {
-        let Multipliers { from_64, from_48, from_32 } = self.multipliers;
+        let Multipliers {
+            from_64,
+            from_48,
+            from_32,
+        } = self.multipliers;
         let high = (u128::from(ban.network()) >> 64) as u64;
         let (key, multiplier) = match Kind::of(ban) {
             Kind::From64 => (high, from_64),
@@ -213,7 +227,11 @@ mod tests {
                 recompute_v4(&words, gone, &bans);
             } else {
                 // Within 10.0.0.0/12, so that bans overlap; now and then something huge.
-                let length = if step % 50 == 0 { random.below(12) } else { 12 + random.below(21) } as u8;
+                let length = if step % 50 == 0 {
+                    random.below(12)
+                } else {
+                    12 + random.below(21)
+                } as u8;
                 let address = Ipv4Addr::from(0x0a00_0000 | random.below(1 << 20) as u32);
                 let ban = Ipv4Net::new(address, length).unwrap().trunc();
                 bans.insert(ban);
@@ -250,7 +268,11 @@ mod tests {
     fn v6_a_bit_stands_as_long_as_a_ban_needs_it() {
         let mut random = Random(0x6eed);
         let words = words(V6_WORDS);
-        let multipliers = Multipliers { from_64: random.next() | 1, from_48: random.next() | 1, from_32: random.next() | 1 };
+        let multipliers = Multipliers {
+            from_64: random.next() | 1,
+            from_48: random.next() | 1,
+            from_32: random.next() | 1,
+        };
         let mut prefilter = PrefilterV6::new(multipliers);
         let mut bans: BTreeSet<Ipv6Net> = BTreeSet::new();
         for _ in 0..3_000 {

@@ -68,7 +68,11 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
         flags: u32,
     }
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let attributes = Attributes { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let attributes = Attributes {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
     // SAFETY: the attributes are those of BPF_OBJ_GET, with the right size, and the path outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<Attributes>()) };
     if fd < 0 {
@@ -122,7 +126,12 @@ pub(super) fn lookup_all(map: impl AsFd, max_entries: usize, key: usize, value: 
         // SAFETY: the attributes are those of BPF_MAP_LOOKUP_BATCH, with the right size; the kernel writes at most `count`
         // keys and values, for which both buffers have room, and four bytes of position.
         let result = unsafe {
-            libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attributes, size_of::<Attributes>())
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_MAP_LOOKUP_BATCH,
+                &raw mut attributes,
+                size_of::<Attributes>(),
+            )
         };
         let error = (result < 0).then(io::Error::last_os_error);
         match error.as_ref().and_then(io::Error::raw_os_error) {

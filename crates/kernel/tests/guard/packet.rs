@@ -11,7 +11,10 @@ pub fn ipv4(source: Ipv4Addr, length: usize) -> Vec<u8> {
     packet[9] = 17;
     packet[12..16].copy_from_slice(&source.octets());
     packet[16..20].copy_from_slice(&[192, 0, 2, 200]);
-    let sum: u32 = packet[..20].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum: u32 = packet[..20]
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     packet[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
@@ -57,4 +60,17 @@ impl Random {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % bound
     }
+}
+
+/// A ping to 192.0.2.200.
+pub fn echo(source: Ipv4Addr) -> Vec<u8> {
+    let mut packet = ipv4(source, 28);
+    // Protocol ICMP instead of UDP: 16 less in the sum of the header's words, so 16 more in the checksum.
+    packet[9] = 1;
+    let checksum = u32::from(u16::from_be_bytes([packet[10], packet[11]])) + 16;
+    let checksum = (checksum & 0xffff) + (checksum >> 16);
+    packet[10..12].copy_from_slice(&(checksum as u16).to_be_bytes());
+    // Type 8, code 0, checksum, identifier 0, number 0.
+    packet[20..24].copy_from_slice(&[8, 0, 0xf7, 0xff]);
+    packet
 }
