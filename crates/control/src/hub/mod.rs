@@ -18,7 +18,6 @@ use crate::bans::Bans;
 use crate::protocol::{Changes, Request, Response};
 use crate::secrets::{self, PskStore};
 use crate::tunnel::{self, Choice, Tunnel};
-use crate::undo::Undo;
 use crate::{Paths, forwarding, source};
 
 use guards::Guards;
