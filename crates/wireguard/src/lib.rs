@@ -5,6 +5,8 @@
 
 pub mod config;
 pub mod key;
+pub mod wg_quick;
 
 pub use config::{DeviceConfig, DeviceStatus, PeerChange, PeerConfig, PeerStatus};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use wg_quick::WgQuick;
