@@ -7,8 +7,8 @@ pub mod config;
 pub mod diagnostic;
 mod parse;
 pub mod plan;
+pub mod render;
 mod schema;
-mod shape;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};

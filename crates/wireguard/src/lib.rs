@@ -12,9 +12,11 @@ pub mod outbox;
 mod peer;
 mod tunnel;
 pub mod uapi;
+pub mod wg_quick;
 
 pub use config::{DeviceConfig, DeviceStatus, PeerChange, PeerConfig, PeerStatus};
 pub use device::Device;
 pub use drops::{DropReason, Drops};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use outbox::{Destination, Outbox, Path};
+pub use wg_quick::WgQuick;
