@@ -159,12 +159,12 @@ impl Tunnel {
         }
     }
 
-    /// What our own device dropped, by reason.
+    /// What our own device dropped, by reason; reasons that have not occurred are left out.
     pub fn drops(&self) -> Vec<DropCount> {
         match self {
             Self::Kernel { .. } => Vec::new(),
             Self::Userspace(device) => {
-                let counted = device.drops().into_iter();
+                let counted = device.drops().into_iter().filter(|(_, packets)| *packets > 0);
                 counted.map(|(reason, packets)| DropCount { reason: reason.to_string(), packets }).collect()
             }
         }

@@ -49,8 +49,8 @@ pub fn import(paths: &Paths, args: Import) -> Result<()> {
     let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {file}"))?;
     let quick = WgQuick::parse(&text).with_context(|| format!("{file} is not a wg-quick file"))?;
     let interface = args.file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name to call the interface by")?;
-    let port = quick.listen_port.unwrap_or(PORT);
-    let facts = Machine::look(None)?.facts(interface.into(), args.endpoint, port, quick.addresses.clone())?;
+    let port = quick.interface.listen_port.unwrap_or(PORT);
+    let facts = Machine::look(None)?.facts(interface.into(), args.endpoint, port, quick.interface.addresses.clone())?;
     let imported = import::import(&quick, &facts)?;
     check(&imported.toml, paths)?;
     if args.dry_run {

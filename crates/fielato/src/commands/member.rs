@@ -184,9 +184,9 @@ fn config(paths: &Paths, args: cli::MemberConfig) -> Result<()> {
 pub fn wg_quick_file(paths: &Paths, config: &Config, name: &str, split: bool) -> Result<String> {
     let secrets = wg_quick::Secrets { private_key: secrets::member_key(paths, name)?, psk: secrets::member_psk(paths, name)? };
     let hub_key = secrets::hub_key(paths, &config.hub.interface)?.public_key();
-    let Some(file) = wg_quick::member(config, name, secrets, hub_key, split) else { bail!("there is no member {name}") };
+    let Some(file) = wg_quick::member_config(config, name, secrets, hub_key, split.then_some(true)) else { bail!("there is no member {name}") };
     for warning in &file.warnings {
         eprintln!("fielato: {warning}");
     }
-    Ok(file.to_string())
+    Ok(file.file.emit())
 }

@@ -30,11 +30,12 @@ fn hub(paths: &Paths, config: &Config, format: Format) -> Result<String> {
         None => Undo::new(&config.hub.interface)?,
     };
     let plan = Plan::compile(config, Timestamp::now(), forwarding::before(&undo)?);
+    let key = paths.hub_key(&plan.interface).display().to_string();
     Ok(match format {
         Format::Nft => render::nft::hub(&plan.firewall),
         Format::Iptables => render::iptables::hub(&plan.firewall),
-        Format::WgQuick => render::wg_quick::hub(&plan, &paths.hub_key(&plan.interface)),
-        Format::Script => render::script::hub(&plan, &paths.hub_key(&plan.interface)),
+        Format::WgQuick => render::wg_quick::hub_config(&plan, &key).emit(),
+        Format::Script => render::script::hub(&plan, &key),
     })
 }
 
@@ -51,7 +52,7 @@ fn host(config: &Config, name: &str, format: Option<Format>) -> Result<String> {
 fn member(paths: &Paths, config: &Config, name: &str, format: Option<Format>) -> Result<String> {
     match format.unwrap_or(Format::WgQuick) {
         Format::WgQuick => wg_quick_file(paths, config, name, false),
-        Format::Script => Ok(render::script::member(config, name)),
+        Format::Script => Ok(render::script::member(name, &config.hub.interface)),
         Format::Nft | Format::Iptables => bail!("member {name} has no rules of its own; its formats are wg-quick and script"),
     }
 }
