@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_its_package() {
-        let error = run_program("no-such-nft", &[], "").unwrap_err();
+        let error = run_program("/no/such/nft", &[], "").unwrap_err();
         assert_eq!(
             error.to_string(),
             "the program `nft` is missing; install it (Debian's package nftables)"
