@@ -22,7 +22,8 @@ pub fn namespace(test: &str) -> Option<NetnsGuard> {
 
 /// Says that a test was not run, past the test runner's own capture of what passing tests print.
 pub fn skipped(test: &str, reason: &str) {
-    writeln!(std::io::stderr(), "skipped: {test}: {reason}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "skipped: {test}: {reason}").unwrap();
 }
 
 /// A netlink socket in a namespace.
