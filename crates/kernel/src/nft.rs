@@ -105,7 +105,11 @@ fn json(arguments: &[&str]) -> Result<serde_json::Value, NftError> {
 }
 
 fn run(arguments: &[&str], text: &str) -> Result<Output, NftError> {
-    let mut command = Command::new("nft");
+    run_program("nft", arguments, text)
+}
+
+fn run_program(program: &str, arguments: &[&str], text: &str) -> Result<Output, NftError> {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .env("LC_ALL", "C")
@@ -162,4 +166,40 @@ fn complaint(stderr: &str, text: &str) -> Complaint {
         }
     });
     Complaint { message, line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_its_package() {
+        let error = run_program("/no/such/nft", &[], "").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the program `nft` is missing; install it (Debian's package nftables)"
+        );
+    }
+
+    #[test]
+    fn the_offending_line_is_shown_but_not_all_of_a_long_one() {
+        let text = format!("table t {{\n  set s {{ {} }}\n}}\n", "ä, ".repeat(10_000));
+        let seen = complaint("/dev/stdin:2:9-12: Error: no such type\n  set s { …\n ^^^^\n", &text);
+        assert_eq!(seen.message, "no such type");
+        let (number, line) = seen.line.unwrap();
+        assert!(
+            number == 2 && line.starts_with("set s { ä, ä,") && line.ends_with(" …"),
+            "{line}"
+        );
+        assert!(line.chars().count() < 170);
+
+        let other = complaint("nft: something else went wrong\n", &text);
+        assert_eq!(
+            other,
+            Complaint {
+                message: "nft: something else went wrong".to_owned(),
+                line: None
+            }
+        );
+    }
 }
