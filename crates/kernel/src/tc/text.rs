@@ -201,12 +201,13 @@ fn cake(options: &[u8]) -> String {
     }));
     words.extend(switch(17, "split-gso", "no-split-gso"));
     words.extend(number(7).map(|rtt| format!("rtt {}", time(rtt.into()))));
-    words.extend(find(options, 12).map(|_| "raw".to_owned()));
-    words.extend(
-        number(4)
-            .and_then(|mode| ["noatm", "atm", "ptm"].get(mode as usize))
-            .map(|word| (*word).to_owned()),
-    );
+    let raw = find(options, 12).is_some();
+    words.extend(raw.then(|| "raw".to_owned()));
+    words.extend(match number(4) {
+        Some(1) => Some("atm".to_owned()),
+        Some(2) => Some("ptm".to_owned()),
+        _ => (!raw).then(|| "noatm".to_owned()),
+    });
     words.extend(number(6).map(|overhead| format!("overhead {}", overhead.cast_signed())));
     words.extend(number(14).filter(|mpu| *mpu != 0).map(|mpu| format!("mpu {mpu}")));
     words.extend(
