@@ -5,6 +5,10 @@
 mod compile;
 pub mod config;
 pub mod diagnostic;
+pub mod edit;
+mod facts;
+pub mod import;
+pub mod init;
 mod parse;
 pub mod plan;
 pub mod render;
@@ -12,4 +16,5 @@ mod schema;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use plan::Plan;
+pub use facts::MachineFacts;
+pub use plan::{HostPlan, Plan};
