@@ -19,8 +19,8 @@ pub(super) const V6_WORDS: usize = 1 << (V6_BITS - 6);
 /// Sets the bits of a ban: its own /24, or all that it covers.
 pub(super) fn set_v4(words: &[AtomicU64], ban: Ipv4Net) {
     let (first, last) = slots_v4(ban);
-    for word in first / 64..=last / 64 {
-        words[word].fetch_or(range_in_word(word, first, last), Ordering::Relaxed);
+    for (word, bits) in words.iter().enumerate().take(last / 64 + 1).skip(first / 64) {
+        bits.fetch_or(range_in_word(word, first, last), Ordering::Relaxed);
     }
 }
 
