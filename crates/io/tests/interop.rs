@@ -9,11 +9,12 @@
 mod common;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use common::{Namespace, Program, cable, can_run, key_file, keys, ping, raise, transfer, unique, wait_for};
 use fielato_io::{Device, Exit};
-use fielato_wireguard::{DeviceConfig, DropReason, PeerChange, PeerConfig, PresharedKey, PrivateKey, PublicKey};
+use fielato_wireguard::{DeviceConfig, DropReason, Outbox, PeerChange, PeerConfig, PresharedKey, PrivateKey, PublicKey};
 
 const PORT: u16 = 51820;
 
@@ -248,4 +249,61 @@ fn nothing_is_left_after_stop() {
     wait_for("the port to be free", || {
         namespace.within(|| UdpSocket::bind(("0.0.0.0", PORT)).is_ok())
     });
+}
+
+/// Our cookies are what wireguard-go understands: it gets through a flood of forged handshakes with one.
+#[test]
+fn wireguard_go_gets_through_a_flood() {
+    if !can_run("wireguard_go_gets_through_a_flood") {
+        return;
+    }
+    let (a, b) = cable();
+    let ((a_key, a_public), (b_key, b_public)) = (keys(), keys());
+    let (device, a_name) = create(&a, &config(&a_key, vec![peer(b_public, 2, None)]));
+    raise(&a, &a_name, 1);
+    let flood: Vec<Vec<u8>> = (0..150).map(|_| forged_initiation(a_public)).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            b.within(|| {
+                let socket = UdpSocket::bind("10.9.0.2:0").unwrap();
+                let deadline = Instant::now() + Duration::from_secs(15);
+                while !done.load(Ordering::Relaxed) && Instant::now() < deadline {
+                    flood
+                        .iter()
+                        .for_each(|initiation| drop(socket.send_to(initiation, "10.9.0.1:51820")));
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+            });
+        });
+        wait_for("cookies", || dropped(&device, DropReason::UnderLoad) > 200);
+        let b_name = unique("g");
+        let _go = Program::wireguard_go(&b, &b_name);
+        let key = key_file(&b_key.to_base64());
+        raise(&b, &b_name, 2);
+        b.run(&format!(
+            "wg set {b_name} private-key {} peer {a_public} endpoint 10.9.0.1:51820 persistent-keepalive 1 \
+             allowed-ips 10.8.0.1/32",
+            key.path().display()
+        ));
+        let joined = || device.status().peers[0].latest_handshake.is_some();
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while !joined() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(joined(), "no handshake in spite of the cookie");
+        assert!(ping(&b, "10.8.0.1"));
+    });
+}
+
+/// A handshake initiation of a stranger who knows the device's public key.
+fn forged_initiation(to: PublicKey) -> Vec<u8> {
+    let (key, _) = keys();
+    let mut stranger = fielato_wireguard::Device::new(1420);
+    let mut out = Outbox::new();
+    let mut begin = peer(to, 1, Some("10.9.0.1:51820"));
+    begin.persistent_keepalive = Some(1);
+    stranger.set(&config(&key, vec![begin]), Instant::now(), &mut out);
+    out.iter().next().unwrap().1.to_vec()
 }
