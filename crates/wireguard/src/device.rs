@@ -548,6 +548,7 @@ impl Device {
     fn remove_peer(&mut self, key: &PublicKey) {
         let Some(slot) = self.by_key.remove(key) else { return };
         self.end_tunnel(slot);
+        self.stop_ticking(slot);
         let Some(peer) = self.peers[slot as usize].take() else {
             return;
         };
