@@ -202,7 +202,7 @@ impl Device {
     }
 
     /// Makes the device exactly like `config`; peers that are in it keep their sessions. A listen port of 0 keeps
-    /// the port in use.
+    /// the port in use. New sockets are made in the network namespace of the calling thread.
     ///
     /// # Errors
     /// [`SetError`]: the port is taken or the mark not allowed. Nothing is changed then.

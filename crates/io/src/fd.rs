@@ -30,15 +30,19 @@ pub(crate) fn readable(fd: Option<&dyn AsFd>, waker: &Waker, timeout: Option<Dur
         tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     });
-    let mut fds = vec![PollFd::new(&waker.0, PollFlags::IN)];
-    fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
-        Ok(_) => {}
+    let own = PollFd::new(&waker.0, PollFlags::IN);
+    let result = match fd {
+        Some(fd) => poll(
+            &mut [own, PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)],
+            timeout.as_ref(),
+        ),
+        None => poll(&mut [own], timeout.as_ref()),
+    };
+    match result {
+        Ok(0) | Err(rustix::io::Errno::INTR) => {}
+        // Reading a counter that is 0 does nothing.
+        Ok(_) => waker.clear(),
         Err(error) => return Err(error.into()),
-    }
-    if !fds[0].revents().is_empty() {
-        waker.clear();
     }
     Ok(())
 }

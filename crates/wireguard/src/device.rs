@@ -82,10 +82,8 @@ impl Device {
             if self.tick_peer(slot, now, out) {
                 at += 1;
             } else {
-                self.ticking.swap_remove(at);
-                if let Some(peer) = &mut self.peers[slot as usize] {
-                    peer.ticking = false;
-                }
+                // The last one takes this place, and is next.
+                self.stop_ticking(slot);
             }
         }
     }
@@ -307,7 +305,7 @@ impl Device {
         let slot = self.allowed_ips.lookup(destination).ok_or(DropReason::NoPeerForDestination)?;
         let peer = self.peers[slot as usize].as_ref().ok_or(DropReason::NoPeerForDestination)?;
         let path = peer.path.ok_or(DropReason::NoEndpoint)?;
-        if peer.tunnel.is_none() || !peer.ticking {
+        if peer.tunnel.is_none() || peer.ticking.is_none() {
             self.wake(slot, out);
         }
         // WireGuard paper, section 5.4.6: the packet is padded with zeros to a multiple of 16, not beyond the MTU.
@@ -343,11 +341,30 @@ impl Device {
             let preshared = peer.preshared_key.as_deref();
             Box::new(Tunnel::new(identity, peer.public_key, preshared, slot))
         });
-        if !peer.ticking {
+        if peer.ticking.is_none() {
             // The core's clock stands still without ticks. What a resting tunnel has to say is old.
             tunnel.tick(out.space(LARGEST_HANDSHAKE));
-            peer.ticking = true;
+            self.start_ticking(slot);
+        }
+    }
+
+    fn start_ticking(&mut self, slot: Slot) {
+        let Some(peer) = &mut self.peers[slot as usize] else { return };
+        if peer.ticking.is_none() {
+            peer.ticking = Some(self.ticking.len() as u32);
             self.ticking.push(slot);
+        }
+    }
+
+    fn stop_ticking(&mut self, slot: Slot) {
+        let Some(at) = self.peers[slot as usize].as_mut().and_then(|peer| peer.ticking.take()) else {
+            return;
+        };
+        self.ticking.swap_remove(at as usize);
+        if let Some(moved) = self.ticking.get(at as usize)
+            && let Some(moved) = &mut self.peers[*moved as usize]
+        {
+            moved.ticking = Some(at);
         }
     }
 
@@ -464,9 +481,8 @@ impl Device {
                 }
                 peer.keepalive = *seconds;
             }
-            if peer.keepalive > 0 && !peer.ticking {
-                peer.ticking = true;
-                self.ticking.push(slot);
+            if peer.keepalive > 0 {
+                self.start_ticking(slot);
             }
         }
         self.set_allowed_ips(slot, *replace_allowed_ips, allowed_ips);
@@ -532,14 +548,12 @@ impl Device {
     fn remove_peer(&mut self, key: &PublicKey) {
         let Some(slot) = self.by_key.remove(key) else { return };
         self.end_tunnel(slot);
+        self.stop_ticking(slot);
         let Some(peer) = self.peers[slot as usize].take() else {
             return;
         };
         for net in peer.allowed_ips {
             self.allowed_ips.remove(net);
-        }
-        if peer.ticking {
-            self.ticking.retain(|ticking| *ticking != slot);
         }
         self.free.push(slot);
     }

@@ -18,8 +18,8 @@ pub(crate) struct Peer {
     pub(crate) keepalive: u16,
     pub(crate) allowed_ips: BTreeSet<IpNet>,
     pub(crate) tunnel: Option<Box<Tunnel>>,
-    /// Whether the device's list of ticking peers holds this one.
-    pub(crate) ticking: bool,
+    /// Where the device's list of ticking peers holds this one.
+    pub(crate) ticking: Option<u32>,
     /// When something authentic last passed in either direction, or a keepalive was tried.
     pub(crate) last_passed: Option<Instant>,
     pub(crate) last_handshake: Option<Instant>,
@@ -36,7 +36,7 @@ impl Peer {
             keepalive: 0,
             allowed_ips: BTreeSet::new(),
             tunnel: None,
-            ticking: false,
+            ticking: None,
             last_passed: None,
             last_handshake: None,
             received: 0,

@@ -474,3 +474,42 @@ fn the_words_of_wg_reach_the_device() {
     run(&format!("set=1\npublic_key={new}\nremove=true\n\n"));
     assert_eq!(a.device.status(Instant::now(), SystemTime::now()).peers, []);
 }
+
+/// Ten thousand members come, tick and go; whoever stays is unharmed.
+#[test]
+fn ten_thousand_members() {
+    let (mut a, mut b) = joined();
+    let member = |number: u32| {
+        let mut key = [3; 32];
+        key[..4].copy_from_slice(&number.to_be_bytes());
+        PeerConfig {
+            public_key: fielato_wireguard::PublicKey(key),
+            preshared_key: None,
+            endpoint: None,
+            persistent_keepalive: number.is_multiple_of(2).then_some(25),
+            allowed_ips: vec![
+                format!("10.1.{}.{}/32", number >> 8, number & 0xff).parse().unwrap(),
+                format!("fd01::{number:x}/128").parse().unwrap(),
+            ],
+        }
+    };
+    let kept = b.as_peer(&["10.0.0.2/32", "fd00::2/128"]);
+    a.set((0..10_000).map(member).chain([kept.clone()]).collect());
+    assert_eq!(a.device.status(Instant::now(), SystemTime::now()).peers.len(), 10_001);
+    assert!(a.timers(Instant::now()).network.is_empty());
+    for number in (0..10_000).filter(|number| number % 3 != 0) {
+        a.apply(PeerChange::Remove(member(number).public_key));
+    }
+    a.timers(Instant::now());
+    for number in 0..100 {
+        a.apply(PeerChange::Set(member(number)));
+    }
+    a.timers(Instant::now());
+    let sent = a.tun(&packet("10.0.0.1", "10.0.0.2", 0));
+    assert_eq!(sent.network[0].1[0], 4, "data under the old session");
+    assert_eq!(exchange(&mut a, &mut b, sent).1.len(), 1);
+    a.set(vec![kept]);
+    assert_eq!(a.device.status(Instant::now(), SystemTime::now()).peers.len(), 1);
+    a.tun(&packet("10.0.0.1", "10.1.0.1", 0));
+    assert_eq!(a.dropped(DropReason::NoPeerForDestination), 1);
+}
