@@ -6,7 +6,7 @@ mod compile;
 pub mod config;
 pub mod diagnostic;
 pub mod edit;
-mod facts;
+pub mod facts;
 pub mod import;
 pub mod init;
 mod parse;

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use fielato_control::{Paths, files, secrets};
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::{address, detect, link};
-use fielato_policy::init::{self, MachineFacts};
-use fielato_policy::{Config, import};
+use fielato_policy::facts::MachineFacts;
+use fielato_policy::{Config, import, init};
 use fielato_wireguard::PrivateKey;
 use fielato_wireguard::wg_quick::WgQuick;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -35,7 +35,7 @@ pub fn init(paths: &Paths, args: Init) -> Result<()> {
     }
     write_new(paths, &text)?;
     println!("wrote {} and {}", paths.config().display(), key_path.display());
-    println!("members will reach this machine at {}, by the uplink {}", facts.endpoint, facts.uplink);
+    println!("members reach this machine at {}, UDP port {}, by the uplink {}", facts.endpoint, facts.listen_port, facts.uplink);
     println!("next: read the file, `fielato member add NAME`, `fielato up`");
     Ok(())
 }
@@ -51,7 +51,7 @@ pub fn import(paths: &Paths, args: Import) -> Result<()> {
     let interface = args.file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name to call the interface by")?;
     let port = quick.interface.listen_port.unwrap_or(PORT);
     let facts = Machine::look(None)?.facts(interface.into(), args.endpoint, port, quick.interface.addresses.clone())?;
-    let imported = import::import(&quick, &facts)?;
+    let imported = import::import(&quick, interface, &facts)?;
     check(&imported.toml, paths)?;
     if args.dry_run {
         print!("{}", imported.toml);
@@ -124,14 +124,17 @@ impl Machine {
         Ok(Self { uplink, source, networks })
     }
 
+    /// `endpoint` is `HOST:PORT`, as given; else the uplink's first address and `port`.
     fn facts(self, interface: String, endpoint: Option<String>, port: u16, overlays: Vec<IpNet>) -> Result<MachineFacts> {
-        let endpoint = match (endpoint, self.source.first()) {
-            (Some(endpoint), _) => endpoint,
-            (None, Some(&address)) => SocketAddr::new(address, port).to_string(),
+        let (host, listen_port) = match (endpoint, self.source.first()) {
+            (Some(endpoint), _) => split_endpoint(&endpoint)?,
+            (None, Some(address)) => (address.to_string(), port),
             (None, None) => bail!("{} has no address; say with --endpoint where members reach this machine", self.uplink),
         };
+        let one = |v4: bool| self.source.iter().find(move |address| address.is_ipv4() == v4).copied();
+        let source = [one(true), one(false)].into_iter().flatten().collect();
         let addresses = overlays.into_iter().map(hub_address).collect();
-        Ok(MachineFacts { interface, endpoint, uplink: self.uplink, listen_port: port, addresses, source: self.source })
+        Ok(MachineFacts { interface, endpoint: host, listen_port, uplink: self.uplink, addresses, source })
     }
 
     /// A private /24 that no address of this machine is in.
@@ -140,6 +143,14 @@ impl Machine {
         let mut free = candidates.map(IpNet::V4).filter(|net| !self.networks.iter().any(|known| known.contains(net) || net.contains(known)));
         free.next().context("every 192.168.x.0/24 is taken on this machine; choose a network with --overlay")
     }
+}
+
+/// `HOST:PORT`, an IPv6 address in brackets.
+fn split_endpoint(endpoint: &str) -> Result<(String, u16)> {
+    let (host, port) = endpoint.rsplit_once(':').unwrap_or((endpoint, ""));
+    let port = port.parse().ok().filter(|&port| port != 0);
+    let port = port.with_context(|| format!("--endpoint {endpoint}: say HOST:PORT, for instance vpn.example.org:{PORT}"))?;
+    Ok((host.trim_matches(['[', ']']).into(), port))
 }
 
 /// The network's first address, unless an address of it was given.

@@ -40,7 +40,7 @@ fn add(paths: &Paths, args: cli::MemberAdd) -> Result<()> {
             (key.public_key(), Some(key))
         }
     };
-    let member = NewMember { name: args.name.clone(), public_key, groups: args.groups };
+    let member = NewMember { groups: args.groups, ..NewMember::new(&args.name, public_key) };
     let (text, addresses) = edit::add_member(&edit.text, &member)?;
 
     // Keys first: a member without its keys could not connect, keys without a member hurt nobody. A member of this name is
