@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use aya::programs::{Xdp, XdpMode};
+use aya::{Ebpf, include_bytes_aligned};
 use fielato_kernel::guard::{Filter, Guard, GuardError, LinkLayer, Mode, Options};
 use ipnet::IpNet;
 
@@ -18,6 +20,9 @@ mod packet;
 
 use namespace::{Tap, in_namespace, ip, needs_root};
 use packet::{Random, frame, ipv4, ipv6, vlan};
+
+/// A program that is not the guard.
+static THEIRS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pass.bpf.o"));
 
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_NONE: u16 = 65534;
@@ -551,12 +556,14 @@ fn others_programs_and_files_are_left_alone() {
     }
     in_namespace(|| {
         let tun = Tap::tun("g0");
-        let theirs = concat!(env!("OUT_DIR"), "/pass.bpf.o");
-        ip(&["link", "set", "dev", "g0", "xdpgeneric", "obj", theirs, "sec", "xdp"]);
+        let mut theirs = Ebpf::load(THEIRS).unwrap();
+        let program: &mut Xdp = theirs.program_mut("pass").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        program.attach_to_if_index(tun.index(), XdpMode::Skb).unwrap();
         let error = Guard::attach(tun.index(), ARPHRD_NONE, &Options::default()).unwrap_err();
         assert!(matches!(error, GuardError::Occupied { program: 1.., .. }), "{error}");
         assert!(ip(&["-d", "link", "show", "g0"]).contains("xdp"));
-        ip(&["link", "set", "dev", "g0", "xdpgeneric", "off"]);
+        drop(theirs);
 
         let directory = tempfile();
         let file = directory.join("file");
