@@ -14,7 +14,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Action, Ban, Config, Rule};
+use crate::config::{Action, Ban, Config, Party, Rule};
 use crate::diagnostic::{Diagnostics, Lines, SECRET_KEYS, Sink};
 use crate::schema::Section;
 
@@ -60,6 +60,7 @@ fn read<'a>(root: &'a DeTable<'a>, text: &str, lines: &Lines, sink: &mut Sink) -
         .filter_map(|(span, table)| rule(span, table, &mut names, lines, sink))
         .collect();
     let shapes = shapes::read(&top, &hub, &mut names, text, lines, sink);
+    shapes::refuse_two_classes(&shapes, &members, sink);
     let bans = sections(&top, "ban", sink)
         .into_iter()
         .filter_map(|(span, table)| ban(span, table, sink))
@@ -144,8 +145,8 @@ fn sections<'a>(top: &Section<'a>, kind: &str, sink: &mut Sink) -> Vec<(Range<us
 fn rule<'a>(span: Range<usize>, table: &'a DeTable<'a>, names: &mut Names<'_>, lines: &Lines, sink: &mut Sink) -> Option<Rule> {
     let line = lines.line(span.start);
     let section = Section::new("rule".to_owned(), span, table, &["from", "to", "action"], sink);
-    let from = names.parties(&section, "from", Place::From, sink);
-    let to = names.parties(&section, "to", Place::To, sink);
+    let from = bare(names.parties(&section, "from", Place::From, sink));
+    let to = bare(names.parties(&section, "to", Place::To, sink));
     let right = "\"accept\", \"drop\" or \"reject\"";
     let (word, at) = section.required_text("action", right, sink)?;
     let action = match word {
@@ -158,6 +159,10 @@ fn rule<'a>(span: Range<usize>, table: &'a DeTable<'a>, names: &mut Names<'_>, l
         }
     };
     Some(Rule { from, to, action, line })
+}
+
+fn bare(parties: Vec<(Party, Range<usize>)>) -> Vec<Party> {
+    parties.into_iter().map(|(party, _)| party).collect()
 }
 
 fn ban<'a>(span: Range<usize>, table: &'a DeTable<'a>, sink: &mut Sink) -> Option<Ban> {

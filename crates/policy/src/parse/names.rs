@@ -88,8 +88,8 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The parties under `key`.
-    pub fn parties(&mut self, section: &Section<'_>, key: &str, place: Place, sink: &mut Sink) -> Vec<Party> {
+    /// The parties under `key`, each with its place.
+    pub fn parties(&mut self, section: &Section<'_>, key: &str, place: Place, sink: &mut Sink) -> Vec<(Party, Range<usize>)> {
         let texts = section.texts(key, true, "a name or a list of names", sink);
         if texts.is_empty()
             && section
@@ -98,10 +98,11 @@ impl<'a> Names<'a> {
         {
             section.missing(key, &format!("add {key} = \"NAME\" or [\"NAME\", …]"), sink);
         }
-        texts
-            .into_iter()
-            .filter_map(|text| self.party(section, text, place, sink))
-            .collect()
+        let party = |text: Text<'_>| {
+            let span = text.1.clone();
+            self.party(section, text, place, sink).map(|party| (party, span))
+        };
+        texts.into_iter().filter_map(party).collect()
     }
 
     fn party(&mut self, section: &Section<'_>, (word, span): Text<'_>, place: Place, sink: &mut Sink) -> Option<Party> {

@@ -6,10 +6,11 @@ use std::ops::Range;
 use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
 use toml::de::DeTable;
 
-use crate::config::{Hub, Party, Shape, ShapeItem};
+use crate::config::{Hub, Member, Party, Shape, ShapeItem};
 use crate::diagnostic::{Lines, Sink};
 use crate::schema::{Section, Text};
 
+use super::machines::Table;
 use super::names::{Names, Place};
 use super::sections;
 
@@ -69,7 +70,8 @@ fn one<'a>(
             match fielato_qdisc::class(words) {
                 Ok(class) => {
                     known.add_class(&dev, &class, at, sink);
-                    known.claim(&section, &dev, &parties, class.classid, line, sink);
+                    known.claim(&dev, &parties, class.classid, line, sink);
+                    let parties = parties.into_iter().map(|(party, _)| party).collect();
                     Some(Shape {
                         dev,
                         item: ShapeItem::Class { class, parties },
@@ -211,8 +213,8 @@ impl Device {
         }
     }
 
-    fn claim(&mut self, section: &Section<'_>, dev: &str, parties: &[Party], class: Handle, line: usize, sink: &mut Sink) {
-        for party in parties {
+    fn claim(&mut self, dev: &str, parties: &[(Party, Range<usize>)], class: Handle, line: usize, sink: &mut Sink) {
+        for (party, span) in parties {
             let word = match party {
                 Party::Member(name) | Party::Group(name) => name.clone(),
                 Party::Prefix(net) => net.to_string(),
@@ -222,9 +224,40 @@ impl Device {
             match self.parties.get(&word) {
                 Some((other, before)) => {
                     let message = format!("shape: {word} is in class {} of {dev} already (line {before})", other);
-                    sink.error(section.span_of("for"), message, "a party has one class on a device");
+                    sink.error(span.clone(), message, "a party has one class on a device");
                 }
                 None => drop(self.parties.insert(word, (class, line))),
+            }
+        }
+    }
+}
+
+/// Notes members whose groups are in different classes of one device, unless a class names the member itself.
+pub fn refuse_two_classes(shapes: &[Shape], members: &Table<Member>, sink: &mut Sink) {
+    let mut own: HashSet<(&str, &str)> = HashSet::new();
+    let mut groups: HashMap<&str, Vec<(&str, Handle)>> = HashMap::new();
+    for shape in shapes {
+        let ShapeItem::Class { class, parties } = &shape.item else {
+            continue;
+        };
+        for party in parties {
+            match party {
+                Party::Member(name) => drop(own.insert((&shape.dev, name))),
+                Party::Group(name) => groups.entry(name).or_default().push((&shape.dev, class.classid)),
+                _ => {}
+            }
+        }
+    }
+    for (name, read) in members {
+        let mut first: HashMap<&str, (&str, Handle)> = HashMap::new();
+        for (group, span) in read.value.groups.iter().zip(&read.groups) {
+            for (dev, class) in groups.get(group.as_str()).into_iter().flatten().copied() {
+                let (before, other) = *first.entry(dev).or_insert((group, class));
+                if other != class && !own.contains(&(dev, name)) {
+                    let message = format!("member {name}: group {before} is in class {other} of {dev}, group {group} in {class}");
+                    let help = format!("name {name} itself in the `for` of one class, or take it out of one group");
+                    sink.error(span.clone(), message, help);
+                }
             }
         }
     }
