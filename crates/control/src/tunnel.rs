@@ -101,7 +101,12 @@ impl Tunnel {
         }
         wireguard::set_interface(name, config)?;
         let wanted: std::collections::BTreeSet<_> = config.peers.iter().map(|peer| peer.public_key).collect();
-        let removed = had.peers.iter().map(|peer| peer.public_key).filter(|key| !wanted.contains(key)).map(PeerChange::Remove);
+        let removed = had
+            .peers
+            .iter()
+            .map(|peer| peer.public_key)
+            .filter(|key| !wanted.contains(key))
+            .map(PeerChange::Remove);
         let changes: Vec<PeerChange> = removed.chain(config.peers.iter().cloned().map(PeerChange::Set)).collect();
         Ok(wireguard::apply(name, &changes)?)
     }
@@ -153,7 +158,12 @@ impl Tunnel {
             Self::Kernel(_) => Vec::new(),
             Self::Userspace(device) => {
                 let counted = device.drops().into_iter();
-                counted.map(|(reason, packets)| DropCount { reason: reason.to_string(), packets }).collect()
+                counted
+                    .map(|(reason, packets)| DropCount {
+                        reason: reason.to_string(),
+                        packets,
+                    })
+                    .collect()
             }
         }
     }

@@ -40,18 +40,28 @@ impl Guards {
         for interface in interfaces {
             let link = link::find(&mut machine.netlink, &interface)?
                 .with_context(|| format!("there is no interface {interface} to guard; see `ip link`"))?;
-            let options = guard::Options { sources: plan.guard.sources, pin: Some(machine.paths.pin(&interface)) };
+            let options = guard::Options {
+                sources: plan.guard.sources,
+                pin: Some(machine.paths.pin(&interface)),
+            };
             let guard = Guard::attach(link.index, link.arphrd, &options)
                 .with_context(|| format!("cannot guard {interface} (to do without: `enabled = false` under [hub.guard])"))?;
             attached.push(Attached { interface, guard });
         }
-        Ok(Self { attached, banned: BTreeSet::new() })
+        Ok(Self {
+            attached,
+            banned: BTreeSet::new(),
+        })
     }
 
     /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.
     pub(super) fn sync(&mut self, plan: &Plan, bans: &Bans) -> Result<usize> {
-        let wanted: BTreeSet<IpNet> =
-            plan.bans.iter().map(|ban| ban.network.trunc()).chain(bans.iter().map(|(network, _)| network)).collect();
+        let wanted: BTreeSet<IpNet> = plan
+            .bans
+            .iter()
+            .map(|ban| ban.network.trunc())
+            .chain(bans.iter().map(|(network, _)| network))
+            .collect();
         if !wanted.is_empty() {
             self.require()?;
         }

@@ -36,13 +36,28 @@ impl Machine {
     pub fn open(paths: &Paths, interface: &str) -> Result<Self> {
         let netlink = Netlink::open()?;
         match Undo::load(paths)? {
-            Some(undo) if undo.interface == interface => Ok(Self { paths: paths.clone(), undo, netlink }),
+            Some(undo) if undo.interface == interface => Ok(Self {
+                paths: paths.clone(),
+                undo,
+                netlink,
+            }),
             Some(undo) => {
-                let mut earlier = Self { paths: paths.clone(), undo, netlink };
+                let mut earlier = Self {
+                    paths: paths.clone(),
+                    undo,
+                    netlink,
+                };
                 earlier.clear()?;
-                Ok(Self { undo: Undo::new(interface)?, ..earlier })
+                Ok(Self {
+                    undo: Undo::new(interface)?,
+                    ..earlier
+                })
             }
-            None => Ok(Self { paths: paths.clone(), undo: Undo::new(interface)?, netlink }),
+            None => Ok(Self {
+                paths: paths.clone(),
+                undo: Undo::new(interface)?,
+                netlink,
+            }),
         }
     }
 
@@ -52,7 +67,11 @@ impl Machine {
     /// When the record is damaged or the kernel does not answer.
     pub fn left_behind(paths: &Paths) -> Result<Option<Self>> {
         let Some(undo) = Undo::load(paths)? else { return Ok(None) };
-        Ok(Some(Self { paths: paths.clone(), undo, netlink: Netlink::open()? }))
+        Ok(Some(Self {
+            paths: paths.clone(),
+            undo,
+            netlink: Netlink::open()?,
+        }))
     }
 
     /// Takes away what is ours and puts back what was, in the order that is never open. Can be repeated.
@@ -95,7 +114,10 @@ impl Machine {
     /// Gives the interface exactly these addresses; link-local ones are the kernel's.
     pub(super) fn sync_addresses(&mut self, index: u32, wanted: &[IpNet]) -> Result<()> {
         let present = address::list(&mut self.netlink, index)?;
-        for &address in present.iter().filter(|address| !wanted.contains(address) && !is_link_local(address)) {
+        for &address in present
+            .iter()
+            .filter(|address| !wanted.contains(address) && !is_link_local(address))
+        {
             address::remove(&mut self.netlink, index, address)?;
         }
         for &address in wanted.iter().filter(|address| !present.contains(address)) {
@@ -154,7 +176,10 @@ fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {
 }
 
 fn families(addresses: &[IpNet]) -> PerFamily<bool> {
-    PerFamily { v4: addresses.iter().any(|net| net.addr().is_ipv4()), v6: addresses.iter().any(|net| net.addr().is_ipv6()) }
+    PerFamily {
+        v4: addresses.iter().any(|net| net.addr().is_ipv4()),
+        v6: addresses.iter().any(|net| net.addr().is_ipv6()),
+    }
 }
 
 fn is_link_local(net: &IpNet) -> bool {

@@ -25,7 +25,9 @@ impl Hub {
                 public_key: peer.public_key.to_string(),
                 addresses: peer.allowed_ips.clone(),
                 endpoint: seen.and_then(|seen| seen.endpoint),
-                latest_handshake: seen.and_then(|seen| seen.latest_handshake).and_then(|at| Timestamp::try_from(at).ok()),
+                latest_handshake: seen
+                    .and_then(|seen| seen.latest_handshake)
+                    .and_then(|at| Timestamp::try_from(at).ok()),
                 rx_bytes: seen.map_or(0, |seen| seen.rx_bytes),
                 tx_bytes: seen.map_or(0, |seen| seen.tx_bytes),
             }
@@ -56,7 +58,10 @@ impl Hub {
     }
 
     pub(super) fn ban_list(&self) -> Result<BanList> {
-        Ok(BanList { version: VERSION, bans: self.ban_status()? })
+        Ok(BanList {
+            version: VERSION,
+            bans: self.ban_status()?,
+        })
     }
 
     pub(super) fn top(&self) -> Result<Top> {
@@ -77,7 +82,11 @@ impl Hub {
             }));
         }
         sources.sort_by_key(|source| (std::cmp::Reverse(source.bytes), source.address));
-        Ok(Top { version: VERSION, sources, bans: self.ban_status()? })
+        Ok(Top {
+            version: VERSION,
+            sources,
+            bans: self.ban_status()?,
+        })
     }
 
     fn ban_status(&self) -> Result<Vec<BanStatus>> {
@@ -93,7 +102,13 @@ impl Hub {
         let listed = self.bans.iter().map(|(network, until)| (network, until, false));
         let status = configured.chain(listed).map(|(network, until, configured)| {
             let (packets, bytes) = counts.get(&network).copied().unwrap_or_default();
-            BanStatus { network, until, configured, packets, bytes }
+            BanStatus {
+                network,
+                until,
+                configured,
+                packets,
+                bytes,
+            }
         });
         Ok(status.collect())
     }
@@ -116,5 +131,9 @@ fn guard_status(attached: &Attached) -> GuardStatus {
         Mode::Native => "native",
         Mode::Generic => "generic",
     };
-    GuardStatus { interface: attached.interface.clone(), mode: mode.into(), pinned: attached.guard.pinned() }
+    GuardStatus {
+        interface: attached.interface.clone(),
+        mode: mode.into(),
+        pinned: attached.guard.pinned(),
+    }
 }
