@@ -3,7 +3,8 @@
 #
 # Runs COMMAND as root on Debian's own kernel in a virtual machine and exits with its status. The machine sees this
 # machine's files as they are; what it writes to them is forgotten when it ends, save in /run/share, which is
-# target/vm/run/PID/share here. It has no network. Standard output and error of COMMAND come out on standard output.
+# target/vm/run/PID/share here. Its /tmp and /run begin empty, and it has no network. Standard output and error of COMMAND
+# come out on standard output.
 #
 # The kernel is downloaded, not installed: nothing in /boot or /lib/modules changes.
 #
@@ -115,9 +116,9 @@ kvm) accel=(-accel kvm -cpu host) ;;
 *) accel=(-accel 'tcg,thread=multi' -cpu max) ;;
 esac
 
-# pci=noacpi and the like would save little; what takes time under emulation is the kernel itself.
+# --foreground: otherwise Ctrl-C would not reach the machine.
 status=0
-timeout --kill-after=10 $((limit + 120)) qemu-system-x86_64 \
+timeout --foreground --kill-after=10 $((limit + 120)) qemu-system-x86_64 \
     -machine q35 "${accel[@]}" -smp "${FIELATO_VM_CPUS:-2}" -m "${FIELATO_VM_MEMORY:-2G}" \
     -nodefaults -display none -no-reboot -nic none \
     -kernel "$home/kernel/boot/vmlinuz-$release" -initrd "$run/initramfs" \

@@ -36,11 +36,7 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     let _lock = Lock::take(paths)?;
     let signals = Signals::install()?;
     let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
-    let mut daemon = Daemon {
-        hub,
-        signals,
-        listener: listen(paths)?,
-    };
+    let mut daemon = Daemon { hub, signals, listener: listen(paths)? };
     ready()?;
     notify(&[NotifyState::Ready]);
     let ended = daemon.serve();
@@ -53,14 +49,30 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     if let Ok(Some(client)) = &ended {
         let response = match &down {
             Ok(()) => Response::Done,
-            Err(error) => Response::Refused {
-                message: format!("{error:#}"),
-                configuration: false,
-            },
+            Err(error) => Response::Refused { message: format!("{error:#}"), configuration: false },
         };
         answer(client, &response).ok();
     }
     ended.and(down)
+}
+
+/// Waits for SIGTERM or SIGINT, or until `alive` says no, for programs that have nothing else to serve.
+///
+/// # Errors
+/// When signals cannot be received.
+pub fn wait_for_stop(alive: impl Fn() -> bool) -> Result<()> {
+    let mut signals = Signals::install()?;
+    while alive() {
+        let mut fds = [PollFd::from_borrowed_fd(signals.pipe.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec::try_from(TICK)?)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for signals"),
+        }
+        if let Some(Signal::Stop) = signals.take()? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 struct Daemon {
@@ -74,10 +86,8 @@ impl Daemon {
     fn serve(&mut self) -> Result<Option<UnixStream>> {
         loop {
             let wait = self.hub.next_event().map_or(TICK, |at| until(at).min(TICK));
-            let mut fds = [
-                PollFd::new(&self.listener, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN),
-            ];
+            let mut fds =
+                [PollFd::new(&self.listener, PollFlags::IN), PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN)];
             match poll(&mut fds, Some(&Timespec::try_from(wait)?)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("cannot wait for events"),
@@ -97,9 +107,11 @@ impl Daemon {
     }
 
     fn reload_on_signal(&mut self) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let microseconds = now.tv_sec as i128 * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-        notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(microseconds)]);
+        // systemd 253 and later want the time with it (man 3 sd_notify).
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => log::warn!("cannot read the monotonic clock: {error}"),
+        }
         match self.hub.reload(Timestamp::now()) {
             Ok(changes) => log::info!("reloaded: {}", serde_json::to_string(&changes).unwrap_or_default()),
             Err(error) => log::error!("reload refused, nothing changed: {error:#}"),
@@ -127,13 +139,10 @@ impl Daemon {
         if request == Request::Stop {
             return Some(client);
         }
-        let response = self
-            .hub
-            .handle(request, Timestamp::now())
-            .unwrap_or_else(|error| Response::Refused {
-                message: format!("{error:#}"),
-                configuration: error.is::<BadConfig>(),
-            });
+        let response = self.hub.handle(request, Timestamp::now()).unwrap_or_else(|error| Response::Refused {
+            message: format!("{error:#}"),
+            configuration: error.is::<BadConfig>(),
+        });
         if let Err(error) = answer(&client, &response) {
             log::warn!("control socket: cannot answer: {error}");
         }

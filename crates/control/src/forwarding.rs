@@ -7,7 +7,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use fielato_kernel::sysctl;
+use fielato_kernel::sysctl::{self, SysctlError};
 use fielato_policy::plan::PerFamily;
 
 use crate::undo::Undo;
@@ -64,7 +64,7 @@ pub fn enable(families: PerFamily<bool>, uplink: &str) -> Result<()> {
     if families.v6 {
         let accept_ra = format!("net/ipv6/conf/{uplink}/accept_ra");
         if read(&accept_ra)?.as_deref() == Some("1") {
-            write(&accept_ra, "2")?;
+            sysctl::write(&accept_ra, "2")?;
         }
         write_if_other(V6, "1")?;
     }
@@ -99,18 +99,19 @@ fn of_every_interface(family: &str, setting: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// A setting's value; `None` when this machine has no such setting.
 fn read(name: &str) -> Result<Option<String>> {
-    sysctl::read(name).with_context(|| format!("cannot read the kernel setting {name}"))
-}
-
-fn write(name: &str, value: &str) -> Result<()> {
-    sysctl::write(name, value).with_context(|| format!("cannot set the kernel setting {name} to {value}"))
+    match sysctl::read(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(SysctlError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writing even the same value has side effects, so it is not done; an interface that has gone is no error.
 fn write_if_other(name: &str, value: &str) -> Result<()> {
     match read(name)? {
-        Some(current) if current != value => write(name, value),
+        Some(current) if current != value => Ok(sysctl::write(name, value)?),
         Some(_) => Ok(()),
         None if name == V6 => anyhow::bail!("this machine has no IPv6 ({name} is missing); remove the IPv6 address from [hub] addresses"),
         None => Ok(()),

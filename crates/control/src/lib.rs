@@ -7,9 +7,12 @@
 pub mod bans;
 pub mod client;
 pub mod daemon;
+pub mod edit;
 pub mod files;
+pub mod forwarding;
 pub mod hub;
 pub mod lock;
+pub mod logging;
 pub mod paths;
 pub mod protocol;
 pub mod secrets;

@@ -35,7 +35,7 @@ pub enum Response {
     Unbanned(bool),
     Bans(BanList),
     Top(Top),
-    Shape(serde_json::Value),
+    Shape(ShapeReport),
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -163,6 +163,34 @@ pub struct Source {
     pub packets: u64,
     /// Bytes, from the IP header on.
     pub bytes: u64,
+}
+
+/// `fielato shape show --json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShapeReport {
+    /// Format.
+    pub version: u32,
+    /// The hub's interface and its uplink.
+    pub devices: Vec<ShapeDevice>,
+}
+
+/// The disciplines and classes of one interface.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShapeDevice {
+    /// Interface.
+    pub dev: String,
+    /// Disciplines, then classes.
+    pub items: Vec<ShapeItem>,
+}
+
+/// A discipline or class with its statistics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShapeItem {
+    /// As `tc -s` prints it.
+    pub text: String,
+    /// Kind, handle, parent, parameters and counters.
+    #[serde(flatten)]
+    pub detail: serde_json::Value,
 }
 
 /// What a reload changed.

@@ -1,9 +1,12 @@
 //! The WireGuard interface, whoever runs it: the kernel's module where there is one, else our own device.
 
-use anyhow::{Context as _, Result, bail};
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use fielato_kernel::link::{self, LinkError};
 use fielato_kernel::netlink::Netlink;
-use fielato_kernel::{link, wireguard};
-use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
+use fielato_kernel::wireguard::Wireguard;
+use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange, PublicKey};
 
 use crate::protocol::DropCount;
 
@@ -21,8 +24,13 @@ pub enum Choice {
 
 /// A WireGuard interface that is ours.
 pub enum Tunnel {
-    /// The kernel's, by name.
-    Kernel(String),
+    /// The kernel's.
+    Kernel {
+        /// Name of the interface.
+        name: String,
+        /// The way to it.
+        wireguard: Wireguard,
+    },
     /// Our own; it vanishes with this process.
     Userspace(fielato_io::Device),
 }
@@ -57,64 +65,58 @@ impl Tunnel {
         let existing = link::find(netlink, name)?;
         if choice == Choice::Userspace {
             if let Some(link) = existing {
-                link::delete(netlink, link.index)?;
+                link::delete(netlink, &link)?;
             }
             return Self::create_userspace(netlink, name, mtu, config);
         }
         if existing.is_none() {
             match link::create_owned_wireguard(netlink, name) {
-                Ok(_) => {}
-                Err(error) if error.is_unsupported() && choice == Choice::Auto => {
+                Err(LinkError::NoKind { .. }) if choice == Choice::Auto => {
                     return Self::create_userspace(netlink, name, mtu, config);
                 }
-                Err(error) if error.is_unsupported() => {
-                    bail!("this kernel lacks WireGuard; load the module `wireguard`, or let fielato use its own device")
-                }
-                Err(error) => return Err(error).with_context(|| format!("cannot create the interface {name}")),
+                result => result?,
+            };
+        }
+        match Self::take_over(netlink, name, mtu, config) {
+            Ok(wireguard) => Ok(Self::Kernel { name: name.into(), wireguard }),
+            Err(error) => {
+                remove_link(netlink, name)?;
+                Err(error)
             }
         }
-        let tunnel = Self::Kernel(name.into());
-        let set_up = tunnel.take_over(netlink, mtu, config);
-        if let Err(error) = set_up {
-            tunnel.remove(netlink)?;
-            return Err(error);
-        }
-        Ok(tunnel)
     }
 
     fn create_userspace(netlink: &mut Netlink, name: &str, mtu: u32, config: &DeviceConfig) -> Result<Self> {
+        let mtu = u16::try_from(mtu).context("an MTU is at most 65535")?;
         let device = fielato_io::Device::create(name, mtu, config)?;
         if let Some(link) = link::find(netlink, name)? {
-            link::set_alias(netlink, link.index, link::ALIAS)?;
+            link::set_alias(netlink, &link, link::ALIAS)?;
         }
         Ok(Self::Userspace(device))
     }
 
     /// Sets what a kernel interface must have. Peers that it has already keep their sessions.
-    fn take_over(&self, netlink: &mut Netlink, mtu: u32, config: &DeviceConfig) -> Result<()> {
-        let Self::Kernel(name) = self else { return Ok(()) };
-        let link = link::find(netlink, name)?.with_context(|| format!("interface {name} has gone"))?;
-        link::set_mtu(netlink, link.index, mtu)?;
-        let had = wireguard::get(name)?;
+    fn take_over(netlink: &mut Netlink, name: &str, mtu: u32, config: &DeviceConfig) -> Result<Wireguard> {
+        let link = link::get(netlink, name)?;
+        link::set_mtu(netlink, &link, mtu)?;
+        let mut wireguard = Wireguard::open()?;
+        let had = wireguard.get(name)?;
         if had.peers.is_empty() {
-            return Ok(wireguard::set(name, config)?);
+            wireguard.set(name, config)?;
+            return Ok(wireguard);
         }
-        wireguard::set_interface(name, config)?;
-        let wanted: std::collections::BTreeSet<_> = config.peers.iter().map(|peer| peer.public_key).collect();
-        let removed = had
-            .peers
-            .iter()
-            .map(|peer| peer.public_key)
-            .filter(|key| !wanted.contains(key))
-            .map(PeerChange::Remove);
+        wireguard.set_own(name, &config.private_key, config.listen_port, config.fwmark)?;
+        let wanted: BTreeSet<PublicKey> = config.peers.iter().map(|peer| peer.public_key).collect();
+        let removed = had.peers.iter().map(|peer| peer.public_key).filter(|key| !wanted.contains(key)).map(PeerChange::Remove);
         let changes: Vec<PeerChange> = removed.chain(config.peers.iter().cloned().map(PeerChange::Set)).collect();
-        Ok(wireguard::apply(name, &changes)?)
+        wireguard.apply(name, &changes)?;
+        Ok(wireguard)
     }
 
     /// `"kernel"` or `"userspace"`.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Kernel(_) => "kernel",
+            Self::Kernel { .. } => "kernel",
             Self::Userspace(_) => "userspace",
         }
     }
@@ -125,8 +127,11 @@ impl Tunnel {
     /// When the kernel refuses the change.
     pub fn apply(&mut self, changes: &[PeerChange]) -> Result<()> {
         match self {
-            Self::Kernel(name) => Ok(wireguard::apply(name, changes)?),
-            Self::Userspace(device) => Ok(device.apply(changes)?),
+            Self::Kernel { name, wireguard } => Ok(wireguard.apply(name, changes)?),
+            Self::Userspace(device) => {
+                device.apply(changes);
+                Ok(())
+            }
         }
     }
 
@@ -136,8 +141,10 @@ impl Tunnel {
     /// When the port is taken.
     pub fn set_interface(&mut self, config: &DeviceConfig) -> Result<()> {
         match self {
-            Self::Kernel(name) => Ok(wireguard::set_interface(name, config)?),
-            Self::Userspace(device) => Ok(device.set_interface(config)?),
+            Self::Kernel { name, wireguard } => {
+                Ok(wireguard.set_own(name, &config.private_key, config.listen_port, config.fwmark)?)
+            },
+            Self::Userspace(device) => Ok(device.set(config)?),
         }
     }
 
@@ -145,25 +152,20 @@ impl Tunnel {
     ///
     /// # Errors
     /// When the kernel's interface has gone.
-    pub fn status(&self) -> Result<DeviceStatus> {
+    pub fn status(&mut self) -> Result<DeviceStatus> {
         match self {
-            Self::Kernel(name) => Ok(wireguard::get(name)?),
+            Self::Kernel { name, wireguard } => Ok(wireguard.get(name)?),
             Self::Userspace(device) => Ok(device.status()),
         }
     }
 
-    /// What our own device dropped, by reason.
+    /// What our own device dropped, by reason; reasons that have not occurred are left out.
     pub fn drops(&self) -> Vec<DropCount> {
         match self {
-            Self::Kernel(_) => Vec::new(),
+            Self::Kernel { .. } => Vec::new(),
             Self::Userspace(device) => {
-                let counted = device.drops().into_iter();
-                counted
-                    .map(|(reason, packets)| DropCount {
-                        reason: reason.to_string(),
-                        packets,
-                    })
-                    .collect()
+                let counted = device.drops().into_iter().filter(|(_, packets)| *packets > 0);
+                counted.map(|(reason, packets)| DropCount { reason: reason.to_string(), packets }).collect()
             }
         }
     }
@@ -174,7 +176,7 @@ impl Tunnel {
     /// When the kernel refuses.
     pub fn remove(self, netlink: &mut Netlink) -> Result<()> {
         match self {
-            Self::Kernel(name) => remove_link(netlink, &name),
+            Self::Kernel { name, .. } => remove_link(netlink, &name),
             Self::Userspace(device) => {
                 device.stop();
                 Ok(())
@@ -189,7 +191,7 @@ impl Tunnel {
 /// When the kernel refuses.
 pub fn remove_link(netlink: &mut Netlink, name: &str) -> Result<()> {
     match link::find(netlink, name)? {
-        Some(link) if link.is_ours() => Ok(link::delete(netlink, link.index)?),
+        Some(link) if link.is_ours() => Ok(link::delete(netlink, &link)?),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! What was changed on this machine, and how it was before. Written before each change, so that it is never behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result};
@@ -19,8 +19,8 @@ pub struct Undo {
     pub interface: String,
     /// Kernel settings by name, with the value from before. Written back in the order of [`Undo::sysctls`].
     pub sysctls: Vec<(String, String)>,
-    /// Devices whose root discipline is ours.
-    pub shaped: BTreeSet<String>,
+    /// What was set up or begun on devices, in tc's words.
+    pub shaped: BTreeMap<String, Vec<String>>,
     /// Devices that carry the guard, with the path of its pin.
     pub guarded: BTreeMap<String, std::path::PathBuf>,
 }
@@ -38,7 +38,7 @@ impl Undo {
             boot: boot_id()?,
             interface: interface.into(),
             sysctls: Vec::new(),
-            shaped: BTreeSet::new(),
+            shaped: BTreeMap::new(),
             guarded: BTreeMap::new(),
         })
     }
@@ -49,15 +49,9 @@ impl Undo {
     /// When the record is there and cannot be understood: then nobody knows how the machine was.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.undo();
-        let Some(text) = files::read_if_exists(&path)? else {
-            return Ok(None);
-        };
-        let undo: Self = serde_json::from_str(&text).with_context(|| {
-            format!(
-                "{} is damaged; check ip_forward and the interface by hand, then remove the file",
-                path.display()
-            )
-        })?;
+        let Some(text) = files::read_if_exists(&path)? else { return Ok(None) };
+        let undo: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged; check ip_forward and the interface by hand, then remove the file", path.display()))?;
         if undo.boot != boot_id()? {
             return Ok(None);
         }
@@ -83,10 +77,7 @@ impl Undo {
 
     /// The value that `name` had before, if it was recorded.
     pub fn sysctl_before(&self, name: &str) -> Option<&str> {
-        self.sysctls
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.sysctls.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 

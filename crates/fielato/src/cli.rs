@@ -287,7 +287,7 @@ pub struct Device {
     pub interface: String,
     /// MTU of the interface
     #[arg(long, default_value_t = 1420)]
-    pub mtu: u32,
+    pub mtu: u16,
 }
 
 fn parse_network(text: &str) -> Result<IpNet, String> {

@@ -1,1 +1,9 @@
+//! Sockets, TUN devices and threads around the sans-IO cores.
 
+pub mod device;
+mod fd;
+mod sockets;
+mod tun;
+mod uapi;
+
+pub use device::{CreateError, Device, Exit, SetError};

@@ -126,13 +126,7 @@ fn describe(index: u32, address: IpNet) -> AddressMessage {
         AddressAttribute::Address(address.addr()),
     ];
     match address {
-        IpNet::V4(net) => {
-            message.header.family = AddressFamily::Inet;
-            // As `ip address add` does not, but `wg-quick` needs not either: /31 and /32 have no broadcast address.
-            if net.prefix_len() < 31 {
-                message.attributes.push(AddressAttribute::Broadcast(net.broadcast()));
-            }
-        }
+        IpNet::V4(_) => message.header.family = AddressFamily::Inet,
         IpNet::V6(_) => {
             message.header.family = AddressFamily::Inet6;
             message.header.flags = AddressHeaderFlags::Nodad;

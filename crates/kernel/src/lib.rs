@@ -1,8 +1,15 @@
-//! Linux's own parts: netlink (links, addresses, routes, WireGuard), nftables, sysctls and network namespaces.
+//! Linux's own parts: netlink (links, addresses, routes, WireGuard), nftables, tc, the XDP guard, sysctls and network
+//! namespaces.
 
 pub mod address;
+pub mod detect;
 pub mod generic;
+pub mod guard;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
+pub mod route;
+pub mod sysctl;
+pub mod tc;
 pub mod wireguard;

@@ -90,6 +90,16 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// One message of several that are sent together.
+pub(crate) struct BatchMessage {
+    /// The protocol's message type.
+    pub message_type: u16,
+    /// Flags beyond `NLM_F_REQUEST`.
+    pub flags: u16,
+    /// Everything after `struct nlmsghdr`.
+    pub body: Vec<u8>,
+}
+
 /// A netlink socket.
 pub struct Netlink {
     socket: Socket,
@@ -158,8 +168,9 @@ impl Netlink {
     /// Any [`NetlinkError`] but `NoFamily`.
     pub fn request_raw(&mut self, message_type: u16, flags: u16, body: &[u8]) -> Result<Vec<(u16, Vec<u8>)>, NetlinkError> {
         for _ in 0..DUMP_ATTEMPTS {
-            let sequence = self.send(message_type, flags, body)?;
-            match self.replies(sequence) {
+            let acknowledge = if is_dump(flags) { 0 } else { NLM_F_ACK };
+            let first = self.send(&[(message_type, flags | acknowledge, body)])?;
+            match self.replies(first, 1, 1) {
                 Err(NetlinkError::Interrupted) => {}
                 // The socket's buffer overflowed, so replies were lost. Asking twice for a dump does no harm.
                 Err(NetlinkError::Receive(error)) if is_dump(flags) && error.raw_os_error() == Some(libc::ENOBUFS) => {}
@@ -169,54 +180,60 @@ impl Netlink {
         Err(NetlinkError::Interrupted)
     }
 
-    fn send(&mut self, message_type: u16, flags: u16, body: &[u8]) -> Result<u32, NetlinkError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let acknowledge = if is_dump(flags) { 0 } else { NLM_F_ACK };
-        let mut datagram = Vec::new();
-        push_message(
-            &mut datagram,
-            message_type,
-            flags | NLM_F_REQUEST | acknowledge,
-            self.sequence,
-            body,
-        );
-        self.socket.send(&datagram, 0).map_err(NetlinkError::Send)?;
-        Ok(self.sequence)
+    /// Sends messages as one datagram and waits for an ACK of each that asks for one. The first refusal is returned.
+    pub(crate) fn request_batch(&mut self, messages: &[BatchMessage]) -> Result<(), NetlinkError> {
+        let parts: Vec<_> = messages
+            .iter()
+            .map(|message| (message.message_type, message.flags, message.body.as_slice()))
+            .collect();
+        let awaited = messages.iter().filter(|message| message.flags & NLM_F_ACK != 0).count();
+        let first = self.send(&parts)?;
+        self.replies(first, messages.len(), awaited).map(|_| ())
     }
 
-    /// Reads until the ACK, the error or the end of the dump that belongs to `sequence`.
-    fn replies(&mut self, sequence: u32) -> Result<Vec<(u16, Vec<u8>)>, NetlinkError> {
+    /// Sends messages of (type, flags, body) as one datagram and returns the first one's sequence number.
+    fn send(&mut self, messages: &[(u16, u16, &[u8])]) -> Result<u32, NetlinkError> {
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::new();
+        for (message_type, flags, body) in messages {
+            self.sequence = self.sequence.wrapping_add(1);
+            push_message(&mut datagram, *message_type, flags | NLM_F_REQUEST, self.sequence, body);
+        }
+        self.socket.send(&datagram, 0).map_err(NetlinkError::Send)?;
+        Ok(first)
+    }
+
+    /// Reads what comes back to `count` messages numbered from `first`, until `awaited` ACKs or ends of dumps, or an error.
+    fn replies(&mut self, first: u32, count: usize, mut awaited: usize) -> Result<Vec<(u16, Vec<u8>)>, NetlinkError> {
         let mut replies = Vec::new();
         let mut interrupted = false;
-        loop {
+        while awaited > 0 {
             self.receive()?;
             let mut rest = self.buffer.as_slice();
             while !rest.is_empty() {
                 let message = NetlinkBuffer::new_checked(rest).map_err(|error| NetlinkError::Malformed(error.to_string()))?;
                 rest = &rest[aligned(message.length() as usize).min(rest.len())..];
                 // A notification, or what is left of a request given up earlier.
-                if message.sequence_number() != sequence {
+                if message.sequence_number().wrapping_sub(first) as usize >= count {
                     continue;
                 }
                 interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
                 match message.message_type() {
                     MESSAGE_NOOP => {}
                     MESSAGE_OVERRUN => return Err(NetlinkError::Receive(io::Error::from_raw_os_error(libc::ENOBUFS))),
-                    MESSAGE_ERROR | MESSAGE_DONE => {
-                        // Reading the whole dump first leaves none of it for the next request.
-                        if let Some(refusal) = refusal(&message) {
-                            return Err(NetlinkError::Refused(refusal));
-                        }
-                        return if interrupted {
-                            Err(NetlinkError::Interrupted)
-                        } else {
-                            Ok(replies)
-                        };
-                    }
+                    MESSAGE_ERROR | MESSAGE_DONE => match refusal(&message) {
+                        Some(refusal) => return Err(NetlinkError::Refused(refusal)),
+                        None => awaited = awaited.saturating_sub(1),
+                    },
                     kind if kind >= FIRST_PROTOCOL_MESSAGE => replies.push((kind, message.payload().to_vec())),
                     kind => return Err(NetlinkError::Malformed(format!("unknown control message {kind}"))),
                 }
             }
+        }
+        if interrupted {
+            Err(NetlinkError::Interrupted)
+        } else {
+            Ok(replies)
         }
     }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
@@ -135,7 +136,9 @@ impl Netns {
             if !binds.is_empty() {
                 // SAFETY: the child of a fork has one thread and is about to run another program.
                 unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-                mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+                // Nothing mounted here shows outside, but what is unmounted outside goes here too: a namespace whose name is
+                // removed must not live on because a command holds its mount.
+                mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
                 for (from, to) in &binds {
                     mount_bind(from, to)?;
                 }
@@ -232,6 +235,9 @@ fn path_of(name: &str) -> Result<PathBuf, NetnsError> {
 fn prepare_directory() -> Result<(), NetnsError> {
     let doing = || format!("prepare {DIRECTORY}");
     fs::create_dir_all(DIRECTORY).map_err(failed(doing()))?;
+    // As `ip netns add` does: of two mounts at the same time, the second would hide what stands on the first.
+    let lock = File::open(DIRECTORY).map_err(failed(doing()))?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(failed(doing()))?;
     let share = || mount_change(DIRECTORY, MountPropagationFlags::SHARED | MountPropagationFlags::REC);
     match share() {
         Ok(()) => Ok(()),

@@ -19,11 +19,11 @@ use fielato_kernel::{address, link, wireguard};
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey, PublicKey};
 use ipnet::IpNet;
 
-use common::{namespace, netlink};
+use common::{namespace, netlink, skipped};
 
 fn namespaces<const N: usize>(test: &str) -> Option<[NetnsGuard; N]> {
     if !wireguard::available() {
-        eprintln!("skipped: {test}: this kernel has no module wireguard");
+        skipped(test, "this kernel has no module wireguard");
         return None;
     }
     let made: Option<Vec<NetnsGuard>> = (0..N).map(|_| namespace(test)).collect();

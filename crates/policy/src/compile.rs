@@ -1,7 +1,6 @@
 //! [`Config`] and the time to [`Plan`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 
 use fielato_qdisc::Handle;
 use ipnet::IpNet;
@@ -42,9 +41,9 @@ impl Plan {
             peers: peers.collect(),
             firewall: firewall(&world, forwarding_before),
             shaping: shapes.iter().map(shaping).collect(),
-            bans: bans.clone(),
+            bans: bans.iter().filter(|ban| ban.until.is_none_or(|until| until > now)).cloned().collect(),
             guard: hub.guard.clone(),
-            next_change: waiting.filter(|expiry| *expiry > now).min(),
+            next_change: waiting.chain(bans.iter().filter_map(|ban| ban.until)).filter(|end| *end > now).min(),
         }
     }
 }
@@ -219,20 +218,24 @@ pub(crate) fn identifier(name: &str) -> String {
 
 fn firewall(world: &World<'_>, forwarding_before: PerFamily<bool>) -> Firewall {
     let hub = &world.config.hub;
-    let rules = &world.config.rules;
+    let numbered = || (1..).zip(&world.config.rules);
     Firewall {
         interface: hub.interface.clone(),
         uplink: hub.uplink.clone(),
         overlay: hub.addresses.iter().map(IpNet::trunc).collect(),
         masquerade: hub.masquerade,
         leave_transit: match hub.transit {
-            Transit::Auto => forwarding_before,
+            // Where the overlay has no address, `up` leaves forwarding alone, and so do the rules.
+            Transit::Auto => PerFamily {
+                v4: forwarding_before.v4 || !hub.addresses.iter().any(|net| net.addr().is_ipv4()),
+                v6: forwarding_before.v6 || !hub.addresses.iter().any(|net| net.addr().is_ipv6()),
+            },
             Transit::Drop => PerFamily { v4: false, v6: false },
             Transit::Leave => PerFamily { v4: true, v6: true },
         },
         sets: sets(world),
-        forward: rules.iter().filter_map(|rule| forward(world, rule)).collect(),
-        input: rules.iter().filter_map(|rule| input(world, rule)).collect(),
+        forward: numbered().filter_map(|(number, rule)| forward(world, number, rule)).collect(),
+        input: numbered().filter_map(|(number, rule)| input(world, number, rule)).collect(),
         classes: classes(world),
     }
 }
@@ -256,9 +259,10 @@ fn sets(world: &World<'_>) -> BTreeMap<String, BTreeSet<IpNet>> {
 }
 
 /// The part of a rule that concerns packets crossing the hub.
-fn forward(world: &World<'_>, rule: &Rule) -> Option<FilterRule> {
+fn forward(world: &World<'_>, number: usize, rule: &Rule) -> Option<FilterRule> {
     filter_rule(
         world,
+        number,
         rule,
         rule.to.iter().filter_map(|party| world.destination(party)).collect(),
     )
@@ -266,7 +270,7 @@ fn forward(world: &World<'_>, rule: &Rule) -> Option<FilterRule> {
 
 /// The part of a rule that concerns packets to the hub itself. Addresses are there too: one of
 /// the hub's own may be among them.
-fn input(world: &World<'_>, rule: &Rule) -> Option<FilterRule> {
+fn input(world: &World<'_>, number: usize, rule: &Rule) -> Option<FilterRule> {
     let to = rule.to.iter().filter_map(|party| match party {
         Party::Hub => Some(Destination {
             addresses: Addresses::Any,
@@ -275,11 +279,11 @@ fn input(world: &World<'_>, rule: &Rule) -> Option<FilterRule> {
         Party::Any | Party::Prefix(_) => world.destination(party),
         _ => None,
     });
-    filter_rule(world, rule, to.collect())
+    filter_rule(world, number, rule, to.collect())
 }
 
 /// `None` when nobody is left on one of the sides, such as when the only member it names has expired.
-fn filter_rule(world: &World<'_>, rule: &Rule, to: Vec<Destination>) -> Option<FilterRule> {
+fn filter_rule(world: &World<'_>, number: usize, rule: &Rule, to: Vec<Destination>) -> Option<FilterRule> {
     let from: Vec<Addresses> = rule.from.iter().filter_map(|party| world.addresses(party)).collect();
     if from.is_empty() || to.is_empty() {
         return None;
@@ -288,6 +292,7 @@ fn filter_rule(world: &World<'_>, rule: &Rule, to: Vec<Destination>) -> Option<F
         from,
         to,
         action: rule.action,
+        number,
         line: rule.line,
     })
 }
@@ -335,14 +340,4 @@ fn class_nets(world: &World<'_>, party: &Party) -> (Rank, Vec<IpNet>) {
         // The parser lets none of these have a class.
         Party::Any | Party::Hub | Party::Internet | Party::Host(_) | Party::Service(_) => (Rank::Everyone, Vec::new()),
     }
-}
-
-/// The addresses of a family, for renderers.
-pub(crate) fn of_family(nets: &[IpNet], v4: bool) -> Vec<IpNet> {
-    nets.iter().copied().filter(|net| net.addr().is_ipv4() == v4).collect()
-}
-
-/// The addresses of a family, for renderers.
-pub(crate) fn addresses_of_family(addresses: &[IpAddr], v4: bool) -> Vec<IpAddr> {
-    addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect()
 }

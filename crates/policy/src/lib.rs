@@ -5,11 +5,16 @@
 mod compile;
 pub mod config;
 pub mod diagnostic;
+pub mod edit;
+mod facts;
+pub mod import;
+pub mod init;
 mod parse;
 pub mod plan;
+pub mod render;
 mod schema;
-mod shape;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use plan::Plan;
+pub use facts::MachineFacts;
+pub use plan::{HostPlan, Plan};

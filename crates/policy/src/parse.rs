@@ -20,6 +20,9 @@ use crate::schema::Section;
 
 use names::{Names, Place};
 
+pub(crate) use machines::free_address;
+pub(crate) use names::RESERVED;
+
 const TOP: [&str; 7] = ["hub", "member", "host", "service", "rule", "shape", "ban"];
 
 impl Config {

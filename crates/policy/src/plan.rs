@@ -34,7 +34,7 @@ pub struct Plan {
     pub bans: Vec<Ban>,
     /// The guard.
     pub guard: GuardConfig,
-    /// When the next member expires: compile again then.
+    /// When the next member or ban of the file expires: compile again then.
     pub next_change: Option<Timestamp>,
 }
 
@@ -108,6 +108,8 @@ pub struct FilterRule {
     pub to: Vec<Destination>,
     /// What happens.
     pub action: Action,
+    /// Place among the file's `[[rule]]`s, 1-based. Unlike the line it stays when a member is added above.
+    pub number: usize,
     /// Line of the `[[rule]]` in the configuration file.
     pub line: usize,
 }

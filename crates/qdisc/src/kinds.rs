@@ -54,7 +54,7 @@ pub fn htb_class(kind: Word<'_>, words: &mut Words<'_>) -> Result<HtbClass, Pars
             "burst" | "buffer" | "maxburst" => words.fill(&mut burst, option, &POSITIVE_SIZE)?,
             "cburst" | "cbuffer" | "cmaxburst" => words.fill(&mut cburst, option, &POSITIVE_SIZE)?,
             "prio" => words.fill(&mut prio, option, &PRIO)?,
-            "quantum" => words.fill(&mut quantum, option, &POSITIVE_SIZE)?,
+            "quantum" => words.fill(&mut quantum, option, &POSITIVE_NUMBER)?,
             _ => return Err(option.unknown("an option of an htb class that is supported", &OPTIONS)),
         }
     }

@@ -78,7 +78,7 @@ impl Display for HtbClass {
         optional(f, "burst", self.burst.map(write_size))?;
         optional(f, "cburst", self.cburst.map(write_size))?;
         optional(f, "prio", Some(self.prio).filter(|prio| *prio != 0))?;
-        optional(f, "quantum", self.quantum.map(write_size))
+        optional(f, "quantum", self.quantum)
     }
 }
 

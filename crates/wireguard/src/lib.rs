@@ -1,10 +1,22 @@
 //! WireGuard without sockets: keys, peers, allowed IPs, sessions, wg-quick files and the UAPI protocol.
 //!
 //! Nothing here opens a socket, a file or a device. [`config`] is the vocabulary that both the kernel's
-//! WireGuard and our own device are driven with.
+//! WireGuard and our own device are driven with; [`device`] is that device's inside.
 
+pub mod allowed_ips;
 pub mod config;
+pub mod device;
+pub mod drops;
 pub mod key;
+pub mod outbox;
+mod peer;
+mod tunnel;
+pub mod uapi;
+pub mod wg_quick;
 
 pub use config::{DeviceConfig, DeviceStatus, PeerChange, PeerConfig, PeerStatus};
+pub use device::Device;
+pub use drops::{DropReason, Drops};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use outbox::{Destination, Outbox, Path};
+pub use wg_quick::WgQuick;

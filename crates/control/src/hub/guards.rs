@@ -12,7 +12,6 @@ use super::Machine;
 use crate::bans::Bans;
 
 /// The attached guards; none when the configuration turns the guard off.
-#[derive(Default)]
 pub(super) struct Guards {
     pub(super) attached: Vec<Attached>,
     banned: BTreeSet<IpNet>,
@@ -24,44 +23,33 @@ pub(super) struct Attached {
 }
 
 impl Guards {
-    pub(super) fn attach(machine: &mut Machine, plan: &Plan) -> Result<Self> {
-        if !plan.guard.enabled {
-            return Ok(Self::default());
-        }
-        let mut interfaces = vec![plan.interface.clone()];
-        if plan.guard.uplink {
-            interfaces.push(plan.uplink.clone());
-        }
-        for interface in &interfaces {
+    /// Attaches the guards that the plan wants, with the bans in force from the first packet on.
+    pub(super) fn attach(machine: &mut Machine, plan: &Plan, bans: &Bans) -> Result<Self> {
+        let mut guards = Self { attached: Vec::new(), banned: wanted(plan, bans) };
+        let interfaces = match (plan.guard.enabled, plan.guard.uplink) {
+            (true, true) => vec![&plan.interface, &plan.uplink],
+            (true, false) => vec![&plan.interface],
+            (false, _) if guards.banned.is_empty() => return Ok(guards),
+            (false, _) => return guards.require().map(|()| guards),
+        };
+        for &interface in &interfaces {
             machine.undo.guarded.insert(interface.clone(), machine.paths.pin(interface));
         }
         machine.undo.save(&machine.paths)?;
-        let mut attached = Vec::new();
+        let banned: Vec<IpNet> = guards.banned.iter().copied().collect();
         for interface in interfaces {
-            let link = link::find(&mut machine.netlink, &interface)?
-                .with_context(|| format!("there is no interface {interface} to guard; see `ip link`"))?;
-            let options = guard::Options {
-                sources: plan.guard.sources,
-                pin: Some(machine.paths.pin(&interface)),
-            };
-            let guard = Guard::attach(link.index, link.arphrd, &options)
+            let link = link::get(&mut machine.netlink, interface)?;
+            let options = guard::Options { sources: plan.guard.sources, pin: Some(machine.paths.pin(interface)) };
+            let guard = Guard::attach_with(link.index, link.arphrd, &options, &banned)
                 .with_context(|| format!("cannot guard {interface} (to do without: `enabled = false` under [hub.guard])"))?;
-            attached.push(Attached { interface, guard });
+            guards.attached.push(Attached { interface: interface.clone(), guard });
         }
-        Ok(Self {
-            attached,
-            banned: BTreeSet::new(),
-        })
+        Ok(guards)
     }
 
     /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.
     pub(super) fn sync(&mut self, plan: &Plan, bans: &Bans) -> Result<usize> {
-        let wanted: BTreeSet<IpNet> = plan
-            .bans
-            .iter()
-            .map(|ban| ban.network.trunc())
-            .chain(bans.iter().map(|(network, _)| network))
-            .collect();
+        let wanted = wanted(plan, bans);
         if !wanted.is_empty() {
             self.require()?;
         }
@@ -84,4 +72,8 @@ impl Guards {
             false => Ok(()),
         }
     }
+}
+
+fn wanted(plan: &Plan, bans: &Bans) -> BTreeSet<IpNet> {
+    plan.bans.iter().map(|ban| ban.network.trunc()).chain(bans.iter().map(|(network, _)| network)).collect()
 }

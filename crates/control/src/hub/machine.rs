@@ -6,7 +6,8 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::guard::Guard;
 use fielato_kernel::netlink::Netlink;
-use fielato_kernel::{address, link, nft, tc};
+use fielato_kernel::tc::{self, Previous};
+use fielato_kernel::{address, link, nft};
 use fielato_policy::plan::{PerFamily, Shaping, ShapingItem};
 use fielato_policy::{Plan, render};
 use ipnet::IpNet;
@@ -36,28 +37,13 @@ impl Machine {
     pub fn open(paths: &Paths, interface: &str) -> Result<Self> {
         let netlink = Netlink::open()?;
         match Undo::load(paths)? {
-            Some(undo) if undo.interface == interface => Ok(Self {
-                paths: paths.clone(),
-                undo,
-                netlink,
-            }),
+            Some(undo) if undo.interface == interface => Ok(Self { paths: paths.clone(), undo, netlink }),
             Some(undo) => {
-                let mut earlier = Self {
-                    paths: paths.clone(),
-                    undo,
-                    netlink,
-                };
+                let mut earlier = Self { paths: paths.clone(), undo, netlink };
                 earlier.clear()?;
-                Ok(Self {
-                    undo: Undo::new(interface)?,
-                    ..earlier
-                })
+                Ok(Self { undo: Undo::new(interface)?, ..earlier })
             }
-            None => Ok(Self {
-                paths: paths.clone(),
-                undo: Undo::new(interface)?,
-                netlink,
-            }),
+            None => Ok(Self { paths: paths.clone(), undo: Undo::new(interface)?, netlink }),
         }
     }
 
@@ -67,11 +53,7 @@ impl Machine {
     /// When the record is damaged or the kernel does not answer.
     pub fn left_behind(paths: &Paths) -> Result<Option<Self>> {
         let Some(undo) = Undo::load(paths)? else { return Ok(None) };
-        Ok(Some(Self {
-            paths: paths.clone(),
-            undo,
-            netlink: Netlink::open()?,
-        }))
+        Ok(Some(Self { paths: paths.clone(), undo, netlink: Netlink::open()? }))
     }
 
     /// Takes away what is ours and puts back what was, in the order that is never open. Can be repeated.
@@ -86,13 +68,15 @@ impl Machine {
             // Ours only when it is empty now; a folder with more in it is another hub's too.
             pin.parent().map(fs::remove_dir);
         }
-        for device in &self.undo.shaped {
+        for (device, words) in &self.undo.shaped {
             if let Some(link) = link::find(&mut self.netlink, device)? {
-                tc::clear(&mut self.netlink, link.index)?;
+                let items = words.iter().map(|words| words.parse()).collect::<Result<Vec<tc::Item>, _>>()?;
+                tc::clear(&mut self.netlink, link.index, Previous::Attempted(&items))
+                    .with_context(|| format!("cannot clear the disciplines of {device}"))?;
             }
         }
         forwarding::restore(&self.undo)?;
-        nft::delete_table("inet", TABLE)?;
+        nft::delete_table(nft::Family::Inet, TABLE)?;
         Undo::forget(&self.paths)
     }
 
@@ -113,11 +97,9 @@ impl Machine {
 
     /// Gives the interface exactly these addresses; link-local ones are the kernel's.
     pub(super) fn sync_addresses(&mut self, index: u32, wanted: &[IpNet]) -> Result<()> {
-        let present = address::list(&mut self.netlink, index)?;
-        for &address in present
-            .iter()
-            .filter(|address| !wanted.contains(address) && !is_link_local(address))
-        {
+        let listed = address::list(&mut self.netlink)?;
+        let present: Vec<IpNet> = listed.iter().filter(|known| known.index == index).map(|known| known.address).collect();
+        for &address in present.iter().filter(|address| !wanted.contains(address) && !is_link_local(address)) {
             address::remove(&mut self.netlink, index, address)?;
         }
         for &address in wanted.iter().filter(|address| !present.contains(address)) {
@@ -126,29 +108,56 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes the disciplines of all devices of `old` and `new` like `new`. When one cannot be had, all are as in `old`.
+    /// Makes the disciplines of all devices like `new`. What stands is the record's if an earlier process left it, else `old`.
+    /// When one cannot be had, all are as in `old`.
     pub(super) fn shape(&mut self, old: &[Shaping], new: &[Shaping]) -> Result<()> {
         let (old, new) = (by_device(old), by_device(new));
-        self.undo.shaped.extend(new.keys().map(|device| device.to_string()));
-        self.undo.save(&self.paths)?;
         let devices: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
-        let none = Vec::new();
-        let mut done = Vec::new();
+        let mut done: Vec<&str> = Vec::new();
         for device in devices {
-            let (before, after) = (old.get(device).unwrap_or(&none), new.get(device).unwrap_or(&none));
-            let Some(link) = link::find(&mut self.netlink, device)? else {
-                bail!("[[shape]]: there is no interface {device}; see `ip link`");
-            };
-            if let Err(error) = tc::replace(&mut self.netlink, link.index, before, after) {
-                for (index, before, after) in done {
-                    tc::replace(&mut self.netlink, index, after, before).context("cannot put the disciplines back")?;
+            if let Err(error) = self.shape_device(device, items(&old, device), items(&new, device)) {
+                for device in done {
+                    self.shape_device(device, items(&new, device), items(&old, device))
+                        .context("cannot put the disciplines back")?;
                 }
-                return Err(error).with_context(|| format!("[[shape]] on {device}"));
+                return Err(error);
             }
-            done.push((link.index, before, after));
+            done.push(device);
         }
         Ok(())
     }
+
+    fn shape_device(&mut self, device: &str, old: &[tc::Item], new: &[tc::Item]) -> Result<()> {
+        let Some(link) = link::find(&mut self.netlink, device)? else {
+            bail!("[[shape]]: there is no interface {device}; see `ip link`");
+        };
+        // While it is being changed the record names both, since a root of either is ours.
+        let recorded = self.undo.shaped.get(device).cloned().unwrap_or_default();
+        let left: Vec<tc::Item> = recorded.iter().map(|words| words.parse()).collect::<Result<_, _>>()?;
+        let words = |items: &[tc::Item]| -> Vec<String> { items.iter().map(ToString::to_string).collect() };
+        let mut both = recorded.clone();
+        both.extend(words(new).into_iter().filter(|words| !recorded.contains(words)));
+        self.undo.shaped.insert(device.into(), both);
+        self.undo.save(&self.paths)?;
+        let previous = match (old.is_empty(), left.is_empty()) {
+            (false, _) => Previous::Applied(old),
+            (true, false) => Previous::Attempted(&left),
+            (true, true) => Previous::Nothing,
+        };
+        let result = tc::replace(&mut self.netlink, link.index, previous, new).with_context(|| format!("[[shape]] on {device}"));
+        match (&result, new.is_empty()) {
+            (Ok(()), true) => self.undo.shaped.remove(device),
+            (Ok(()), false) => self.undo.shaped.insert(device.into(), words(new)),
+            (Err(_), _) if recorded.is_empty() => self.undo.shaped.remove(device),
+            (Err(_), _) => self.undo.shaped.insert(device.into(), recorded),
+        };
+        self.undo.save(&self.paths)?;
+        result
+    }
+}
+
+fn items<'a>(devices: &'a BTreeMap<&str, Vec<tc::Item>>, device: &str) -> &'a [tc::Item] {
+    devices.get(device).map_or(&[], Vec::as_slice)
 }
 
 /// Leads from the rules of `old` to those of `new`: elements only where that is enough, else the whole table at once.
@@ -176,10 +185,7 @@ fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {
 }
 
 fn families(addresses: &[IpNet]) -> PerFamily<bool> {
-    PerFamily {
-        v4: addresses.iter().any(|net| net.addr().is_ipv4()),
-        v6: addresses.iter().any(|net| net.addr().is_ipv6()),
-    }
+    PerFamily { v4: addresses.iter().any(|net| net.addr().is_ipv4()), v6: addresses.iter().any(|net| net.addr().is_ipv6()) }
 }
 
 fn is_link_local(net: &IpNet) -> bool {

@@ -18,7 +18,6 @@ use crate::bans::Bans;
 use crate::protocol::{Changes, Request, Response};
 use crate::secrets::{self, PskStore};
 use crate::tunnel::{self, Choice, Tunnel};
-use crate::undo::Undo;
 use crate::{Paths, forwarding, source};
 
 use guards::Guards;
@@ -65,23 +64,11 @@ impl Hub {
         let (tunnel, guards) = match bring_up(&mut machine, options, &plan, &device, &bans, progress) {
             Ok(parts) => parts,
             Err(error) => {
-                machine
-                    .clear()
-                    .with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+                machine.clear().with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
                 return Err(error);
             }
         };
-        Ok(Self {
-            machine,
-            config,
-            plan,
-            device,
-            psks,
-            tunnel,
-            guards,
-            bans,
-            since: now,
-        })
+        Ok(Self { machine, config, plan, device, psks, tunnel, guards, bans, since: now })
     }
 
     /// Reads the file again and changes only what changed.
@@ -120,18 +107,14 @@ impl Hub {
         match machine::change_rules(&self.plan, &plan) {
             Ok(change) => changes.rules = change,
             Err(error) => {
-                machine
-                    .shape(&plan.shaping, &self.plan.shaping)
-                    .context("cannot put the disciplines back")?;
+                machine.shape(&plan.shaping, &self.plan.shaping).context("cannot put the disciplines back")?;
                 return Err(error);
             }
         }
         let port_or_key = (device.listen_port, &device.private_key) != (self.device.listen_port, &self.device.private_key);
         if port_or_key && let Err(error) = self.tunnel.set_interface(&device) {
             machine::change_rules(&plan, &self.plan).context("cannot put the rules back")?;
-            machine
-                .shape(&plan.shaping, &self.plan.shaping)
-                .context("cannot put the disciplines back")?;
+            machine.shape(&plan.shaping, &self.plan.shaping).context("cannot put the disciplines back")?;
             return Err(error);
         }
 
@@ -142,8 +125,8 @@ impl Hub {
 
         changes.interface = port_or_key || plan.mtu != self.plan.mtu || plan.addresses != self.plan.addresses;
         if changes.interface {
-            let link = link::find(&mut machine.netlink, &plan.interface)?.context("the interface has gone")?;
-            link::set_mtu(&mut machine.netlink, link.index, plan.mtu)?;
+            let link = link::get(&mut machine.netlink, &plan.interface)?;
+            link::set_mtu(&mut machine.netlink, &link, plan.mtu)?;
             machine.sync_addresses(link.index, &plan.addresses)?;
             machine.enable_forwarding(&plan)?;
         }
@@ -158,12 +141,7 @@ impl Hub {
     /// # Errors
     /// The first thing that could not be taken down; the record stays for another try.
     pub fn down(self) -> Result<()> {
-        let Self {
-            mut machine,
-            tunnel,
-            guards,
-            ..
-        } = self;
+        let Self { mut machine, tunnel, guards, .. } = self;
         tunnel.remove(&mut machine.netlink)?;
         drop(guards);
         machine.clear()
@@ -257,20 +235,15 @@ fn bring_up(
     machine.enable_forwarding(plan)?;
     progress("interface and peers");
     let tunnel = Tunnel::create(&mut machine.netlink, options.wireguard, &plan.interface, plan.mtu, device)?;
-    let link = link::find(&mut machine.netlink, &plan.interface)?.context("the interface has gone")?;
+    let link = link::get(&mut machine.netlink, &plan.interface)?;
     machine.sync_addresses(link.index, &plan.addresses)?;
     progress("queueing disciplines");
     machine.shape(&[], &plan.shaping)?;
     progress("guard");
-    let mut guards = Guards::attach(machine, plan)?;
-    guards.sync(plan, bans)?;
+    let guards = Guards::attach(machine, plan, bans)?;
     progress("interface up");
-    link::set_up(&mut machine.netlink, link.index, true).with_context(|| {
-        format!(
-            "cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)",
-            plan.interface, plan.listen_port
-        )
-    })?;
+    link::set_up(&mut machine.netlink, &link, true)
+        .with_context(|| format!("cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)", plan.interface, plan.listen_port))?;
     Ok((tunnel, guards))
 }
 
@@ -282,10 +255,5 @@ fn device_config(plan: &Plan, private_key: PrivateKey, psks: &PskStore) -> Devic
         persistent_keepalive: None,
         allowed_ips: peer.allowed_ips.clone(),
     });
-    DeviceConfig {
-        private_key,
-        listen_port: plan.listen_port,
-        fwmark: 0,
-        peers: peers.collect(),
-    }
+    DeviceConfig { private_key, listen_port: plan.listen_port, fwmark: 0, peers: peers.collect() }
 }

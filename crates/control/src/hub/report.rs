@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use super::Hub;
 use super::guards::Attached;
-use crate::protocol::{BanList, BanStatus, GuardStatus, MemberStatus, Source, Status, Top, VERSION};
+use crate::protocol::{BanList, BanStatus, GuardStatus, MemberStatus, ShapeDevice, ShapeItem, ShapeReport, Source, Status, Top, VERSION};
 
 impl Hub {
-    pub(super) fn status(&self) -> Result<Status> {
+    pub(super) fn status(&mut self) -> Result<Status> {
         let device = self.tunnel.status()?;
         let by_key: BTreeMap<PublicKey, _> = device.peers.iter().map(|peer| (peer.public_key, peer)).collect();
         let members = self.plan.peers.iter().map(|peer| {
@@ -25,9 +25,7 @@ impl Hub {
                 public_key: peer.public_key.to_string(),
                 addresses: peer.allowed_ips.clone(),
                 endpoint: seen.and_then(|seen| seen.endpoint),
-                latest_handshake: seen
-                    .and_then(|seen| seen.latest_handshake)
-                    .and_then(|at| Timestamp::try_from(at).ok()),
+                latest_handshake: seen.and_then(|seen| seen.latest_handshake).and_then(|at| Timestamp::try_from(at).ok()),
                 rx_bytes: seen.map_or(0, |seen| seen.rx_bytes),
                 tx_bytes: seen.map_or(0, |seen| seen.tx_bytes),
             }
@@ -51,17 +49,14 @@ impl Hub {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.plan.guard.enabled && self.guards.attached.iter().any(|attached| !attached.guard.pinned()) {
+        if self.plan.guard.enabled && self.guards.attached.iter().any(|attached| attached.guard.pinned().is_none()) {
             warnings.push("no BPF file system at /sys/fs/bpf: should the daemon be killed, bans end with it".into());
         }
         warnings
     }
 
     pub(super) fn ban_list(&self) -> Result<BanList> {
-        Ok(BanList {
-            version: VERSION,
-            bans: self.ban_status()?,
-        })
+        Ok(BanList { version: VERSION, bans: self.ban_status()? })
     }
 
     pub(super) fn top(&self) -> Result<Top> {
@@ -82,11 +77,7 @@ impl Hub {
             }));
         }
         sources.sort_by_key(|source| (std::cmp::Reverse(source.bytes), source.address));
-        Ok(Top {
-            version: VERSION,
-            sources,
-            bans: self.ban_status()?,
-        })
+        Ok(Top { version: VERSION, sources, bans: self.ban_status()? })
     }
 
     fn ban_status(&self) -> Result<Vec<BanStatus>> {
@@ -102,27 +93,21 @@ impl Hub {
         let listed = self.bans.iter().map(|(network, until)| (network, until, false));
         let status = configured.chain(listed).map(|(network, until, configured)| {
             let (packets, bytes) = counts.get(&network).copied().unwrap_or_default();
-            BanStatus {
-                network,
-                until,
-                configured,
-                packets,
-                bytes,
-            }
+            BanStatus { network, until, configured, packets, bytes }
         });
         Ok(status.collect())
     }
 
-    pub(super) fn shape(&mut self) -> Result<serde_json::Value> {
+    pub(super) fn shape(&mut self) -> Result<ShapeReport> {
         let mut devices = Vec::new();
         for name in [self.plan.interface.clone(), self.plan.uplink.clone()] {
-            if let Some(link) = link::find(&mut self.machine.netlink, &name)? {
-                let shown = tc::show(&mut self.machine.netlink, link.index)?;
-                let text: String = shown.iter().map(|item| format!("{item}\n")).collect();
-                devices.push(serde_json::json!({ "dev": name, "items": shown, "text": text }));
-            }
+            let link = link::get(&mut self.machine.netlink, &name)?;
+            let items = tc::show(&mut self.machine.netlink, link.index)?.into_iter().map(|item| {
+                Ok(ShapeItem { text: item.to_string(), detail: serde_json::to_value(&item)? })
+            });
+            devices.push(ShapeDevice { dev: name, items: items.collect::<Result<_>>()? });
         }
-        Ok(serde_json::json!({ "version": VERSION, "devices": devices }))
+        Ok(ShapeReport { version: VERSION, devices })
     }
 }
 
@@ -131,9 +116,5 @@ fn guard_status(attached: &Attached) -> GuardStatus {
         Mode::Native => "native",
         Mode::Generic => "generic",
     };
-    GuardStatus {
-        interface: attached.interface.clone(),
-        mode: mode.into(),
-        pinned: attached.guard.pinned(),
-    }
+    GuardStatus { interface: attached.interface.clone(), mode: mode.into(), pinned: attached.guard.pinned().is_some() }
 }

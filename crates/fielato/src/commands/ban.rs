@@ -19,7 +19,7 @@ pub fn ban(paths: &Paths, args: Ban) -> Result<()> {
         None => None,
     };
     let network = args.network;
-    let ends = until.map_or(String::new(), |until| format!(", {}", from_now(until, Timestamp::now()).replacen("in", "for", 1)));
+    let ends = args.duration.map_or(String::new(), |duration| format!(" for {duration:#}"));
     match client::request(paths, &Request::Ban { network, until }) {
         Ok(_) => println!("banned {network}{ends}"),
         Err(error) if error.is::<NotRunning>() => {

@@ -1,17 +1,18 @@
 //! `fielato device IFACE`: our WireGuard device without the hub, for machines whose kernel has none.
 
-use anyhow::Result;
-use fielato_wireguard::{DeviceConfig, PrivateKey};
+use std::time::Duration;
 
-use crate::cli::Device;
+use anyhow::Result;
+use fielato_control::{daemon, logging};
+use fielato_io::Device;
+
+use crate::cli;
 
 /// Runs until a signal comes or the interface is deleted.
-pub fn run(args: Device) -> Result<()> {
-    fielato_control::logging::init();
-    // A key that `wg setconf` replaces: a device without one is not of use to anybody.
-    let config = DeviceConfig { private_key: PrivateKey::generate()?, listen_port: 0, fwmark: 0, peers: Vec::new() };
-    let device = fielato_io::Device::create(&args.interface, args.mtu, &config)?;
-    fielato_control::daemon::wait_for_stop(|| device.is_running())?;
+pub fn run(args: cli::Device) -> Result<()> {
+    logging::init();
+    let device = Device::create_unconfigured(&args.interface, args.mtu)?;
+    daemon::wait_for_stop(|| device.wait(Duration::ZERO).is_none())?;
     device.stop();
     Ok(())
 }

@@ -15,7 +15,7 @@ pub fn show(paths: &Paths, json: bool) -> Result<()> {
     for device in &shape.devices {
         println!("dev {}", device.dev);
         for item in &device.items {
-            print!("{}", item.text);
+            println!("{}", item.text);
         }
     }
     Ok(())

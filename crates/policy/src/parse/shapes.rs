@@ -9,19 +9,9 @@ use toml::de::DeTable;
 use crate::config::{Hub, Party, Shape, ShapeItem};
 use crate::diagnostic::{Lines, Sink};
 use crate::schema::{Section, Text};
-use crate::shape;
 
 use super::names::{Names, Place};
 use super::sections;
-
-/// Shows a handle in tc's way, hexadecimal.
-fn show(handle: Handle) -> String {
-    if handle.minor == 0 {
-        format!("{:x}:", handle.major)
-    } else {
-        format!("{:x}:{:x}", handle.major, handle.minor)
-    }
-}
 
 pub fn read(top: &Section<'_>, hub: &Hub, names: &mut Names<'_>, text: &str, lines: &Lines, sink: &mut Sink) -> Vec<Shape> {
     let mut devices: HashMap<String, Device> = HashMap::new();
@@ -58,7 +48,7 @@ fn one<'a>(
                     "put `for` beside the class that these parties belong to",
                 );
             }
-            match shape::qdisc(words) {
+            match fielato_qdisc::qdisc(words) {
                 Ok(qdisc) => {
                     known.add_qdisc(&dev, &qdisc, at, sink);
                     Some(Shape {
@@ -76,7 +66,7 @@ fn one<'a>(
             } else {
                 Vec::new()
             };
-            match shape::class(words) {
+            match fielato_qdisc::class(words) {
                 Ok(class) => {
                     known.add_class(&dev, &class, at, sink);
                     known.claim(&section, &dev, &parties, class.classid, line, sink);
@@ -126,7 +116,7 @@ fn device(section: &Section<'_>, hub: &Hub, sink: &mut Sink) -> String {
 
 /// Points at the word that tc would not take. A string with escapes is underlined as a whole: its
 /// bytes are not those of the file.
-fn word_error<T>(text: &str, (words, span): Text<'_>, error: &shape::WordError, sink: &mut Sink) -> Option<T> {
+fn word_error<T>(text: &str, (words, span): Text<'_>, error: &fielato_qdisc::ParseError, sink: &mut Sink) -> Option<T> {
     let verbatim = text.get(span.start + 1..span.end.saturating_sub(1)) == Some(words);
     let at = if verbatim && error.offset < words.len() {
         let word = words[error.offset..]
@@ -165,12 +155,12 @@ impl Device {
             Parent::Root => self.root = true,
             Parent::Class(class) if !self.classes.contains(&class) => {
                 refuse(
-                    format!("{dev} has no class {} yet", show(class)),
+                    format!("{dev} has no class {} yet", class),
                     "add the class in a [[shape]] before this one",
                 );
             }
             Parent::Class(class) if !self.leaves.insert(class) => {
-                refuse(format!("class {} has a qdisc already", show(class)), "a class has one qdisc");
+                refuse(format!("class {} has a qdisc already", class), "a class has one qdisc");
             }
             Parent::Class(_) => {}
         }
@@ -181,7 +171,7 @@ impl Device {
                 .is_some()
         {
             refuse(
-                format!("{dev} has a qdisc {} already", show(handle)),
+                format!("{dev} has a qdisc {} already", handle),
                 "give every qdisc a handle of its own",
             );
         }
@@ -201,13 +191,13 @@ impl Device {
             ),
             Some(true) if classid.major != parent.major => {
                 refuse(
-                    format!("class {} is not in its parent's qdisc {:x}:", show(*classid), parent.major),
+                    format!("class {} is not in its parent's qdisc {:x}:", classid, parent.major),
                     "use the same number before the colon",
                 );
             }
             Some(true) if parent.minor != 0 && !self.classes.contains(parent) => {
                 refuse(
-                    format!("{dev} has no class {} yet", show(*parent)),
+                    format!("{dev} has no class {} yet", parent),
                     "add the parent in a [[shape]] before this one",
                 );
             }
@@ -215,7 +205,7 @@ impl Device {
         }
         if !self.classes.insert(*classid) {
             refuse(
-                format!("{dev} has a class {} already", show(*classid)),
+                format!("{dev} has a class {} already", classid),
                 "give every class a number of its own",
             );
         }
@@ -231,7 +221,7 @@ impl Device {
             };
             match self.parties.get(&word) {
                 Some((other, before)) => {
-                    let message = format!("shape: {word} is in class {} of {dev} already (line {before})", show(*other));
+                    let message = format!("shape: {word} is in class {} of {dev} already (line {before})", other);
                     sink.error(section.span_of("for"), message, "a party has one class on a device");
                 }
                 None => drop(self.parties.insert(word, (class, line))),

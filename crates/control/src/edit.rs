@@ -1,0 +1,46 @@
+//! Edits of the configuration file: one at a time, on the file as it is now, whole or not at all.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{Paths, files, source};
+
+/// An edit that has begun. Another one waits until this one is committed or dropped.
+#[derive(Debug)]
+pub struct Edit {
+    /// The file as it is.
+    pub text: String,
+    path: PathBuf,
+    mode: u32,
+    _folder: File,
+}
+
+impl Edit {
+    /// Waits for other edits to end, then reads and checks the file.
+    ///
+    /// # Errors
+    /// As [`source::load`].
+    pub fn begin(paths: &Paths) -> Result<Self> {
+        let path = paths.config();
+        // A link stays a link: what it leads to is replaced.
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        let dir = path.parent().context("the configuration file has no folder")?;
+        let folder = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+        flock(&folder, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", dir.display()))?;
+        let (text, _) = source::load_text(paths)?;
+        let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
+        Ok(Self { text, path, mode, _folder: folder })
+    }
+
+    /// Replaces the file by `text`.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it is then as it was.
+    pub fn commit(self, text: &str) -> Result<()> {
+        files::replace(&self.path, text.as_bytes(), self.mode)
+    }
+}

@@ -1,0 +1,200 @@
+//! Network namespaces for tests: made with unique names, removed also when a test fails.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use fielato_wireguard::{PrivateKey, PublicKey};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Whether namespaces can be made here; says on stderr when not.
+pub fn can_run(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: {test}: needs root, for network namespaces");
+    }
+    root
+}
+
+/// A name that nobody else has: for namespaces, and for interfaces, whose `wg` sockets are not per namespace.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}{:x}n{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs a command to its end; panics when it fails.
+pub fn run(command: &str) -> String {
+    let output = attempt(command, "");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command}\n{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// Runs a command to its end, with a text on its standard input.
+pub fn attempt(command: &str, input: &str) -> Output {
+    let mut words = command.split_whitespace();
+    let mut child = Command::new(words.next().unwrap())
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// A network namespace.
+pub struct Namespace(pub String);
+
+impl Namespace {
+    pub fn new() -> Self {
+        let namespace = Self(unique("fdev"));
+        run(&format!("ip netns add {}", namespace.0));
+        namespace.run("ip link set lo up");
+        namespace
+    }
+
+    pub fn run(&self, command: &str) -> String {
+        run(&format!("ip netns exec {} {command}", self.0))
+    }
+
+    pub fn attempt(&self, command: &str) -> bool {
+        attempt(&format!("ip netns exec {} {command}", self.0), "").status.success()
+    }
+
+    /// Does something in the namespace, on a thread of its own; threads that it starts stay there.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let body = || {
+                let file = std::fs::File::open(format!("/run/netns/{}", self.0)).unwrap();
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                work()
+            };
+            scope.spawn(body).join().unwrap()
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+/// Two namespaces joined by a cable: 10.9.0.1 and fd09::1 here, .2 there.
+pub fn cable() -> (Namespace, Namespace) {
+    let (a, b) = (Namespace::new(), Namespace::new());
+    run(&format!("ip -n {} link add v0 type veth peer name v0 netns {}", a.0, b.0));
+    for (namespace, host) in [(&a, 1), (&b, 2)] {
+        namespace.run(&format!("ip addr add 10.9.0.{host}/24 dev v0"));
+        namespace.run(&format!("ip addr add fd09::{host}/64 dev v0 nodad"));
+        namespace.run("ip link set v0 up");
+    }
+    (a, b)
+}
+
+/// Addresses of the overlay, and the interface up.
+pub fn raise(namespace: &Namespace, interface: &str, host: u8) {
+    namespace.run(&format!("ip addr add 10.8.0.{host}/24 dev {interface}"));
+    namespace.run(&format!("ip addr add fd08::{host}/64 dev {interface} nodad"));
+    namespace.run(&format!("ip link set {interface} up"));
+}
+
+/// A program that ends with the test.
+pub struct Program(Child);
+
+impl Program {
+    /// wireguard-go on `interface`, when it answers.
+    pub fn wireguard_go(namespace: &Namespace, interface: &str) -> Self {
+        let program = Self(
+            Command::new("ip")
+                .args(["netns", "exec", &namespace.0, "wireguard-go", "-f", interface])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        let socket = format!("/var/run/wireguard/{interface}.sock");
+        wait_for("wireguard-go's socket", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
+        program
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SIGTERM, so that wireguard-go removes its socket.
+        if let Ok(pid) = i32::try_from(self.0.id())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until something is so, ten seconds at most.
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Echo requests until one is answered, as a first one may be lost to address resolution.
+pub fn ping(from: &Namespace, to: &str) -> bool {
+    (0..3).any(|_| from.attempt(&format!("ping -c 1 -W 2 -i 0.2 {to}")))
+}
+
+/// Sends bytes over TCP and checks each one on arrival.
+pub fn transfer(from: &Namespace, to: &Namespace, address: IpAddr, bytes: usize) {
+    let listener = to.within(|| TcpListener::bind(SocketAddr::new(address, 7000)).unwrap());
+    let byte_at = |at: usize| (at.wrapping_mul(2_654_435_761) >> 13) as u8;
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            received
+        });
+        from.within(|| {
+            let timeout = Duration::from_secs(5);
+            let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, 7000), timeout).unwrap();
+            let data: Vec<u8> = (0..bytes).map(byte_at).collect();
+            stream.write_all(&data).unwrap();
+        });
+        let received = reader.join().unwrap();
+        assert_eq!(received.len(), bytes);
+        assert!(
+            received.iter().enumerate().all(|(at, byte)| *byte == byte_at(at)),
+            "bytes differ"
+        );
+    });
+}
+
+/// A key in a file that only we can read, for `wg set`.
+pub fn key_file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "{text}").unwrap();
+    file
+}
+
+/// A key pair.
+pub fn keys() -> (PrivateKey, PublicKey) {
+    let private = PrivateKey::generate().unwrap();
+    let public = private.public_key();
+    (private, public)
+}

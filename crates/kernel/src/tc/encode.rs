@@ -1,0 +1,394 @@
+//! `TCA_OPTIONS` of each discipline and class, byte for byte as `tc` writes them (linux/pkt_sched.h).
+
+use std::time::Duration;
+
+use fielato_qdisc::QdiscKind;
+use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Netem, Tbf};
+
+use super::attributes::{push, push_u32, push_u64};
+use super::psched::Psched;
+
+/// The attributes that carry a kind's parameters; `None` when `tc` would send none.
+pub fn qdisc_options(kind: &QdiscKind, psched: &Psched) -> Option<Vec<u8>> {
+    Some(match kind {
+        QdiscKind::Pfifo { limit } | QdiscKind::Bfifo { limit } => return limit.map(|limit| limit.to_ne_bytes().to_vec()),
+        QdiscKind::Htb { default, r2q } => htb(*default, *r2q),
+        QdiscKind::Tbf(options) => tbf(options, psched),
+        QdiscKind::Netem(options) => netem(options, psched),
+        QdiscKind::FqCodel(options) => fq_codel(options),
+        QdiscKind::Cake(options) => cake(options),
+    })
+}
+
+/// `TCA_HTB_INIT` with `struct tc_htb_glob`.
+fn htb(default: u16, r2q: u32) -> Vec<u8> {
+    const TCA_HTB_INIT: u16 = 2;
+    /// The kernel compares it with its own (`HTB_VER >> 16`).
+    const VERSION: u32 = 3;
+    let mut options = Vec::new();
+    push(&mut options, TCA_HTB_INIT, &words(&[VERSION, r2q, u32::from(default), 0, 0]));
+    options
+}
+
+/// `struct tc_htb_opt`, rate tables, and 64-bit rates where 32 bits are too few.
+pub fn htb_class_options(class: &HtbClass, psched: &Psched) -> Vec<u8> {
+    const TCA_HTB_PARMS: u16 = 1;
+    const TCA_HTB_CTAB: u16 = 3;
+    const TCA_HTB_RTAB: u16 = 4;
+    const TCA_HTB_RATE64: u16 = 6;
+    const TCA_HTB_CEIL64: u16 = 7;
+    /// tc's assumption about the device (`man 8 tc-htb`).
+    const MTU: u32 = 1600;
+
+    let burst = class.burst.unwrap_or_else(|| psched.least_burst(class.rate, MTU));
+    let cburst = class.cburst.unwrap_or_else(|| psched.least_burst(class.ceil, MTU));
+    let rate = RateTable::new(class.rate, MTU, psched);
+    let ceil = RateTable::new(class.ceil, MTU, psched);
+
+    let mut parameters = rate.spec();
+    parameters.extend(ceil.spec());
+    parameters.extend(words(&[
+        psched.transmit_ticks(class.rate, burst),
+        psched.transmit_ticks(class.ceil, cburst),
+        class.quantum.unwrap_or(0),
+        0,
+        class.prio,
+    ]));
+
+    let mut options = Vec::new();
+    push_rate64(&mut options, TCA_HTB_RATE64, class.rate);
+    push_rate64(&mut options, TCA_HTB_CEIL64, class.ceil);
+    push(&mut options, TCA_HTB_PARMS, &parameters);
+    push(&mut options, TCA_HTB_RTAB, &rate.table);
+    push(&mut options, TCA_HTB_CTAB, &ceil.table);
+    options
+}
+
+/// `struct tc_tbf_qopt`, rate tables, and the buckets' sizes in bytes.
+fn tbf(tbf: &Tbf, psched: &Psched) -> Vec<u8> {
+    const TCA_TBF_PARMS: u16 = 1;
+    const TCA_TBF_RTAB: u16 = 2;
+    const TCA_TBF_PTAB: u16 = 3;
+    const TCA_TBF_RATE64: u16 = 4;
+    const TCA_TBF_PRATE64: u16 = 5;
+    const TCA_TBF_BURST: u16 = 6;
+    const TCA_TBF_PBURST: u16 = 7;
+    /// The largest packet in tc's rate tables unless `mtu` is given.
+    const MTU: u32 = 2047;
+
+    let peak = tbf.peakrate.zip(tbf.mtu);
+    let mtu = peak.map_or(MTU, |(_, mtu)| mtu);
+    let rate = RateTable::new(tbf.rate, mtu, psched);
+    let peak = peak.map(|(peakrate, mtu)| (peakrate, mtu, RateTable::new(peakrate, mtu, psched)));
+
+    let mut parameters = rate.spec();
+    parameters.extend(
+        peak.as_ref()
+            .map_or(vec![0; RateTable::SPEC_LEN], |(_, _, table)| table.spec()),
+    );
+    parameters.extend(words(&[
+        tbf.limit,
+        psched.transmit_ticks(tbf.rate, tbf.burst),
+        peak.as_ref()
+            .map_or(0, |(peakrate, mtu, _)| psched.transmit_ticks(*peakrate, *mtu)),
+    ]));
+
+    let mut options = Vec::new();
+    push(&mut options, TCA_TBF_PARMS, &parameters);
+    push_u32(&mut options, TCA_TBF_BURST, tbf.burst);
+    push_rate64(&mut options, TCA_TBF_RATE64, tbf.rate);
+    push(&mut options, TCA_TBF_RTAB, &rate.table);
+    if let Some((peakrate, mtu, table)) = peak {
+        push_rate64(&mut options, TCA_TBF_PRATE64, peakrate);
+        push_u32(&mut options, TCA_TBF_PBURST, mtu);
+        push(&mut options, TCA_TBF_PTAB, &table.table);
+    }
+    options
+}
+
+/// `struct tc_netem_qopt`, then attributes. Times are given in ticks and, exactly, in nanoseconds.
+fn netem(netem: &Netem, psched: &Psched) -> Vec<u8> {
+    const TCA_NETEM_CORR: u16 = 1;
+    const TCA_NETEM_REORDER: u16 = 3;
+    const TCA_NETEM_CORRUPT: u16 = 4;
+    const TCA_NETEM_RATE: u16 = 6;
+    const TCA_NETEM_RATE64: u16 = 8;
+    const TCA_NETEM_LATENCY64: u16 = 10;
+    const TCA_NETEM_JITTER64: u16 = 11;
+    const DEFAULT_LIMIT: u32 = 1000;
+
+    let ticks = |time: Duration| psched.ticks(time.as_nanos() as f64 / 1e3);
+    let mut options = words(&[
+        ticks(netem.delay),
+        netem.limit.unwrap_or(DEFAULT_LIMIT),
+        probability(netem.loss),
+        netem.gap,
+        probability(netem.duplicate),
+        ticks(netem.jitter),
+    ]);
+    push_u64(&mut options, TCA_NETEM_LATENCY64, nanoseconds(netem.delay));
+    push_u64(&mut options, TCA_NETEM_JITTER64, nanoseconds(netem.jitter));
+    let correlations = [netem.delay_correlation, netem.loss_correlation, netem.duplicate_correlation].map(probability);
+    if correlations != [0; 3] {
+        push(&mut options, TCA_NETEM_CORR, &words(&correlations));
+    }
+    if netem.reorder != 0.0 {
+        push(
+            &mut options,
+            TCA_NETEM_REORDER,
+            &words(&[probability(netem.reorder), probability(netem.reorder_correlation)]),
+        );
+    }
+    if netem.corrupt != 0.0 {
+        push(
+            &mut options,
+            TCA_NETEM_CORRUPT,
+            &words(&[probability(netem.corrupt), probability(netem.corrupt_correlation)]),
+        );
+    }
+    if netem.rate != 0 {
+        push_rate64(&mut options, TCA_NETEM_RATE64, netem.rate);
+        push(&mut options, TCA_NETEM_RATE, &words(&[low_rate(netem.rate), 0, 0, 0]));
+    }
+    options
+}
+
+fn fq_codel(fq_codel: &FqCodel) -> Vec<u8> {
+    const TCA_FQ_CODEL_TARGET: u16 = 1;
+    const TCA_FQ_CODEL_LIMIT: u16 = 2;
+    const TCA_FQ_CODEL_INTERVAL: u16 = 3;
+    const TCA_FQ_CODEL_ECN: u16 = 4;
+    const TCA_FQ_CODEL_FLOWS: u16 = 5;
+    const TCA_FQ_CODEL_QUANTUM: u16 = 6;
+    const TCA_FQ_CODEL_CE_THRESHOLD: u16 = 7;
+    const TCA_FQ_CODEL_MEMORY_LIMIT: u16 = 9;
+    numbers(&[
+        (TCA_FQ_CODEL_LIMIT, fq_codel.limit),
+        (TCA_FQ_CODEL_FLOWS, fq_codel.flows),
+        (TCA_FQ_CODEL_QUANTUM, fq_codel.quantum),
+        (TCA_FQ_CODEL_INTERVAL, fq_codel.interval.map(microseconds)),
+        (TCA_FQ_CODEL_TARGET, fq_codel.target.map(microseconds)),
+        (TCA_FQ_CODEL_ECN, fq_codel.ecn.map(u32::from)),
+        (TCA_FQ_CODEL_CE_THRESHOLD, fq_codel.ce_threshold.map(microseconds)),
+        (TCA_FQ_CODEL_MEMORY_LIMIT, fq_codel.memory_limit),
+    ])
+}
+
+fn cake(cake: &Cake) -> Vec<u8> {
+    const TCA_CAKE_BASE_RATE64: u16 = 2;
+    const TCA_CAKE_DIFFSERV_MODE: u16 = 3;
+    const TCA_CAKE_FLOW_MODE: u16 = 5;
+    const TCA_CAKE_OVERHEAD: u16 = 6;
+    const TCA_CAKE_RTT: u16 = 7;
+    const TCA_CAKE_TARGET: u16 = 8;
+    const TCA_CAKE_MEMORY: u16 = 10;
+    const TCA_CAKE_NAT: u16 = 11;
+    const TCA_CAKE_MPU: u16 = 14;
+    const TCA_CAKE_ACK_FILTER: u16 = 16;
+
+    let diffserv = |mode| match mode {
+        CakeDiffserv::Diffserv3 => 0,
+        CakeDiffserv::Diffserv4 => 1,
+        CakeDiffserv::Diffserv8 => 2,
+        CakeDiffserv::Besteffort => 3,
+        CakeDiffserv::Precedence => 4,
+    };
+    let flow_mode = |mode| match mode {
+        CakeFlowMode::Flowblind => 0,
+        CakeFlowMode::Srchost => 1,
+        CakeFlowMode::Dsthost => 2,
+        CakeFlowMode::Hosts => 3,
+        CakeFlowMode::Flows => 4,
+        CakeFlowMode::DualSrchost => 5,
+        CakeFlowMode::DualDsthost => 6,
+        CakeFlowMode::TripleIsolate => 7,
+    };
+    let rtt = cake.rtt.map(microseconds);
+
+    let mut options = Vec::new();
+    if let Some(bandwidth) = cake.bandwidth {
+        push_u64(&mut options, TCA_CAKE_BASE_RATE64, bandwidth);
+    }
+    options.extend(numbers(&[
+        (TCA_CAKE_DIFFSERV_MODE, cake.diffserv.map(diffserv)),
+        (TCA_CAKE_FLOW_MODE, cake.flow_mode.map(flow_mode)),
+        (TCA_CAKE_OVERHEAD, cake.overhead.map(i32::cast_unsigned)),
+        (TCA_CAKE_MPU, cake.mpu),
+        (TCA_CAKE_RTT, rtt),
+        // As tc does: the acceptable standing delay is a twentieth of the round trip.
+        (TCA_CAKE_TARGET, rtt.map(|rtt| (rtt / 20).max(1))),
+        (TCA_CAKE_MEMORY, cake.memory_limit),
+        (TCA_CAKE_NAT, cake.nat.map(u32::from)),
+        (TCA_CAKE_ACK_FILTER, cake.ack_filter.map(u32::from)),
+    ]));
+    options
+}
+
+/// `struct tc_ratespec` and how long packets of 256 sizes take.
+struct RateTable {
+    rate: u32,
+    cell_log: u8,
+    table: Vec<u8>,
+}
+
+impl RateTable {
+    const SPEC_LEN: usize = 12;
+
+    fn new(rate: u64, mtu: u32, psched: &Psched) -> Self {
+        // The cells must reach the largest packet.
+        let cell_log = (0..24).find(|log| mtu >> log <= 255).unwrap_or(24);
+        let table = (1..=256u32)
+            .flat_map(|cell| psched.transmit_ticks(rate, cell << cell_log).to_ne_bytes())
+            .collect();
+        RateTable {
+            rate: low_rate(rate),
+            cell_log,
+            table,
+        }
+    }
+
+    fn spec(&self) -> Vec<u8> {
+        const LINKLAYER_ETHERNET: u8 = 1;
+        let mut spec = vec![self.cell_log, LINKLAYER_ETHERNET, 0, 0];
+        // A cell's time is that of its largest packet; no packet is charged a minimum.
+        spec.extend((-1i16).to_ne_bytes());
+        spec.extend(0u16.to_ne_bytes());
+        spec.extend(self.rate.to_ne_bytes());
+        spec
+    }
+}
+
+/// The 32-bit field of a rate; all ones when the 64-bit attribute says more.
+fn low_rate(rate: u64) -> u32 {
+    u32::try_from(rate).unwrap_or(u32::MAX)
+}
+
+fn push_rate64(options: &mut Vec<u8>, kind: u16, rate: u64) {
+    if rate > u64::from(u32::MAX) {
+        push_u64(options, kind, rate);
+    }
+}
+
+fn numbers(attributes: &[(u16, Option<u32>)]) -> Vec<u8> {
+    let mut options = Vec::new();
+    for (kind, value) in attributes {
+        if let Some(value) = value {
+            push_u32(&mut options, *kind, *value);
+        }
+    }
+    options
+}
+
+fn words(values: &[u32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_ne_bytes()).collect()
+}
+
+/// A percentage as a fraction of all 32 bits.
+fn probability(percent: f64) -> u32 {
+    (percent / 100.0 * f64::from(u32::MAX)).round_ties_even() as u32
+}
+
+fn microseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::attributes::{find, find_u32, find_u64, u32_at};
+    use super::super::psched::tests::usual;
+    use super::*;
+
+    fn options(words: &str) -> Vec<u8> {
+        let kind = fielato_qdisc::qdisc(words).unwrap().kind;
+        qdisc_options(&kind, &usual()).unwrap_or_default()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Words, and the options that tc (iproute2 6.1) sends for them on a little-endian machine.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn short_options_are_tcs_own() {
+        for (words, expected) in [
+            ("root htb default 30", "18000200030000000a000000300000000000000000000000"),
+            ("root pfifo limit 100", "64000000"),
+            ("root bfifo limit 100k", "00900100"),
+            ("root pfifo", ""),
+            (
+                "root fq_codel limit 1000 flows 512 target 5ms interval 100ms quantum 300 noecn ce_threshold 3ms memory_limit 1m",
+                "08000200e80300000800050000020000080006002c01000008000300a08601000800010088130000\
+                 080004000000000008000700b80b00000800090000001000",
+            ),
+            (
+                "root cake bandwidth 100mbit rtt 50ms dual-dsthost nat overhead 20 mpu 64",
+                "0c00020020bcbe00000000000800050006000000080006001400000008000e0040000000\
+                 0800070050c3000008000800c409000008000b0001000000",
+            ),
+            (
+                "root cake diffserv4 nonat ack-filter memlimit 4m flowblind",
+                "0800030001000000080005000000000008000a000000400008000b00000000000800100001000000",
+            ),
+        ] {
+            assert_eq!(hex(&options(words)), expected, "{words}");
+        }
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn netems_struct_and_attributes_are_tcs_own() {
+        let all = options("root netem delay 100ms 10ms 25% loss 1% reorder 25% 50% gap 5");
+        assert_eq!(hex(&all[..24]), "84d71700e8030000295c8f0205000000000000005a620200");
+        assert_eq!(find_u64(&all[24..], 10), Some(100_000_000));
+        assert_eq!(find_u64(&all[24..], 11), Some(10_000_000));
+        assert_eq!(find(&all[24..], 1).map(hex).as_deref(), Some("000000400000000000000000"));
+        assert_eq!(find(&all[24..], 3).map(hex).as_deref(), Some("0000004000000080"));
+
+        let all = options("root netem duplicate 1% corrupt 2% rate 1mbit limit 50");
+        assert_eq!(hex(&all[..24]), "00000000320000000000000000000000295c8f0200000000");
+        assert_eq!(find(&all[24..], 4).map(hex).as_deref(), Some("52b81e0500000000"));
+        assert_eq!(
+            find(&all[24..], 6).map(hex).as_deref(),
+            Some("48e80100000000000000000000000000")
+        );
+        assert_eq!(find(&all[24..], 3), None);
+    }
+
+    #[test]
+    fn rates_beyond_32_bits_have_their_own_attribute() {
+        let class = fielato_qdisc::class("parent 1: classid 1:10 htb rate 40gbit ceil 80gbit")
+            .unwrap()
+            .htb;
+        let options = htb_class_options(&class, &usual());
+        assert_eq!(find_u64(&options, 6), Some(5_000_000_000));
+        assert_eq!(find_u64(&options, 7), Some(10_000_000_000));
+        assert_eq!(u32_at(find(&options, 1).unwrap(), 8), Some(u32::MAX));
+
+        let all = self::options("root tbf rate 40gbit burst 10m limit 10m peakrate 80gbit mtu 9000");
+        assert_eq!(
+            (find_u64(&all, 4), find_u64(&all, 5)),
+            (Some(5_000_000_000), Some(10_000_000_000))
+        );
+        assert_eq!((find_u32(&all, 6), find_u32(&all, 7)), (Some(10 << 20), Some(9000)));
+        let all = self::options("root netem rate 40gbit");
+        assert_eq!(find_u64(&all[24..], 8), Some(5_000_000_000));
+    }
+
+    #[test]
+    fn rate_tables_reach_the_largest_packet() {
+        let psched = usual();
+        for (mtu, cell_log) in [(200, 0), (1600, 3), (2047, 3), (2048, 4), (65_535, 8), (u32::MAX, 24)] {
+            assert_eq!(RateTable::new(125_000, mtu, &psched).cell_log, cell_log, "{mtu}");
+        }
+        let table = RateTable::new(1_250_000, 1600, &psched).table;
+        assert_eq!(
+            (table.len(), u32_at(&table, 0), u32_at(&table, 4)),
+            (1024, Some(93), Some(187))
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Why traffic control could not be changed or shown.
+
+use std::io;
+
+use fielato_qdisc::Handle;
+
+use crate::netlink::NetlinkError;
+
+/// Why traffic control could not be changed or shown.
+#[derive(Debug, thiserror::Error)]
+pub enum TcError {
+    /// The kernel has no such discipline, neither built in nor as a module that could be loaded.
+    #[error(
+        "qdisc {kind}: this kernel lacks {module}; install or load that module (modprobe {module}), or shape with another discipline"
+    )]
+    Lacks {
+        /// The discipline.
+        kind: &'static str,
+        /// The module that brings it.
+        module: String,
+    },
+    /// The device's root discipline is somebody else's.
+    #[error(
+        "interface {ifindex} has a root discipline of somebody else, `{kind} {handle}`; remove it first \
+         (tc qdisc del dev DEV root) or don't shape this interface"
+    )]
+    Foreign {
+        /// The interface.
+        ifindex: u32,
+        /// The discipline there.
+        kind: String,
+        /// Its handle.
+        handle: String,
+    },
+    /// An item hangs under nothing. The kernel would quietly make such a class a child of the root.
+    #[error("`{item}` hangs under {parent}, which nothing before it makes")]
+    NoParent {
+        /// The item in tc's words.
+        item: String,
+        /// What is missing.
+        parent: Handle,
+    },
+    /// The kernel refused one item; found out before the device was touched.
+    #[error("the kernel refuses `{item}`: {source}")]
+    Refused {
+        /// The item in tc's words.
+        item: String,
+        /// The kernel's reason.
+        source: NetlinkError,
+    },
+    /// The kernel refused one item on the device itself; what we had set up before was put back.
+    #[error("`{item}` failed on interface {ifindex}, which has what we set up before, or else the kernel's default: {source}")]
+    PutBack {
+        /// The interface.
+        ifindex: u32,
+        /// The item in tc's words.
+        item: String,
+        /// The kernel's reason.
+        source: NetlinkError,
+    },
+    /// The kernel refused one item on the device itself, and then what was there before: the device has the kernel's default.
+    #[error(
+        "`{item}` failed on interface {ifindex}, and what was there before could not be put back ({again}); it is not shaped now: {source}"
+    )]
+    Lost {
+        /// The interface.
+        ifindex: u32,
+        /// The item in tc's words.
+        item: String,
+        /// The kernel's reason.
+        source: NetlinkError,
+        /// Why the earlier state could not be had.
+        again: NetlinkError,
+    },
+    /// The scheduler's clock can't be read.
+    #[error("cannot read /proc/net/psched: {0}")]
+    Psched(#[source] io::Error),
+    /// There is nowhere to try the items before the device is touched.
+    #[error("cannot try queueing disciplines in a network namespace of their own (that needs CAP_SYS_ADMIN): {0}")]
+    Probe(#[source] io::Error),
+    /// A dump or a removal failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}

@@ -1,0 +1,69 @@
+//! Items are tried where they do no harm before a device is touched.
+
+use std::io;
+use std::thread;
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::error::TcError;
+use super::item::Item;
+use super::message::{NLM_F_CREATE, NLM_F_EXCL, remove_root, set};
+use super::psched::Psched;
+use crate::netlink::Netlink;
+
+/// The loopback's index in a namespace of its own.
+const LOOPBACK: u32 = 1;
+
+/// Builds `items` on the loopback of a fresh network namespace, which vanishes with its thread: nothing is left behind,
+/// not even by a kill, and nobody sees a device come and go. Modules that the kernel can load itself are loaded by this.
+pub fn probe(items: &[Item], psched: &Psched) -> Result<(), TcError> {
+    thread::scope(|scope| match scope.spawn(|| probe_here(items, psched)).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn probe_here(items: &[Item], psched: &Psched) -> Result<(), TcError> {
+    leave_network_namespace().map_err(TcError::Probe)?;
+    let mut netlink = Netlink::open()?;
+    let mut tried = Vec::new();
+    for item in items {
+        let Item::Qdisc(qdisc) = item else { continue };
+        let kind = qdisc.kind.name();
+        if tried.contains(&kind) {
+            continue;
+        }
+        tried.push(kind);
+        // As a root, so that "no such entry" can only mean the discipline itself.
+        let mut alone = qdisc.clone();
+        alone.parent = fielato_qdisc::Parent::Root;
+        match set(&mut netlink, LOOPBACK, &Item::Qdisc(alone), NLM_F_CREATE | NLM_F_EXCL, psched) {
+            Ok(()) => remove_root(&mut netlink, LOOPBACK)?,
+            Err(error) if error.errno() == Some(libc::ENOENT) => {
+                return Err(TcError::Lacks {
+                    kind,
+                    module: format!("sch_{kind}"),
+                });
+            }
+            Err(source) => {
+                return Err(TcError::Refused {
+                    item: item.to_string(),
+                    source,
+                });
+            }
+        }
+    }
+    for item in items {
+        set(&mut netlink, LOOPBACK, item, NLM_F_CREATE | NLM_F_EXCL, psched).map_err(|source| TcError::Refused {
+            item: item.to_string(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)]
+fn leave_network_namespace() -> io::Result<()> {
+    // SAFETY: a new network namespace touches neither memory nor file descriptors, only sockets opened later by this thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}

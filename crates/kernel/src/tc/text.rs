@@ -1,0 +1,318 @@
+//! Parameters as tc prints them, decoded from `TCA_OPTIONS`. Kinds not known here have no text.
+
+use std::fmt::Write as _;
+
+use fielato_qdisc::spec::{CakeDiffserv, CakeFlowMode};
+
+use super::attributes::{find, find_u32, find_u64, u32_at};
+use super::psched::Psched;
+
+/// `1:`, `1:10`
+pub fn handle(number: u32) -> String {
+    match number & 0xffff {
+        0 => format!("{:x}:", number >> 16),
+        minor => format!("{:x}:{minor:x}", number >> 16),
+    }
+}
+
+/// A discipline's parameters.
+pub fn qdisc(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
+    match kind {
+        "pfifo" => Some(format!("limit {}p", u32_at(options, 0)?)),
+        "bfifo" => Some(format!("limit {}", size(u32_at(options, 0)?))),
+        "htb" => htb(options),
+        "tbf" => tbf(options, psched),
+        "netem" => netem(options, psched),
+        "fq_codel" => Some(fq_codel(options)),
+        "cake" => Some(cake(options)),
+        _ => None,
+    }
+}
+
+/// A class's parameters.
+pub fn class(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
+    if kind != "htb" {
+        return None;
+    }
+    // struct tc_htb_opt: rate and ceil of 12 bytes each, then buffer, cbuffer, quantum, level, prio.
+    let parameters = find(options, 1)?;
+    let rate = find_u64(options, 6).unwrap_or(u32_at(parameters, 8)?.into());
+    let ceil = find_u64(options, 7).unwrap_or(u32_at(parameters, 20)?.into());
+    let (buffer, cbuffer) = (u32_at(parameters, 24)?, u32_at(parameters, 28)?);
+    let (level, prio) = (u32_at(parameters, 36)?, u32_at(parameters, 40)?);
+    // Only leaves have a priority.
+    let prio = if level == 0 { format!("prio {prio} ") } else { String::new() };
+    Some(format!(
+        "{prio}rate {} ceil {} burst {} cburst {} ",
+        self::rate(rate),
+        self::rate(ceil),
+        size(psched.transmit_size(rate, buffer)),
+        size(psched.transmit_size(ceil, cbuffer))
+    ))
+}
+
+fn htb(options: &[u8]) -> Option<String> {
+    let global = find(options, 2)?;
+    let default = match u32_at(global, 8)? {
+        0 => "0".to_owned(),
+        minor => format!("{minor:#x}"),
+    };
+    let mut text = format!(
+        "r2q {} default {default} direct_packets_stat {}",
+        u32_at(global, 4)?,
+        u32_at(global, 16)?
+    );
+    if let Some(length) = find_u32(options, 5) {
+        let _ = write!(text, " direct_qlen {length}");
+    }
+    Some(text)
+}
+
+fn tbf(options: &[u8], psched: &Psched) -> Option<String> {
+    // struct tc_tbf_qopt: rate and peakrate of 12 bytes each, then limit, buffer, mtu.
+    let parameters = find(options, 1)?;
+    let rate = find_u64(options, 4).unwrap_or(u32_at(parameters, 8)?.into());
+    let peakrate = find_u64(options, 5).unwrap_or(u32_at(parameters, 20)?.into());
+    let (limit, buffer, mtu) = (u32_at(parameters, 24)?, u32_at(parameters, 28)?, u32_at(parameters, 32)?);
+    let mut text = format!(
+        "rate {} burst {} ",
+        self::rate(rate),
+        size(psched.transmit_size(rate, buffer))
+    );
+    let wait = |rate: u64, bucket: u32| 1e6 * (f64::from(limit) / rate as f64) - psched.microseconds(bucket);
+    let mut latency = wait(rate, buffer);
+    if peakrate != 0 {
+        let _ = write!(text, "peakrate {} ", self::rate(peakrate));
+        if mtu != 0 {
+            let _ = write!(text, "minburst {} ", size(psched.transmit_size(peakrate, mtu)));
+        }
+        latency = latency.max(wait(peakrate, mtu));
+    }
+    let _ = match latency >= 0.0 {
+        true => write!(text, "lat {} ", time(latency)),
+        false => write!(text, "limit {} ", size(limit)),
+    };
+    Some(text)
+}
+
+fn netem(options: &[u8], psched: &Psched) -> Option<String> {
+    let number = |offset| u32_at(options, offset);
+    let attributes = options.get(24..)?;
+    let correlation = |offset| find(attributes, 1).and_then(|value| u32_at(value, offset)).unwrap_or(0);
+    let pair = |kind| {
+        find(attributes, kind)
+            .and_then(|value| Some((u32_at(value, 0)?, u32_at(value, 4)?)))
+            .unwrap_or((0, 0))
+    };
+    let microseconds = |wide, ticks| match find_u64(attributes, wide) {
+        Some(nanoseconds) => nanoseconds as f64 / 1e3,
+        None => psched.microseconds(ticks),
+    };
+
+    let mut text = format!("limit {}", number(4)?);
+    let (delay, jitter) = (microseconds(10, number(0)?), microseconds(11, number(20)?));
+    if delay > 0.0 {
+        let _ = write!(text, " delay {}", time(delay));
+        if jitter > 0.0 {
+            let _ = write!(text, "  {}", time(jitter));
+            if correlation(0) != 0 {
+                let _ = write!(text, " {}", percent(correlation(0)));
+            }
+        }
+    }
+    let (reorder, corrupt) = (pair(3), pair(4));
+    for (name, (probability, correlation)) in [
+        ("loss", (number(8)?, correlation(4))),
+        ("duplicate", (number(16)?, correlation(8))),
+        ("reorder", reorder),
+        ("corrupt", corrupt),
+    ] {
+        if probability != 0 {
+            let _ = write!(text, " {name} {}", percent(probability));
+            if correlation != 0 {
+                let _ = write!(text, " {}", percent(correlation));
+            }
+        }
+    }
+    let rate = find_u64(attributes, 8)
+        .or(find_u32(attributes, 6).map(u64::from))
+        .unwrap_or(0);
+    if rate != 0 {
+        let _ = write!(text, " rate {}", self::rate(rate));
+    }
+    if number(12)? != 0 {
+        let _ = write!(text, " gap {}", number(12)?);
+    }
+    Some(text)
+}
+
+fn fq_codel(options: &[u8]) -> String {
+    let mut text = String::new();
+    let time = |microseconds: u32| time(microseconds.into());
+    for (name, kind, write) in [
+        ("limit", 2, &(|limit| format!("{limit}p")) as &dyn Fn(u32) -> String),
+        ("flows", 5, &|flows| flows.to_string()),
+        ("quantum", 6, &|quantum| quantum.to_string()),
+        ("target", 1, &time),
+        ("ce_threshold", 7, &time),
+        ("interval", 3, &time),
+        ("memory_limit", 9, &size),
+    ] {
+        if let Some(value) = find_u32(options, kind) {
+            let _ = write!(text, "{name} {} ", write(value));
+        }
+    }
+    if find_u32(options, 4).is_some_and(|ecn| ecn != 0) {
+        text.push_str("ecn ");
+    }
+    if let Some(batch) = find_u32(options, 8) {
+        let _ = write!(text, "drop_batch {batch} ");
+    }
+    text
+}
+
+fn cake(options: &[u8]) -> String {
+    let mut words = vec![match find_u64(options, 2) {
+        Some(bandwidth) if bandwidth != 0 => format!("bandwidth {}", rate(bandwidth)),
+        _ => "bandwidth unlimited".to_owned(),
+    }];
+    let number = |kind| find_u32(options, kind);
+    let switch = |kind, on: &str, off: &str| number(kind).map(|state| if state != 0 { on } else { off }.to_owned());
+    // The words stand in the order of the kernel's numbers.
+    let diffserv = CakeDiffserv::WORDS.map(|(word, _)| word);
+    words.extend(
+        number(3)
+            .and_then(|mode| diffserv.get(mode as usize))
+            .map(|word| (*word).to_owned()),
+    );
+    let flow_mode = CakeFlowMode::WORDS.map(|(word, _)| word);
+    words.extend(
+        number(5)
+            .and_then(|mode| flow_mode.get(mode as usize))
+            .map(|word| (*word).to_owned()),
+    );
+    words.extend(switch(11, "nat", "nonat"));
+    words.extend(switch(13, "wash", "nowash"));
+    words.extend(switch(15, "ingress", "").filter(|word| !word.is_empty()));
+    words.extend(number(16).map(|filter| match filter {
+        0 => "no-ack-filter".to_owned(),
+        1 => "ack-filter".to_owned(),
+        _ => "ack-filter-aggressive".to_owned(),
+    }));
+    words.extend(switch(17, "split-gso", "no-split-gso"));
+    words.extend(number(7).map(|rtt| format!("rtt {}", time(rtt.into()))));
+    let raw = find(options, 12).is_some();
+    words.extend(raw.then(|| "raw".to_owned()));
+    words.extend(match number(4) {
+        Some(1) => Some("atm".to_owned()),
+        Some(2) => Some("ptm".to_owned()),
+        _ => (!raw).then(|| "noatm".to_owned()),
+    });
+    words.extend(number(6).map(|overhead| format!("overhead {}", overhead.cast_signed())));
+    words.extend(number(14).filter(|mpu| *mpu != 0).map(|mpu| format!("mpu {mpu}")));
+    words.extend(
+        number(10)
+            .filter(|memory| *memory != 0)
+            .map(|memory| format!("memlimit {}", size(memory))),
+    );
+    words.join(" ") + " "
+}
+
+/// Bytes per second as tc prints them: `10Mbit`.
+pub fn rate(bytes: u64) -> String {
+    let mut bits = u128::from(bytes) * 8;
+    for unit in ["", "K", "M", "G"] {
+        // Below a million of a unit, only whole thousands go over into the next.
+        if bits < 1000 || (bits % 1000 != 0 && bits < 1_000_000) {
+            return format!("{bits}{unit}bit");
+        }
+        bits /= 1000;
+    }
+    format!("{bits}Tbit")
+}
+
+/// Bytes as tc prints them: `15Kb`.
+pub fn size(bytes: u32) -> String {
+    let near = |unit: f64, slack: f64| {
+        let count = (f64::from(bytes) / unit).round_ties_even();
+        (f64::from(bytes) >= unit && (count * unit - f64::from(bytes)).abs() < slack).then_some(count)
+    };
+    match (near(1024.0 * 1024.0, 1024.0), near(1024.0, 16.0)) {
+        (Some(megabytes), _) => format!("{megabytes}Mb"),
+        (None, Some(kilobytes)) => format!("{kilobytes}Kb"),
+        (None, None) => format!("{bytes}b"),
+    }
+}
+
+/// Microseconds as tc prints them, in three digits: `400ms`.
+fn time(microseconds: f64) -> String {
+    if microseconds >= 1e6 {
+        format!("{}s", general(microseconds / 1e6, 3))
+    } else if microseconds >= 1e3 {
+        format!("{}ms", general(microseconds / 1e3, 3))
+    } else {
+        format!("{}us", microseconds.trunc())
+    }
+}
+
+/// A fraction of all 32 bits as tc prints it: `25%`.
+fn percent(probability: u32) -> String {
+    format!("{}%", general(100.0 * f64::from(probability) / f64::from(u32::MAX), 6))
+}
+
+/// A number of at least 1e-4 in so many significant digits without closing zeros, as C's `%g` writes it below 10^digits.
+fn general(number: f64, digits: i32) -> String {
+    if number == 0.0 {
+        return "0".to_owned();
+    }
+    let decimals = (digits - 1 - number.abs().log10().floor() as i32).max(0) as usize;
+    let text = format!("{number:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_look_like_tcs() {
+        for (bytes, text) in [
+            (1, "8bit"),
+            (125, "1Kbit"),
+            (187_500, "1500Kbit"),
+            (1_250_000, "10Mbit"),
+            (154_321_000, "1234Mbit"),
+        ] {
+            assert_eq!(rate(bytes), text);
+        }
+        for (bytes, text) in [
+            (1600, "1600b"),
+            (15_360, "15Kb"),
+            (4_095, "4Kb"),
+            (1_048_576, "1Mb"),
+            (10, "10b"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        for (microseconds, text) in [
+            (400_000.0, "400ms"),
+            (1_500_000.0, "1.5s"),
+            (999.0, "999us"),
+            (12_345.0, "12.3ms"),
+            (0.0, "0us"),
+        ] {
+            assert_eq!(time(microseconds), text);
+        }
+        for (probability, text) in [
+            (u32::MAX, "100%"),
+            (0x4000_0000, "25%"),
+            (42_949_673, "1%"),
+            (4_294_967, "0.1%"),
+        ] {
+            assert_eq!(percent(probability), text);
+        }
+    }
+}

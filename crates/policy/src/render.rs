@@ -1,0 +1,8 @@
+//! Plans as text that other programs take. Every function here is pure.
+
+mod family;
+pub mod iptables;
+pub mod nft;
+mod ranges;
+pub mod script;
+pub mod wg_quick;

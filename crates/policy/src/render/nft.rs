@@ -1,0 +1,467 @@
+//! Plans as nft text (`man 8 nft`; held to what 1.0.6, Debian 12's, takes).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use ipnet::IpNet;
+
+use super::family::{Family, plain};
+use super::ranges::disjoint;
+use crate::compile::identifier;
+use crate::config::{Action, PortSpec, Protocol};
+use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, PerFamily};
+
+/// The hub's whole rule set as one transaction that replaces what was there.
+pub fn hub(firewall: &Firewall) -> String {
+    let mut out = String::from(FRESH_HUB);
+    out.push_str("table inet fielato {\n");
+    for set in element_sets(firewall) {
+        set.declare(&mut out);
+    }
+    forward_chain(firewall, &mut out);
+    input_chain(firewall, &mut out);
+    nat_chain(firewall, &mut out);
+    classify_chain(firewall, &mut out);
+    out.push_str("}\n");
+    out
+}
+
+/// Adding first makes the deletion work when there is no such table.
+const FRESH_HUB: &str = "table inet fielato\ndelete table inet fielato\n";
+
+/// The lines that lead from `old` to `new` when only elements of sets and maps differ: a short transaction.
+/// Empty when nothing differs. `None` when more than that differs, or when the elements are ranges, whose
+/// kernel structure does not take overlapping changes in one transaction: load [`hub`] then.
+pub fn update(old: &Firewall, new: &Firewall) -> Option<String> {
+    let bare = |firewall: &Firewall| {
+        let mut bare = Firewall {
+            sets: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            ..firewall.clone()
+        };
+        // The line is not part of the rule set's text.
+        bare.forward.iter_mut().chain(&mut bare.input).for_each(|rule| rule.line = 0);
+        bare
+    };
+    if bare(old) != bare(new) {
+        return None;
+    }
+    let (before, after) = (element_sets(old), element_sets(new));
+    if before.len() != after.len() {
+        return None;
+    }
+    let mut out = String::new();
+    for (before, after) in before.iter().zip(&after) {
+        before.change_to(after, &mut out)?;
+    }
+    Some(out)
+}
+
+/// A set, or a map to classes, of one family.
+struct ElementSet {
+    kind: &'static str,
+    name: String,
+    family: Family,
+    interval: bool,
+    /// Key and, in a map, ` : CLASS`.
+    elements: BTreeMap<String, String>,
+}
+
+impl ElementSet {
+    fn declare(&self, out: &mut String) {
+        let Self {
+            kind,
+            name,
+            family,
+            interval,
+            elements,
+        } = self;
+        let value = if *kind == "map" { " : classid" } else { "" };
+        let _ = writeln!(out, "\t{kind} {name} {{\n\t\ttype {}{value}", family.address_type());
+        if *interval {
+            out.push_str("\t\tflags interval\n");
+        }
+        if !elements.is_empty() {
+            let _ = writeln!(out, "\t\telements = {{ {} }}", joined(elements.iter()));
+        }
+        out.push_str("\t}\n");
+    }
+
+    fn change_to(&self, new: &Self, out: &mut String) -> Option<()> {
+        if (self.kind, &self.name, self.interval) != (new.kind, &new.name, new.interval) {
+            return None;
+        }
+        if self.elements == new.elements {
+            return Some(());
+        }
+        if self.interval {
+            return None;
+        }
+        let gone: Vec<_> = self
+            .elements
+            .iter()
+            .filter(|(key, value)| new.elements.get(*key) != Some(value))
+            .collect();
+        let come: Vec<_> = new
+            .elements
+            .iter()
+            .filter(|(key, value)| self.elements.get(*key) != Some(value))
+            .collect();
+        if !gone.is_empty() {
+            let keys: Vec<&str> = gone.into_iter().map(|(key, _)| key.as_str()).collect();
+            let _ = writeln!(out, "delete element inet fielato {} {{ {} }}", self.name, keys.join(", "));
+        }
+        if !come.is_empty() {
+            let _ = writeln!(
+                out,
+                "add element inet fielato {} {{ {} }}",
+                self.name,
+                joined(come.into_iter())
+            );
+        }
+        Some(())
+    }
+}
+
+fn joined<'e>(elements: impl Iterator<Item = (&'e String, &'e String)>) -> String {
+    let mut text = String::new();
+    for (index, (key, value)) in elements.enumerate() {
+        if index > 0 {
+            text.push_str(if index % 8 == 0 { ",\n\t\t\t" } else { ", " });
+        }
+        text.push_str(key);
+        text.push_str(value);
+    }
+    text
+}
+
+/// Every set and map, in a fixed order.
+fn element_sets(firewall: &Firewall) -> Vec<ElementSet> {
+    let mut all = Vec::new();
+    for (name, nets) in &firewall.sets {
+        for family in Family::BOTH {
+            let interval = nets.iter().any(|net| Family::of(net.addr()) == family && !is_single(net));
+            let nets = family.nets(nets);
+            let nets = if interval { IpNet::aggregate(&nets) } else { nets };
+            let elements = nets.iter().map(|net| (plain(net), String::new())).collect();
+            all.push(ElementSet {
+                kind: "set",
+                name: set_name(name, family),
+                family,
+                interval,
+                elements,
+            });
+        }
+    }
+    for (dev, classes) in &firewall.classes {
+        for family in Family::BOTH {
+            let of_family = || classes.iter().filter(|(net, _)| Family::of(net.addr()) == family);
+            let interval = of_family().any(|(net, _)| !is_single(net));
+            let elements = if interval {
+                disjoint(of_family())
+                    .into_iter()
+                    .map(|(range, class)| (range, format!(" : {class}")))
+                    .collect()
+            } else {
+                of_family().map(|(net, class)| (plain(net), format!(" : {class}"))).collect()
+            };
+            all.push(ElementSet {
+                kind: "map",
+                name: map_name(firewall, dev, family),
+                family,
+                interval,
+                elements,
+            });
+        }
+    }
+    all
+}
+
+fn is_single(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
+fn set_name(name: &str, family: Family) -> String {
+    format!("{name}_{}", family.suffix())
+}
+
+fn map_name(firewall: &Firewall, dev: &str, family: Family) -> String {
+    // Two devices whose names differ only in characters that nft does not take.
+    let twin = dev == firewall.uplink && identifier(dev) == identifier(&firewall.interface);
+    format!(
+        "class_{}{}_{}",
+        identifier(dev),
+        if twin { "_uplink" } else { "" },
+        family.suffix()
+    )
+}
+
+fn forward_chain(firewall: &Firewall, out: &mut String) {
+    let Firewall {
+        interface,
+        leave_transit,
+        ..
+    } = firewall;
+    out.push_str("\tchain forward {\n\t\ttype filter hook forward priority filter; policy drop;\n");
+    forged(firewall, out);
+    transit(interface, *leave_transit, out);
+    out.push_str("\t\tct state established,related accept\n\t\tct state invalid counter drop comment \"invalid\"\n");
+    rules(&firewall.forward, out);
+    out.push_str("\t\tcounter drop comment \"no rule\"\n\t}\n");
+}
+
+/// Overlay sources that did not come out of the tunnel are forged.
+fn forged(firewall: &Firewall, out: &mut String) {
+    for family in Family::BOTH {
+        let nets = family.nets(&firewall.overlay);
+        if !nets.is_empty() {
+            let (interface, header) = (&firewall.interface, family.header());
+            let _ = writeln!(
+                out,
+                "\t\tiifname != \"{interface}\" {header} saddr {} counter drop comment \"forged source\"",
+                braces(&nets)
+            );
+        }
+    }
+}
+
+fn transit(interface: &str, leave: PerFamily<bool>, out: &mut String) {
+    let verdict = |leave| if leave { "accept" } else { "drop" };
+    let PerFamily { v4, v6 } = leave;
+    let mut line = |family: &str, leave| {
+        let _ = writeln!(
+            out,
+            "\t\t{family}iifname != \"{interface}\" oifname != \"{interface}\" counter {} comment \"transit\"",
+            verdict(leave)
+        );
+    };
+    if v4 == v6 {
+        line("", v4);
+    } else {
+        line("meta nfproto ipv4 ", v4);
+        line("meta nfproto ipv6 ", v6);
+    }
+}
+
+fn input_chain(firewall: &Firewall, out: &mut String) {
+    let interface = &firewall.interface;
+    out.push_str("\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
+    // The hub talks to its own overlay address over lo.
+    out.push_str("\t\tiifname \"lo\" accept\n");
+    forged(firewall, out);
+    let _ = writeln!(out, "\t\tiifname != \"{interface}\" accept");
+    out.push_str("\t\tct state established,related accept\n\t\tct state invalid counter drop comment \"invalid\"\n");
+    rules(&firewall.input, out);
+    out.push_str("\t\tcounter drop comment \"no rule\"\n\t}\n");
+}
+
+fn nat_chain(firewall: &Firewall, out: &mut String) {
+    if !firewall.masquerade {
+        return;
+    }
+    out.push_str("\tchain postrouting_nat {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
+    for net in &firewall.overlay {
+        let header = Family::of(net.addr()).header();
+        let _ = writeln!(
+            out,
+            "\t\t{header} saddr {net} oifname != \"{}\" masquerade",
+            firewall.interface
+        );
+    }
+    out.push_str("\t}\n");
+}
+
+/// HTB takes the packet's priority for the class when it names one of its own, so one look-up classifies.
+fn classify_chain(firewall: &Firewall, out: &mut String) {
+    if firewall.classes.is_empty() {
+        return;
+    }
+    // At `mangle` the source is not yet translated.
+    out.push_str("\tchain classify {\n\t\ttype filter hook postrouting priority mangle; policy accept;\n");
+    for dev in firewall.classes.keys() {
+        let side = if *dev == firewall.interface { "daddr" } else { "saddr" };
+        for family in Family::BOTH {
+            let (header, map) = (family.header(), map_name(firewall, dev, family));
+            let _ = writeln!(out, "\t\toifname \"{dev}\" meta priority set {header} {side} map @{map}");
+        }
+    }
+    out.push_str("\t}\n");
+}
+
+/// Neighbouring rules that differ only in `from` become one: with the same action their order does not matter.
+fn rules(rules: &[FilterRule], out: &mut String) {
+    for run in rules.chunk_by(|a, b| a.to == b.to && a.action == b.action) {
+        let from: Vec<&Addresses> = run.iter().flat_map(|rule| &rule.from).collect();
+        let numbers: Vec<String> = run.iter().map(|rule| rule.number.to_string()).collect();
+        let comment = comment(&numbers);
+        let (to, verdict) = (by_ports(&run[0].to), verdict(run[0].action));
+        for conditions in conditions(&from, &to) {
+            let space = if conditions.is_empty() { "" } else { " " };
+            let _ = writeln!(out, "\t\t{conditions}{space}counter {verdict} comment \"{comment}\"");
+        }
+    }
+}
+
+/// A comment holds 128 bytes.
+fn comment(numbers: &[String]) -> String {
+    match numbers {
+        [one] => format!("rule {one}"),
+        _ if numbers.len() <= 12 => format!("rules {}", numbers.join(", ")),
+        _ => format!("rules {} to {}", numbers[0], numbers[numbers.len() - 1]),
+    }
+}
+
+fn verdict(action: Action) -> &'static str {
+    match action {
+        Action::Accept => "accept",
+        Action::Drop => "drop",
+        Action::Reject => "reject with icmpx admin-prohibited",
+    }
+}
+
+/// Destinations that have the same ports, together.
+fn by_ports(to: &[Destination]) -> Vec<(Vec<&Addresses>, &[PortSpec])> {
+    let mut groups: Vec<(Vec<&Addresses>, &[PortSpec])> = Vec::new();
+    for Destination { addresses, ports } in to {
+        match groups.iter_mut().find(|(_, known)| known == ports) {
+            Some((all, _)) => all.push(addresses),
+            None => groups.push((vec![addresses], ports)),
+        }
+    }
+    groups
+}
+
+/// The conditions of every line that a rule needs: sources by destinations by protocols.
+fn conditions(from: &[&Addresses], to: &[(Vec<&Addresses>, &[PortSpec])]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (addresses, ports) in to {
+        let ports = port_matches(ports);
+        let mut emit = |sides: &[&str]| {
+            for port in &ports {
+                let parts = sides.iter().copied().chain([port.as_str()]).filter(|part| !part.is_empty());
+                lines.push(parts.collect::<Vec<_>>().join(" "));
+            }
+        };
+        let any = |side: &[&Addresses]| side.iter().any(|addresses| **addresses == Addresses::Any);
+        if any(from) && any(addresses) {
+            emit(&[]);
+            continue;
+        }
+        for family in Family::BOTH {
+            for source in side_matches("saddr", from, family) {
+                for destination in side_matches("daddr", addresses, family) {
+                    let neither = source.is_empty() && destination.is_empty();
+                    let only = if neither {
+                        format!("meta nfproto {}", family.protocol())
+                    } else {
+                        String::new()
+                    };
+                    emit(&[&only, &source, &destination]);
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// What one side must match in a family: one entry for each line; an empty one matches everything.
+fn side_matches(side: &str, addresses: &[&Addresses], family: Family) -> Vec<String> {
+    let header = family.header();
+    let mut nets: Vec<IpNet> = Vec::new();
+    let mut sets: BTreeSet<&str> = BTreeSet::new();
+    let mut matches = Vec::new();
+    for one in addresses {
+        match one {
+            Addresses::Any => return vec![String::new()],
+            Addresses::Nets(some) => nets.extend(family.nets(some)),
+            Addresses::Set(name) => drop(sets.insert(name)),
+            Addresses::Except(some) => match family.nets(some) {
+                excepted if excepted.is_empty() => return vec![String::new()],
+                excepted => matches.push(format!("{header} {side} != {}", braces(&excepted))),
+            },
+        }
+    }
+    if !nets.is_empty() {
+        matches.push(format!("{header} {side} {}", braces(&nets)));
+    }
+    matches.extend(
+        sets.into_iter()
+            .map(|name| format!("{header} {side} @{}", set_name(name, family))),
+    );
+    matches
+}
+
+/// One network bare, several in braces; overlapping ones joined, since nft refuses those.
+fn braces(nets: &[IpNet]) -> String {
+    let nets = IpNet::aggregate(&nets.to_vec());
+    match nets.as_slice() {
+        [one] => plain(one),
+        all => format!("{{ {} }}", all.iter().map(plain).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// One match for each protocol; a single empty one when every port will do.
+fn port_matches(ports: &[PortSpec]) -> Vec<String> {
+    if ports.is_empty() {
+        return vec![String::new()];
+    }
+    let of = |protocol: Protocol| ports.iter().filter(move |port| port.protocol == protocol);
+    let found = [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")];
+    let found = found.into_iter().filter(|(protocol, _)| of(*protocol).next().is_some());
+    found
+        .map(|(protocol, word)| format!("{word} dport {}", port_set(of(protocol))))
+        .collect()
+}
+
+fn port_set<'p>(ports: impl Iterator<Item = &'p PortSpec>) -> String {
+    let mut ranges: Vec<(u16, u16)> = ports.map(|port| (port.first, port.last)).collect();
+    ranges.sort_unstable();
+    let mut joined: Vec<(u16, u16)> = Vec::new();
+    for (first, last) in ranges {
+        match joined.last_mut() {
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+            _ => joined.push((first, last)),
+        }
+    }
+    let text = |(first, last): &(u16, u16)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
+    };
+    match joined.as_slice() {
+        [one] => text(one),
+        all => format!("{{ {} }}", all.iter().map(text).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A protected host's rules as one transaction. They say what the iptables text says: also the host's own
+/// processes reach the service only in the admitted way.
+pub fn host(plan: &HostPlan) -> String {
+    let HostPlan { name: _, admit, ports } = plan;
+    let mut out = String::from("table inet fielato_host\ndelete table inet fielato_host\ntable inet fielato_host {\n");
+    out.push_str("\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
+    let ports: Vec<PortSpec> = ports.iter().copied().collect();
+    let matches = if ports.is_empty() { Vec::new() } else { port_matches(&ports) };
+    for port in matches {
+        match admit {
+            Admit::Interface(interface) => {
+                let _ = writeln!(out, "\t\tiifname != \"{interface}\" {port} counter drop");
+            }
+            Admit::Sources(sources) => {
+                for family in Family::BOTH {
+                    let admitted: Vec<IpNet> = family.addresses(sources).into_iter().map(IpNet::from).collect();
+                    let others = match admitted.as_slice() {
+                        // The hub has no address there, so nobody comes from it.
+                        [] => format!("meta nfproto {}", family.protocol()),
+                        some => format!("{} saddr != {}", family.header(), braces(some)),
+                    };
+                    let _ = writeln!(out, "\t\t{others} {port} counter drop");
+                }
+            }
+        }
+    }
+    out.push_str("\t}\n}\n");
+    out
+}
