@@ -5,12 +5,14 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use fielato_kernel::netns::{self, Netns, NetnsError};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::Gateway;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::process::{NamespaceId, end_all};
@@ -23,6 +25,8 @@ pub const DEFAULT_NAME: &str = "fielato";
 const LABS: &str = "/run/fielato-lab";
 /// Where programs look for UAPI sockets; every machine has its own directory there.
 const UAPI: &str = "/run/wireguard";
+/// How long the kernel may take to notice that a wire has two ends.
+const LINK_PATIENCE: Duration = Duration::from_secs(5);
 const STATE: &str = "state.json";
 const STATE_VERSION: u32 = 1;
 
@@ -141,10 +145,11 @@ impl Lab {
                 ("net/ipv4/conf/default/rp_filter", "0"),
                 (&format!("net/ipv4/conf/{OUTER}/rp_filter"), "0"),
                 ("net/ipv4/ip_forward", "0"),
+                // The addresses are known to be unique, and so usable at once.
+                (&format!("net/ipv6/conf/{OUTER}/accept_dad"), "0"),
             ])?;
-            // `nodad`: the addresses are known to be unique, and usable at once.
             let setup = format!(
-                "link set lo up\nlink set {OUTER} up\naddress add {}/{OUTER_PREFIX_V4} dev {OUTER}\naddress add {}/{OUTER_PREFIX_V6} dev {OUTER} nodad\n",
+                "link set lo up\nlink set {OUTER} up\naddress add {}/{OUTER_PREFIX_V4} dev {OUTER}\naddress add {}/{OUTER_PREFIX_V6} dev {OUTER}\n",
                 node.outer_v4(),
                 node.outer_v6(),
             );
@@ -154,7 +159,22 @@ impl Lab {
                 .succeed(interrupt)
                 .with_context(|| format!("cannot set up {node}"))?;
         }
+        for machine in &self.machines {
+            let ready = interrupt.wait(LINK_PATIENCE, || {
+                let link = machine.call("ip", ["-br", "link", "show", OUTER]).succeed(interrupt)?;
+                Ok(link.split_whitespace().any(|word| word == "UP").then_some(()))
+            })?;
+            ready.with_context(|| format!("{}: {OUTER} is not up after {} s", machine.node(), LINK_PATIENCE.as_secs()))?;
+        }
         Ok(())
+    }
+
+    /// Sets the gateway up on the machines as the talk does, and starts it: the hub, then both members.
+    ///
+    /// # Errors
+    /// When a command in one of the machines fails.
+    pub fn start_gateway(&self, interrupt: &Interrupt) -> Result<()> {
+        Gateway::configure(self, interrupt)?.start().map(drop)
     }
 
     /// A lab that is up.

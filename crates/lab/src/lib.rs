@@ -13,10 +13,12 @@
 //! Each machine is a network namespace with its own directories; the switch is a bridge in a fourth one. Nothing is made in
 //! the namespace of the caller but the names of these.
 
+mod gateway;
 mod interrupt;
 mod lab;
 mod machine;
 mod process;
+pub mod talk;
 mod topology;
 
 pub use interrupt::{Interrupt, Interrupted};

@@ -1,5 +1,6 @@
 //! One machine: a network namespace, and directories of its own.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use fielato_kernel::netns::Netns;
 
 use crate::interrupt::Interrupt;
-use crate::process::NamespaceId;
+use crate::process::{NamespaceId, processes_in};
 use crate::topology::Node;
 
 /// How long a command may take unless its caller says otherwise.
@@ -61,9 +62,9 @@ impl Machine {
         &self.directory
     }
 
-    /// What stands for this machine's network namespace.
-    pub(crate) fn namespace(&self) -> Result<NamespaceId> {
-        NamespaceId::of(&self.netns)
+    /// The processes in it: identifier and command line.
+    pub(crate) fn processes(&self) -> Result<BTreeMap<i32, String>> {
+        processes_in(NamespaceId::of(&self.netns)?)
     }
 
     /// Where this machine has its own directory at a place that programs know by a fixed path: UAPI sockets and pinned BPF

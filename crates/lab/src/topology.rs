@@ -17,6 +17,8 @@ pub(crate) const OUTER: &str = "eth0";
 pub(crate) const TUNNEL: &str = "wg0";
 /// The UDP port on which the hub listens.
 pub(crate) const HUB_PORT: u16 = 51820;
+/// The TCP and UDP port of the service on client-b.
+pub(crate) const SERVICE_PORT: u16 = 1234;
 
 /// One of the talk's three machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

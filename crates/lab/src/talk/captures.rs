@@ -1,0 +1,215 @@
+//! Step 2.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::pcap::{ETHERNET, Frame, Pcap, classify};
+use super::service::{Reached, Service, Way, ask};
+use super::{StepSpec, Talk};
+use crate::interrupt::Interrupt;
+use crate::machine::Machine;
+use crate::topology::{Family, HUB_PORT, Node, OUTER, TUNNEL};
+
+pub(super) const STEP: StepSpec = StepSpec {
+    title: "Captures",
+    claim: "The same exchange is in clear on the hub's wg0 and in cipher on its eth0.",
+    needs_tunnel: true,
+    run,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(talk.captures)
+        .with_context(|| format!("cannot make {}", talk.captures.display()))?;
+    let hub = talk.lab.machine(Node::VpnCore);
+    let clear = talk.captures.join("clear-wg0.pcap");
+    let cipher = talk.captures.join("cipher-eth0.pcap");
+    let payload = format!("in clear only inside the tunnel {}", std::process::id());
+
+    let capture_clear = Capture::start(hub, TUNNEL, &clear, talk.interrupt)?;
+    let capture_cipher = Capture::start(hub, OUTER, &cipher, talk.interrupt)?;
+    let service = Service::start(talk.lab.machine(Node::ClientB))?;
+    for family in Family::BOTH {
+        let to = Node::ClientB.overlay(family);
+        let reached = ask(talk.lab.machine(Node::ClientA), Way::Routed, to, &payload, PATIENCE)?;
+        let passed = matches!(&reached, Reached::Answered { text, .. } if *text == payload);
+        talk.recorder.check(
+            format!("an exchange client-a ↔ client-b, {family}"),
+            "answered",
+            reached.to_string(),
+            passed,
+        )?;
+    }
+    drop(service);
+    // Question and answer cross wg0 twice each: in and out of the hub.
+    let written = talk
+        .interrupt
+        .wait(PATIENCE, || Ok((capture_clear.holding(&payload)? >= 8).then_some(())))?;
+    capture_clear.stop(talk.interrupt)?;
+    capture_cipher.stop(talk.interrupt)?;
+
+    let clear_pcap = read(&clear)?;
+    let cipher_pcap = read(&cipher)?;
+    let packets = clear_pcap.packets.len();
+    let measured = format!("in {} of {packets} packets", clear_pcap.holding(payload.as_bytes()));
+    talk.recorder.check(
+        "the payload in the clear capture",
+        "question and answer, in and out, IPv4 and IPv6: in 8 packets",
+        measured,
+        written.is_some(),
+    )?;
+    let packets = cipher_pcap.packets.len();
+    let holding = cipher_pcap.holding(payload.as_bytes());
+    let measured = format!("in {holding} of {packets} packets");
+    talk.recorder.check(
+        "the payload in the cipher capture",
+        "in none of at least 8 packets",
+        measured,
+        holding == 0 && packets >= 8,
+    )?;
+    only_wireguard(talk, &cipher_pcap)?;
+    by_tcpdump(talk, &clear, &cipher, &payload)?;
+    for path in [&clear, &cipher] {
+        talk.recorder.note(&path.display().to_string())?;
+        talk.recorder.keep(path.display().to_string());
+    }
+    Ok(())
+}
+
+fn only_wireguard(talk: &mut Talk<'_, '_, '_>, cipher: &Pcap) -> Result<()> {
+    if cipher.link_type != ETHERNET {
+        bail!("the capture on {OUTER} has link type {}, not Ethernet", cipher.link_type);
+    }
+    let frames: Vec<Frame> = cipher.packets.iter().map(|packet| classify(packet, HUB_PORT)).collect();
+    let wireguard = frames.iter().filter(|frame| **frame == Frame::WireGuard).count();
+    let neighbours = frames.iter().filter(|frame| **frame == Frame::Neighbours).count();
+    let mut others: Vec<String> = frames
+        .into_iter()
+        .filter_map(|frame| if let Frame::Other(what) = frame { Some(what) } else { None })
+        .collect();
+    let count = others.len();
+    others.dedup();
+    let measured = format!(
+        "{wireguard} of UDP port {HUB_PORT}, {neighbours} of ARP and neighbour discovery, {count} others {}",
+        others.join(", ")
+    );
+    talk.recorder.check(
+        "the outer packets",
+        format!("UDP port {HUB_PORT} only, beside ARP and neighbour discovery"),
+        measured,
+        wireguard >= 8 && count == 0,
+    )
+}
+
+/// The same questions to tcpdump itself.
+fn by_tcpdump(talk: &mut Talk<'_, '_, '_>, clear: &Path, cipher: &Path, payload: &str) -> Result<()> {
+    let hub = talk.lab.machine(Node::VpnCore);
+    let read = |file: &Path, arguments: &[&str]| {
+        let file = file.display().to_string();
+        hub.call(
+            "tcpdump",
+            ["-n", "-A", "-r", &file].iter().chain(arguments).copied().collect::<Vec<_>>(),
+        )
+        .succeed(talk.interrupt)
+    };
+    let in_clear = read(clear, &[])?.matches(payload).count();
+    let in_cipher = read(cipher, &[])?.matches(payload).count();
+    let others = read(
+        cipher,
+        &[
+            "not",
+            "arp",
+            "and",
+            "not",
+            "icmp6",
+            "and",
+            "not",
+            "udp",
+            "port",
+            &HUB_PORT.to_string(),
+        ],
+    )?;
+    let measured = format!(
+        "payload shown {in_clear} times in clear, {in_cipher} times in cipher; {} other packets",
+        others.lines().count()
+    );
+    let expected = "8 times in clear, never in cipher; no other packets";
+    talk.recorder.check(
+        "read back by `tcpdump -r`",
+        expected,
+        measured,
+        in_clear == 8 && in_cipher == 0 && others.is_empty(),
+    )
+}
+
+/// tcpdump at work.
+struct Capture {
+    child: Child,
+    file: PathBuf,
+    log: PathBuf,
+}
+
+impl Capture {
+    fn start(machine: &Machine, interface: &str, file: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let log = machine.directory().join(format!("log/tcpdump-{interface}.log"));
+        let path = file
+            .to_str()
+            .context("the captures' directory has a name that is not UTF-8")?;
+        // As root, since the files go to a directory of root's; every packet to the file at once.
+        let arguments = ["-n", "-i", interface, "-w", path, "-U", "--immediate-mode", "-Z", "root"];
+        let mut capture = Self {
+            child: machine.call("tcpdump", arguments).start(&log)?,
+            file: file.to_owned(),
+            log,
+        };
+        let listening = interrupt.wait(PATIENCE, || {
+            let said = fs::read_to_string(&capture.log)?;
+            if let Some(status) = capture.child.try_wait()? {
+                bail!("tcpdump on {interface}: {status}\n{}", said.trim());
+            }
+            Ok(said.contains("listening on").then_some(()))
+        })?;
+        listening.with_context(|| format!("tcpdump on {interface} did not begin in {} s", PATIENCE.as_secs()))?;
+        Ok(capture)
+    }
+
+    /// How often the payload is in the file so far.
+    fn holding(&self, payload: &str) -> Result<usize> {
+        let bytes = fs::read(&self.file)?;
+        Ok(bytes
+            .windows(payload.len())
+            .filter(|window| *window == payload.as_bytes())
+            .count())
+    }
+
+    /// Lets tcpdump write what it has, and waits for its end.
+    fn stop(mut self, interrupt: &Interrupt) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::INT).context("cannot end tcpdump")?;
+        let ended = interrupt.wait(PATIENCE, || Ok(self.child.try_wait()?))?;
+        ended.with_context(|| format!("tcpdump did not end in {} s", PATIENCE.as_secs()))?;
+        Ok(())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        // After `stop` both find nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(path: &Path) -> Result<Pcap> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Pcap::parse(&bytes).with_context(|| path.display().to_string())
+}

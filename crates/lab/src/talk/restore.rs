@@ -1,0 +1,68 @@
+//! Step 8: everything is as it was.
+
+use anyhow::Result;
+use fielato_kernel::netns;
+
+use super::report::Recorder;
+use super::snapshot::Snapshot;
+use super::{StepSpec, Talk};
+use crate::interrupt::Interrupt;
+use crate::lab::{Lab, TemporaryLab};
+use crate::topology::{Node, OUTER};
+
+pub(super) const STEP: StepSpec = StepSpec {
+    title: "Down",
+    claim: "After `down`, every machine is as it was before `up`; what belongs to others was never touched.",
+    needs_tunnel: true,
+    run,
+};
+
+/// Someone else's rule set and discipline on the hub, so that there is something that could be lost.
+pub(super) fn put_foreign_things(lab: &Lab, interrupt: &Interrupt) -> Result<()> {
+    let hub = lab.machine(Node::VpnCore);
+    let rules = "table inet admin {\n set watched {\n  type ipv4_addr\n  elements = { 198.51.100.7 }\n }\n chain input {\n  type filter hook input priority 10; policy accept;\n  ip saddr @watched drop\n }\n}\n";
+    hub.call("nft", ["-f", "-"]).input(rules).succeed(interrupt)?;
+    hub.call("tc", ["qdisc", "add", "dev", OUTER, "root", "pfifo", "limit", "777"])
+        .succeed(interrupt)
+        .map(drop)
+}
+
+fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
+    if let Some(starter) = talk.state.starter {
+        talk.gateway()?.stop(starter)?;
+    }
+    let after = Snapshot::all(talk.lab, talk.interrupt)?;
+    let pairs = talk.state.before.iter().zip(&after);
+    let compared: Vec<_> = pairs
+        .flat_map(|(before, after)| before.compare(after).into_iter().map(|one| (before.node, one)))
+        .collect();
+    for (node, comparison) in compared {
+        let what = format!("{node}: {}", comparison.kind);
+        let measured = match comparison.differences.as_slice() {
+            [] => format!("as before ({})", comparison.items),
+            some => some.join("\n"),
+        };
+        talk.recorder
+            .check(what, "as before", measured, comparison.differences.is_empty())?;
+    }
+    Ok(())
+}
+
+/// The machines themselves.
+pub(super) fn lab_down(lab: TemporaryLab, recorder: &mut Recorder<'_>) -> Result<()> {
+    let name = lab.name().to_owned();
+    let directory = lab.directory().to_owned();
+    let result = lab.down();
+    let mut left: Vec<String> = netns::list()?.into_iter().filter(|other| other.starts_with(&name)).collect();
+    if directory.exists() {
+        left.push(directory.display().to_string());
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    left.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
+    let measured = match (&result, left.as_slice()) {
+        (Ok(()), []) => "gone, with their processes, mounts and files".to_owned(),
+        (Ok(()), left) => left.join("\n"),
+        (Err(error), _) => format!("{error:#}"),
+    };
+    recorder.check("the machines themselves", "gone", measured, result.is_ok() && left.is_empty())
+}

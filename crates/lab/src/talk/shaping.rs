@@ -1,0 +1,305 @@
+//! Step 6.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::ping::Ping;
+use super::{StepSpec, Talk};
+use crate::gateway::Strategy;
+use crate::machine::Machine;
+use crate::topology::{Family, Node, TUNNEL};
+
+pub(super) const STEP: StepSpec = StepSpec {
+    title: "Shaping",
+    claim: "HTB holds each member to its rate; netem's 500 ms are met once on the way to the hub and back, and twice between members.",
+    needs_tunnel: true,
+    run,
+};
+
+/// The classes: member, minor number, Mbit/s.
+const CLASSES: [(Node, u16, u32); 2] = [(Node::ClientA, 0x10, 8), (Node::ClientB, 0x20, 4)];
+/// How far a rate may be off.
+const TOLERANCE: f64 = 0.03;
+/// How long the flows run before they are measured: queues have filled and the buckets are empty.
+const WARM_UP: Duration = Duration::from_millis(700);
+const MEASURED: Duration = Duration::from_secs(4);
+/// The discard port: nobody sends there but us.
+const PORT: u16 = 9;
+const PAYLOAD: usize = 1200;
+const POLL: Duration = Duration::from_millis(50);
+
+const DELAY_MS: f64 = 500.0;
+const DELAY_TOLERANCE_MS: f64 = 30.0;
+
+fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
+    let result = rates(talk).and_then(|()| delay(talk));
+    // Whatever happened: what follows is measured without shaping.
+    talk.gateway()?.write_config(Strategy::Member, "")?;
+    talk.gateway()?.reload()?;
+    result?;
+    let qdiscs = disciplines(talk)?;
+    talk.recorder.check(
+        "without [[shape]] again",
+        "no discipline of ours left",
+        qdiscs.clone(),
+        !qdiscs.contains("htb") && !qdiscs.contains("netem"),
+    )
+}
+
+/// Two members at once, each by IPv4 and IPv6 at once: the class is the member's, not the address's.
+fn rates(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
+    talk.gateway()?.write_config(Strategy::Member, &htb())?;
+    talk.gateway()?.reload()?;
+    let hub = talk.lab.machine(Node::VpnCore);
+    let mut flows = Vec::new();
+    for (member, ..) in CLASSES {
+        for family in Family::BOTH {
+            flows.push((
+                member,
+                Flow::start(
+                    hub,
+                    talk.lab.machine(member),
+                    SocketAddr::new(member.overlay(family), PORT),
+                    family,
+                )?,
+            ));
+        }
+    }
+    talk.interrupt.sleep(WARM_UP)?;
+    let (begun, before) = (Instant::now(), received(&flows));
+    talk.interrupt.sleep(MEASURED)?;
+    let (elapsed, after) = (begun.elapsed(), received(&flows));
+    drop(flows);
+    for (member, _, rate) in CLASSES {
+        let gained = |family: usize| {
+            after.get(&(member, family)).copied().unwrap_or(0) - before.get(&(member, family)).copied().unwrap_or(0)
+        };
+        let mbit = |bytes: u64| bytes as f64 * 8.0 / elapsed.as_secs_f64() / 1e6;
+        let (v4, v6) = (mbit(gained(0)), mbit(gained(1)));
+        let measured = v4 + v6;
+        let passed = (measured / f64::from(rate) - 1.0).abs() <= TOLERANCE && v4 > 0.0 && v6 > 0.0;
+        let expected = format!("{rate} Mbit/s ± {:.0} %, both families in it", TOLERANCE * 100.0);
+        let text = format!(
+            "{measured:.3} Mbit/s over {:.1} s (IPv4 {v4:.2}, IPv6 {v6:.2})",
+            elapsed.as_secs_f64()
+        );
+        talk.recorder
+            .check(format!("HTB, both members at once: to {member}"), expected, text, passed)?;
+    }
+    let shown = hub.fielato(["shape", "show", "--json"]).succeed(talk.interrupt)?;
+    let missing: Vec<String> = CLASSES
+        .iter()
+        .map(|(_, minor, _)| format!("1:{minor:x}"))
+        .filter(|class| !shown.contains(&format!("\"{class}\"")) && !shown.contains(&format!(" {class} ")))
+        .collect();
+    let measured = if missing.is_empty() {
+        "both classes".to_owned()
+    } else {
+        format!("without {}", missing.join(", "))
+    };
+    talk.recorder
+        .check("`fielato shape show`", "both classes", measured, missing.is_empty())
+}
+
+fn htb() -> String {
+    let mut text = String::from("[[shape]]\nqdisc = \"root handle 1: htb default 0\"\n");
+    for (member, minor, rate) in CLASSES {
+        text += &format!("[[shape]]\nclass = \"parent 1: classid 1:{minor:x} htb rate {rate}mbit\"\nfor = [\"{member}\"]\n");
+    }
+    text
+}
+
+fn delay(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
+    let netem = format!("[[shape]]\nqdisc = \"root netem delay {DELAY_MS}ms\"\n");
+    let core = format!("netem {DELAY_MS} ms: client-a → vpn-core");
+    let other = format!("netem {DELAY_MS} ms: client-a → client-b");
+    let gone = "netem removed: client-a → client-b";
+    let more = |factor: f64| format!("{:.0} ± {DELAY_TOLERANCE_MS} ms more", factor * DELAY_MS);
+    if let Some(reason) = kernel_lacks_netem(talk)? {
+        refused(talk, &netem)?;
+        let reason = format!("this kernel has no netem (tc: {reason})");
+        talk.recorder.skip(core, more(1.0), reason.clone())?;
+        talk.recorder.skip(other, more(2.0), reason.clone())?;
+        return talk.recorder.skip(gone, "as before", reason);
+    }
+    talk.gateway()?.write_config(Strategy::Member, "")?;
+    talk.gateway()?.reload()?;
+    let ping = Ping {
+        count: 3,
+        interval: Duration::from_millis(100),
+        patience: Duration::from_secs(5),
+    };
+    let round_trip = |talk: &Talk<'_, '_, '_>, to: Node| -> Result<f64> {
+        let pong = ping.send(talk.lab.machine(Node::ClientA), to.overlay(Family::V4), talk.interrupt)?;
+        let shortest = pong.shortest.with_context(|| format!("ping client-a → {to}: {pong}"))?;
+        Ok(shortest.as_secs_f64() * 1e3)
+    };
+    let before = [round_trip(talk, Node::VpnCore)?, round_trip(talk, Node::ClientB)?];
+    talk.gateway()?.write_config(Strategy::Member, &netem)?;
+    talk.gateway()?.reload()?;
+    let with = [round_trip(talk, Node::VpnCore)?, round_trip(talk, Node::ClientB)?];
+    talk.gateway()?.write_config(Strategy::Member, "")?;
+    talk.gateway()?.reload()?;
+    let after = round_trip(talk, Node::ClientB)?;
+    for (index, (what, factor)) in [(core, 1.0), (other, 2.0)].into_iter().enumerate() {
+        let added = with[index] - before[index];
+        let measured = format!("{added:.1} ms more ({:.1} → {:.1} ms)", before[index], with[index]);
+        talk.recorder.check(
+            what,
+            more(factor),
+            measured,
+            (added - factor * DELAY_MS).abs() <= DELAY_TOLERANCE_MS,
+        )?;
+    }
+    let added = after - before[1];
+    talk.recorder.check(
+        gone,
+        format!("within {DELAY_TOLERANCE_MS} ms of before"),
+        format!("{added:+.1} ms"),
+        added.abs() <= DELAY_TOLERANCE_MS,
+    )
+}
+
+/// What tc says when it can't make a netem discipline, on an interface that carries nothing.
+fn kernel_lacks_netem(talk: &Talk<'_, '_, '_>) -> Result<Option<String>> {
+    let machine = talk.lab.machine(Node::ClientA);
+    let output = machine
+        .call("tc", ["qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"])
+        .run(talk.interrupt)?;
+    if output.status.success() {
+        machine
+            .call("tc", ["qdisc", "delete", "dev", "lo", "root"])
+            .succeed(talk.interrupt)?;
+        return Ok(None);
+    }
+    Ok(Some(output.stderr.lines().next().unwrap_or("no reason").trim().to_owned()))
+}
+
+/// A discipline that the kernel lacks: an error that says so, and what stood before stands.
+fn refused(talk: &mut Talk<'_, '_, '_>, netem: &str) -> Result<()> {
+    let before = disciplines(talk)?;
+    talk.gateway()?.write_config(Strategy::Member, netem)?;
+    let output = talk.lab.machine(Node::VpnCore).fielato(["reload"]).run(talk.interrupt)?;
+    let said = output.stderr.trim().to_owned();
+    let passed = !output.status.success() && said.contains("netem");
+    let measured = if output.status.success() {
+        "accepted".to_owned()
+    } else {
+        said
+    };
+    talk.recorder.check(
+        "`reload` with netem, which this kernel lacks",
+        "refused, naming the module",
+        measured,
+        passed,
+    )?;
+    let after = disciplines(talk)?;
+    let same = before == after && before.contains("htb");
+    let measured = if same {
+        "HTB as before".to_owned()
+    } else {
+        format!("before:\n{before}\nafter:\n{after}")
+    };
+    talk.recorder.check(
+        "what the refused `reload` left",
+        "the disciplines and classes as before",
+        measured,
+        same,
+    )
+}
+
+/// Disciplines and classes of the hub's tunnel, without statistics.
+fn disciplines(talk: &Talk<'_, '_, '_>) -> Result<String> {
+    let hub = talk.lab.machine(Node::VpnCore);
+    let qdiscs = hub.call("tc", ["qdisc", "show", "dev", TUNNEL]).succeed(talk.interrupt)?;
+    let classes = hub.call("tc", ["class", "show", "dev", TUNNEL]).succeed(talk.interrupt)?;
+    Ok(format!("{}\n{}", qdiscs.trim(), classes.trim()).trim().to_owned())
+}
+
+/// Bytes received so far, by member and family, from the IP header on.
+fn received(flows: &[(Node, Flow)]) -> std::collections::BTreeMap<(Node, usize), u64> {
+    flows
+        .iter()
+        .map(|(member, flow)| ((*member, flow.family as usize), flow.bytes.load(Ordering::Relaxed)))
+        .collect()
+}
+
+/// Datagrams as fast as they go.
+struct Flow {
+    family: Family,
+    bytes: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Flow {
+    fn start(from: &Machine, to: &Machine, address: SocketAddr, family: Family) -> Result<Self> {
+        let receiver = to
+            .within(|| Ok(UdpSocket::bind(address)?))
+            .with_context(|| format!("cannot receive at {address}"))?;
+        let any = SocketAddr::new(
+            match family {
+                Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            },
+            0,
+        );
+        let sender = from.within(|| Ok(UdpSocket::bind(any)?))?;
+        sender.connect(address)?;
+        // Bounded, so that both see when they should stop.
+        receiver.set_read_timeout(Some(POLL))?;
+        sender.set_write_timeout(Some(POLL))?;
+        let mut flow = Self {
+            family,
+            bytes: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        let (stop, bytes) = (Arc::clone(&flow.stop), Arc::clone(&flow.bytes));
+        // IPv4 and UDP header; IPv6 and UDP header.
+        let headers = if family == Family::V4 { 20 + 8 } else { 40 + 8 };
+        flow.threads
+            .push(std::thread::spawn(move || receive(&receiver, headers, &bytes, &stop)));
+        let stop = Arc::clone(&flow.stop);
+        // The full queue of its class holds it back: the socket's buffer is then full too.
+        flow.threads.push(std::thread::spawn(move || send(&sender, &stop)));
+        Ok(flow)
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A panic there has been printed; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn send(socket: &UdpSocket, stop: &AtomicBool) {
+    let payload = [0x5a; PAYLOAD];
+    while !stop.load(Ordering::Relaxed) {
+        match socket.send(&payload) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            // The queue is full (ENOBUFS), or nobody listens any more: not as fast as the processor can.
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn receive(socket: &UdpSocket, headers: u64, bytes: &AtomicU64, stop: &AtomicBool) {
+    let mut buffer = [0; PAYLOAD + 1];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(length) = socket.recv(&mut buffer) {
+            bytes.fetch_add(length as u64 + headers, Ordering::Relaxed);
+        }
+    }
+}
