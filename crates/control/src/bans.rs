@@ -35,7 +35,9 @@ impl Bans {
     /// When the file is there and cannot be understood: bans are not silently lost.
     pub fn load(paths: &Paths) -> Result<Self> {
         let path = paths.bans();
-        let Some(text) = files::read_if_exists(&path)? else { return Ok(Self::default()) };
+        let Some(text) = files::read_if_exists(&path)? else {
+            return Ok(Self::default());
+        };
         let stored: Stored =
             serde_json::from_str(&text).with_context(|| format!("{} is damaged; mend it or remove it", path.display()))?;
         let by_network = stored.bans.into_iter().map(|ban| (ban.network.trunc(), ban.until)).collect();
@@ -48,8 +50,16 @@ impl Bans {
     /// When the state folder cannot be written.
     pub fn save(&self, paths: &Paths) -> Result<()> {
         files::ensure_dir(&paths.state())?;
-        let bans = self.by_network.iter().map(|(&network, &until)| StoredBan { network, until }).collect();
-        files::replace(&paths.bans(), serde_json::to_string(&Stored { version: 1, bans })?.as_bytes(), 0o600)
+        let bans = self
+            .by_network
+            .iter()
+            .map(|(&network, &until)| StoredBan { network, until })
+            .collect();
+        files::replace(
+            &paths.bans(),
+            serde_json::to_string(&Stored { version: 1, bans })?.as_bytes(),
+            0o600,
+        )
     }
 
     /// Adds a ban, or gives an existing one a new end.
@@ -64,8 +74,11 @@ impl Bans {
 
     /// Removes and returns the bans that have ended.
     pub fn expire(&mut self, now: Timestamp) -> Vec<IpNet> {
-        let ended: Vec<IpNet> =
-            self.iter().filter(|(_, until)| until.is_some_and(|until| until <= now)).map(|(network, _)| network).collect();
+        let ended: Vec<IpNet> = self
+            .iter()
+            .filter(|(_, until)| until.is_some_and(|until| until <= now))
+            .map(|(network, _)| network)
+            .collect();
         for network in &ended {
             self.by_network.remove(network);
         }

@@ -44,7 +44,9 @@ pub fn request(paths: &Paths, request: &Request) -> Result<Response> {
     line.push(b'\n');
     (&stream).write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(&stream).read_line(&mut answer).context("the daemon did not answer")?;
+    BufReader::new(&stream)
+        .read_line(&mut answer)
+        .context("the daemon did not answer")?;
     if answer.is_empty() {
         bail!("the daemon closed the connection without an answer; see its log");
     }

@@ -36,7 +36,11 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     let _lock = Lock::take(paths)?;
     let signals = Signals::install()?;
     let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
-    let mut daemon = Daemon { hub, signals, listener: listen(paths)? };
+    let mut daemon = Daemon {
+        hub,
+        signals,
+        listener: listen(paths)?,
+    };
     ready()?;
     notify(&[NotifyState::Ready]);
     let ended = daemon.serve();
@@ -49,7 +53,10 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     if let Ok(Some(client)) = &ended {
         let response = match &down {
             Ok(()) => Response::Done,
-            Err(error) => Response::Refused { message: format!("{error:#}"), configuration: false },
+            Err(error) => Response::Refused {
+                message: format!("{error:#}"),
+                configuration: false,
+            },
         };
         answer(client, &response).ok();
     }
@@ -86,8 +93,10 @@ impl Daemon {
     fn serve(&mut self) -> Result<Option<UnixStream>> {
         loop {
             let wait = self.hub.next_event().map_or(TICK, |at| until(at).min(TICK));
-            let mut fds =
-                [PollFd::new(&self.listener, PollFlags::IN), PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN)];
+            let mut fds = [
+                PollFd::new(&self.listener, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN),
+            ];
             match poll(&mut fds, Some(&Timespec::try_from(wait)?)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("cannot wait for events"),
@@ -139,10 +148,13 @@ impl Daemon {
         if request == Request::Stop {
             return Some(client);
         }
-        let response = self.hub.handle(request, Timestamp::now()).unwrap_or_else(|error| Response::Refused {
-            message: format!("{error:#}"),
-            configuration: error.is::<BadConfig>(),
-        });
+        let response = self
+            .hub
+            .handle(request, Timestamp::now())
+            .unwrap_or_else(|error| Response::Refused {
+                message: format!("{error:#}"),
+                configuration: error.is::<BadConfig>(),
+            });
         if let Err(error) = answer(&client, &response) {
             log::warn!("control socket: cannot answer: {error}");
         }

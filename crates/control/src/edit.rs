@@ -33,7 +33,12 @@ impl Edit {
         flock(&folder, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", dir.display()))?;
         let (text, _) = source::load_text(paths)?;
         let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
-        Ok(Self { text, path, mode, _folder: folder })
+        Ok(Self {
+            text,
+            path,
+            mode,
+            _folder: folder,
+        })
     }
 
     /// Replaces the file by `text`.

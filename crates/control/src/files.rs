@@ -12,7 +12,11 @@ use anyhow::{Context as _, Result};
 /// # Errors
 /// When a folder cannot be made.
 pub fn ensure_dir(dir: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("cannot create {}", dir.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot create {}", dir.display()))
 }
 
 /// Replaces `path` by `contents` at once, with `mode`. A reader sees the old file or the new one; after a power cut one of
@@ -47,7 +51,9 @@ pub fn create_new(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 /// When the file is there and cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -66,7 +72,10 @@ pub fn read_if_exists(path: &Path) -> Result<Option<String>> {
 
 fn write_beside(path: &Path, contents: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".fielato-").permissions(Permissions::from_mode(mode)).tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".fielato-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(dir)?;
     file.write_all(contents)?;
     // The umask may have taken bits away from a file that is meant to be readable.
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
@@ -93,7 +102,11 @@ mod tests {
         replace(&path, b"two", 0o644).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside the file");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing is left beside the file"
+        );
     }
 
     #[test]

@@ -26,7 +26,10 @@ pub fn before(undo: &Undo) -> Result<PerFamily<bool>> {
             None => read(name)?.is_some_and(|value| value != "0"),
         })
     };
-    Ok(PerFamily { v4: was_on(V4)?, v6: was_on(V6)? })
+    Ok(PerFamily {
+        v4: was_on(V4)?,
+        v6: was_on(V6)?,
+    })
 }
 
 /// Writes into the record how the machine is, for `families`; what is recorded already stays.
@@ -113,7 +116,9 @@ fn write_if_other(name: &str, value: &str) -> Result<()> {
     match read(name)? {
         Some(current) if current != value => Ok(sysctl::write(name, value)?),
         Some(_) => Ok(()),
-        None if name == V6 => anyhow::bail!("this machine has no IPv6 ({name} is missing); remove the IPv6 address from [hub] addresses"),
+        None if name == V6 => {
+            anyhow::bail!("this machine has no IPv6 ({name} is missing); remove the IPv6 address from [hub] addresses")
+        }
         None => Ok(()),
     }
 }

@@ -46,7 +46,10 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => {
                 let mut text = String::new();
                 file.read_to_string(&mut text).ok();
-                return Err(Held { pid: text.trim().parse().ok() }.into());
+                return Err(Held {
+                    pid: text.trim().parse().ok(),
+                }
+                .into());
             }
             Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }

@@ -8,7 +8,10 @@ struct Stderr;
 
 /// Sends the log to standard error. `FIELATO_LOG` is the level: error, warn, info (the default), debug, trace.
 pub fn init() {
-    let level = std::env::var("FIELATO_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
+    let level = std::env::var("FIELATO_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(LevelFilter::Info);
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(level);
     }

@@ -12,12 +12,17 @@ pub struct Paths {
 impl Paths {
     /// Paths below `root`; `config` replaces the configuration file's own place.
     pub fn new(root: impl Into<PathBuf>, config: Option<PathBuf>) -> Self {
-        Self { root: root.into(), config }
+        Self {
+            root: root.into(),
+            config,
+        }
     }
 
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
-        self.config.clone().unwrap_or_else(|| self.root.join("etc/fielato/fielato.toml"))
+        self.config
+            .clone()
+            .unwrap_or_else(|| self.root.join("etc/fielato/fielato.toml"))
     }
 
     /// The folder of secrets: beside the configuration file, mode 0700.
@@ -85,7 +90,12 @@ impl Paths {
     /// root other than `/` gets a folder of its own, so that labs do not meet the machine's own hub.
     pub fn pin(&self, interface: &str) -> PathBuf {
         let mut name = String::from("fielato");
-        for part in self.root.components().filter_map(|part| part.as_os_str().to_str()).filter(|part| *part != "/") {
+        for part in self
+            .root
+            .components()
+            .filter_map(|part| part.as_os_str().to_str())
+            .filter(|part| *part != "/")
+        {
             name.push('-');
             name.push_str(&part.replace('.', "_"));
         }

@@ -31,7 +31,10 @@ pub fn read<K: FromStr<Err = KeyError>>(path: &Path) -> Result<K> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot read the key file {}", path.display()))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        bail!("key file {}: mode {mode:04o} lets others read it; run `chmod 600 {0}`", path.display());
+        bail!(
+            "key file {}: mode {mode:04o} lets others read it; run `chmod 600 {0}`",
+            path.display()
+        );
     }
     let text = fs::read_to_string(path).with_context(|| format!("cannot read the key file {}", path.display()))?;
     text.parse().with_context(|| format!("key file {}", path.display()))
@@ -43,7 +46,12 @@ pub fn read<K: FromStr<Err = KeyError>>(path: &Path) -> Result<K> {
 /// As [`read`], with the way to make one.
 pub fn hub_key(paths: &Paths, interface: &str) -> Result<PrivateKey> {
     let path = paths.hub_key(interface);
-    read(&path).with_context(|| format!("the hub has no usable private key; `fielato init` makes one, or put yours into {}", path.display()))
+    read(&path).with_context(|| {
+        format!(
+            "the hub has no usable private key; `fielato init` makes one, or put yours into {}",
+            path.display()
+        )
+    })
 }
 
 /// A member's private key, when it was generated here.
@@ -63,7 +71,10 @@ pub fn member_psk(paths: &Paths, name: &str) -> Result<Option<PresharedKey>> {
 }
 
 fn read_optional<K: FromStr<Err = KeyError>>(path: &Path) -> Result<Option<K>> {
-    match path.try_exists().with_context(|| format!("cannot look at {}", path.display()))? {
+    match path
+        .try_exists()
+        .with_context(|| format!("cannot look at {}", path.display()))?
+    {
         true => read(path).map(Some),
         false => Ok(None),
     }
@@ -97,9 +108,20 @@ impl PskStore {
         let mut keys = BTreeMap::new();
         for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
             let entry = entry?;
-            let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(".psk")).map(String::from) else { continue };
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.strip_suffix(".psk"))
+                .map(String::from)
+            else {
+                continue;
+            };
             let metadata = entry.metadata()?;
-            let stamp = Stamp { inode: metadata.ino(), modified: metadata.modified().ok(), mode: metadata.mode() };
+            let stamp = Stamp {
+                inode: metadata.ino(),
+                modified: metadata.modified().ok(),
+                mode: metadata.mode(),
+            };
             let key = match self.keys.get(&name) {
                 Some((known, key)) if *known == stamp => key.clone(),
                 _ => read(&entry.path())?,

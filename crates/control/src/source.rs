@@ -29,6 +29,7 @@ pub fn load_text(paths: &Paths) -> Result<(String, Config)> {
     let path = paths.config();
     let text = fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}; `fielato init` writes a first one", path.display()))?;
-    let config = Config::parse(&text).map_err(|faults| BadConfig(faults.display(&path.display().to_string(), &text).to_string()))?;
+    let config =
+        Config::parse(&text).map_err(|faults| BadConfig(faults.display(&path.display().to_string(), &text).to_string()))?;
     Ok((text, config))
 }

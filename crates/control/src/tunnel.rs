@@ -78,7 +78,10 @@ impl Tunnel {
             };
         }
         match Self::take_over(netlink, name, mtu, config) {
-            Ok(wireguard) => Ok(Self::Kernel { name: name.into(), wireguard }),
+            Ok(wireguard) => Ok(Self::Kernel {
+                name: name.into(),
+                wireguard,
+            }),
             Err(error) => {
                 remove_link(netlink, name)?;
                 Err(error)
@@ -107,7 +110,12 @@ impl Tunnel {
         }
         wireguard.set_own(name, &config.private_key, config.listen_port, config.fwmark)?;
         let wanted: BTreeSet<PublicKey> = config.peers.iter().map(|peer| peer.public_key).collect();
-        let removed = had.peers.iter().map(|peer| peer.public_key).filter(|key| !wanted.contains(key)).map(PeerChange::Remove);
+        let removed = had
+            .peers
+            .iter()
+            .map(|peer| peer.public_key)
+            .filter(|key| !wanted.contains(key))
+            .map(PeerChange::Remove);
         let changes: Vec<PeerChange> = removed.chain(config.peers.iter().cloned().map(PeerChange::Set)).collect();
         wireguard.apply(name, &changes)?;
         Ok(wireguard)
@@ -143,7 +151,7 @@ impl Tunnel {
         match self {
             Self::Kernel { name, wireguard } => {
                 Ok(wireguard.set_own(name, &config.private_key, config.listen_port, config.fwmark)?)
-            },
+            }
             Self::Userspace(device) => Ok(device.set(config)?),
         }
     }
@@ -165,7 +173,12 @@ impl Tunnel {
             Self::Kernel { .. } => Vec::new(),
             Self::Userspace(device) => {
                 let counted = device.drops().into_iter().filter(|(_, packets)| *packets > 0);
-                counted.map(|(reason, packets)| DropCount { reason: reason.to_string(), packets }).collect()
+                counted
+                    .map(|(reason, packets)| DropCount {
+                        reason: reason.to_string(),
+                        packets,
+                    })
+                    .collect()
             }
         }
     }

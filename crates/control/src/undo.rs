@@ -49,9 +49,15 @@ impl Undo {
     /// When the record is there and cannot be understood: then nobody knows how the machine was.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.undo();
-        let Some(text) = files::read_if_exists(&path)? else { return Ok(None) };
-        let undo: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{} is damaged; check ip_forward and the interface by hand, then remove the file", path.display()))?;
+        let Some(text) = files::read_if_exists(&path)? else {
+            return Ok(None);
+        };
+        let undo: Self = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is damaged; check ip_forward and the interface by hand, then remove the file",
+                path.display()
+            )
+        })?;
         if undo.boot != boot_id()? {
             return Ok(None);
         }
@@ -77,7 +83,10 @@ impl Undo {
 
     /// The value that `name` had before, if it was recorded.
     pub fn sysctl_before(&self, name: &str) -> Option<&str> {
-        self.sysctls.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.sysctls
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 

@@ -13,10 +13,24 @@ Exit codes: 0 done; 1 failed, or a check did not pass; 2 wrong usage, or a confi
 #[command(name = "fielato", version, after_help = EXIT_CODES, max_term_width = 120)]
 pub struct Cli {
     /// The configuration file
-    #[arg(long, global = true, value_name = "FILE", env = "FIELATO_CONFIG", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FIELATO_CONFIG",
+        help_heading = "Global options"
+    )]
     pub config: Option<PathBuf>,
     /// Put DIR before /etc/fielato, /var/lib/fielato and /run/fielato, for labs and tests
-    #[arg(long, global = true, value_name = "DIR", env = "FIELATO_ROOT", default_value = "/", hide_default_value = true, help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "FIELATO_ROOT",
+        default_value = "/",
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
     pub root: PathBuf,
     #[command(subcommand)]
     pub command: Command,
@@ -34,7 +48,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  fielato import /etc/wireguard/wg0.conf")]
     Import(Import),
     /// Bring the hub up
-    #[command(after_help = "Examples:\n  fielato up\n  fielato up --foreground     (for a service manager: Type=notify, SIGHUP reloads)")]
+    #[command(
+        after_help = "Examples:\n  fielato up\n  fielato up --foreground     (for a service manager: Type=notify, SIGHUP reloads)"
+    )]
     Up(Up),
     /// Take the hub down and put the machine back as it was
     #[command(after_help = "Example:\n  fielato down")]
@@ -43,10 +59,14 @@ pub enum Command {
     #[command(after_help = "Example:\n  fielato member add alice && fielato reload")]
     Reload(Json),
     /// Show the hub and its members
-    #[command(after_help = "Examples:\n  fielato status\n  fielato status --json | jq '.members[] | select(.latest_handshake == null) | .name'")]
+    #[command(
+        after_help = "Examples:\n  fielato status\n  fielato status --json | jq '.members[] | select(.latest_handshake == null) | .name'"
+    )]
     Status(Json),
     /// Print what would be applied to the hub, a protected host or a member
-    #[command(after_help = "Examples:\n  fielato render hub --format nft\n  fielato render storage --format iptables\n  fielato render alice --format wg-quick")]
+    #[command(
+        after_help = "Examples:\n  fielato render hub --format nft\n  fielato render storage --format iptables\n  fielato render alice --format wg-quick"
+    )]
     Render(Render),
     /// Refuse packets from an address or network, before anything else sees them
     #[command(after_help = "Examples:\n  fielato ban 192.168.4.3\n  fielato ban 2001:db8::/32 --for 1h")]
@@ -70,7 +90,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  fielato device wg0 & wg setconf wg0 wg0.conf && ip link set wg0 up")]
     Device(Device),
     /// Print a shell's completion script
-    #[command(hide = true, after_help = "Example:\n  fielato completions bash > /usr/share/bash-completion/completions/fielato")]
+    #[command(
+        hide = true,
+        after_help = "Example:\n  fielato completions bash > /usr/share/bash-completion/completions/fielato"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -109,7 +132,9 @@ pub struct Init {
 #[derive(Debug, Subcommand)]
 pub enum Member {
     /// Add a member with the next free address
-    #[command(after_help = "Examples:\n  fielato member add alice --group staff\n  fielato member add bob --public-key \"$(cat bob.pub)\"")]
+    #[command(
+        after_help = "Examples:\n  fielato member add alice --group staff\n  fielato member add bob --public-key \"$(cat bob.pub)\""
+    )]
     Add(MemberAdd),
     /// List the members
     #[command(after_help = "Example:\n  fielato member list --json")]
@@ -293,14 +318,18 @@ pub struct Device {
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = match text.parse::<std::net::IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => text.parse::<IpNet>().map_err(|_| "not an address or network, like 192.168.4.3, 10.0.0.0/8 or 2001:db8::/32".to_string())?,
+        Err(_) => text
+            .parse::<IpNet>()
+            .map_err(|_| "not an address or network, like 192.168.4.3, 10.0.0.0/8 or 2001:db8::/32".to_string())?,
     };
     Ok(network.trunc())
 }
 
 fn parse_duration(text: &str) -> Result<jiff::SignedDuration, String> {
-    let duration: jiff::SignedDuration =
-        text.parse().or_else(|_| days(text)).map_err(|_: ()| "not a time, like 90s, 15m, 1h, 1h30m or 7d".to_string())?;
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .or_else(|_| days(text))
+        .map_err(|_: ()| "not a time, like 90s, 15m, 1h, 1h30m or 7d".to_string())?;
     match duration.is_positive() {
         true => Ok(duration),
         false => Err("a ban lasts longer than no time".into()),
@@ -310,7 +339,10 @@ fn parse_duration(text: &str) -> Result<jiff::SignedDuration, String> {
 /// jiff's durations end at hours, since a day has not always 24 of them; a ban's has.
 fn days(text: &str) -> Result<jiff::SignedDuration, ()> {
     let days: i64 = text.strip_suffix('d').ok_or(())?.trim().parse().map_err(drop)?;
-    days.checked_mul(24).map(jiff::SignedDuration::from_hours).filter(|_| days < 365_000).ok_or(())
+    days.checked_mul(24)
+        .map(jiff::SignedDuration::from_hours)
+        .filter(|_| days < 365_000)
+        .ok_or(())
 }
 
 #[cfg(test)]

@@ -85,7 +85,9 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Self {
-        Self { shown: std::io::stderr().is_terminal() }
+        Self {
+            shown: std::io::stderr().is_terminal(),
+        }
     }
 
     pub fn step(&mut self, what: &str) {
@@ -111,7 +113,10 @@ mod tests {
     #[test]
     fn columns_align() {
         let rows = [vec!["alice".into(), "7".into()], vec!["bo".into(), "1234".into()]];
-        assert_eq!(table(&["name", " packets"], &rows), "name   packets\nalice        7\nbo        1234\n");
+        assert_eq!(
+            table(&["name", " packets"], &rows),
+            "name   packets\nalice        7\nbo        1234\n"
+        );
     }
 
     #[test]

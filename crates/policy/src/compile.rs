@@ -41,9 +41,16 @@ impl Plan {
             peers: peers.collect(),
             firewall: firewall(&world, forwarding_before),
             shaping: shapes.iter().map(shaping).collect(),
-            bans: bans.iter().filter(|ban| ban.until.is_none_or(|until| until > now)).cloned().collect(),
+            bans: bans
+                .iter()
+                .filter(|ban| ban.until.is_none_or(|until| until > now))
+                .cloned()
+                .collect(),
             guard: hub.guard.clone(),
-            next_change: waiting.chain(bans.iter().filter_map(|ban| ban.until)).filter(|end| *end > now).min(),
+            next_change: waiting
+                .chain(bans.iter().filter_map(|ban| ban.until))
+                .filter(|end| *end > now)
+                .min(),
         }
     }
 }

@@ -25,7 +25,10 @@ pub(super) struct Attached {
 impl Guards {
     /// Attaches the guards that the plan wants, with the bans in force from the first packet on.
     pub(super) fn attach(machine: &mut Machine, plan: &Plan, bans: &Bans) -> Result<Self> {
-        let mut guards = Self { attached: Vec::new(), banned: wanted(plan, bans) };
+        let mut guards = Self {
+            attached: Vec::new(),
+            banned: wanted(plan, bans),
+        };
         let interfaces = match (plan.guard.enabled, plan.guard.uplink) {
             (true, true) => vec![&plan.interface, &plan.uplink],
             (true, false) => vec![&plan.interface],
@@ -39,10 +42,16 @@ impl Guards {
         let banned: Vec<IpNet> = guards.banned.iter().copied().collect();
         for interface in interfaces {
             let link = link::get(&mut machine.netlink, interface)?;
-            let options = guard::Options { sources: plan.guard.sources, pin: Some(machine.paths.pin(interface)) };
+            let options = guard::Options {
+                sources: plan.guard.sources,
+                pin: Some(machine.paths.pin(interface)),
+            };
             let guard = Guard::attach_with(link.index, link.arphrd, &options, &banned)
                 .with_context(|| format!("cannot guard {interface} (to do without: `enabled = false` under [hub.guard])"))?;
-            guards.attached.push(Attached { interface: interface.clone(), guard });
+            guards.attached.push(Attached {
+                interface: interface.clone(),
+                guard,
+            });
         }
         Ok(guards)
     }
@@ -75,5 +84,9 @@ impl Guards {
 }
 
 fn wanted(plan: &Plan, bans: &Bans) -> BTreeSet<IpNet> {
-    plan.bans.iter().map(|ban| ban.network.trunc()).chain(bans.iter().map(|(network, _)| network)).collect()
+    plan.bans
+        .iter()
+        .map(|ban| ban.network.trunc())
+        .chain(bans.iter().map(|(network, _)| network))
+        .collect()
 }

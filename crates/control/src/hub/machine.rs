@@ -37,13 +37,28 @@ impl Machine {
     pub fn open(paths: &Paths, interface: &str) -> Result<Self> {
         let netlink = Netlink::open()?;
         match Undo::load(paths)? {
-            Some(undo) if undo.interface == interface => Ok(Self { paths: paths.clone(), undo, netlink }),
+            Some(undo) if undo.interface == interface => Ok(Self {
+                paths: paths.clone(),
+                undo,
+                netlink,
+            }),
             Some(undo) => {
-                let mut earlier = Self { paths: paths.clone(), undo, netlink };
+                let mut earlier = Self {
+                    paths: paths.clone(),
+                    undo,
+                    netlink,
+                };
                 earlier.clear()?;
-                Ok(Self { undo: Undo::new(interface)?, ..earlier })
+                Ok(Self {
+                    undo: Undo::new(interface)?,
+                    ..earlier
+                })
             }
-            None => Ok(Self { paths: paths.clone(), undo: Undo::new(interface)?, netlink }),
+            None => Ok(Self {
+                paths: paths.clone(),
+                undo: Undo::new(interface)?,
+                netlink,
+            }),
         }
     }
 
@@ -53,7 +68,11 @@ impl Machine {
     /// When the record is damaged or the kernel does not answer.
     pub fn left_behind(paths: &Paths) -> Result<Option<Self>> {
         let Some(undo) = Undo::load(paths)? else { return Ok(None) };
-        Ok(Some(Self { paths: paths.clone(), undo, netlink: Netlink::open()? }))
+        Ok(Some(Self {
+            paths: paths.clone(),
+            undo,
+            netlink: Netlink::open()?,
+        }))
     }
 
     /// Takes away what is ours and puts back what was, in the order that is never open. Can be repeated.
@@ -70,7 +89,10 @@ impl Machine {
         }
         for (device, words) in &self.undo.shaped {
             if let Some(link) = link::find(&mut self.netlink, device)? {
-                let items = words.iter().map(|words| words.parse()).collect::<Result<Vec<tc::Item>, _>>()?;
+                let items = words
+                    .iter()
+                    .map(|words| words.parse())
+                    .collect::<Result<Vec<tc::Item>, _>>()?;
                 tc::clear(&mut self.netlink, link.index, Previous::Attempted(&items))
                     .with_context(|| format!("cannot clear the disciplines of {device}"))?;
             }
@@ -98,8 +120,15 @@ impl Machine {
     /// Gives the interface exactly these addresses; link-local ones are the kernel's.
     pub(super) fn sync_addresses(&mut self, index: u32, wanted: &[IpNet]) -> Result<()> {
         let listed = address::list(&mut self.netlink)?;
-        let present: Vec<IpNet> = listed.iter().filter(|known| known.index == index).map(|known| known.address).collect();
-        for &address in present.iter().filter(|address| !wanted.contains(address) && !is_link_local(address)) {
+        let present: Vec<IpNet> = listed
+            .iter()
+            .filter(|known| known.index == index)
+            .map(|known| known.address)
+            .collect();
+        for &address in present
+            .iter()
+            .filter(|address| !wanted.contains(address) && !is_link_local(address))
+        {
             address::remove(&mut self.netlink, index, address)?;
         }
         for &address in wanted.iter().filter(|address| !present.contains(address)) {
@@ -185,7 +214,10 @@ fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {
 }
 
 fn families(addresses: &[IpNet]) -> PerFamily<bool> {
-    PerFamily { v4: addresses.iter().any(|net| net.addr().is_ipv4()), v6: addresses.iter().any(|net| net.addr().is_ipv6()) }
+    PerFamily {
+        v4: addresses.iter().any(|net| net.addr().is_ipv4()),
+        v6: addresses.iter().any(|net| net.addr().is_ipv6()),
+    }
 }
 
 fn is_link_local(net: &IpNet) -> bool {

@@ -64,11 +64,23 @@ impl Hub {
         let (tunnel, guards) = match bring_up(&mut machine, options, &plan, &device, &bans, progress) {
             Ok(parts) => parts,
             Err(error) => {
-                machine.clear().with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+                machine
+                    .clear()
+                    .with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
                 return Err(error);
             }
         };
-        Ok(Self { machine, config, plan, device, psks, tunnel, guards, bans, since: now })
+        Ok(Self {
+            machine,
+            config,
+            plan,
+            device,
+            psks,
+            tunnel,
+            guards,
+            bans,
+            since: now,
+        })
     }
 
     /// Reads the file again and changes only what changed.
@@ -107,14 +119,18 @@ impl Hub {
         match machine::change_rules(&self.plan, &plan) {
             Ok(change) => changes.rules = change,
             Err(error) => {
-                machine.shape(&plan.shaping, &self.plan.shaping).context("cannot put the disciplines back")?;
+                machine
+                    .shape(&plan.shaping, &self.plan.shaping)
+                    .context("cannot put the disciplines back")?;
                 return Err(error);
             }
         }
         let port_or_key = (device.listen_port, &device.private_key) != (self.device.listen_port, &self.device.private_key);
         if port_or_key && let Err(error) = self.tunnel.set_interface(&device) {
             machine::change_rules(&plan, &self.plan).context("cannot put the rules back")?;
-            machine.shape(&plan.shaping, &self.plan.shaping).context("cannot put the disciplines back")?;
+            machine
+                .shape(&plan.shaping, &self.plan.shaping)
+                .context("cannot put the disciplines back")?;
             return Err(error);
         }
 
@@ -141,7 +157,12 @@ impl Hub {
     /// # Errors
     /// The first thing that could not be taken down; the record stays for another try.
     pub fn down(self) -> Result<()> {
-        let Self { mut machine, tunnel, guards, .. } = self;
+        let Self {
+            mut machine,
+            tunnel,
+            guards,
+            ..
+        } = self;
         tunnel.remove(&mut machine.netlink)?;
         drop(guards);
         machine.clear()
@@ -242,8 +263,12 @@ fn bring_up(
     progress("guard");
     let guards = Guards::attach(machine, plan, bans)?;
     progress("interface up");
-    link::set_up(&mut machine.netlink, &link, true)
-        .with_context(|| format!("cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)", plan.interface, plan.listen_port))?;
+    link::set_up(&mut machine.netlink, &link, true).with_context(|| {
+        format!(
+            "cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)",
+            plan.interface, plan.listen_port
+        )
+    })?;
     Ok((tunnel, guards))
 }
 
@@ -255,5 +280,10 @@ fn device_config(plan: &Plan, private_key: PrivateKey, psks: &PskStore) -> Devic
         persistent_keepalive: None,
         allowed_ips: peer.allowed_ips.clone(),
     });
-    DeviceConfig { private_key, listen_port: plan.listen_port, fwmark: 0, peers: peers.collect() }
+    DeviceConfig {
+        private_key,
+        listen_port: plan.listen_port,
+        fwmark: 0,
+        peers: peers.collect(),
+    }
 }

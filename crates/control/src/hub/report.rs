@@ -12,7 +12,9 @@ use jiff::Timestamp;
 
 use super::Hub;
 use super::guards::Attached;
-use crate::protocol::{BanList, BanStatus, GuardStatus, MemberStatus, ShapeDevice, ShapeItem, ShapeReport, Source, Status, Top, VERSION};
+use crate::protocol::{
+    BanList, BanStatus, GuardStatus, MemberStatus, ShapeDevice, ShapeItem, ShapeReport, Source, Status, Top, VERSION,
+};
 
 impl Hub {
     pub(super) fn status(&mut self) -> Result<Status> {
@@ -25,7 +27,9 @@ impl Hub {
                 public_key: peer.public_key.to_string(),
                 addresses: peer.allowed_ips.clone(),
                 endpoint: seen.and_then(|seen| seen.endpoint),
-                latest_handshake: seen.and_then(|seen| seen.latest_handshake).and_then(|at| Timestamp::try_from(at).ok()),
+                latest_handshake: seen
+                    .and_then(|seen| seen.latest_handshake)
+                    .and_then(|at| Timestamp::try_from(at).ok()),
                 rx_bytes: seen.map_or(0, |seen| seen.rx_bytes),
                 tx_bytes: seen.map_or(0, |seen| seen.tx_bytes),
             }
@@ -56,7 +60,10 @@ impl Hub {
     }
 
     pub(super) fn ban_list(&self) -> Result<BanList> {
-        Ok(BanList { version: VERSION, bans: self.ban_status()? })
+        Ok(BanList {
+            version: VERSION,
+            bans: self.ban_status()?,
+        })
     }
 
     pub(super) fn top(&self) -> Result<Top> {
@@ -77,7 +84,11 @@ impl Hub {
             }));
         }
         sources.sort_by_key(|source| (std::cmp::Reverse(source.bytes), source.address));
-        Ok(Top { version: VERSION, sources, bans: self.ban_status()? })
+        Ok(Top {
+            version: VERSION,
+            sources,
+            bans: self.ban_status()?,
+        })
     }
 
     fn ban_status(&self) -> Result<Vec<BanStatus>> {
@@ -93,7 +104,13 @@ impl Hub {
         let listed = self.bans.iter().map(|(network, until)| (network, until, false));
         let status = configured.chain(listed).map(|(network, until, configured)| {
             let (packets, bytes) = counts.get(&network).copied().unwrap_or_default();
-            BanStatus { network, until, configured, packets, bytes }
+            BanStatus {
+                network,
+                until,
+                configured,
+                packets,
+                bytes,
+            }
         });
         Ok(status.collect())
     }
@@ -103,11 +120,20 @@ impl Hub {
         for name in [self.plan.interface.clone(), self.plan.uplink.clone()] {
             let link = link::get(&mut self.machine.netlink, &name)?;
             let items = tc::show(&mut self.machine.netlink, link.index)?.into_iter().map(|item| {
-                Ok(ShapeItem { text: item.to_string(), detail: serde_json::to_value(&item)? })
+                Ok(ShapeItem {
+                    text: item.to_string(),
+                    detail: serde_json::to_value(&item)?,
+                })
             });
-            devices.push(ShapeDevice { dev: name, items: items.collect::<Result<_>>()? });
+            devices.push(ShapeDevice {
+                dev: name,
+                items: items.collect::<Result<_>>()?,
+            });
         }
-        Ok(ShapeReport { version: VERSION, devices })
+        Ok(ShapeReport {
+            version: VERSION,
+            devices,
+        })
     }
 }
 
@@ -116,5 +142,9 @@ fn guard_status(attached: &Attached) -> GuardStatus {
         Mode::Native => "native",
         Mode::Generic => "generic",
     };
-    GuardStatus { interface: attached.interface.clone(), mode: mode.into(), pinned: attached.guard.pinned().is_some() }
+    GuardStatus {
+        interface: attached.interface.clone(),
+        mode: mode.into(),
+        pinned: attached.guard.pinned().is_some(),
+    }
 }

@@ -15,7 +15,11 @@ use crate::output::{self, bytes, from_now, table};
 /// `fielato ban`
 pub fn ban(paths: &Paths, args: Ban) -> Result<()> {
     let until = match args.duration {
-        Some(duration) => Some(Timestamp::now().checked_add(duration).context("a ban cannot last that long")?),
+        Some(duration) => Some(
+            Timestamp::now()
+                .checked_add(duration)
+                .context("a ban cannot last that long")?,
+        ),
         None => None,
     };
     let network = args.network;
@@ -81,7 +85,13 @@ fn offline_list(paths: &Paths) -> Result<BanList> {
     let configured = configured.into_iter().map(|ban| (ban.network, ban.until, true));
     let bans = configured
         .chain(kept.iter().map(|(network, until)| (network, until, false)))
-        .map(|(network, until, configured)| BanStatus { network, until, configured, packets: 0, bytes: 0 })
+        .map(|(network, until, configured)| BanStatus {
+            network,
+            until,
+            configured,
+            packets: 0,
+            bytes: 0,
+        })
         .collect();
     Ok(BanList { version: VERSION, bans })
 }
@@ -96,7 +106,13 @@ pub fn text(bans: &[BanStatus], now: Timestamp) -> String {
         .map(|ban| {
             let ends = ban.until.map_or("never".into(), |until| from_now(until, now));
             let origin = if ban.configured { "configuration" } else { "command" };
-            vec![ban.network.to_string(), ends, origin.into(), ban.packets.to_string(), bytes(ban.bytes)]
+            vec![
+                ban.network.to_string(),
+                ends,
+                origin.into(),
+                ban.packets.to_string(),
+                bytes(ban.bytes),
+            ]
         })
         .collect();
     table(&["banned", "ends", "by", " packets dropped", " bytes dropped"], &rows)

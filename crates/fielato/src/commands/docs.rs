@@ -22,7 +22,8 @@ pub fn man(dir: &Path) -> Result<()> {
 
 fn pages(command: &clap::Command, dir: &Path) -> Result<()> {
     let page = clap_mangen::Man::new(command.clone()).section("8").manual("Fielato");
-    page.generate_to(dir).with_context(|| format!("cannot write into {}", dir.display()))?;
+    page.generate_to(dir)
+        .with_context(|| format!("cannot write into {}", dir.display()))?;
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         pages(sub, dir)?;
     }

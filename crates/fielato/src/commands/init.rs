@@ -1,7 +1,7 @@
 //! `fielato init` and `fielato import`.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_control::{Paths, files, secrets};
@@ -31,11 +31,19 @@ pub fn init(paths: &Paths, args: Init) -> Result<()> {
     check(&text, paths)?;
     let key_path = paths.hub_key(&facts.interface);
     if !key_path.exists() {
-        secrets::create(&key_path, &PrivateKey::generate().context("the system has no randomness to give")?.to_base64())?;
+        secrets::create(
+            &key_path,
+            &PrivateKey::generate()
+                .context("the system has no randomness to give")?
+                .to_base64(),
+        )?;
     }
     write_new(paths, &text)?;
     println!("wrote {} and {}", paths.config().display(), key_path.display());
-    println!("members reach this machine at {}, UDP port {}, by the uplink {}", facts.endpoint, facts.listen_port, facts.uplink);
+    println!(
+        "members reach this machine at {}, UDP port {}, by the uplink {}",
+        facts.endpoint, facts.listen_port, facts.uplink
+    );
     println!("next: read the file, `fielato member add NAME`, `fielato up`");
     Ok(())
 }
@@ -48,7 +56,11 @@ pub fn import(paths: &Paths, args: Import) -> Result<()> {
     let file = args.file.display();
     let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {file}"))?;
     let quick = WgQuick::parse(&text).with_context(|| format!("{file} is not a wg-quick file"))?;
-    let interface = args.file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name to call the interface by")?;
+    let interface = args
+        .file
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .context("the file has no name to call the interface by")?;
     let port = quick.interface.listen_port.unwrap_or(PORT);
     let facts = Machine::look(None)?.facts(interface.into(), args.endpoint, port, quick.interface.addresses.clone())?;
     let imported = import::import(&quick, interface, &facts)?;
@@ -66,14 +78,20 @@ pub fn import(paths: &Paths, args: Import) -> Result<()> {
         eprintln!("note: {note}");
     }
     if !args.dry_run {
-        println!("wrote {}; next: read it, `wg-quick down {interface}`, `fielato up`", paths.config().display());
+        println!(
+            "wrote {}; next: read it, `wg-quick down {interface}`, `fielato up`",
+            paths.config().display()
+        );
     }
     Ok(())
 }
 
 fn refuse_existing(paths: &Paths) -> Result<()> {
     match paths.config().exists() {
-        true => bail!("{} exists and is not overwritten; edit it, or move it away first", paths.config().display()),
+        true => bail!(
+            "{} exists and is not overwritten; edit it, or move it away first",
+            paths.config().display()
+        ),
         false => Ok(()),
     }
 }
@@ -83,7 +101,10 @@ fn check(text: &str, paths: &Paths) -> Result<()> {
     let path = paths.config();
     match Config::parse(text) {
         Ok(_) => Ok(()),
-        Err(faults) => bail!("what was found on this machine makes no valid configuration:\n{}", faults.display(&path.display().to_string(), text)),
+        Err(faults) => bail!(
+            "what was found on this machine makes no valid configuration:\n{}",
+            faults.display(&path.display().to_string(), text)
+        ),
     }
 }
 
@@ -113,15 +134,25 @@ impl Machine {
         let uplink = match uplink {
             Some(name) => {
                 let index = link::get(&mut netlink, &name)?.index;
-                let own = addresses.iter().filter(|known| known.index == index && known.global && known.usable);
-                return Ok(Self { uplink: name, source: own.map(|known| known.address.addr()).collect(), networks });
+                let own = addresses
+                    .iter()
+                    .filter(|known| known.index == index && known.global && known.usable);
+                return Ok(Self {
+                    uplink: name,
+                    source: own.map(|known| known.address.addr()).collect(),
+                    networks,
+                });
             }
             None => detected
                 .uplink
                 .context("there is no default route to tell which interface leads outside; name it with --uplink")?,
         };
         let source = detected.v4.iter().chain(&detected.v6).map(IpNet::addr).collect();
-        Ok(Self { uplink, source, networks })
+        Ok(Self {
+            uplink,
+            source,
+            networks,
+        })
     }
 
     /// `endpoint` is `HOST:PORT`, as given; else the uplink's first address and `port`.
@@ -129,19 +160,32 @@ impl Machine {
         let (host, listen_port) = match (endpoint, self.source.first()) {
             (Some(endpoint), _) => split_endpoint(&endpoint)?,
             (None, Some(address)) => (address.to_string(), port),
-            (None, None) => bail!("{} has no address; say with --endpoint where members reach this machine", self.uplink),
+            (None, None) => bail!(
+                "{} has no address; say with --endpoint where members reach this machine",
+                self.uplink
+            ),
         };
         let one = |v4: bool| self.source.iter().find(move |address| address.is_ipv4() == v4).copied();
         let source = [one(true), one(false)].into_iter().flatten().collect();
         let addresses = overlays.into_iter().map(hub_address).collect();
-        Ok(MachineFacts { interface, endpoint: host, listen_port, uplink: self.uplink, addresses, source })
+        Ok(MachineFacts {
+            interface,
+            endpoint: host,
+            listen_port,
+            uplink: self.uplink,
+            addresses,
+            source,
+        })
     }
 
     /// A private /24 that no address of this machine is in.
     fn free_v4_overlay(&self) -> Result<IpNet> {
         let candidates = (4..=254u8).filter_map(|third| Ipv4Net::new(Ipv4Addr::new(192, 168, third, 0), 24).ok());
-        let mut free = candidates.map(IpNet::V4).filter(|net| !self.networks.iter().any(|known| known.contains(net) || net.contains(known)));
-        free.next().context("every 192.168.x.0/24 is taken on this machine; choose a network with --overlay")
+        let mut free = candidates
+            .map(IpNet::V4)
+            .filter(|net| !self.networks.iter().any(|known| known.contains(net) || net.contains(known)));
+        free.next()
+            .context("every 192.168.x.0/24 is taken on this machine; choose a network with --overlay")
     }
 }
 
@@ -170,7 +214,10 @@ fn hub_address(net: IpNet) -> IpNet {
 
 /// RFC 4193 section 3.2: a unique local /64 from 40 random bits.
 fn random_v6_overlay() -> Result<IpNet> {
-    let random = PrivateKey::generate().context("the system has no randomness to give")?.public_key().0;
+    let random = PrivateKey::generate()
+        .context("the system has no randomness to give")?
+        .public_key()
+        .0;
     let mut octets = [0; 16];
     octets[0] = 0xfd;
     octets[1..6].copy_from_slice(&random[..5]);

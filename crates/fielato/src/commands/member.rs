@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use fielato_control::edit::Edit;
 use fielato_control::{Paths, files, secrets, source};
 use fielato_policy::config::{Config, Member, Route};
+use fielato_policy::edit;
 use fielato_policy::edit::NewMember;
 use fielato_policy::render::wg_quick;
-use fielato_policy::edit;
 use fielato_wireguard::{PresharedKey, PrivateKey, PublicKey};
 use jiff::Timestamp;
 use qrcode::QrCode;
@@ -40,7 +40,10 @@ fn add(paths: &Paths, args: cli::MemberAdd) -> Result<()> {
             (key.public_key(), Some(key))
         }
     };
-    let member = NewMember { groups: args.groups, ..NewMember::new(&args.name, public_key) };
+    let member = NewMember {
+        groups: args.groups,
+        ..NewMember::new(&args.name, public_key)
+    };
     let (text, addresses) = edit::add_member(&edit.text, &member)?;
 
     // Keys first: a member without its keys could not connect, keys without a member hurt nobody. A member of this name is
@@ -56,7 +59,11 @@ fn add(paths: &Paths, args: cli::MemberAdd) -> Result<()> {
     }
     edit.commit(&text)?;
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    println!("added {} with {}; next: `fielato reload`, and `fielato member config {0}` for its file", args.name, addresses.join(", "));
+    println!(
+        "added {} with {}; next: `fielato reload`, and `fielato member config {0}` for its file",
+        args.name,
+        addresses.join(", ")
+    );
     Ok(())
 }
 
@@ -74,12 +81,18 @@ fn set_disabled(paths: &Paths, name: &str, disabled: bool) -> Result<()> {
     let edit = Edit::begin(paths)?;
     let text = edit::set_disabled(&edit.text, name, disabled)?;
     edit.commit(&text)?;
-    println!("{name} is {}; next: `fielato reload`", if disabled { "disabled" } else { "enabled" });
+    println!(
+        "{name} is {}; next: `fielato reload`",
+        if disabled { "disabled" } else { "enabled" }
+    );
     Ok(())
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Member> {
-    config.members.get(name).with_context(|| format!("there is no member {name}; `fielato member list` names them all"))
+    config
+        .members
+        .get(name)
+        .with_context(|| format!("there is no member {name}; `fielato member list` names them all"))
 }
 
 /// A member as `list` and `show` print it.
@@ -129,7 +142,11 @@ impl<'a> Shown<'a> {
 fn list(paths: &Paths, json: bool) -> Result<()> {
     let config = source::load(paths)?;
     let now = Timestamp::now();
-    let members: Vec<Shown<'_>> = config.members.iter().map(|(name, member)| Shown::new(paths, name, member, now)).collect();
+    let members: Vec<Shown<'_>> = config
+        .members
+        .iter()
+        .map(|(name, member)| Shown::new(paths, name, member, now))
+        .collect();
     if json {
         return output::json(&serde_json::json!({ "version": fielato_control::protocol::VERSION, "members": members }));
     }
@@ -138,7 +155,13 @@ fn list(paths: &Paths, json: bool) -> Result<()> {
         return Ok(());
     }
     let row = |member: &Shown<'_>| {
-        vec![member.name.into(), member.addresses(), member.groups.join(" "), member.route.clone(), member.state.into()]
+        vec![
+            member.name.into(),
+            member.addresses(),
+            member.groups.join(" "),
+            member.route.clone(),
+            member.state.into(),
+        ]
     };
     let rows: Vec<Vec<String>> = members.iter().map(row).collect();
     print!("{}", table(&["member", "addresses", "groups", "route", "state"], &rows));
@@ -159,7 +182,14 @@ fn show(paths: &Paths, name: &str, json: bool) -> Result<()> {
     println!("  keepalive      {}", output::or_dash(member.keepalive));
     println!("  expires        {}", output::or_dash(member.expires));
     println!("  state          {}", member.state);
-    println!("  private key    {}", if member.private_key_here { "kept here" } else { "the member's own" });
+    println!(
+        "  private key    {}",
+        if member.private_key_here {
+            "kept here"
+        } else {
+            "the member's own"
+        }
+    );
     println!("  preshared key  {}", if member.preshared_key { "yes" } else { "no" });
     Ok(())
 }
@@ -176,15 +206,27 @@ fn config(paths: &Paths, args: cli::MemberConfig) -> Result<()> {
         eprintln!("fielato: this QR code holds a private key; show it to nobody else");
     }
     let code = QrCode::new(text.as_bytes()).context("the file is too long for a QR code; tunnel fewer networks")?;
-    println!("{}", code.render::<Dense1x2>().quiet_zone(true).dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build());
+    println!(
+        "{}",
+        code.render::<Dense1x2>()
+            .quiet_zone(true)
+            .dark_color(Dense1x2::Light)
+            .light_color(Dense1x2::Dark)
+            .build()
+    );
     Ok(())
 }
 
 /// A member's wg-quick file, as text. What should be looked at goes to standard error.
 pub fn wg_quick_file(paths: &Paths, config: &Config, name: &str, split: bool) -> Result<String> {
-    let secrets = wg_quick::Secrets { private_key: secrets::member_key(paths, name)?, psk: secrets::member_psk(paths, name)? };
+    let secrets = wg_quick::Secrets {
+        private_key: secrets::member_key(paths, name)?,
+        psk: secrets::member_psk(paths, name)?,
+    };
     let hub_key = secrets::hub_key(paths, &config.hub.interface)?.public_key();
-    let Some(file) = wg_quick::member_config(config, name, secrets, hub_key, split.then_some(true)) else { bail!("there is no member {name}") };
+    let Some(file) = wg_quick::member_config(config, name, secrets, hub_key, split.then_some(true)) else {
+        bail!("there is no member {name}")
+    };
     for warning in &file.warnings {
         eprintln!("fielato: {warning}");
     }

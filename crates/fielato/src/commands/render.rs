@@ -17,7 +17,10 @@ pub fn run(paths: &Paths, args: Render) -> Result<()> {
         "hub" => hub(paths, &config, args.format.unwrap_or(Format::Nft))?,
         name if config.hosts.contains_key(name) && args.format != Some(Format::WgQuick) => host(&config, name, args.format)?,
         name if config.members.contains_key(name) => member(paths, &config, name, args.format)?,
-        name => bail!("there is no machine {name}: say `hub`, a host or a member of {}", paths.config().display()),
+        name => bail!(
+            "there is no machine {name}: say `hub`, a host or a member of {}",
+            paths.config().display()
+        ),
     };
     print!("{text}");
     Ok(())
@@ -40,12 +43,16 @@ fn hub(paths: &Paths, config: &Config, format: Format) -> Result<String> {
 }
 
 fn host(config: &Config, name: &str, format: Option<Format>) -> Result<String> {
-    let Some(plan) = HostPlan::compile(config, name) else { bail!("there is no host {name}") };
+    let Some(plan) = HostPlan::compile(config, name) else {
+        bail!("there is no host {name}")
+    };
     Ok(match format.unwrap_or(Format::Nft) {
         Format::Nft => render::nft::host(&plan),
         Format::Iptables => render::iptables::host(&plan),
         Format::Script => render::script::host(&plan),
-        Format::WgQuick => bail!("host {name} is no member, so it has no wg-quick file; its formats are nft, iptables and script"),
+        Format::WgQuick => {
+            bail!("host {name} is no member, so it has no wg-quick file; its formats are nft, iptables and script")
+        }
     })
 }
 

@@ -40,19 +40,29 @@ fn foreground(paths: &Paths, wireguard: Wireguard) -> Result<()> {
     };
     let mut progress = Some(Progress::new());
     let background = std::env::var_os(LOG_VARIABLE).is_some();
-    daemon::run(paths, &Options { wireguard }, &mut |what| progress.iter_mut().for_each(|line| line.step(what)), || match background {
-        true => detach(paths),
-        false => {
-            log::info!("up");
-            Ok(())
-        }
-    })
+    daemon::run(
+        paths,
+        &Options { wireguard },
+        &mut |what| progress.iter_mut().for_each(|line| line.step(what)),
+        || match background {
+            true => detach(paths),
+            false => {
+                log::info!("up");
+                Ok(())
+            }
+        },
+    )
 }
 
 /// Tells the waiting parent, and moves to the log file.
 fn detach(paths: &Paths) -> Result<()> {
     let path = paths.log();
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     let mut out = std::io::stdout();
     writeln!(out, "{READY}")?;
     out.flush()?;
@@ -81,7 +91,9 @@ fn background(paths: &Paths) -> Result<ExitCode> {
     if line.trim() != READY {
         let status = child.wait()?;
         // It has said why on standard error, which is ours too.
-        return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
+        return Ok(ExitCode::from(
+            status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        ));
     }
     println!("fielato is up; next: `fielato status`, `fielato member add NAME`");
     Ok(ExitCode::SUCCESS)
@@ -114,7 +126,9 @@ pub fn down(paths: &Paths) -> Result<()> {
 
 /// `fielato reload`
 pub fn reload(paths: &Paths, json: bool) -> Result<()> {
-    let Response::Reloaded(changes) = client::request(paths, &Request::Reload)? else { bail!("the daemon answered something else") };
+    let Response::Reloaded(changes) = client::request(paths, &Request::Reload)? else {
+        bail!("the daemon answered something else")
+    };
     if json {
         return output::json(&serde_json::json!({ "version": VERSION, "changes": changes }));
     }
@@ -124,7 +138,10 @@ pub fn reload(paths: &Paths, json: bool) -> Result<()> {
     }
     let mut parts = Vec::new();
     if changes.peers_set + changes.peers_removed > 0 {
-        parts.push(format!("members: {} added or changed, {} removed", changes.peers_set, changes.peers_removed));
+        parts.push(format!(
+            "members: {} added or changed, {} removed",
+            changes.peers_set, changes.peers_removed
+        ));
     }
     match changes.rules {
         RulesChange::None => {}

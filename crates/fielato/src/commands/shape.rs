@@ -8,7 +8,9 @@ use crate::output;
 
 /// `fielato shape show`
 pub fn show(paths: &Paths, json: bool) -> Result<()> {
-    let Response::Shape(shape) = client::request(paths, &Request::Shape)? else { bail!("the daemon answered something else") };
+    let Response::Shape(shape) = client::request(paths, &Request::Shape)? else {
+        bail!("the daemon answered something else")
+    };
     if json {
         return output::json(&shape);
     }

@@ -9,7 +9,9 @@ use crate::output::{self, ago, bytes, or_dash, table};
 
 /// `fielato status`
 pub fn run(paths: &Paths, json: bool) -> Result<()> {
-    let Response::Status(status) = client::request(paths, &Request::Status)? else { bail!("the daemon answered something else") };
+    let Response::Status(status) = client::request(paths, &Request::Status)? else {
+        bail!("the daemon answered something else")
+    };
     match json {
         true => output::json(&status),
         false => {
@@ -33,7 +35,11 @@ fn text(status: &Status, now: Timestamp) -> String {
         status.pid,
     );
     for guard in &status.guard {
-        let kept = if guard.pinned { ", bans stand if the daemon is killed" } else { "" };
+        let kept = if guard.pinned {
+            ", bans stand if the daemon is killed"
+        } else {
+            ""
+        };
         text += &format!("  guard       on {}, {} XDP{kept}\n", guard.interface, guard.mode);
     }
     for drops in &status.drops {
@@ -60,5 +66,9 @@ fn text(status: &Status, now: Timestamp) -> String {
             ]
         })
         .collect();
-    text + "\n" + &table(&["member", "addresses", "endpoint", "latest handshake", " received", " sent"], &rows)
+    text + "\n"
+        + &table(
+            &["member", "addresses", "endpoint", "latest handshake", " received", " sent"],
+            &rows,
+        )
 }

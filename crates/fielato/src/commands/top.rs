@@ -19,7 +19,9 @@ const REFRESH: Duration = Duration::from_secs(1);
 pub fn run(paths: &Paths, args: Top) -> Result<()> {
     let mut before: Option<protocol::Top> = None;
     loop {
-        let Response::Top(top) = client::request(paths, &Request::Top)? else { bail!("the daemon answered something else") };
+        let Response::Top(top) = client::request(paths, &Request::Top)? else {
+            bail!("the daemon answered something else")
+        };
         let mut out = std::io::stdout().lock();
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&top)?)?;
@@ -41,7 +43,11 @@ pub fn run(paths: &Paths, args: Top) -> Result<()> {
 
 fn text(top: &protocol::Top, before: Option<&protocol::Top>) -> String {
     let key = |source: &Source| (source.address, source.interface.clone());
-    let earlier: HashMap<_, _> = before.iter().flat_map(|top| &top.sources).map(|source| (key(source), source)).collect();
+    let earlier: HashMap<_, _> = before
+        .iter()
+        .flat_map(|top| &top.sources)
+        .map(|source| (key(source), source))
+        .collect();
     let rate = |source: &Source, count: fn(&Source) -> u64| match (before, earlier.get(&key(source))) {
         (None, _) => None,
         (_, earlier) => Some(count(source).saturating_sub(earlier.map_or(0, |earlier| count(earlier)))),
@@ -61,6 +67,9 @@ fn text(top: &protocol::Top, before: Option<&protocol::Top>) -> String {
             ]
         })
         .collect();
-    let sources = table(&["source", "member", "on", " packets", " bytes", " packets/s", " bytes/s"], &rows);
+    let sources = table(
+        &["source", "member", "on", " packets", " bytes", " packets/s", " bytes/s"],
+        &rows,
+    );
     format!("{sources}\n{}", ban::text(&top.bans, Timestamp::now()))
 }
