@@ -14,6 +14,7 @@ pub(super) const STEP: StepSpec = StepSpec {
     title: "Down",
     claim: "After `down`, every machine is as it was before `up`; what belongs to others was never touched.",
     needs_tunnel: true,
+    takes_down: true,
     run,
 };
 
