@@ -64,11 +64,8 @@ pub fn run(options: &TalkOptions, out: Option<&mut dyn Write>) -> Result<Report>
         };
     }
     if options.keep {
-        let directory = lab
-            .keep()
-            .map(|lab| lab.directory().display().to_string())
-            .unwrap_or_default();
-        recorder.keep(directory);
+        recorder.keep(lab.directory().display().to_string());
+        lab.keep();
     } else {
         restore::lab_down(lab, &mut recorder)?;
     }
