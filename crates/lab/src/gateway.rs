@@ -82,6 +82,12 @@ impl<'a> Gateway<'a> {
         self.start_hub()?;
         let starter = self.start_client_a()?;
         self.start_client_b()?;
+        // A hub learns where a member is when it hears from it.
+        for member in [Node::ClientA, Node::ClientB] {
+            let hub = Node::VpnCore.overlay_v4().to_string();
+            let ping = ["-q", "-c", "1", "-W", "10", &hub];
+            self.lab.machine(member).call("ping", ping).succeed(self.interrupt)?;
+        }
         Ok(starter)
     }
 

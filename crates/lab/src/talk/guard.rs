@@ -16,6 +16,7 @@ pub(super) const STEP: StepSpec = StepSpec {
     title: "Guard",
     claim: "Every packet is counted by its source; packets of a banned address are dropped before the network stack.",
     needs_tunnel: true,
+    takes_down: false,
     run,
 };
 
