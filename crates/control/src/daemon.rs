@@ -36,12 +36,15 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     let _lock = Lock::take(paths)?;
     let signals = Signals::install()?;
     let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
-    let mut daemon = Daemon {
-        hub,
-        signals,
-        listener: listen(paths)?,
+    let listener = match listen(paths).and_then(|listener| ready().map(|()| listener)) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let undone = hub.down().and_then(|()| files::remove(&paths.socket()));
+            undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+            return Err(error);
+        }
     };
-    ready()?;
+    let mut daemon = Daemon { hub, signals, listener };
     notify(&[NotifyState::Ready]);
     let ended = daemon.serve();
     notify(&[NotifyState::Stopping]);
