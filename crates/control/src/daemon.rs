@@ -33,7 +33,8 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 /// # Errors
 /// When the hub cannot be brought up (everything is then as before), or its interface is taken away.
 pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), ready: impl FnOnce() -> Result<()>) -> Result<()> {
-    let _lock = Lock::take(paths)?;
+    let mut lock = Lock::take(paths)?;
+    lock.sign()?;
     let signals = Signals::install()?;
     let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
     let listener = match listen(paths).and_then(|listener| ready().map(|()| listener)) {

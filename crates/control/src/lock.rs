@@ -2,6 +2,9 @@
 //!
 //! The programs that the holder runs (`nft`) inherit the lock. So when the holder is killed while one of them is at work,
 //! the lock is free only when that one has ended, and cannot change the machine behind the back of whoever comes next.
+//!
+//! The file names the daemon that holds the lock. Who has it for a moment only (`down` after a kill, `ban` without a daemon)
+//! leaves the file empty, and is waited for.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -16,13 +19,13 @@ use crate::{Paths, files};
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(10);
-/// How long to wait for what a killed holder was doing.
-const LAST_WORK: Duration = Duration::from_secs(10);
+/// How long to wait for a holder that will let go by itself.
+const MOMENT: Duration = Duration::from_secs(10);
 
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Somebody else holds the lock.
@@ -34,15 +37,15 @@ pub struct Held {
 }
 
 impl Lock {
-    /// Takes the lock, or says who has it. When that process is dead, what it began is waited for.
+    /// Takes the lock, or says which daemon has it. Whoever has it for a moment is waited for, and what a killed one began, too.
     ///
     /// # Errors
     /// [`Held`] when another process has it; an I/O error when the runtime folder cannot be written.
     pub fn take(paths: &Paths) -> Result<Self> {
-        let deadline = Instant::now() + LAST_WORK;
+        let deadline = Instant::now() + MOMENT;
         loop {
             match Self::try_take(paths) {
-                Err(error) if is_of_the_dead(&error) && Instant::now() < deadline => std::thread::sleep(RETRY),
+                Err(error) if is_for_a_moment(&error) && Instant::now() < deadline => std::thread::sleep(RETRY),
                 result => return result,
             }
         }
@@ -71,14 +74,21 @@ impl Lock {
             }
             Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
-        let mut write = || -> std::io::Result<()> {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())?;
-            Ok(fcntl_setfd(&file, FdFlags::empty())?)
+        file.set_len(0)?;
+        fcntl_setfd(&file, FdFlags::empty())?;
+        Ok(Self { file })
+    }
+
+    /// Writes this process's number into the file: it keeps the lock while it lives.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn sign(&mut self) -> Result<()> {
+        let mut write = || {
+            self.file.rewind()?;
+            writeln!(self.file, "{}", std::process::id())
         };
-        write().with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { _file: file })
+        write().context("cannot write the lock's file")
     }
 
     /// Takes the lock as soon as its holder lets go, within `patience`.
@@ -96,10 +106,12 @@ impl Lock {
     }
 }
 
-/// Whether the lock is held on behalf of a process that is no more, or is a zombie that its parent has yet to bury.
-fn is_of_the_dead(error: &anyhow::Error) -> bool {
-    let Some(Held { pid: Some(pid) }) = error.downcast_ref() else {
-        return false;
+/// Whether the lock is held by no daemon, or on behalf of one that is no more, or is a zombie that its parent has yet to bury.
+fn is_for_a_moment(error: &anyhow::Error) -> bool {
+    let pid = match error.downcast_ref() {
+        Some(Held { pid: Some(pid) }) => pid,
+        Some(Held { pid: None }) => return true,
+        None => return false,
     };
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
         // proc_pid_stat(5): the state follows the name, which is in brackets and may have some in it.
@@ -132,7 +144,8 @@ mod tests {
     fn second_taker_is_refused_and_told_by_whom() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path(), None);
-        let first = Lock::take(&paths).unwrap();
+        let mut first = Lock::take(&paths).unwrap();
+        first.sign().unwrap();
         let refused = Lock::take(&paths).unwrap_err();
         assert_eq!(refused.downcast_ref::<Held>().unwrap().pid, Some(std::process::id()));
         drop(first);

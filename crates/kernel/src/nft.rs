@@ -65,6 +65,14 @@ impl fmt::Display for Family {
     }
 }
 
+/// Whether the program can be run.
+///
+/// # Errors
+/// [`NftError::NoProgram`], or another.
+pub fn check() -> Result<(), NftError> {
+    run(&["--version"], "").map(|_| ())
+}
+
 /// Does all that the text says, or nothing of it.
 ///
 /// # Errors
