@@ -10,14 +10,27 @@ use anyhow::{Context as _, Result};
 /// How the name of a file begins that is still being written.
 const UNFINISHED: &str = ".fielato-";
 
-/// Makes `dir` and what leads to it, with mode 0700 for what is new.
+/// Makes `dir` and what leads to it, with mode 0700 for what is new: keys, state, the control socket.
 ///
 /// # Errors
 /// When a folder cannot be made.
 pub fn ensure_dir(dir: &Path) -> Result<()> {
+    create_dir(dir, 0o700)
+}
+
+/// Makes `dir` and what leads to it, with mode 0755 for what is new: the configuration holds no secrets, and those who may
+/// not change it may read it.
+///
+/// # Errors
+/// When a folder cannot be made.
+pub fn ensure_readable_dir(dir: &Path) -> Result<()> {
+    create_dir(dir, 0o755)
+}
+
+fn create_dir(dir: &Path, mode: u32) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(mode)
         .create(dir)
         .with_context(|| format!("cannot create {}", dir.display()))
 }
