@@ -33,28 +33,93 @@ const FRESH_HUB: &str = "table inet fielato\ndelete table inet fielato\n";
 /// Empty when nothing differs. `None` when more than that differs, or when the elements are ranges, whose
 /// kernel structure does not take overlapping changes in one transaction: load [`hub`] then.
 pub fn update(old: &Firewall, new: &Firewall) -> Option<String> {
-    let bare = |firewall: &Firewall| {
-        let mut bare = Firewall {
-            sets: BTreeMap::new(),
-            classes: BTreeMap::new(),
-            ..firewall.clone()
-        };
-        // The line is not part of the rule set's text.
-        bare.forward.iter_mut().chain(&mut bare.input).for_each(|rule| rule.line = 0);
-        bare
-    };
-    if bare(old) != bare(new) {
-        return None;
-    }
-    let (before, after) = (element_sets(old), element_sets(new));
-    if before.len() != after.len() {
+    let Firewall {
+        interface,
+        uplink,
+        overlay,
+        masquerade,
+        leave_transit,
+        sets,
+        forward,
+        input,
+        classes,
+    } = old;
+    let same = (interface, uplink, overlay, masquerade, leave_transit)
+        == (&new.interface, &new.uplink, &new.overlay, &new.masquerade, &new.leave_transit)
+        && same_rules(forward, &new.forward)
+        && same_rules(input, &new.input)
+        && sets.keys().eq(new.sets.keys())
+        && classes.keys().eq(new.classes.keys());
+    if !same {
         return None;
     }
     let mut out = String::new();
-    for (before, after) in before.iter().zip(&after) {
-        before.change_to(after, &mut out)?;
+    for ((name, before), after) in sets.iter().zip(new.sets.values()) {
+        let gone: Vec<&IpNet> = before.difference(after).collect();
+        let come: Vec<(&IpNet, String)> = after.difference(before).map(|net| (net, String::new())).collect();
+        let all = || before.iter().chain(after);
+        change_elements(&gone, &come, all, |family| set_name(name, family), &mut out)?;
+    }
+    for ((dev, before), after) in classes.iter().zip(new.classes.values()) {
+        let gone: Vec<&IpNet> = before
+            .iter()
+            .filter(|(net, class)| after.get(net) != Some(class))
+            .map(|(net, _)| net)
+            .collect();
+        let come = after.iter().filter(|(net, class)| before.get(net) != Some(class));
+        let come: Vec<(&IpNet, String)> = come.map(|(net, class)| (net, format!(" : {class}"))).collect();
+        let all = || before.keys().chain(after.keys());
+        change_elements(&gone, &come, all, |family| map_name(new, dev, family), &mut out)?;
     }
     Some(out)
+}
+
+/// Whether two rule lists have the same text. A rule's line in the file is not part of it.
+fn same_rules(old: &[FilterRule], new: &[FilterRule]) -> bool {
+    let same = |a: &FilterRule, b: &FilterRule| {
+        let FilterRule {
+            from,
+            to,
+            action,
+            number,
+            line: _,
+        } = a;
+        (from, to, action, number) == (&b.from, &b.to, &b.action, &b.number)
+    };
+    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))
+}
+
+/// Writes the changes of one set or map; `None` when it has ranges in a family that changes.
+fn change_elements<'n, I: Iterator<Item = &'n IpNet>>(
+    gone: &[&IpNet],
+    come: &[(&IpNet, String)],
+    all: impl Fn() -> I,
+    name: impl Fn(Family) -> String,
+    out: &mut String,
+) -> Option<()> {
+    for family in Family::BOTH {
+        let is_of_family = |net: &IpNet| Family::of(net.addr()) == family;
+        let gone: Vec<String> = gone.iter().filter(|net| is_of_family(net)).map(|net| plain(net)).collect();
+        let come = come.iter().filter(|(net, _)| is_of_family(net));
+        let come: Vec<String> = come.map(|(net, value)| format!("{}{value}", plain(net))).collect();
+        if gone.is_empty() && come.is_empty() {
+            continue;
+        }
+        if all().any(|net| is_of_family(net) && !is_single(net)) {
+            return None;
+        }
+        for (verb, elements) in [("delete", gone), ("add", come)] {
+            if !elements.is_empty() {
+                let _ = writeln!(
+                    out,
+                    "{verb} element inet fielato {} {{ {} }}",
+                    name(family),
+                    elements.join(", ")
+                );
+            }
+        }
+    }
+    Some(())
 }
 
 /// A set, or a map to classes, of one family.
@@ -85,41 +150,6 @@ impl ElementSet {
             let _ = writeln!(out, "\t\telements = {{ {} }}", joined(elements.iter()));
         }
         out.push_str("\t}\n");
-    }
-
-    fn change_to(&self, new: &Self, out: &mut String) -> Option<()> {
-        if (self.kind, &self.name, self.interval) != (new.kind, &new.name, new.interval) {
-            return None;
-        }
-        if self.elements == new.elements {
-            return Some(());
-        }
-        if self.interval {
-            return None;
-        }
-        let gone: Vec<_> = self
-            .elements
-            .iter()
-            .filter(|(key, value)| new.elements.get(*key) != Some(value))
-            .collect();
-        let come: Vec<_> = new
-            .elements
-            .iter()
-            .filter(|(key, value)| self.elements.get(*key) != Some(value))
-            .collect();
-        if !gone.is_empty() {
-            let keys: Vec<&str> = gone.into_iter().map(|(key, _)| key.as_str()).collect();
-            let _ = writeln!(out, "delete element inet fielato {} {{ {} }}", self.name, keys.join(", "));
-        }
-        if !come.is_empty() {
-            let _ = writeln!(
-                out,
-                "add element inet fielato {} {{ {} }}",
-                self.name,
-                joined(come.into_iter())
-            );
-        }
-        Some(())
     }
 }
 
