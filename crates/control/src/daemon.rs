@@ -96,11 +96,13 @@ impl Daemon {
             let mut fds = [
                 PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.hub.rules_changed(), PollFlags::IN),
             ];
             match poll(&mut fds, Some(&Timespec::try_from(wait)?)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("cannot wait for events"),
             }
+            self.hub.handle_rules()?;
             match self.signals.take()? {
                 Some(Signal::Stop) => return Ok(None),
                 Some(Signal::Reload) => self.reload_on_signal(),

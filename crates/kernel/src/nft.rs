@@ -3,11 +3,19 @@
 //! The program works in the calling thread's network namespace.
 
 pub mod element;
+mod watch;
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::{Command, Output, Stdio};
 use std::thread;
+
+pub use watch::{Table, Watch, table};
+
+// linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFT_MSG_NEWTABLE: u16 = NFNL_SUBSYS_NFTABLES << 8;
+const NFT_MSG_GETTABLE: u16 = (NFNL_SUBSYS_NFTABLES << 8) | 1;
 
 /// Why `nft` did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +79,6 @@ impl fmt::Display for Family {
 /// [`NftError::Refused`] with the program's complaint, or another when there was none.
 pub fn apply(text: &str) -> Result<(), NftError> {
     run(&["-f", "-"], text).map(|_| ())
-}
-
-/// Whether there is a table of that name.
-///
-/// # Errors
-/// Any [`NftError`].
-pub fn table_exists(family: Family, name: &str) -> Result<bool, NftError> {
-    let tables = json(&["-j", "list", "tables", &family.to_string()])?;
-    let entries = tables["nftables"].as_array().map_or(&[][..], Vec::as_slice);
-    Ok(entries.iter().any(|entry| entry["table"]["name"] == name))
 }
 
 /// Removes a table with all that is in it; does nothing when there is none.

@@ -23,10 +23,10 @@ fn inside(test: &str, function: impl FnOnce(&NetnsGuard) + Send) {
 #[test]
 fn a_text_is_applied_whole_or_not_at_all() {
     inside("a_text_is_applied_whole_or_not_at_all", |_| {
-        assert!(!nft::table_exists(Family::Inet, "fielato").unwrap());
+        assert!(nft::table(Family::Inet, "fielato").unwrap().is_none());
         nft::apply("table inet fielato {\n chain c {\n tcp dport 22 accept\n }\n}\ntable ip other { }\n").unwrap();
-        assert!(nft::table_exists(Family::Inet, "fielato").unwrap());
-        assert!(!nft::table_exists(Family::Ip, "fielato").unwrap());
+        assert!(nft::table(Family::Inet, "fielato").unwrap().is_some());
+        assert!(nft::table(Family::Ip, "fielato").unwrap().is_none());
         let json = nft::list_table_json(Family::Inet, "fielato").unwrap();
         let rules = json["nftables"]
             .as_array()
@@ -42,7 +42,7 @@ fn a_text_is_applied_whole_or_not_at_all() {
             "nft refused the rules, and nothing was changed: Could not process rule: No such file or directory \
              (line 2: `add rule inet absent c accept`)"
         );
-        assert!(nft::table_exists(Family::Inet, "fielato").unwrap());
+        assert!(nft::table(Family::Inet, "fielato").unwrap().is_some());
 
         let error = nft::apply("table inet fielato {\n  chain c {\n    tcp port 22 accept\n  }\n}\n").unwrap_err();
         let NftError::Refused(complaint) = error else {
@@ -53,9 +53,9 @@ fn a_text_is_applied_whole_or_not_at_all() {
 
         for _ in 0..2 {
             nft::delete_table(Family::Inet, "fielato").unwrap();
-            assert!(!nft::table_exists(Family::Inet, "fielato").unwrap());
+            assert!(nft::table(Family::Inet, "fielato").unwrap().is_none());
         }
-        assert!(nft::table_exists(Family::Ip, "other").unwrap());
+        assert!(nft::table(Family::Ip, "other").unwrap().is_some());
         assert!(matches!(
             nft::list_table_json(Family::Inet, "fielato"),
             Err(NftError::Refused(_))

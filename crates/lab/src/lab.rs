@@ -1,5 +1,6 @@
 //! A lab: made, opened again by another process, and removed.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -254,7 +255,7 @@ impl Lab {
     ///
     /// # Errors
     /// When it can't be started.
-    pub fn exec(&self, node: Node, program: &str, arguments: &[String]) -> Result<i32> {
+    pub fn exec(&self, node: Node, program: &OsStr, arguments: &[OsString]) -> Result<i32> {
         // Ctrl-C is for the command; we stay to tell how it ended.
         let _interrupt = Interrupt::install()?;
         let status = self.machine(node).call(program, arguments).pass_through()?;

@@ -109,12 +109,16 @@ fn exec_passes_the_exit_code_on() {
     let lab = TemporaryLab::up(&options("exec"), &interrupt).unwrap();
     // As another process would: by name.
     let opened = Lab::open(lab.name()).unwrap();
-    let shell = |script: &str| opened.exec(Node::VpnCore, "sh", &["-c".into(), script.into()]).unwrap();
+    let shell = |script: &str| {
+        opened
+            .exec(Node::VpnCore, "sh".as_ref(), &["-c".into(), script.into()])
+            .unwrap()
+    };
     assert_eq!(shell("exit 0"), 0);
     assert_eq!(shell("exit 7"), 7);
     assert_eq!(shell("kill -TERM $$"), 128 + 15);
     assert_eq!(shell("ip -o address show eth0 | grep -q 10.0.123.2"), 0);
-    let error = opened.exec(Node::VpnCore, "/nonexistent/program", &[]).unwrap_err();
+    let error = opened.exec(Node::VpnCore, "/nonexistent/program".as_ref(), &[]).unwrap_err();
     assert!(
         format!("{error:#}").contains("/nonexistent/program") || format!("{error:#}").contains("program"),
         "{error:#}"

@@ -190,6 +190,11 @@ fn items<'a>(devices: &'a BTreeMap<&str, Vec<tc::Item>>, device: &str) -> &'a [t
     devices.get(device).map_or(&[], Vec::as_slice)
 }
 
+/// Our table as the kernel has it.
+pub(super) fn standing_rules() -> Result<Option<nft::Table>> {
+    Ok(nft::table(nft::Family::Inet, TABLE)?)
+}
+
 /// Leads from the rules of `old` to those of `new`: elements only where that is enough, else the whole table at once.
 pub(super) fn change_rules(old: &Plan, new: &Plan) -> Result<RulesChange> {
     if old.firewall == new.firewall {

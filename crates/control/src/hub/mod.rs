@@ -8,8 +8,10 @@ mod guards;
 mod machine;
 mod report;
 
+use std::os::fd::{AsFd as _, BorrowedFd};
+
 use anyhow::{Context as _, Result, bail};
-use fielato_kernel::link;
+use fielato_kernel::{link, nft};
 use fielato_policy::{Config, Plan};
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PrivateKey, config};
 use jiff::Timestamp;
@@ -40,6 +42,9 @@ pub struct Hub {
     tunnel: Tunnel,
     guards: Guards,
     bans: Bans,
+    /// Our table as it stood after we last changed it, and news of anybody changing tables.
+    rules: Option<nft::Table>,
+    watch: nft::Watch,
     since: Timestamp,
 }
 
@@ -70,6 +75,8 @@ impl Hub {
                 return Err(error);
             }
         };
+        let watch = nft::Watch::open().context("cannot watch the rules")?;
+        let rules = machine::standing_rules()?;
         Ok(Self {
             machine,
             config,
@@ -79,6 +86,8 @@ impl Hub {
             tunnel,
             guards,
             bans,
+            rules,
+            watch,
             since: now,
         })
     }
@@ -147,6 +156,7 @@ impl Hub {
             machine.enable_forwarding(&plan)?;
         }
         changes.bans = self.guards.sync(&plan, &self.bans)?;
+        self.rules = machine::standing_rules()?;
         self.plan = plan;
         self.device = device;
         Ok(changes)
@@ -171,6 +181,26 @@ impl Hub {
     /// When [`Hub::handle_time`] has something to do next.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.plan.next_change.into_iter().chain(self.bans.next_end()).min()
+    }
+
+    /// Becomes readable when somebody changes nftables: [`Hub::handle_rules`] looks at what it was.
+    pub fn rules_changed(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+
+    /// Puts our rules back when somebody took them away, as `nft flush ruleset` does.
+    ///
+    /// # Errors
+    /// When they cannot be put back.
+    pub fn handle_rules(&mut self) -> Result<()> {
+        self.watch.drain();
+        if machine::standing_rules()? == self.rules {
+            return Ok(());
+        }
+        log::warn!("somebody removed or changed our nftables table; putting it back");
+        self.machine.set_rules(&self.plan)?;
+        self.rules = machine::standing_rules()?;
+        Ok(())
     }
 
     /// Ends what the clock ends: bans and memberships. Notices when the interface was taken away.

@@ -4,6 +4,7 @@ mod ban;
 mod device;
 mod docs;
 mod init;
+mod lab;
 mod member;
 mod render;
 mod run;
@@ -35,7 +36,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
-        Command::Lab(_) => {}
+        Command::Lab(command) => return lab::run(command),
         Command::Device(args) => device::run(args)?,
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::man(&dir)?,

@@ -7,11 +7,10 @@ use ipnet::IpNet;
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::Family;
+use super::{Family, NFNL_SUBSYS_NFTABLES};
 use crate::netlink::{BatchMessage, Netlink, NetlinkError};
 
 // linux/netfilter/nfnetlink.h
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 // linux/netfilter/nf_tables.h
@@ -188,13 +187,13 @@ fn elements(change: &Change) -> Result<Vec<DefaultNla>, ElementError> {
 }
 
 /// `struct nfgenmsg`.
-fn header(family: u8, resource: u16) -> Vec<u8> {
+pub(super) fn header(family: u8, resource: u16) -> Vec<u8> {
     let [high, low] = resource.to_be_bytes();
     vec![family, 0, high, low]
 }
 
 /// `NFPROTO_*` (linux/netfilter.h).
-fn number(family: Family) -> u8 {
+pub(super) fn number(family: Family) -> u8 {
     match family {
         Family::Inet => 1,
         Family::Ip => 2,
@@ -203,7 +202,7 @@ fn number(family: Family) -> u8 {
     }
 }
 
-fn emit(attributes: &[DefaultNla]) -> Vec<u8> {
+pub(super) fn emit(attributes: &[DefaultNla]) -> Vec<u8> {
     let mut bytes = vec![0; attributes.buffer_len()];
     attributes.emit(&mut bytes);
     bytes
@@ -213,6 +212,6 @@ fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
     DefaultNla::new(kind | NLA_F_NESTED, emit(attributes))
 }
 
-fn text(kind: u16, text: &str) -> DefaultNla {
+pub(super) fn text(kind: u16, text: &str) -> DefaultNla {
     DefaultNla::new(kind, [text.as_bytes(), b"\0"].concat())
 }
