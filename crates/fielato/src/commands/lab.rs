@@ -30,7 +30,13 @@ fn up() -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let mut progress = Progress::new();
     progress.step("three machines");
-    let lab = TemporaryLab::up(&LabOptions { name: DEFAULT_NAME.into(), fielato }, &interrupt)?;
+    let lab = TemporaryLab::up(
+        &LabOptions {
+            name: DEFAULT_NAME.into(),
+            fielato,
+        },
+        &interrupt,
+    )?;
     progress.step("the gateway");
     lab.start_gateway(&interrupt)?;
     let _ = lab.keep();
