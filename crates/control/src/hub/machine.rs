@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::guard::Guard;
 use fielato_kernel::netlink::Netlink;
+use fielato_kernel::nft::element;
 use fielato_kernel::tc::{self, Previous};
 use fielato_kernel::{address, link, nft};
 use fielato_policy::plan::{PerFamily, Shaping, ShapingItem};
@@ -224,12 +225,37 @@ pub(super) fn change_rules(old: &Plan, new: &Plan) -> Result<RulesChange> {
     if old.firewall == new.firewall {
         return Ok(RulesChange::None);
     }
-    if let Some(elements) = render::nft::update(&old.firewall, &new.firewall) {
-        nft::apply(&elements)?;
-        return Ok(RulesChange::Elements);
+    match render::nft::update(&old.firewall, &new.firewall) {
+        Some(steps) if steps.is_empty() => return Ok(RulesChange::None),
+        Some(steps) if steps.len() <= ELEMENTS_MAX => {
+            let steps: Vec<element::Change> = steps.iter().map(element_change).collect();
+            match element::change(nft::Family::Inet, TABLE, &steps) {
+                Ok(()) => return Ok(RulesChange::Elements),
+                // Somebody else has changed the table. The whole text puts it right.
+                Err(error) => log::warn!("{error}; loading all rules"),
+            }
+        }
+        _ => {}
     }
     nft::apply(&render::nft::hub(&new.firewall))?;
     Ok(RulesChange::Whole)
+}
+
+/// Beyond this many the whole text is loaded: the kernel's answers to one transaction must fit the socket's buffer.
+const ELEMENTS_MAX: usize = 100;
+
+fn element_change(step: &render::nft::ElementChange) -> element::Change {
+    element::Change {
+        set: step.set.clone(),
+        interval: false,
+        action: if step.add {
+            element::Action::Add
+        } else {
+            element::Action::Delete
+        },
+        element: step.address.into(),
+        value: step.class.map(|class| u32::from(class.major) << 16 | u32::from(class.minor)),
+    }
 }
 
 fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {
