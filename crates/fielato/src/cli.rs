@@ -293,7 +293,7 @@ pub enum Lab {
     #[command(after_help = "Example:\n  fielato lab exec vpn-core -- wg show")]
     Exec {
         /// client-a, vpn-core or client-b
-        host: String,
+        host: fielato_lab::Node,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<std::ffi::OsString>,
@@ -303,7 +303,20 @@ pub enum Lab {
     Down,
     /// Show everything the gateway does, step by step, and check it
     #[command(after_help = "Example:\n  fielato lab talk")]
-    Talk(Json),
+    Talk(Talk),
+}
+
+#[derive(Debug, Args)]
+pub struct Talk {
+    /// Print one JSON document at the end, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+    /// Where the captures go [default: a new folder among the temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub captures: Option<PathBuf>,
+    /// Leave the machines standing at the end
+    #[arg(long)]
+    pub keep: bool,
 }
 
 #[derive(Debug, Args)]

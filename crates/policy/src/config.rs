@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// A validated `fielato.toml`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
     /// `[hub]`
     pub hub: Hub,
@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 /// The machine that all connections cross.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hub {
     /// Name of the WireGuard interface; at most 15 bytes.
     pub interface: String,
@@ -59,7 +59,7 @@ pub struct Hub {
 }
 
 /// `HOST:PORT` as members dial it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
     /// Name or address, without brackets.
     pub host: String,
@@ -80,7 +80,7 @@ pub enum Transit {
 }
 
 /// `[hub.guard]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GuardConfig {
     /// Attach on the WireGuard interface. Default yes.
     pub enabled: bool,
@@ -91,7 +91,7 @@ pub struct GuardConfig {
 }
 
 /// A machine or person with a WireGuard key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Member {
     /// Overlay addresses, at most one per family.
     pub addresses: Vec<IpAddr>,
@@ -110,7 +110,8 @@ pub struct Member {
 }
 
 /// `route = "all" | "lab" | ["PREFIX", …]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Route {
     /// Everything.
     All,
@@ -121,7 +122,7 @@ pub enum Route {
 }
 
 /// A protected machine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Host {
     /// Its addresses outside the overlay, at most one per family.
     pub addresses: Vec<IpAddr>,
@@ -140,7 +141,7 @@ pub enum Strategy {
 }
 
 /// Ports on a host.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Service {
     /// Name of a `[host.NAME]`.
     pub host: String,
@@ -169,7 +170,7 @@ pub enum Protocol {
 }
 
 /// One line of the policy.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rule {
     /// Who.
     pub from: Vec<Party>,
@@ -183,7 +184,7 @@ pub struct Rule {
 
 /// What `from` and `to` can name. Members, groups, hosts and services share one name space
 /// (a member and a host of one name are the same machine).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Party {
     /// `"any"`
     Any,
@@ -216,7 +217,7 @@ pub enum Action {
 }
 
 /// `[[shape]]`: `qdisc = "…"` or `class = "…"` in tc's words, on `dev`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shape {
     /// Interface; the hub's own unless set (only the hub's interface or its uplink).
     pub dev: String,
@@ -227,7 +228,7 @@ pub struct Shape {
 }
 
 /// A discipline, or a class with those whose traffic goes into it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum ShapeItem {
     /// `qdisc = "root handle 1: htb default 30"`
     Qdisc(Qdisc),

@@ -113,7 +113,9 @@ pub fn add_member(text: &str, member: &NewMember) -> Result<(String, Vec<IpAddr>
         "\n\n"
     };
     let edited = format!("{before}{gap}{}{after}", member_table(member, &addresses));
-    Config::parse(&edited).map_err(EditError::After)?;
+    if config.insertion(text, &edited).is_none() {
+        Config::parse(&edited).map_err(EditError::After)?;
+    }
     Ok((edited, addresses))
 }
 

@@ -17,4 +17,5 @@ mod schema;
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use facts::MachineFacts;
+pub use parse::Insertion;
 pub use plan::{HostPlan, Plan};

@@ -4,6 +4,7 @@
 //! who mends a file wants all of them.
 
 mod hub;
+mod insertion;
 mod machines;
 mod names;
 mod scalar;
@@ -20,6 +21,7 @@ use crate::schema::Section;
 
 use names::{Names, Place};
 
+pub use insertion::Insertion;
 pub(crate) use machines::free_address;
 pub(crate) use names::RESERVED;
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::config::{Action, Ban, GuardConfig, PortSpec};
 
 /// Everything that `up` makes of the hub.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// The WireGuard interface.
     pub interface: String,
@@ -39,7 +39,7 @@ pub struct Plan {
 }
 
 /// A member as the WireGuard device knows it. Its pre-shared key, if any, is a file that the engine reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Peer {
     /// The member's name.
     pub name: String,
@@ -50,7 +50,7 @@ pub struct Peer {
 }
 
 /// One discipline or class on a device.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shaping {
     /// Interface.
     pub dev: String,
@@ -59,7 +59,7 @@ pub struct Shaping {
 }
 
 /// A discipline or a class.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub enum ShapingItem {
     Qdisc(Qdisc),
@@ -67,7 +67,7 @@ pub enum ShapingItem {
 }
 
 /// The hub's rule set, in netfilter's terms, before it is written as nft or iptables.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Firewall {
     /// The WireGuard interface.
     pub interface: String,
@@ -100,7 +100,7 @@ pub struct PerFamily<T> {
 }
 
 /// One rule; it matches when source, destination and ports all match.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FilterRule {
     /// Source addresses.
     pub from: Vec<Addresses>,
@@ -115,7 +115,7 @@ pub struct FilterRule {
 }
 
 /// A destination and the ports on it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Destination {
     /// Addresses.
     pub addresses: Addresses,
@@ -124,7 +124,7 @@ pub struct Destination {
 }
 
 /// A set of addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Addresses {
     /// Every address.
     Any,
@@ -137,7 +137,7 @@ pub enum Addresses {
 }
 
 /// What a protected host is to be made into.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HostPlan {
     /// The host's name.
     pub name: String,
@@ -148,7 +148,7 @@ pub struct HostPlan {
 }
 
 /// Which packets a protected host lets in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Admit {
     /// From these addresses of the hub (strategy `source`).
     Sources(Vec<IpAddr>),

@@ -121,3 +121,17 @@ fn hosts_by_strategy() {
     assert_eq!(bob.admit, Admit::Interface("wg0".to_owned()));
     assert_eq!(HostPlan::compile(&config(&full()), "nobody"), None);
 }
+
+#[test]
+fn plans_and_configurations_are_json() {
+    let json = serde_json::to_value(plan(&full())).unwrap();
+    assert_eq!(json["peers"][0]["name"], "alice");
+    assert_eq!(json["peers"][0]["allowed_ips"][0], "192.168.4.2/32");
+    assert_eq!(json["firewall"]["classes"]["wg0"]["192.168.4.2/32"]["minor"], 0x10);
+    assert_eq!(json["next_change"], "2026-12-31T00:00:00Z");
+    let json = serde_json::to_value(config(&full())).unwrap();
+    assert_eq!(json["members"]["bob"]["route"], "all");
+    assert_eq!(json["members"]["alice"]["keepalive"], 25);
+    let json = serde_json::to_value(HostPlan::compile(&config(&full()), "server").unwrap()).unwrap();
+    assert_eq!(json["ports"][0]["protocol"], "tcp");
+}

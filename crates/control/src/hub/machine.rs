@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::guard::Guard;
 use fielato_kernel::netlink::Netlink;
+use fielato_kernel::nft::element;
 use fielato_kernel::tc::{self, Previous};
 use fielato_kernel::{address, link, nft};
 use fielato_policy::plan::{PerFamily, Shaping, ShapingItem};
@@ -14,7 +15,7 @@ use ipnet::IpNet;
 
 use crate::protocol::RulesChange;
 use crate::undo::Undo;
-use crate::{Paths, forwarding, tunnel};
+use crate::{Paths, files, forwarding, tunnel};
 
 /// The nftables table of ours, in family `inet`.
 pub const TABLE: &str = "fielato";
@@ -80,13 +81,8 @@ impl Machine {
     /// # Errors
     /// The first thing that could not be done; the record stays, so that it can be tried again.
     pub fn clear(&mut self) -> Result<()> {
-        tunnel::remove_link(&mut self.netlink, &self.undo.interface)?;
-        link::remove_leftovers(&mut self.netlink)?;
-        for (device, pin) in &self.undo.guarded {
-            Guard::remove_pin(pin).with_context(|| format!("cannot detach the guard from {device}"))?;
-            // Ours only when it is empty now; a folder with more in it is another hub's too.
-            pin.parent().map(fs::remove_dir);
-        }
+        tunnel::remove_leftovers(&mut self.netlink, &self.undo.interface)?;
+        self.unguard_but(&[])?;
         for (device, words) in &self.undo.shaped {
             if let Some(link) = link::find(&mut self.netlink, device)? {
                 let items = words
@@ -99,7 +95,22 @@ impl Machine {
         }
         forwarding::restore(&self.undo)?;
         nft::delete_table(nft::Family::Inet, TABLE)?;
+        files::remove_unfinished(&self.paths.state())?;
         Undo::forget(&self.paths)
+    }
+
+    /// Detaches the guards that the record names, but not from `interfaces`.
+    pub(super) fn unguard_but(&mut self, interfaces: &[&String]) -> Result<()> {
+        for (device, pin) in &self.undo.guarded {
+            if interfaces.contains(&device) {
+                continue;
+            }
+            Guard::remove_pin(pin).with_context(|| format!("cannot detach the guard from {device}"))?;
+            // Ours only when it is empty now; a folder with more in it is another hub's too.
+            pin.parent().map(fs::remove_dir);
+        }
+        self.undo.guarded.retain(|device, _| interfaces.contains(&device));
+        Ok(())
     }
 
     /// Puts the whole rule set in place, in one transaction.
@@ -113,7 +124,10 @@ impl Machine {
         self.undo.save(&self.paths)
     }
 
+    /// Turns forwarding on where the plan needs it, and puts it back where only an earlier one did.
     pub(super) fn enable_forwarding(&mut self, plan: &Plan) -> Result<()> {
+        forwarding::release(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
+        self.undo.save(&self.paths)?;
         forwarding::enable(families(&plan.addresses), &plan.uplink)
     }
 
@@ -141,7 +155,14 @@ impl Machine {
     /// When one cannot be had, all are as in `old`.
     pub(super) fn shape(&mut self, old: &[Shaping], new: &[Shaping]) -> Result<()> {
         let (old, new) = (by_device(old), by_device(new));
-        let devices: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+        // Those of the record too: what a killed process set up may no longer be wanted.
+        let recorded: Vec<String> = self.undo.shaped.keys().cloned().collect();
+        let devices: BTreeSet<&str> = old
+            .keys()
+            .chain(new.keys())
+            .copied()
+            .chain(recorded.iter().map(String::as_str))
+            .collect();
         let mut done: Vec<&str> = Vec::new();
         for device in devices {
             if let Err(error) = self.shape_device(device, items(&old, device), items(&new, device)) {
@@ -158,6 +179,11 @@ impl Machine {
 
     fn shape_device(&mut self, device: &str, old: &[tc::Item], new: &[tc::Item]) -> Result<()> {
         let Some(link) = link::find(&mut self.netlink, device)? else {
+            if new.is_empty() {
+                // The device has gone, and what was on it too.
+                self.undo.shaped.remove(device);
+                return self.undo.save(&self.paths);
+            }
             bail!("[[shape]]: there is no interface {device}; see `ip link`");
         };
         // While it is being changed the record names both, since a root of either is ours.
@@ -199,12 +225,37 @@ pub(super) fn change_rules(old: &Plan, new: &Plan) -> Result<RulesChange> {
     if old.firewall == new.firewall {
         return Ok(RulesChange::None);
     }
-    if let Some(elements) = render::nft::update(&old.firewall, &new.firewall) {
-        nft::apply(&elements)?;
-        return Ok(RulesChange::Elements);
+    match render::nft::update(&old.firewall, &new.firewall) {
+        Some(steps) if steps.is_empty() => return Ok(RulesChange::None),
+        Some(steps) if steps.len() <= ELEMENTS_MAX => {
+            let steps: Vec<element::Change> = steps.iter().map(element_change).collect();
+            match element::change(nft::Family::Inet, TABLE, &steps) {
+                Ok(()) => return Ok(RulesChange::Elements),
+                // Somebody else has changed the table. The whole text puts it right.
+                Err(error) => log::warn!("{error}; loading all rules"),
+            }
+        }
+        _ => {}
     }
     nft::apply(&render::nft::hub(&new.firewall))?;
     Ok(RulesChange::Whole)
+}
+
+/// Beyond this many the whole text is loaded: the kernel's answers to one transaction must fit the socket's buffer.
+const ELEMENTS_MAX: usize = 100;
+
+fn element_change(step: &render::nft::ElementChange) -> element::Change {
+    element::Change {
+        set: step.set.clone(),
+        interval: false,
+        action: if step.add {
+            element::Action::Add
+        } else {
+            element::Action::Delete
+        },
+        element: step.address.into(),
+        value: step.class.map(|class| u32::from(class.major) << 16 | u32::from(class.minor)),
+    }
 }
 
 fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {

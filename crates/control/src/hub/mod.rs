@@ -64,6 +64,11 @@ impl Hub {
 
         let mut machine = Machine::open(paths, &config.hub.interface)?;
         tunnel::refuse_foreign(&mut machine.netlink, &config.hub.interface)?;
+        if link::find(&mut machine.netlink, &config.hub.uplink)?.is_none() {
+            bail!("[hub] uplink: there is no interface {}; see `ip link`", config.hub.uplink);
+        }
+        // Before anything is recorded: without it nothing could be put back either.
+        nft::check()?;
         let plan = Plan::compile(&config, now, forwarding::before(&machine.undo)?);
         let device = device_config(&plan, key, &psks);
         let (tunnel, guards) = match bring_up(&mut machine, options, &plan, &device, &bans, progress) {

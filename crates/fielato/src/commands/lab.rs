@@ -16,9 +16,9 @@ const INTERRUPTED: u8 = 128 + 2;
 pub fn run(command: cli::Lab) -> Result<ExitCode> {
     let done = match command {
         cli::Lab::Up => up().map(|()| ExitCode::SUCCESS),
-        cli::Lab::Exec { host, command } => exec(&host, &command),
+        cli::Lab::Exec { host, command } => exec(host, &command),
         cli::Lab::Down => down().map(|()| ExitCode::SUCCESS),
-        cli::Lab::Talk(args) => talk(args.json),
+        cli::Lab::Talk(args) => talk(args),
     };
     match done {
         Err(error) if error.is::<Interrupted>() => {
@@ -37,13 +37,12 @@ fn up() -> Result<()> {
     eprintln!("starting the gateway");
     lab.start_gateway(&interrupt)?;
     println!("the lab is up, in {}", lab.directory().display());
-    lab.keep();
+    let _ = lab.keep();
     println!("next: `fielato lab exec client-a -- ping 192.168.4.3`, `fielato lab exec vpn-core -- fielato status`");
     Ok(())
 }
 
-fn exec(host: &str, command: &[std::ffi::OsString]) -> Result<ExitCode> {
-    let node: Node = host.parse()?;
+fn exec(node: Node, command: &[std::ffi::OsString]) -> Result<ExitCode> {
     let lab = Lab::open(DEFAULT_NAME)?;
     let (program, arguments) = command.split_first().context("say which command to run")?;
     let code = lab.exec(node, program, arguments)?;
@@ -56,22 +55,22 @@ fn down() -> Result<()> {
     Ok(())
 }
 
-fn talk(json: bool) -> Result<ExitCode> {
+fn talk(args: cli::Talk) -> Result<ExitCode> {
     let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
     // Someone who reads JSON by a program still sees on a terminal how far it is.
-    let (out, terminal): (Option<&mut dyn Write>, bool) = match (json, stderr.is_terminal()) {
+    let (out, terminal): (Option<&mut dyn Write>, bool) = match (args.json, stderr.is_terminal()) {
         (false, _) => (Some(&mut stdout), std::io::stdout().is_terminal()),
         (true, true) => (Some(&mut stderr), true),
         (true, false) => (None, false),
     };
     let options = talk::TalkOptions {
         fielato: std::env::current_exe().context("cannot find this program's own file")?,
-        captures: None,
-        keep: false,
+        captures: args.captures,
+        keep: args.keep,
         colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let report = talk::run(&options, out)?;
-    if json {
+    if args.json {
         output::json(&report)?;
     }
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

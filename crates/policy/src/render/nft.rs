@@ -1,8 +1,10 @@
 //! Plans as nft text (`man 8 nft`; held to what 1.0.6, Debian 12's, takes).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
+use fielato_qdisc::Handle;
 use ipnet::IpNet;
 
 use super::family::{Family, plain};
@@ -29,10 +31,22 @@ pub fn hub(firewall: &Firewall) -> String {
 /// Adding first makes the deletion work when there is no such table.
 const FRESH_HUB: &str = "table inet fielato\ndelete table inet fielato\n";
 
-/// The lines that lead from `old` to `new` when only elements of sets and maps differ: a short transaction.
-/// Empty when nothing differs. `None` when more than that differs, or when the elements are ranges, whose
-/// kernel structure does not take overlapping changes in one transaction: load [`hub`] then.
-pub fn update(old: &Firewall, new: &Firewall) -> Option<String> {
+/// An element that comes into a set or map of table `inet fielato`, or goes out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElementChange {
+    /// Name of the set or map; its elements are single addresses, never ranges.
+    pub set: String,
+    /// Added, else deleted.
+    pub add: bool,
+    /// The element, or the key in a map.
+    pub address: IpAddr,
+    /// The value in a map, when it is added.
+    pub class: Option<Handle>,
+}
+
+/// The steps that lead from `old` to `new` when only single addresses in sets and maps differ, to be taken in one
+/// transaction; none when nothing differs. `None` when more than that differs: load [`hub`] then.
+pub fn update(old: &Firewall, new: &Firewall) -> Option<Vec<ElementChange>> {
     let Firewall {
         interface,
         uplink,
@@ -53,25 +67,42 @@ pub fn update(old: &Firewall, new: &Firewall) -> Option<String> {
     if !same {
         return None;
     }
-    let mut out = String::new();
+    let mut steps = Vec::new();
     for ((name, before), after) in sets.iter().zip(new.sets.values()) {
-        let gone: Vec<&IpNet> = before.difference(after).collect();
-        let come: Vec<(&IpNet, String)> = after.difference(before).map(|net| (net, String::new())).collect();
-        let all = || before.iter().chain(after);
-        change_elements(&gone, &come, all, |family| set_name(name, family), &mut out)?;
+        // A set that holds a network is an interval set, also for its single addresses.
+        if before != after && before.iter().chain(after).any(|net| !is_single(net)) {
+            return None;
+        }
+        let step = |net: &IpNet, add| element_change(net, add, None, |family| set_name(name, family));
+        for net in before.difference(after) {
+            steps.push(step(net, false)?);
+        }
+        for net in after.difference(before) {
+            steps.push(step(net, true)?);
+        }
     }
     for ((dev, before), after) in classes.iter().zip(new.classes.values()) {
-        let gone: Vec<&IpNet> = before
-            .iter()
-            .filter(|(net, class)| after.get(net) != Some(class))
-            .map(|(net, _)| net)
-            .collect();
-        let come = after.iter().filter(|(net, class)| before.get(net) != Some(class));
-        let come: Vec<(&IpNet, String)> = come.map(|(net, class)| (net, format!(" : {class}"))).collect();
-        let all = || before.keys().chain(after.keys());
-        change_elements(&gone, &come, all, |family| map_name(new, dev, family), &mut out)?;
+        let step = |net: &IpNet, class: Option<Handle>| {
+            element_change(net, class.is_some(), class, |family| map_name(new, "class", dev, family))
+        };
+        for (net, _) in before.iter().filter(|(net, class)| after.get(net) != Some(class)) {
+            steps.push(step(net, None)?);
+        }
+        for (net, class) in after.iter().filter(|(net, class)| before.get(net) != Some(class)) {
+            steps.push(step(net, Some(*class))?);
+        }
     }
-    Some(out)
+    Some(steps)
+}
+
+/// `None` for a network that is not a single address: it stands among ranges.
+fn element_change(net: &IpNet, add: bool, class: Option<Handle>, set: impl Fn(Family) -> String) -> Option<ElementChange> {
+    is_single(net).then(|| ElementChange {
+        set: set(Family::of(net.addr())),
+        add,
+        address: net.addr(),
+        class,
+    })
 }
 
 /// Whether two rule lists have the same text. A rule's line in the file is not part of it.
@@ -89,39 +120,6 @@ fn same_rules(old: &[FilterRule], new: &[FilterRule]) -> bool {
     old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))
 }
 
-/// Writes the changes of one set or map; `None` when it has ranges in a family that changes.
-fn change_elements<'n, I: Iterator<Item = &'n IpNet>>(
-    gone: &[&IpNet],
-    come: &[(&IpNet, String)],
-    all: impl Fn() -> I,
-    name: impl Fn(Family) -> String,
-    out: &mut String,
-) -> Option<()> {
-    for family in Family::BOTH {
-        let is_of_family = |net: &IpNet| Family::of(net.addr()) == family;
-        let gone: Vec<String> = gone.iter().filter(|net| is_of_family(net)).map(|net| plain(net)).collect();
-        let come = come.iter().filter(|(net, _)| is_of_family(net));
-        let come: Vec<String> = come.map(|(net, value)| format!("{}{value}", plain(net))).collect();
-        if gone.is_empty() && come.is_empty() {
-            continue;
-        }
-        if all().any(|net| is_of_family(net) && !is_single(net)) {
-            return None;
-        }
-        for (verb, elements) in [("delete", gone), ("add", come)] {
-            if !elements.is_empty() {
-                let _ = writeln!(
-                    out,
-                    "{verb} element inet fielato {} {{ {} }}",
-                    name(family),
-                    elements.join(", ")
-                );
-            }
-        }
-    }
-    Some(())
-}
-
 /// A set, or a map to classes, of one family.
 struct ElementSet {
     kind: &'static str,
@@ -129,7 +127,7 @@ struct ElementSet {
     family: Family,
     interval: bool,
     /// Key and, in a map, ` : CLASS`.
-    elements: BTreeMap<String, String>,
+    elements: Vec<(String, String)>,
 }
 
 impl ElementSet {
@@ -147,15 +145,15 @@ impl ElementSet {
             out.push_str("\t\tflags interval\n");
         }
         if !elements.is_empty() {
-            let _ = writeln!(out, "\t\telements = {{ {} }}", joined(elements.iter()));
+            let _ = writeln!(out, "\t\telements = {{ {} }}", joined(elements));
         }
         out.push_str("\t}\n");
     }
 }
 
-fn joined<'e>(elements: impl Iterator<Item = (&'e String, &'e String)>) -> String {
+fn joined(elements: &[(String, String)]) -> String {
     let mut text = String::new();
-    for (index, (key, value)) in elements.enumerate() {
+    for (index, (key, value)) in elements.iter().enumerate() {
         if index > 0 {
             text.push_str(if index % 8 == 0 { ",\n\t\t\t" } else { ", " });
         }
@@ -185,23 +183,31 @@ fn element_sets(firewall: &Firewall) -> Vec<ElementSet> {
     }
     for (dev, classes) in &firewall.classes {
         for family in Family::BOTH {
-            let of_family = || classes.iter().filter(|(net, _)| Family::of(net.addr()) == family);
-            let interval = of_family().any(|(net, _)| !is_single(net));
-            let elements = if interval {
-                disjoint(of_family())
-                    .into_iter()
-                    .map(|(range, class)| (range, format!(" : {class}")))
-                    .collect()
-            } else {
-                of_family().map(|(net, class)| (plain(net), format!(" : {class}"))).collect()
+            let value = |class: &Handle| format!(" : {class}");
+            let mut map = |kind: &str, interval, elements| {
+                all.push(ElementSet {
+                    kind: "map",
+                    name: map_name(firewall, kind, dev, family),
+                    family,
+                    interval,
+                    elements,
+                });
             };
-            all.push(ElementSet {
-                kind: "map",
-                name: map_name(firewall, dev, family),
-                family,
-                interval,
-                elements,
-            });
+            let of_family = || classes.iter().filter(|(net, _)| Family::of(net.addr()) == family);
+            let singles = of_family().filter(|(net, _)| is_single(net));
+            map(
+                "class",
+                false,
+                singles.map(|(net, class)| (plain(net), value(class))).collect(),
+            );
+            let ranges = disjoint(of_family().filter(|(net, _)| !is_single(net)));
+            if !ranges.is_empty() {
+                map(
+                    "ranges",
+                    true,
+                    ranges.into_iter().map(|(range, class)| (range, value(&class))).collect(),
+                );
+            }
         }
     }
     all
@@ -215,11 +221,11 @@ fn set_name(name: &str, family: Family) -> String {
     format!("{name}_{}", family.suffix())
 }
 
-fn map_name(firewall: &Firewall, dev: &str, family: Family) -> String {
+fn map_name(firewall: &Firewall, kind: &str, dev: &str, family: Family) -> String {
     // Two devices whose names differ only in characters that nft does not take.
     let twin = dev == firewall.uplink && identifier(dev) == identifier(&firewall.interface);
     format!(
-        "class_{}{}_{}",
+        "{kind}_{}{}_{}",
         identifier(dev),
         if twin { "_uplink" } else { "" },
         family.suffix()
@@ -308,11 +314,16 @@ fn classify_chain(firewall: &Firewall, out: &mut String) {
     }
     // At `mangle` the source is not yet translated.
     out.push_str("\tchain classify {\n\t\ttype filter hook postrouting priority mangle; policy accept;\n");
-    for dev in firewall.classes.keys() {
+    for (dev, classes) in &firewall.classes {
         let side = if *dev == firewall.interface { "daddr" } else { "saddr" };
         for family in Family::BOTH {
-            let (header, map) = (family.header(), map_name(firewall, dev, family));
-            let _ = writeln!(out, "\t\toifname \"{dev}\" meta priority set {header} {side} map @{map}");
+            let has_ranges = classes.keys().any(|net| Family::of(net.addr()) == family && !is_single(net));
+            // A single address says more than a range around it, so it has the last word. Apart from the ranges, members can
+            // come and go as elements of a hash map.
+            for kind in ["ranges", "class"].into_iter().skip(usize::from(!has_ranges)) {
+                let (header, map) = (family.header(), map_name(firewall, kind, dev, family));
+                let _ = writeln!(out, "\t\toifname \"{dev}\" meta priority set {header} {side} map @{map}");
+            }
         }
     }
     out.push_str("\t}\n");
