@@ -22,6 +22,7 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     gateway.start_hub()?;
     let starter = gateway.start_client_a()?;
     gateway.start_client_b()?;
+    gateway.wait_for_members()?;
     talk.state.gateway = Some(gateway);
     talk.state.starter = Some(starter);
     who_encrypts(talk, starter)?;
