@@ -475,7 +475,7 @@ fn many_bans_and_the_limit() {
     let start = std::time::Instant::now();
     filter.ban_all(&networks[..100_000]).unwrap();
     let took = start.elapsed();
-    // Half a second when the machine is idle; other tests may share it.
+    // Far more than it takes on an idle machine: other tests may run beside this one.
     assert!(took.as_secs() < 30, "{took:?}");
     filter.ban_all(&networks[100_000..]).unwrap();
     let full = filter.ban(net("203.0.113.7/32")).unwrap_err();
