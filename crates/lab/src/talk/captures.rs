@@ -194,8 +194,23 @@ impl Capture {
         let path = file
             .to_str()
             .context("the captures' directory has a name that is not UTF-8")?;
-        // As root, since the files go to a directory of root's; every packet to the file at once.
-        let arguments = ["-n", "-i", interface, "-w", path, "-U", "--immediate-mode", "-Z", "root"];
+        // As root, since the files go to a directory of root's; every packet to the file at once. The buffer has places of the
+        // snapshot's length, of which the default of 256 KiB would leave room for eight.
+        let arguments = [
+            "-n",
+            "-i",
+            interface,
+            "-w",
+            path,
+            "-U",
+            "--immediate-mode",
+            "-Z",
+            "root",
+            "-s",
+            "9216",
+            "-B",
+            "16384",
+        ];
         let mut capture = Self {
             child: machine.call("tcpdump", arguments).start(&log)?,
             file: file.to_owned(),

@@ -30,6 +30,8 @@ const TOLERANCE: f64 = 0.03;
 /// How long the flows run before they are measured: queues have filled and the buckets are empty.
 const WARM_UP: Duration = Duration::from_millis(700);
 const MEASURED: Duration = Duration::from_secs(4);
+/// Measurements at most.
+const ATTEMPTS: u32 = 3;
 /// The discard port: nobody sends there but us.
 const PORT: u16 = 9;
 const PAYLOAD: usize = 1200;
@@ -70,14 +72,12 @@ fn rates(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
         }
     }
     talk.interrupt.sleep(WARM_UP)?;
-    let before = Sample::take(talk, &flows)?;
-    talk.interrupt.sleep(MEASURED)?;
-    let after = Sample::take(talk, &flows)?;
+    let (before, after) = window(talk, &flows)?;
     drop(flows);
     for (member, minor, rate) in CLASSES {
         let [v4, v6] = Family::BOTH.map(|family| after.received(&before, member, family));
         let left = after.left(&before, minor);
-        let passed = (((v4 + v6) / f64::from(rate)) - 1.0).abs() <= TOLERANCE && v4 > 0.0 && v6 > 0.0;
+        let passed = is_close(v4 + v6, rate) && v4 > 0.0 && v6 > 0.0;
         let expected = format!("{rate} Mbit/s ± {:.0} %, both families in it", TOLERANCE * 100.0);
         let measured = format!(
             "{:.3} Mbit/s received (IPv4 {v4:.2}, IPv6 {v6:.2}), {left:.3} left the class",
@@ -99,6 +99,32 @@ fn rates(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     };
     talk.recorder
         .check("`fielato shape show`", "both classes", measured, missing.is_empty())
+}
+
+/// The begin and the end of a measurement. A machine that is busy with other things may hold packets up on their way to the
+/// receivers, long after they left their class; then it is measured again, a few times.
+fn window(talk: &Talk<'_, '_, '_>, flows: &[(Node, Flow)]) -> Result<(Sample, Sample)> {
+    let mut attempt = 1;
+    loop {
+        let before = Sample::take(talk, flows)?;
+        talk.interrupt.sleep(MEASURED)?;
+        let after = Sample::take(talk, flows)?;
+        let held_up = CLASSES.iter().any(|&(member, minor, rate)| {
+            let received: f64 = Family::BOTH
+                .iter()
+                .map(|&family| after.received(&before, member, family))
+                .sum();
+            !is_close(received, rate) && is_close(after.left(&before, minor), rate)
+        });
+        if !held_up || attempt == ATTEMPTS {
+            return Ok((before, after));
+        }
+        attempt += 1;
+    }
+}
+
+fn is_close(measured: f64, rate: u32) -> bool {
+    (measured / f64::from(rate) - 1.0).abs() <= TOLERANCE
 }
 
 fn htb() -> String {

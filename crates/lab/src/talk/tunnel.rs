@@ -26,17 +26,12 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     talk.state.gateway = Some(gateway);
     talk.state.starter = Some(starter);
     who_encrypts(talk, starter)?;
-    for (from, to) in [
+    let pairs = [
         (Node::ClientA, Node::VpnCore),
         (Node::ClientB, Node::VpnCore),
         (Node::ClientA, Node::ClientB),
-    ] {
-        for family in Family::BOTH {
-            let pong = Ping::A_FEW.send(talk.lab.machine(from), to.overlay(family), talk.interrupt)?;
-            let what = format!("ping {from} → {to}, {family}");
-            talk.recorder.check(what, "3 of 3 answered", pong.to_string(), pong.all())?;
-        }
-    }
+    ];
+    talk.expect_answers("", &pairs)?;
     shown_in_hub(talk)?;
     over_ipv6(talk)
 }
