@@ -35,6 +35,7 @@ impl Machine {
     /// # Errors
     /// When the record is damaged or the kernel does not answer.
     pub fn open(paths: &Paths, interface: &str) -> Result<Self> {
+        files::remove_unfinished(&paths.state())?;
         let netlink = Netlink::open()?;
         match Undo::load(paths)? {
             Some(undo) if undo.interface == interface => Ok(Self {
@@ -67,6 +68,7 @@ impl Machine {
     /// # Errors
     /// When the record is damaged or the kernel does not answer.
     pub fn left_behind(paths: &Paths) -> Result<Option<Self>> {
+        files::remove_unfinished(&paths.state())?;
         let Some(undo) = Undo::load(paths)? else { return Ok(None) };
         Ok(Some(Self {
             paths: paths.clone(),
@@ -94,7 +96,6 @@ impl Machine {
         }
         forwarding::restore(&self.undo)?;
         nft::delete_table(nft::Family::Inet, TABLE)?;
-        files::remove_unfinished(&self.paths.state())?;
         Undo::forget(&self.paths)
     }
 
