@@ -316,7 +316,7 @@ impl Campaign {
         assert_eq!(differences, "", "{what}: not as after an undisturbed `up` of {variant}");
         self.world.renew_session();
         // A handshake that is lost is tried again after five seconds.
-        if let Err(why) = self.prober.wait_for_allowed(Duration::from_secs(12)) {
+        if let Err(why) = self.prober.wait_for_allowed(World::has_v6(variant), Duration::from_secs(12)) {
             panic!("{what}: what is allowed does not pass: {why}");
         }
         self.watch(what);

@@ -119,14 +119,15 @@ impl Machine {
         Ok(nft::apply(&render::nft::hub(&plan.firewall))?)
     }
 
-    pub(super) fn record_forwarding(&mut self, plan: &Plan) -> Result<()> {
-        forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
+    /// Puts forwarding back where only an earlier plan needs it. For use before that plan's rules go.
+    pub(super) fn release_forwarding(&mut self, plan: &Plan) -> Result<()> {
+        forwarding::release(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
         self.undo.save(&self.paths)
     }
 
-    /// Turns forwarding on where the plan needs it, and puts it back where only an earlier one did.
+    /// Turns forwarding on where the plan needs it; how it was is in the record before. For use after the plan's rules stand.
     pub(super) fn enable_forwarding(&mut self, plan: &Plan) -> Result<()> {
-        forwarding::release(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
+        forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
         self.undo.save(&self.paths)?;
         forwarding::enable(families(&plan.addresses), &plan.uplink)
     }
