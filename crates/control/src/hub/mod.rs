@@ -11,7 +11,7 @@ mod report;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail};
-use fielato_kernel::{link, nft};
+use fielato_kernel::{link, memory, nft};
 use fielato_policy::Plan;
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PrivateKey, config};
 use jiff::Timestamp;

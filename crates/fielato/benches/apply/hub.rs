@@ -104,6 +104,14 @@ impl Bench {
         Ok(fs::read_to_string(self.paths.lock())?.trim().to_owned())
     }
 
+    /// How many milliseconds the daemon's main thread has run: what others do on the machine counts less here.
+    pub fn worked(&self) -> Result<f64> {
+        // Nanoseconds on a processor, waiting for one, and how often (kernel: Documentation/scheduler/sched-stats.rst).
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.pid()?))?;
+        let nanoseconds: f64 = text.split_whitespace().next().ok_or("no schedstat")?.parse()?;
+        Ok(nanoseconds / 1e6)
+    }
+
     /// What the daemon has in memory.
     pub fn memory(&self) -> Result<Memory> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;

@@ -22,6 +22,7 @@ use hub::Bench;
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
+/// Unless `FIELATO_BENCH_ROUNDS` says otherwise.
 const ROUNDS: usize = 5;
 /// Members added one by one in each round.
 const ADDED: usize = 3;
@@ -64,6 +65,7 @@ impl Rows {
 
 const UP: &str = "`fielato up`, whole command";
 const RELOAD_ADDED: &str = "reload after one was added: request to answer";
+const RELOAD_WORK: &str = "reload after one was added: the daemon's CPU time";
 const MEMORY: &str = "daemon after up: resident MB";
 const MEMORY_LATER: &str = "daemon after reloads: resident MB";
 const MEMORY_PEAK: &str = "daemon at its peak: resident MB";
@@ -75,10 +77,11 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let mut rows = Rows::default();
+    let rounds = rounds()?;
     // The sizes take turns, so that a change in the machine's speed hits all alike.
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for members in SIZES {
-            eprint!("\rround {} of {ROUNDS}, {members} members   ", round + 1);
+            eprint!("\rround {} of {rounds}, {members} members   ", round + 1);
             one_round(members, &mut rows)?;
             pieces::measure(members, &mut rows)?;
         }
@@ -97,12 +100,19 @@ fn main() -> Result<()> {
         })
         .collect();
     let conditions = json!({
-        "rounds": ROUNDS,
+        "rounds": rounds,
         "configuration": "IPv4 and IPv6 for every member, a pre-shared key for every member, ten groups, three of them and \"members\" in rules; guard on; no shaping",
         "wireguard": pieces::wireguard_kind()?,
     });
     bench::write("apply", "milliseconds unless said otherwise", &conditions, &written, &goals)?;
     Ok(())
+}
+
+fn rounds() -> Result<usize> {
+    match std::env::var("FIELATO_BENCH_ROUNDS") {
+        Ok(text) => Ok(text.parse::<std::num::NonZeroUsize>()?.get()),
+        Err(_) => Ok(ROUNDS),
+    }
 }
 
 fn one_round(members: usize, rows: &mut Rows) -> Result<()> {
@@ -120,7 +130,9 @@ fn one_round(members: usize, rows: &mut Rows) -> Result<()> {
         rows.time(members, "`fielato member add`, whole command", || {
             bench.fielato(&["member", "add", &name, "--group", "g1"])
         })?;
+        let worked = bench.worked()?;
         let changes = rows.time(members, RELOAD_ADDED, || bench.reload())?;
+        rows.push(members, RELOAD_WORK, bench.worked()? - worked);
         if changes.peers_set != 1 || changes.peers_removed != 0 {
             return Err(format!("adding one member changed others: {changes:?}").into());
         }
