@@ -9,7 +9,6 @@ use fielato_kernel::{address, link, nft};
 use fielato_policy::edit::{NewMember, add_member};
 use fielato_policy::{Config, Plan, render};
 use fielato_wireguard::{DeviceConfig, PeerConfig, PrivateKey, PublicKey};
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::hub::{Bench, inside};
@@ -107,7 +106,7 @@ fn device_config(plan: &Plan, psks: &PskStore) -> Result<DeviceConfig> {
         preshared_key: psks.get(&peer.name).cloned(),
         endpoint: None,
         persistent_keepalive: None,
-        allowed_ips: peer.allowed_ips.iter().copied().collect::<Vec<IpNet>>(),
+        allowed_ips: peer.allowed_ips.clone(),
     });
     Ok(DeviceConfig {
         private_key: PrivateKey::generate()?,
