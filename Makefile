@@ -50,7 +50,8 @@ faults: ## kill the daemon at random moments, over and over (root, minutes)
 
 bench: ## measure, and write bench/results/*.json
 	@$(NEED) $(BUILD) $(LAB)
-	$(CARGO) bench --locked --workspace
+	$(CARGO) bench --locked --package fielato-kernel --bench guard
+	$(CARGO) bench --locked --package fielato --bench apply
 
 lint: ## format, clippy with warnings as errors, crates without input and output kept so
 	@$(NEED) $(BUILD)
