@@ -33,15 +33,19 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 /// # Errors
 /// When the hub cannot be brought up (everything is then as before), or its interface is taken away.
 pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), ready: impl FnOnce() -> Result<()>) -> Result<()> {
-    let _lock = Lock::take(paths)?;
+    let mut lock = Lock::take(paths)?;
+    lock.sign()?;
     let signals = Signals::install()?;
     let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
-    let mut daemon = Daemon {
-        hub,
-        signals,
-        listener: listen(paths)?,
+    let listener = match listen(paths).and_then(|listener| ready().map(|()| listener)) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let undone = hub.down().and_then(|()| files::remove(&paths.socket()));
+            undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+            return Err(error);
+        }
     };
-    ready()?;
+    let mut daemon = Daemon { hub, signals, listener };
     notify(&[NotifyState::Ready]);
     let ended = daemon.serve();
     notify(&[NotifyState::Stopping]);

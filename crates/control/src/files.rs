@@ -7,14 +7,30 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Makes `dir` and what leads to it, with mode 0700 for what is new.
+/// How the name of a file begins that is still being written.
+const UNFINISHED: &str = ".fielato-";
+
+/// Makes `dir` and what leads to it, with mode 0700 for what is new: keys, state, the control socket.
 ///
 /// # Errors
 /// When a folder cannot be made.
 pub fn ensure_dir(dir: &Path) -> Result<()> {
+    create_dir(dir, 0o700)
+}
+
+/// Makes `dir` and what leads to it, with mode 0755 for what is new: the configuration holds no secrets, and those who may
+/// not change it may read it.
+///
+/// # Errors
+/// When a folder cannot be made.
+pub fn ensure_readable_dir(dir: &Path) -> Result<()> {
+    create_dir(dir, 0o755)
+}
+
+fn create_dir(dir: &Path, mode: u32) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(mode)
         .create(dir)
         .with_context(|| format!("cannot create {}", dir.display()))
 }
@@ -70,10 +86,28 @@ pub fn read_if_exists(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// Removes what killed processes left half-written in `dir`. Only for whoever is the only writer there.
+///
+/// # Errors
+/// When the folder cannot be read or written.
+pub fn remove_unfinished(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot read {}", dir.display()))?,
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", dir.display()))?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn write_beside(path: &Path, contents: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
-        .prefix(".fielato-")
+        .prefix(UNFINISHED)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(dir)?;
     file.write_all(contents)?;
@@ -107,6 +141,20 @@ mod tests {
             1,
             "nothing is left beside the file"
         );
+    }
+
+    #[test]
+    fn half_written_files_are_removed_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".fielato-AbCdEf"), "{").unwrap();
+        fs::write(dir.path().join("bans.json"), "{}").unwrap();
+        remove_unfinished(dir.path()).unwrap();
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["bans.json"]);
+        remove_unfinished(&dir.path().join("none")).unwrap();
     }
 
     #[test]

@@ -37,7 +37,33 @@ pub fn before(undo: &Undo) -> Result<PerFamily<bool>> {
 /// # Errors
 /// When the settings cannot be read.
 pub fn record(undo: &mut Undo, families: PerFamily<bool>, uplink: &str) -> Result<()> {
-    let mut names = Vec::new();
+    for name in names(families, uplink)? {
+        if undo.sysctl_before(&name).is_none()
+            && let Some(value) = read(&name)?
+        {
+            undo.sysctls.push((name, value));
+        }
+    }
+    Ok(())
+}
+
+/// Puts back what is recorded and not needed for `families`: the configuration had another family or uplink before.
+///
+/// # Errors
+/// When a setting cannot be written; the record is then unchanged.
+pub fn release(undo: &mut Undo, families: PerFamily<bool>, uplink: &str) -> Result<()> {
+    let needed = names(families, uplink)?;
+    let (kept, released): (Vec<_>, Vec<_>) = undo.sysctls.iter().cloned().partition(|(name, _)| needed.contains(name));
+    put_back(&released)?;
+    undo.sysctls = kept;
+    Ok(())
+}
+
+/// The settings that are changed for `families`, by our writing or by what the kernel does thereupon.
+fn names(families: PerFamily<bool>, uplink: &str) -> Result<Vec<String>> {
+    // The kernel's WireGuard turns redirects off for the whole machine when an interface of its comes up (wg_open in
+    // drivers/net/wireguard/device.c), and never on again.
+    let mut names = vec!["net/ipv4/conf/all/send_redirects".to_string()];
     if families.v4 {
         names.extend([V4.to_string(), "net/ipv4/conf/all/accept_redirects".into()]);
         names.extend(of_every_interface("ipv4", "forwarding")?);
@@ -46,14 +72,7 @@ pub fn record(undo: &mut Undo, families: PerFamily<bool>, uplink: &str) -> Resul
         names.extend([V6.to_string(), format!("net/ipv6/conf/{uplink}/accept_ra")]);
         names.extend(of_every_interface("ipv6", "forwarding")?);
     }
-    for name in names {
-        if undo.sysctl_before(&name).is_none()
-            && let Some(value) = read(&name)?
-        {
-            undo.sysctls.push((name, value));
-        }
-    }
-    Ok(())
+    Ok(names)
 }
 
 /// Turns forwarding on for `families`.
@@ -79,8 +98,12 @@ pub fn enable(families: PerFamily<bool>, uplink: &str) -> Result<()> {
 /// # Errors
 /// When a setting cannot be written; the others have been tried.
 pub fn restore(undo: &Undo) -> Result<()> {
+    put_back(&undo.sysctls)
+}
+
+fn put_back(settings: &[(String, String)]) -> Result<()> {
     let mut result = Ok(());
-    for (name, value) in &undo.sysctls {
+    for (name, value) in settings {
         let restored = write_if_other(name, value);
         if result.is_ok() {
             result = restored;

@@ -1,20 +1,31 @@
 //! One daemon a machine: a lock that its holder's death releases.
+//!
+//! The programs that the holder runs (`nft`) inherit the lock. So when the holder is killed while one of them is at work,
+//! the lock is free only when that one has ended, and cannot change the machine behind the back of whoever comes next.
+//!
+//! The file names the daemon that holds the lock. Who has it for a moment only (`down` after a kill, `ban` without a daemon)
+//! leaves the file empty, and is waited for.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use crate::{Paths, files};
+
+/// Between two tries.
+const RETRY: Duration = Duration::from_millis(10);
+/// How long to wait for a holder that will let go by itself.
+const MOMENT: Duration = Duration::from_secs(10);
 
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Somebody else holds the lock.
@@ -26,11 +37,21 @@ pub struct Held {
 }
 
 impl Lock {
-    /// Takes the lock, or says who has it.
+    /// Takes the lock, or says which daemon has it. Whoever has it for a moment is waited for, and what a killed one began, too.
     ///
     /// # Errors
     /// [`Held`] when another process has it; an I/O error when the runtime folder cannot be written.
     pub fn take(paths: &Paths) -> Result<Self> {
+        let deadline = Instant::now() + MOMENT;
+        loop {
+            match Self::try_take(paths) {
+                Err(error) if is_for_a_moment(&error) && Instant::now() < deadline => std::thread::sleep(RETRY),
+                result => return result,
+            }
+        }
+    }
+
+    fn try_take(paths: &Paths) -> Result<Self> {
         files::ensure_dir(&paths.runtime())?;
         let path = paths.lock();
         let mut file = OpenOptions::new()
@@ -54,9 +75,20 @@ impl Lock {
             Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
         file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
+        fcntl_setfd(&file, FdFlags::empty())?;
+        Ok(Self { file })
+    }
+
+    /// Writes this process's number into the file: it keeps the lock while it lives.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn sign(&mut self) -> Result<()> {
+        let mut write = || {
+            self.file.rewind()?;
+            writeln!(self.file, "{}", std::process::id())
+        };
+        write().context("cannot write the lock's file")
     }
 
     /// Takes the lock as soon as its holder lets go, within `patience`.
@@ -67,10 +99,24 @@ impl Lock {
         let deadline = Instant::now() + patience;
         loop {
             match Self::take(paths) {
-                Err(error) if error.is::<Held>() && Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) if error.is::<Held>() && Instant::now() < deadline => std::thread::sleep(RETRY),
                 result => return result,
             }
         }
+    }
+}
+
+/// Whether the lock is held by no daemon, or on behalf of one that is no more, or is a zombie that its parent has yet to bury.
+fn is_for_a_moment(error: &anyhow::Error) -> bool {
+    let pid = match error.downcast_ref() {
+        Some(Held { pid: Some(pid) }) => pid,
+        Some(Held { pid: None }) => return true,
+        None => return false,
+    };
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // proc_pid_stat(5): the state follows the name, which is in brackets and may have some in it.
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 
@@ -79,10 +125,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn work_of_a_dead_holder_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path(), None);
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+
+        let lock = Lock::take(&paths).unwrap();
+        let mut work = std::process::Command::new("sleep").arg("0.3").spawn().unwrap();
+        drop(lock);
+        fs::write(paths.lock(), format!("{}\n", dead.id())).unwrap();
+        assert!(Lock::try_take(&paths).unwrap_err().is::<Held>(), "the program at work has it");
+        Lock::take(&paths).unwrap();
+        assert!(work.try_wait().unwrap().is_some(), "it has ended");
+    }
+
+    #[test]
     fn second_taker_is_refused_and_told_by_whom() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path(), None);
-        let first = Lock::take(&paths).unwrap();
+        let mut first = Lock::take(&paths).unwrap();
+        first.sign().unwrap();
         let refused = Lock::take(&paths).unwrap_err();
         assert_eq!(refused.downcast_ref::<Held>().unwrap().pid, Some(std::process::id()));
         drop(first);

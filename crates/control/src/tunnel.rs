@@ -63,10 +63,15 @@ impl Tunnel {
         refuse_foreign(netlink, name)?;
         link::remove_leftovers(netlink)?;
         let existing = link::find(netlink, name)?;
-        if choice == Choice::Userspace {
-            if let Some(link) = existing {
-                link::delete(netlink, &link)?;
+        // The TUN of a killed process may still be there while the kernel takes that process apart.
+        let existing = match existing {
+            Some(link) if choice == Choice::Userspace || link.kind.as_deref() != Some("wireguard") => {
+                remove_link(netlink, name)?;
+                None
             }
+            existing => existing,
+        };
+        if choice == Choice::Userspace {
             return Self::create_userspace(netlink, name, mtu, config);
         }
         if existing.is_none() {
@@ -204,7 +209,23 @@ impl Tunnel {
 /// When the kernel refuses.
 pub fn remove_link(netlink: &mut Netlink, name: &str) -> Result<()> {
     match link::find(netlink, name)? {
-        Some(link) if link.is_ours() => Ok(link::delete(netlink, &link)?),
+        Some(link) if link.is_ours() => match link::delete(netlink, &link) {
+            // It went by itself, with the process that had it.
+            Ok(()) | Err(LinkError::Missing(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
         _ => Ok(()),
     }
+}
+
+/// Deletes what a killed process left of the interface: the link, and the socket that `wg` would ask.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_leftovers(netlink: &mut Netlink, name: &str) -> Result<()> {
+    remove_link(netlink, name)?;
+    link::remove_leftovers(netlink)?;
+    fielato_io::remove_leftover_socket(name)
+        .with_context(|| format!("cannot remove the socket of {name} in /var/run/wireguard"))?;
+    Ok(())
 }

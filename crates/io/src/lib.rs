@@ -7,3 +7,4 @@ mod tun;
 mod uapi;
 
 pub use device::{CreateError, Device, Exit, SetError};
+pub use uapi::remove_leftover as remove_leftover_socket;

@@ -86,6 +86,19 @@ impl Drop for Listener {
     }
 }
 
+/// Removes the socket that a killed process left for `interface`; one that somebody answers on is left alone. Returns whether
+/// there was one to remove.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove_leftover(interface: &str) -> io::Result<bool> {
+    let path = Path::new(DIRECTORY).join(format!("{interface}.sock"));
+    match UnixStream::connect(&path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(&path).map(|()| true),
+        _ => Ok(false),
+    }
+}
+
 fn id(meta: &fs::Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }

@@ -6,9 +6,9 @@ pub mod element;
 mod watch;
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::process::{Command, Output, Stdio};
-use std::thread;
 
 pub use watch::{Table, Watch, table};
 
@@ -73,6 +73,14 @@ impl fmt::Display for Family {
     }
 }
 
+/// Whether the program can be run.
+///
+/// # Errors
+/// [`NftError::NoProgram`], or another.
+pub fn check() -> Result<(), NftError> {
+    run(&["--version"], "").map(|_| ())
+}
+
 /// Does all that the text says, or nothing of it.
 ///
 /// # Errors
@@ -111,21 +119,13 @@ fn run_program(program: &str, arguments: &[&str], text: &str) -> Result<Output, 
     command
         .args(arguments)
         .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
+        .stdin(whole(text).map_err(NftError::Run)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| match error.kind() {
+    let output = command.output().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => NftError::NoProgram,
         _ => NftError::Run(error),
     })?;
-    let stdin = child.stdin.take();
-    let output = thread::scope(|scope| {
-        // Written beside the reading, so that a long text and long complaints don't wait for each other.
-        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(text.as_bytes())));
-        child.wait_with_output()
-    });
-    // A program that did not read everything has failed, and says why itself.
-    let output = output.map_err(NftError::Run)?;
     if output.status.success() {
         return Ok(output);
     }
@@ -138,6 +138,14 @@ fn run_program(program: &str, arguments: &[&str], text: &str) -> Result<Output, 
         },
         ..complaint
     }))
+}
+
+/// The text as a file in memory. Through a pipe, a program whose writer is killed would read a part, which may be rules as well.
+fn whole(text: &str) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("rules", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Reads `/dev/stdin:3:12-20: Error: syntax error, unexpected …`. The lines after it repeat the text and underline a part.

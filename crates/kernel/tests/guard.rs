@@ -260,18 +260,18 @@ fn program_equals_model() {
 fn random_net(random: &mut Random) -> IpNet {
     match random_address(random) {
         IpAddr::V4(address) => {
-            let length = if random.below(20) == 0 {
-                random.below(9)
-            } else {
-                8 + random.below(25)
+            let length = match random.below(20) {
+                0 => random.below(9),
+                1..8 => 32,
+                _ => 8 + random.below(25),
             };
             IpNet::new(address.into(), length as u8).unwrap()
         }
         IpAddr::V6(address) => {
-            let length = if random.below(20) == 0 {
-                random.below(33)
-            } else {
-                32 + random.below(97)
+            let length = match random.below(20) {
+                0 => random.below(33),
+                1..8 => 128,
+                _ => 32 + random.below(97),
             };
             IpNet::new(address.into(), length as u8).unwrap()
         }
@@ -290,6 +290,64 @@ fn random_address(random: &mut Random) -> IpAddr {
     } else {
         let bits = sparse(random, &[0, 30, 63, 64, 70, 79, 80, 90, 95, 97, 110]);
         Ipv6Addr::from(0xfd00_u128 << 112 ^ bits).into()
+    }
+}
+
+/// An overlay: all members in one network, many of them banned, and the network itself now and then. Each packet's verdict
+/// and each ban's count are those of the most specific ban, before and after others go.
+#[test]
+fn banned_hosts_beside_members() {
+    if needs_root("banned_hosts_beside_members") {
+        return;
+    }
+    let members = 600_u32;
+    let v4 = |host: u32| IpAddr::from(Ipv4Addr::from(0xc0a8_0400 + host));
+    let v6 = |host: u32| IpAddr::from(Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(host)));
+    let wider = [
+        ["192.168.4.0/22", "192.168.4.128/25", "192.168.5.6/31"],
+        ["fd00::/64", "fd00::80/121", "fd00::/48"],
+    ];
+    for (address, wider) in [(&v4 as &dyn Fn(u32) -> IpAddr, wider[0]), (&v6, wider[1])] {
+        let mut random = Random(99);
+        let mut filter = Filter::load(LinkLayer::None, 4_096).unwrap();
+        let mut bans: HashMap<IpNet, (u64, u64)> = HashMap::new();
+        for step in 0..60 {
+            for _ in 0..20 {
+                let host = IpNet::from(address(random.below(members.into()) as u32));
+                let network = if random.below(15) == 0 {
+                    net(wider[random.below(3) as usize])
+                } else {
+                    host
+                };
+                if bans.remove(&network).is_some() {
+                    assert!(filter.unban(network).unwrap());
+                } else {
+                    assert!(filter.ban(network).unwrap());
+                    bans.insert(network, (0, 0));
+                }
+            }
+            for member in 0..members {
+                let source = address(member);
+                let expected = bans
+                    .keys()
+                    .filter(|ban| ban.contains(&source))
+                    .max_by_key(|ban| ban.prefix_len())
+                    .copied();
+                let result = filter.test_run(&packet_from(&source.to_string(), 80), 1).unwrap();
+                assert_eq!(result.dropped, expected.is_some(), "step {step}: {source}, bans {bans:?}");
+                if let Some(count) = expected.and_then(|ban| bans.get_mut(&ban)) {
+                    *count = (count.0 + 1, count.1 + 80);
+                }
+            }
+        }
+        assert!(bans.len() > 100, "{} bans", bans.len());
+        let told: HashMap<_, _> = filter
+            .bans()
+            .unwrap()
+            .into_iter()
+            .map(|ban| (ban.network, (ban.packets, ban.bytes)))
+            .collect();
+        assert_eq!(told, bans);
     }
 }
 
@@ -417,7 +475,8 @@ fn many_bans_and_the_limit() {
     let start = std::time::Instant::now();
     filter.ban_all(&networks[..100_000]).unwrap();
     let took = start.elapsed();
-    assert!(took.as_secs() < 5, "{took:?}");
+    // Far more than it takes on an idle machine: other tests may run beside this one.
+    assert!(took.as_secs() < 30, "{took:?}");
     filter.ban_all(&networks[100_000..]).unwrap();
     let full = filter.ban(net("203.0.113.7/32")).unwrap_err();
     assert!(matches!(full, GuardError::TooManyBans { .. }), "{full}");

@@ -12,8 +12,8 @@ use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::topology::{HUB_PORT, Node, OUTER, OUTER_PREFIX_V4, OUTER_PREFIX_V6, SERVICE_PORT, TUNNEL};
 
-/// How long a WireGuard device may take to appear, or to go.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a WireGuard device may take to appear, to find its peer, or to go.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How client-b tells the VPN's packets from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,7 @@ impl<'a> Gateway<'a> {
         self.start_hub()?;
         let starter = self.start_client_a()?;
         self.start_client_b()?;
+        self.wait_for_members()?;
         Ok(starter)
     }
 
@@ -92,6 +93,27 @@ impl<'a> Gateway<'a> {
             .fielato(["up"])
             .succeed(self.interrupt)
             .map(drop)
+    }
+
+    /// Until both members have reached the hub, which learns where a member is when it hears from it. wireguard-go drops what
+    /// is sent before it has noticed that its interface is up, so one ping is not enough.
+    pub(crate) fn wait_for_members(&self) -> Result<()> {
+        for member in [Node::ClientA, Node::ClientB] {
+            let hub = Node::VpnCore.overlay_v4().to_string();
+            let ping = ["-q", "-c", "1", "-W", "1", &hub];
+            let machine = self.lab.machine(member);
+            let reached = self.interrupt.wait(PATIENCE, || {
+                let output = machine.call("ping", ping).run(self.interrupt)?;
+                Ok(output.status.success().then_some(()))
+            })?;
+            reached.with_context(|| {
+                format!(
+                    "{member} did not reach the hub through the tunnel in {} s",
+                    PATIENCE.as_secs()
+                )
+            })?;
+        }
+        Ok(())
     }
 
     /// `fielato reload`
@@ -150,7 +172,7 @@ impl<'a> Gateway<'a> {
     fn configure_device(&self, machine: &Machine, file: &str) -> Result<()> {
         let stripped = machine.call("wg-quick", ["strip", file]).succeed(self.interrupt)?;
         machine
-            .call("wg", ["setconf", TUNNEL, "/dev/stdin"])
+            .call("wg", ["setconf", TUNNEL, "/proc/self/fd/0"])
             .input(stripped)
             .succeed(self.interrupt)?;
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;

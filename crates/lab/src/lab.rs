@@ -289,7 +289,8 @@ impl Lab {
 /// A lab that goes when this value goes.
 #[derive(Debug)]
 pub struct TemporaryLab {
-    lab: Option<Lab>,
+    lab: Lab,
+    stays: bool,
 }
 
 impl TemporaryLab {
@@ -298,9 +299,8 @@ impl TemporaryLab {
     /// # Errors
     /// As [`Lab::up`].
     pub fn up(options: &LabOptions, interrupt: &Interrupt) -> Result<Self> {
-        Ok(Self {
-            lab: Some(Lab::up(options, interrupt)?),
-        })
+        let lab = Lab::up(options, interrupt)?;
+        Ok(Self { lab, stays: false })
     }
 
     /// Removes it now.
@@ -308,13 +308,13 @@ impl TemporaryLab {
     /// # Errors
     /// As [`Lab::down`].
     pub fn down(mut self) -> Result<()> {
-        self.lab.take().map_or(Ok(()), |lab| Lab::down(&lab.name))
+        self.stays = true;
+        Lab::down(&self.lab.name)
     }
 
     /// Leaves it standing.
-    #[must_use]
-    pub fn keep(mut self) -> Option<Lab> {
-        self.lab.take()
+    pub fn keep(mut self) {
+        self.stays = true;
     }
 }
 
@@ -322,15 +322,14 @@ impl std::ops::Deref for TemporaryLab {
     type Target = Lab;
 
     fn deref(&self) -> &Lab {
-        // Only the two methods that consume the value take it out.
-        self.lab.as_ref().expect("the lab is there until it is taken down or kept")
+        &self.lab
     }
 }
 
 impl Drop for TemporaryLab {
     fn drop(&mut self) {
-        if let Some(lab) = self.lab.take()
-            && let Err(error) = Lab::down(&lab.name)
+        if !self.stays
+            && let Err(error) = Lab::down(&self.lab.name)
         {
             log::error!("{error:#}");
         }

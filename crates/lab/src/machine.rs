@@ -17,7 +17,7 @@ use crate::process::{NamespaceId, processes_in};
 use crate::topology::Node;
 
 /// How long a command may take unless its caller says otherwise.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// One machine of a lab that is up.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Call<'_> {
         self
     }
 
-    /// How long it may take. 20 seconds unless set.
+    /// How long it may take. 60 seconds unless set.
     #[must_use]
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fielato_lab::{Family, Interrupt, Interrupted, Lab, LabOptions, Node, TemporaryLab};
+use fielato_testkit as testkit;
 
 /// Whether labs can be made here; says so when they can't.
 fn can_run(test: &str) -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: {test}: needs root, to make network namespaces");
-    }
-    root
+    testkit::root(test) && ["ip", "ping"].iter().all(|program| testkit::need(test, program))
 }
 
 fn options(test: &str) -> LabOptions {

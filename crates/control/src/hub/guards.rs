@@ -32,9 +32,12 @@ impl Guards {
         let interfaces = match (plan.guard.enabled, plan.guard.uplink) {
             (true, true) => vec![&plan.interface, &plan.uplink],
             (true, false) => vec![&plan.interface],
-            (false, _) if guards.banned.is_empty() => return Ok(guards),
-            (false, _) => return guards.require().map(|()| guards),
+            (false, _) => vec![],
         };
+        if interfaces.is_empty() && !guards.banned.is_empty() {
+            guards.require()?;
+        }
+        machine.unguard_but(&interfaces)?;
         for &interface in &interfaces {
             machine.undo.guarded.insert(interface.clone(), machine.paths.pin(interface));
         }

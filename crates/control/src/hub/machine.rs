@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use crate::protocol::RulesChange;
 use crate::undo::Undo;
-use crate::{Paths, forwarding, tunnel};
+use crate::{Paths, files, forwarding, tunnel};
 
 /// The nftables table of ours, in family `inet`.
 pub const TABLE: &str = "fielato";
@@ -36,6 +36,7 @@ impl Machine {
     /// # Errors
     /// When the record is damaged or the kernel does not answer.
     pub fn open(paths: &Paths, interface: &str) -> Result<Self> {
+        files::remove_unfinished(&paths.state())?;
         let netlink = Netlink::open()?;
         match Undo::load(paths)? {
             Some(undo) if undo.interface == interface => Ok(Self {
@@ -68,6 +69,7 @@ impl Machine {
     /// # Errors
     /// When the record is damaged or the kernel does not answer.
     pub fn left_behind(paths: &Paths) -> Result<Option<Self>> {
+        files::remove_unfinished(&paths.state())?;
         let Some(undo) = Undo::load(paths)? else { return Ok(None) };
         Ok(Some(Self {
             paths: paths.clone(),
@@ -81,13 +83,8 @@ impl Machine {
     /// # Errors
     /// The first thing that could not be done; the record stays, so that it can be tried again.
     pub fn clear(&mut self) -> Result<()> {
-        tunnel::remove_link(&mut self.netlink, &self.undo.interface)?;
-        link::remove_leftovers(&mut self.netlink)?;
-        for (device, pin) in &self.undo.guarded {
-            Guard::remove_pin(pin).with_context(|| format!("cannot detach the guard from {device}"))?;
-            // Ours only when it is empty now; a folder with more in it is another hub's too.
-            pin.parent().map(fs::remove_dir);
-        }
+        tunnel::remove_leftovers(&mut self.netlink, &self.undo.interface)?;
+        self.unguard_but(&[])?;
         for (device, words) in &self.undo.shaped {
             if let Some(link) = link::find(&mut self.netlink, device)? {
                 let items = words
@@ -103,18 +100,36 @@ impl Machine {
         Undo::forget(&self.paths)
     }
 
+    /// Detaches the guards that the record names, but not from `interfaces`.
+    pub(super) fn unguard_but(&mut self, interfaces: &[&String]) -> Result<()> {
+        for (device, pin) in &self.undo.guarded {
+            if interfaces.contains(&device) {
+                continue;
+            }
+            Guard::remove_pin(pin).with_context(|| format!("cannot detach the guard from {device}"))?;
+            // Ours only when it is empty now; a folder with more in it is another hub's too.
+            pin.parent().map(fs::remove_dir);
+        }
+        self.undo.guarded.retain(|device, _| interfaces.contains(&device));
+        Ok(())
+    }
+
     /// Puts the whole rule set in place, in one transaction.
     pub(super) fn set_rules(&mut self, plan: &Plan) -> Result<()> {
         self.undo.save(&self.paths)?;
         Ok(nft::apply(&render::nft::hub(&plan.firewall))?)
     }
 
-    pub(super) fn record_forwarding(&mut self, plan: &Plan) -> Result<()> {
-        forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
+    /// Puts forwarding back where only an earlier plan needs it. For use before that plan's rules go.
+    pub(super) fn release_forwarding(&mut self, plan: &Plan) -> Result<()> {
+        forwarding::release(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
         self.undo.save(&self.paths)
     }
 
+    /// Turns forwarding on where the plan needs it; how it was is in the record before. For use after the plan's rules stand.
     pub(super) fn enable_forwarding(&mut self, plan: &Plan) -> Result<()> {
+        forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
+        self.undo.save(&self.paths)?;
         forwarding::enable(families(&plan.addresses), &plan.uplink)
     }
 
@@ -142,7 +157,14 @@ impl Machine {
     /// When one cannot be had, all are as in `old`.
     pub(super) fn shape(&mut self, old: &[Shaping], new: &[Shaping]) -> Result<()> {
         let (old, new) = (by_device(old), by_device(new));
-        let devices: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+        // Those of the record too: what a killed process set up may no longer be wanted.
+        let recorded: Vec<String> = self.undo.shaped.keys().cloned().collect();
+        let devices: BTreeSet<&str> = old
+            .keys()
+            .chain(new.keys())
+            .copied()
+            .chain(recorded.iter().map(String::as_str))
+            .collect();
         let mut done: Vec<&str> = Vec::new();
         for device in devices {
             if let Err(error) = self.shape_device(device, items(&old, device), items(&new, device)) {
@@ -159,6 +181,11 @@ impl Machine {
 
     fn shape_device(&mut self, device: &str, old: &[tc::Item], new: &[tc::Item]) -> Result<()> {
         let Some(link) = link::find(&mut self.netlink, device)? else {
+            if new.is_empty() {
+                // The device has gone, and what was on it too.
+                self.undo.shaped.remove(device);
+                return self.undo.save(&self.paths);
+            }
             bail!("[[shape]]: there is no interface {device}; see `ip link`");
         };
         // While it is being changed the record names both, since a root of either is ours.

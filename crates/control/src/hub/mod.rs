@@ -66,6 +66,11 @@ impl Hub {
 
         let mut machine = Machine::open(paths, &config.hub.interface)?;
         tunnel::refuse_foreign(&mut machine.netlink, &config.hub.interface)?;
+        if link::find(&mut machine.netlink, &config.hub.uplink)?.is_none() {
+            bail!("[hub] uplink: there is no interface {}; see `ip link`", config.hub.uplink);
+        }
+        // Before anything is recorded: without it nothing could be put back either.
+        nft::check()?;
         let plan = Plan::compile(config, now, forwarding::before(&machine.undo)?);
         let device = device_config(&plan, key, &psks);
         let (tunnel, guards) = match bring_up(&mut machine, options, &plan, &device, &bans, progress) {
@@ -134,16 +139,18 @@ impl Hub {
 
         // What can be refused comes first, and is taken back when something later is refused.
         let machine = &mut self.machine;
-        if plan.addresses != self.plan.addresses {
-            machine.record_forwarding(&plan)?;
-        }
         if plan.shaping != self.plan.shaping {
             machine.shape(&self.plan.shaping, &plan.shaping)?;
             changes.shaping = true;
         }
+        // The rules of a plan without IPv6 leave IPv6 to others: forwarding that only we turned on must be off by then.
+        if plan.addresses != self.plan.addresses {
+            machine.release_forwarding(&plan)?;
+        }
         match machine::change_rules(&self.plan, &plan) {
             Ok(change) => changes.rules = change,
             Err(error) => {
+                machine.enable_forwarding(&self.plan)?;
                 machine
                     .shape(&plan.shaping, &self.plan.shaping)
                     .context("cannot put the disciplines back")?;
@@ -153,6 +160,7 @@ impl Hub {
         let port_or_key = (device.listen_port, &device.private_key) != (self.device.listen_port, &self.device.private_key);
         if port_or_key && let Err(error) = self.tunnel.set_interface(&device) {
             machine::change_rules(&plan, &self.plan).context("cannot put the rules back")?;
+            machine.enable_forwarding(&self.plan)?;
             machine
                 .shape(&plan.shaping, &self.plan.shaping)
                 .context("cannot put the disciplines back")?;
@@ -296,9 +304,9 @@ fn bring_up(
     progress: &mut dyn FnMut(&str),
 ) -> Result<(Tunnel, Guards)> {
     progress("rules");
+    machine.release_forwarding(plan)?;
     machine.set_rules(plan)?;
     progress("forwarding");
-    machine.record_forwarding(plan)?;
     machine.enable_forwarding(plan)?;
     progress("interface and peers");
     let tunnel = Tunnel::create(&mut machine.netlink, options.wireguard, &plan.interface, plan.mtu, device)?;

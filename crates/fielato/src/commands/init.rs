@@ -29,6 +29,7 @@ pub fn init(paths: &Paths, args: Init) -> Result<()> {
     let facts = machine.facts(args.interface, args.endpoint, PORT, overlays)?;
     let text = init::template(&facts);
     check(&text, paths)?;
+    ensure_folder(paths)?;
     let key_path = paths.hub_key(&facts.interface);
     if !key_path.exists() {
         secrets::create(
@@ -68,10 +69,12 @@ pub fn import(paths: &Paths, args: Import) -> Result<()> {
     if args.dry_run {
         print!("{}", imported.toml);
     } else {
+        ensure_folder(paths)?;
+        // First the one that may be there, so that nothing is written when it is.
+        secrets::create(&paths.hub_key(interface), &imported.hub_private_key.to_base64())?;
         for (name, psk) in &imported.psks {
             secrets::create(&paths.member_psk(name), &psk.to_base64())?;
         }
-        secrets::create(&paths.hub_key(interface), &imported.hub_private_key.to_base64())?;
         write_new(paths, &imported.toml)?;
     }
     for note in &imported.notes {
@@ -108,12 +111,13 @@ fn check(text: &str, paths: &Paths) -> Result<()> {
     }
 }
 
+/// Before the folder of keys, which would make this one as private as it is itself.
+fn ensure_folder(paths: &Paths) -> Result<()> {
+    paths.config().parent().map_or(Ok(()), files::ensure_readable_dir)
+}
+
 fn write_new(paths: &Paths, text: &str) -> Result<()> {
-    let path = paths.config();
-    if let Some(dir) = path.parent() {
-        files::ensure_dir(dir)?;
-    }
-    files::create_new(&path, text.as_bytes(), 0o644)
+    files::create_new(&paths.config(), text.as_bytes(), 0o644)
 }
 
 /// What can be seen of this machine.

@@ -1,35 +1,38 @@
 //! `fielato lab`
 
-use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use fielato_lab::talk::{self, TalkOptions};
-use fielato_lab::{DEFAULT_NAME, Interrupt, Lab, LabOptions, Node, TemporaryLab};
+use fielato_lab::{DEFAULT_NAME, Interrupt, Interrupted, Lab, LabOptions, Node, TemporaryLab, talk};
 
 use crate::cli;
-use crate::output::{self, Progress};
+use crate::output;
+
+/// What a shell gives for a command that Ctrl-C ended: 128 and the signal's number.
+const INTERRUPTED: u8 = 128 + 2;
 
 /// `fielato lab …`
 pub fn run(command: cli::Lab) -> Result<ExitCode> {
-    match command {
-        cli::Lab::Up => up(),
+    let done = match command {
+        cli::Lab::Up => up().map(|()| ExitCode::SUCCESS),
         cli::Lab::Exec { host, command } => exec(host, &command),
-        cli::Lab::Down => {
-            Lab::down(DEFAULT_NAME)?;
-            println!("the lab is gone");
-            Ok(ExitCode::SUCCESS)
-        }
+        cli::Lab::Down => down().map(|()| ExitCode::SUCCESS),
         cli::Lab::Talk(args) => talk(args),
+    };
+    match done {
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("fielato: {error:#}; what was made is removed");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        done => done,
     }
 }
 
-fn up() -> Result<ExitCode> {
+fn up() -> Result<()> {
     let fielato = std::env::current_exe().context("cannot find this program's own file")?;
     let interrupt = Interrupt::install()?;
-    let mut progress = Progress::new();
-    progress.step("three machines");
+    eprintln!("making client-a, vpn-core and client-b");
     let lab = TemporaryLab::up(
         &LabOptions {
             name: DEFAULT_NAME.into(),
@@ -37,37 +40,48 @@ fn up() -> Result<ExitCode> {
         },
         &interrupt,
     )?;
-    progress.step("the gateway");
+    eprintln!("starting the gateway");
     lab.start_gateway(&interrupt)?;
-    let _ = lab.keep();
-    drop(progress);
-    println!("client-a, vpn-core and client-b are up; next:");
-    println!("  fielato lab exec client-a -- ping -c 3 192.168.4.3");
-    println!("  fielato lab exec vpn-core -- fielato status");
-    println!("  fielato lab down");
-    Ok(ExitCode::SUCCESS)
+    println!("the lab is up, in {}", lab.directory().display());
+    lab.keep();
+    println!("next: `fielato lab exec client-a -- ping 192.168.4.3`, `fielato lab exec vpn-core -- fielato status`");
+    Ok(())
 }
 
-fn exec(node: Node, command: &[OsString]) -> Result<ExitCode> {
-    let (program, arguments) = command.split_first().context("say which command, after `--`")?;
-    let code = Lab::open(DEFAULT_NAME)?.exec(node, program, arguments)?;
+fn exec(node: Node, command: &[std::ffi::OsString]) -> Result<ExitCode> {
+    let lab = Lab::open(DEFAULT_NAME)?;
+    let (program, arguments) = command.split_first().context("say which command to run")?;
+    let code = lab.exec(node, program, arguments)?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
+fn down() -> Result<()> {
+    Lab::down(DEFAULT_NAME)?;
+    println!("the lab is down");
+    Ok(())
+}
+
 fn talk(args: cli::Talk) -> Result<ExitCode> {
-    let options = TalkOptions {
+    let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
+    // Someone who reads JSON by a program still sees on a terminal how far it is.
+    let (out, terminal): (Option<&mut dyn Write>, bool) = match (args.json, stderr.is_terminal()) {
+        (false, _) => (Some(&mut stdout), std::io::stdout().is_terminal()),
+        (true, true) => (Some(&mut stderr), true),
+        (true, false) => (None, false),
+    };
+    let options = talk::TalkOptions {
         fielato: std::env::current_exe().context("cannot find this program's own file")?,
         captures: args.captures,
         keep: args.keep,
-        colours: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    let report = match args.json {
-        true => {
-            let report = talk::run(&options, None)?;
-            output::json(&report)?;
-            report
-        }
-        false => talk::run(&options, Some(&mut std::io::stdout()))?,
-    };
-    Ok(ExitCode::from(u8::from(report.failed > 0)))
+    let report = talk::run(&options, out)?;
+    if args.json {
+        output::json(&report)?;
+    }
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -5,19 +5,22 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use fielato_control::client::{self, NotRunning};
+use fielato_control::client::{self, Refused};
 use fielato_control::hub::{Machine, Options};
-use fielato_control::lock::Lock;
+use fielato_control::lock::{Held, Lock};
 use fielato_control::protocol::{Request, Response, RulesChange, VERSION};
 use fielato_control::tunnel::Choice;
-use fielato_control::{Paths, daemon, logging};
+use fielato_control::{Paths, daemon, files, logging};
 
 use crate::cli::{Up, Wireguard};
 use crate::output::{self, Progress};
 
+/// How long `down` waits for a process that has the lock and does not answer: it is coming up, or going.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What the process in the background says on its standard output once everything is up.
 const READY: &str = "ready";
 /// Set for the process in the background: where its log goes once it is up.
@@ -101,27 +104,37 @@ fn background(paths: &Paths) -> Result<ExitCode> {
 
 /// `fielato down`
 pub fn down(paths: &Paths) -> Result<()> {
-    match client::request(paths, &Request::Stop) {
-        Ok(_) => {
-            // The answer comes after everything is down; the lock goes with the process.
-            Lock::wait(paths, Duration::from_secs(5))?;
-            println!("fielato is down; the machine is as it was");
-            Ok(())
-        }
-        Err(error) if error.is::<NotRunning>() => {
-            // Nobody answers: either nothing runs, or it was killed, or it is just coming up and has the lock.
-            let _lock = Lock::take(paths)?;
-            match Machine::left_behind(paths)? {
-                Some(mut machine) => {
-                    machine.clear()?;
-                    println!("fielato was not running; what it had left behind is removed");
-                }
-                None => println!("fielato is not running; there is nothing to take down"),
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client::request(paths, &Request::Stop) {
+            Ok(_) => {
+                // The answer comes after everything is down; the lock goes with the process.
+                Lock::wait(paths, PATIENCE)?;
+                println!("fielato is down; the machine is as it was");
+                return Ok(());
             }
-            Ok(())
+            Err(error) if error.is::<Refused>() => return Err(error),
+            // Nobody answers: nothing runs, or it was killed, perhaps just now; or it has the lock, and is coming up or going.
+            Err(unanswered) => match Lock::take(paths) {
+                Ok(lock) => return clear(paths, lock),
+                Err(error) if !error.is::<Held>() => return Err(error),
+                Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(20)),
+                Err(error) => return Err(error).context(unanswered),
+            },
         }
-        Err(error) => Err(error),
     }
+}
+
+/// Takes down what a process that is gone left behind.
+fn clear(paths: &Paths, _lock: Lock) -> Result<()> {
+    match Machine::left_behind(paths)? {
+        Some(mut machine) => {
+            machine.clear()?;
+            println!("fielato was not running; what it had left behind is removed");
+        }
+        None => println!("fielato is not running; there is nothing to take down"),
+    }
+    files::remove(&paths.socket())
 }
 
 /// `fielato reload`

@@ -7,13 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::error::GuardError;
-use super::prefilter::{self, Multipliers, PrefilterV6, V4_WORDS, V6_WORDS};
+use super::hosts::Hosts;
+use super::prefilter::{self, HASHED_WORDS, HOSTS, Multipliers, NetsV6, V4_NETS, V4_WORDS};
 use super::sys::{self, SharedWords};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard.bpf.o"));
@@ -23,7 +24,7 @@ const PROGRAM: &str = "fielato_guard";
 const ARPHRD_RAWIP: u16 = 519;
 
 /// Packets and bytes, as the program stores them.
-type Counter = [u64; 2];
+pub(super) type Counter = [u64; 2];
 
 /// Where a packet begins on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +92,15 @@ pub struct Filter {
     ebpf: Ebpf,
     bans_v4: BTreeSet<Ipv4Net>,
     bans_v6: BTreeSet<Ipv6Net>,
+    multipliers: Multipliers,
+    hosts_v4: Hosts<8>,
+    hosts_v6: Hosts<16>,
     trie_v4: LpmTrie<MapData, [u8; 4], Counter>,
     trie_v6: LpmTrie<MapData, [u8; 16], Counter>,
     words_v4: SharedWords,
     words_v6: SharedWords,
-    prefilter_v6: PrefilterV6,
+    nets_v4: usize,
+    nets_v6: NetsV6,
     active: Array<MapData, [u64; 2]>,
     sources_v4: MapData,
     sources_v6: MapData,
@@ -125,6 +130,8 @@ impl Filter {
             from_64: random_odd(),
             from_48: random_odd(),
             from_32: random_odd(),
+            host_high: random_odd(),
+            host_low: random_odd(),
         };
         let sources = sources.max(1);
         let mut ebpf = EbpfLoader::new()
@@ -133,8 +140,12 @@ impl Filter {
             .override_global("HASH_64", &multipliers.from_64, true)
             .override_global("HASH_48", &multipliers.from_48, true)
             .override_global("HASH_32", &multipliers.from_32, true)
-            .map_max_entries("bans_v4", Self::MAX_BANS as u32)
-            .map_max_entries("bans_v6", Self::MAX_BANS as u32)
+            .override_global("HASH_HOST_HIGH", &multipliers.host_high, true)
+            .override_global("HASH_HOST_LOW", &multipliers.host_low, true)
+            .map_max_entries("net_bans_v4", Self::MAX_BANS as u32)
+            .map_max_entries("net_bans_v6", Self::MAX_BANS as u32)
+            .map_max_entries("host_bans_v4", Self::MAX_BANS as u32)
+            .map_max_entries("host_bans_v6", Self::MAX_BANS as u32)
             .map_max_entries("sources_v4", sources)
             .map_max_entries("sources_v6", sources)
             .load(OBJECT)
@@ -145,11 +156,21 @@ impl Filter {
             SharedWords::map(map.fd(), count).map_err(GuardError::system("mapping the prefilter into memory"))
         };
         Ok(Self {
-            trie_v4: trie(&mut ebpf, "bans_v4")?,
-            trie_v6: trie(&mut ebpf, "bans_v6")?,
-            words_v4: words(data(&mut ebpf, "prefilter_v4"), V4_WORDS)?,
-            words_v6: words(data(&mut ebpf, "prefilter_v6"), V6_WORDS)?,
-            prefilter_v6: PrefilterV6::new(multipliers),
+            hosts_v4: Hosts::new(
+                hash(&mut ebpf, "host_bans_v4")?,
+                words(data(&mut ebpf, "host_bits_v4"), HASHED_WORDS)?,
+            ),
+            hosts_v6: Hosts::new(
+                hash(&mut ebpf, "host_bans_v6")?,
+                words(data(&mut ebpf, "host_bits_v6"), HASHED_WORDS)?,
+            ),
+            trie_v4: trie(&mut ebpf, "net_bans_v4")?,
+            trie_v6: trie(&mut ebpf, "net_bans_v6")?,
+            words_v4: words(data(&mut ebpf, "net_bits_v4"), V4_WORDS)?,
+            words_v6: words(data(&mut ebpf, "net_bits_v6"), HASHED_WORDS)?,
+            nets_v4: 0,
+            nets_v6: NetsV6::new(multipliers),
+            multipliers,
             active: Array::try_from(take(&mut ebpf, ".bss")).map_err(GuardError::map(".bss"))?,
             sources_v4: data(&mut ebpf, "sources_v4"),
             sources_v6: data(&mut ebpf, "sources_v6"),
@@ -191,12 +212,20 @@ impl Filter {
             return Ok(false);
         }
         room(self.bans_v4.len(), ban.into())?;
-        // The trie first: a bit without a ban costs a walk, but a ban without its bit is none.
-        self.trie_v4
-            .insert(&key_v4(ban), [0, 0], 0)
-            .map_err(GuardError::map("bans_v4"))?;
+        if is_host_v4(ban) {
+            let slot = self.multipliers.host_slot(ban.addr().into());
+            self.hosts_v4
+                .insert(host_v4(ban.addr()), slot)
+                .map_err(GuardError::map("host_bans_v4"))?;
+        } else {
+            // The trie first: a bit without a ban costs a walk, but a ban without its bit is none.
+            self.trie_v4
+                .insert(&net_v4(ban), [0, 0], 0)
+                .map_err(GuardError::map("net_bans_v4"))?;
+            self.nets_v4 += 1;
+            prefilter::set_v4(&self.words_v4, ban);
+        }
         self.bans_v4.insert(ban);
-        prefilter::set_v4(&self.words_v4, ban);
         self.publish()?;
         Ok(true)
     }
@@ -206,11 +235,18 @@ impl Filter {
             return Ok(false);
         }
         room(self.bans_v6.len(), ban.into())?;
-        self.trie_v6
-            .insert(&key_v6(ban), [0, 0], 0)
-            .map_err(GuardError::map("bans_v6"))?;
+        if is_host_v6(ban) {
+            let slot = self.multipliers.host_slot(ban.addr().into());
+            self.hosts_v6
+                .insert(ban.addr().octets(), slot)
+                .map_err(GuardError::map("host_bans_v6"))?;
+        } else {
+            self.trie_v6
+                .insert(&net_v6(ban), [0, 0], 0)
+                .map_err(GuardError::map("net_bans_v6"))?;
+            self.nets_v6.add(&self.words_v6, ban);
+        }
         self.bans_v6.insert(ban);
-        self.prefilter_v6.add(&self.words_v6, ban);
         self.publish()?;
         Ok(true)
     }
@@ -219,9 +255,18 @@ impl Filter {
         if !self.bans_v4.contains(&ban) {
             return Ok(false);
         }
-        self.trie_v4.remove(&key_v4(ban)).map_err(GuardError::map("bans_v4"))?;
-        self.bans_v4.remove(&ban);
-        prefilter::recompute_v4(&self.words_v4, ban, &self.bans_v4);
+        if is_host_v4(ban) {
+            let slot = self.multipliers.host_slot(ban.addr().into());
+            self.hosts_v4
+                .remove(host_v4(ban.addr()), slot)
+                .map_err(GuardError::map("host_bans_v4"))?;
+            self.bans_v4.remove(&ban);
+        } else {
+            self.trie_v4.remove(&net_v4(ban)).map_err(GuardError::map("net_bans_v4"))?;
+            self.bans_v4.remove(&ban);
+            self.nets_v4 -= 1;
+            prefilter::recompute_v4(&self.words_v4, ban, &self.bans_v4);
+        }
         self.publish()?;
         Ok(true)
     }
@@ -230,16 +275,28 @@ impl Filter {
         if !self.bans_v6.contains(&ban) {
             return Ok(false);
         }
-        self.trie_v6.remove(&key_v6(ban)).map_err(GuardError::map("bans_v6"))?;
+        if is_host_v6(ban) {
+            let slot = self.multipliers.host_slot(ban.addr().into());
+            self.hosts_v6
+                .remove(ban.addr().octets(), slot)
+                .map_err(GuardError::map("host_bans_v6"))?;
+        } else {
+            self.trie_v6.remove(&net_v6(ban)).map_err(GuardError::map("net_bans_v6"))?;
+            self.nets_v6.remove(&self.words_v6, ban);
+        }
         self.bans_v6.remove(&ban);
-        self.prefilter_v6.remove(&self.words_v6, ban);
         self.publish()?;
         Ok(true)
     }
 
     /// Tells the program which kinds of bans there are.
     fn publish(&mut self) -> Result<(), GuardError> {
-        let active = [u64::from(!self.bans_v4.is_empty()), self.prefilter_v6.active()];
+        let hosts = |none: bool| if none { 0 } else { HOSTS };
+        let nets_v4 = if self.nets_v4 == 0 { 0 } else { V4_NETS };
+        let active = [
+            hosts(self.hosts_v4.is_empty()) | nets_v4,
+            hosts(self.hosts_v6.is_empty()) | self.nets_v6.active(),
+        ];
         self.active.set(0, active, 0).map_err(GuardError::map(".bss"))
     }
 
@@ -247,20 +304,24 @@ impl Filter {
     pub fn bans(&self) -> Result<Vec<BanCount>, GuardError> {
         let mut counts = Vec::with_capacity(self.bans_v4.len() + self.bans_v6.len());
         for ban in &self.bans_v4 {
-            let [packets, bytes] = self.trie_v4.get(&key_v4(*ban), 0).map_err(GuardError::map("bans_v4"))?;
-            counts.push(BanCount {
-                network: (*ban).into(),
-                packets,
-                bytes,
-            });
+            let count = if is_host_v4(*ban) {
+                let count = self.hosts_v4.count(host_v4(ban.addr()));
+                count.map_err(GuardError::map("host_bans_v4"))?
+            } else {
+                let count = self.trie_v4.get(&net_v4(*ban), 0);
+                count.map_err(GuardError::map("net_bans_v4"))?
+            };
+            counts.push(refused((*ban).into(), count));
         }
         for ban in &self.bans_v6 {
-            let [packets, bytes] = self.trie_v6.get(&key_v6(*ban), 0).map_err(GuardError::map("bans_v6"))?;
-            counts.push(BanCount {
-                network: (*ban).into(),
-                packets,
-                bytes,
-            });
+            let count = if is_host_v6(*ban) {
+                let count = self.hosts_v6.count(ban.addr().octets());
+                count.map_err(GuardError::map("host_bans_v6"))?
+            } else {
+                let count = self.trie_v6.get(&net_v6(*ban), 0);
+                count.map_err(GuardError::map("net_bans_v6"))?
+            };
+            counts.push(refused((*ban).into(), count));
         }
         Ok(counts)
     }
@@ -270,9 +331,9 @@ impl Filter {
         let read = GuardError::system("reading the counters of the sources");
         let value = self.cpus * size_of::<Counter>();
         let mut counts = Vec::new();
-        let v4 = sys::lookup_all(self.sources_v4.fd(), self.source_limit, 4, value).map_err(&read)?;
-        for (key, values) in v4.keys.as_chunks::<4>().0.iter().zip(v4.values.chunks_exact(value)) {
-            counts.push(summed(Ipv4Addr::from(*key).into(), values));
+        let v4 = sys::lookup_all(self.sources_v4.fd(), self.source_limit, 8, value).map_err(&read)?;
+        for (key, values) in v4.keys.as_chunks::<8>().0.iter().zip(v4.values.chunks_exact(value)) {
+            counts.push(summed(address_of_host_v4(*key).into(), values));
         }
         let v6 = sys::lookup_all(self.sources_v6.fd(), self.source_limit, 16, value).map_err(&read)?;
         for (key, values) in v6.keys.as_chunks::<16>().0.iter().zip(v6.values.chunks_exact(value)) {
@@ -358,11 +419,32 @@ fn room(bans: usize, network: IpNet) -> Result<(), GuardError> {
     }
 }
 
-fn key_v4(ban: Ipv4Net) -> Key<[u8; 4]> {
+fn refused(network: IpNet, [packets, bytes]: Counter) -> BanCount {
+    BanCount { network, packets, bytes }
+}
+
+fn is_host_v4(ban: Ipv4Net) -> bool {
+    ban.prefix_len() == 32
+}
+
+fn is_host_v6(ban: Ipv6Net) -> bool {
+    ban.prefix_len() == 128
+}
+
+/// The program's `host_v4`: the address as it is in memory, widened to eight bytes.
+fn host_v4(address: Ipv4Addr) -> [u8; 8] {
+    u64::from(u32::from_ne_bytes(address.octets())).to_ne_bytes()
+}
+
+fn address_of_host_v4(key: [u8; 8]) -> Ipv4Addr {
+    Ipv4Addr::from((u64::from_ne_bytes(key) as u32).to_ne_bytes())
+}
+
+fn net_v4(ban: Ipv4Net) -> Key<[u8; 4]> {
     Key::new(u32::from(ban.prefix_len()), ban.network().octets())
 }
 
-fn key_v6(ban: Ipv6Net) -> Key<[u8; 16]> {
+fn net_v6(ban: Ipv6Net) -> Key<[u8; 16]> {
     Key::new(u32::from(ban.prefix_len()), ban.network().octets())
 }
 
@@ -386,6 +468,10 @@ fn data(ebpf: &mut Ebpf, name: &'static str) -> MapData {
         Map::Array(data) | Map::PerCpuLruHashMap(data) => data,
         other => unreachable!("the embedded object declares {name} as an array or an LRU map, not {other:?}"),
     }
+}
+
+fn hash<const N: usize>(ebpf: &mut Ebpf, name: &'static str) -> Result<HashMap<MapData, [u8; N], Counter>, GuardError> {
+    HashMap::try_from(take(ebpf, name)).map_err(GuardError::map(name))
 }
 
 fn trie<K: aya::Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<LpmTrie<MapData, K, Counter>, GuardError> {

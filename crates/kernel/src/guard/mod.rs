@@ -7,6 +7,7 @@
 mod device;
 mod error;
 mod filter;
+mod hosts;
 mod pin;
 mod prefilter;
 mod sys;

@@ -8,7 +8,7 @@ use super::item::Item;
 use super::message::{
     HEADER_LEN, NLM_F_CREATE, NLM_F_EXCL, ROOT, TCA_KIND, classes, number, parent_number, qdiscs, remove, remove_root, set,
 };
-use super::probe::probe;
+use super::probe::{Probed, probe};
 use super::psched::Psched;
 use crate::netlink::{Netlink, NetlinkError};
 
@@ -37,6 +37,7 @@ impl<'a> Previous<'a> {
 ///
 /// - A root discipline that is neither the kernel's own (handle `0:`) nor ours is left alone, and an error.
 /// - All items are tried elsewhere first, so that what the kernel lacks or refuses is found before the device is touched.
+///   Without `CAP_SYS_ADMIN` there is no elsewhere: the device itself is tried, and put back as the next but one point says.
 /// - Where a tree of ours stands, only the differences are carried out: what stays the same keeps its queues and statistics.
 ///   A change that the kernel can't make in place (of the root discipline, of a class's parent) makes the whole tree anew.
 /// - Should the kernel refuse an item on the device nevertheless, the tree that stood there is set up again (its statistics
@@ -63,7 +64,7 @@ pub fn replace(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>, item
         return Ok(());
     }
     check_parents(items)?;
-    probe(items, &psched)?;
+    let probed = probe(items, &psched)?;
 
     let device = &mut Device {
         netlink,
@@ -74,11 +75,15 @@ pub fn replace(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>, item
         Some(changes) => device.carry_out(&changes),
         None => device.rebuild(ours, items),
     };
-    let Err((item, source)) = changed else { return Ok(()) };
-    let item = item.to_string();
-    match device.put_back(standing) {
-        Ok(()) => Err(TcError::PutBack { ifindex, item, source }),
-        Err(again) => Err(TcError::Lost {
+    let Err((failed, source)) = changed else { return Ok(()) };
+    let item = failed.to_string();
+    match (device.put_back(standing), failed) {
+        // Every parent stands, so that "no such entry" can only mean the discipline itself. (After a trial it isn't that.)
+        (Ok(()), Item::Qdisc(qdisc)) if probed == Probed::Nowhere && source.errno() == Some(libc::ENOENT) => {
+            Err(TcError::lacks(qdisc))
+        }
+        (Ok(()), _) => Err(TcError::PutBack { ifindex, item, source }),
+        (Err(again), _) => Err(TcError::Lost {
             ifindex,
             item,
             source,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use fielato_qdisc::Handle;
+use fielato_qdisc::{Handle, Qdisc};
 
 use crate::netlink::NetlinkError;
 
@@ -76,9 +76,19 @@ pub enum TcError {
     #[error("cannot read /proc/net/psched: {0}")]
     Psched(#[source] io::Error),
     /// There is nowhere to try the items before the device is touched.
-    #[error("cannot try queueing disciplines in a network namespace of their own (that needs CAP_SYS_ADMIN): {0}")]
+    #[error("cannot try queueing disciplines in a network namespace of their own: {0}")]
     Probe(#[source] io::Error),
     /// A dump or a removal failed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+}
+
+impl TcError {
+    pub(super) fn lacks(qdisc: &Qdisc) -> Self {
+        let kind = qdisc.kind.name();
+        TcError::Lacks {
+            kind,
+            module: format!("sch_{kind}"),
+        }
+    }
 }

@@ -14,17 +14,30 @@ use crate::netlink::Netlink;
 /// The loopback's index in a namespace of its own.
 const LOOPBACK: u32 = 1;
 
+/// What is known after [`probe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed {
+    /// The kernel takes every item.
+    Accepted,
+    /// There was nowhere to try them: a new namespace needs `CAP_SYS_ADMIN`, which a confined service has not.
+    Nowhere,
+}
+
 /// Builds `items` on the loopback of a fresh network namespace, which vanishes with its thread: nothing is left behind,
 /// not even by a kill, and nobody sees a device come and go. Modules that the kernel can load itself are loaded by this.
-pub fn probe(items: &[Item], psched: &Psched) -> Result<(), TcError> {
+pub fn probe(items: &[Item], psched: &Psched) -> Result<Probed, TcError> {
     thread::scope(|scope| match scope.spawn(|| probe_here(items, psched)).join() {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
 
-fn probe_here(items: &[Item], psched: &Psched) -> Result<(), TcError> {
-    leave_network_namespace().map_err(TcError::Probe)?;
+fn probe_here(items: &[Item], psched: &Psched) -> Result<Probed, TcError> {
+    match leave_network_namespace() {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Probed::Nowhere),
+        Err(error) => return Err(TcError::Probe(error)),
+    }
     let mut netlink = Netlink::open()?;
     let mut tried = Vec::new();
     for item in items {
@@ -39,12 +52,7 @@ fn probe_here(items: &[Item], psched: &Psched) -> Result<(), TcError> {
         alone.parent = fielato_qdisc::Parent::Root;
         match set(&mut netlink, LOOPBACK, &Item::Qdisc(alone), NLM_F_CREATE | NLM_F_EXCL, psched) {
             Ok(()) => remove_root(&mut netlink, LOOPBACK)?,
-            Err(error) if error.errno() == Some(libc::ENOENT) => {
-                return Err(TcError::Lacks {
-                    kind,
-                    module: format!("sch_{kind}"),
-                });
-            }
+            Err(error) if error.errno() == Some(libc::ENOENT) => return Err(TcError::lacks(qdisc)),
             Err(source) => {
                 return Err(TcError::Refused {
                     item: item.to_string(),
@@ -59,7 +67,7 @@ fn probe_here(items: &[Item], psched: &Psched) -> Result<(), TcError> {
             source,
         })?;
     }
-    Ok(())
+    Ok(Probed::Accepted)
 }
 
 #[allow(unsafe_code)]

@@ -20,24 +20,53 @@ pub(super) const STEP: StepSpec = StepSpec {
     title: "Captures",
     claim: "The same exchange is in clear on the hub's wg0 and in cipher on its eth0.",
     needs_tunnel: true,
+    takes_down: false,
     run,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where the captures go.
+#[derive(Debug)]
+pub(super) struct CaptureFiles {
+    directory: PathBuf,
+    clear: PathBuf,
+    cipher: PathBuf,
+}
+
+impl CaptureFiles {
+    /// In a directory of this run's own, unless the user named one.
+    pub(super) fn new(named: Option<&Path>, run: &str) -> Self {
+        let directory = named.map_or_else(|| std::env::temp_dir().join(run), Path::to_owned);
+        Self {
+            clear: directory.join("clear-wg0.pcap"),
+            cipher: directory.join("cipher-eth0.pcap"),
+            directory,
+        }
+    }
+
+    fn make_directory(&self) -> Result<()> {
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&self.directory);
+        made.with_context(|| format!("cannot make {}", self.directory.display()))
+    }
+
+    /// Removes what of them is there.
+    pub(super) fn remove(&self) {
+        // What is not there needs no removing, and a directory with other things in it is not ours alone.
+        let _ = fs::remove_file(&self.clear);
+        let _ = fs::remove_file(&self.cipher);
+        let _ = fs::remove_dir(&self.directory);
+    }
+}
+
 fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
-    DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(talk.captures)
-        .with_context(|| format!("cannot make {}", talk.captures.display()))?;
+    talk.captures.make_directory()?;
     let hub = talk.lab.machine(Node::VpnCore);
-    let clear = talk.captures.join("clear-wg0.pcap");
-    let cipher = talk.captures.join("cipher-eth0.pcap");
+    let CaptureFiles { clear, cipher, .. } = talk.captures;
     let payload = format!("in clear only inside the tunnel {}", std::process::id());
 
-    let capture_clear = Capture::start(hub, TUNNEL, &clear, talk.interrupt)?;
-    let capture_cipher = Capture::start(hub, OUTER, &cipher, talk.interrupt)?;
+    let capture_clear = Capture::start(hub, TUNNEL, clear, talk.interrupt)?;
+    let capture_cipher = Capture::start(hub, OUTER, cipher, talk.interrupt)?;
     let service = Service::start(talk.lab.machine(Node::ClientB))?;
     for family in Family::BOTH {
         let to = Node::ClientB.overlay(family);
@@ -58,8 +87,8 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     capture_clear.stop(talk.interrupt)?;
     capture_cipher.stop(talk.interrupt)?;
 
-    let clear_pcap = read(&clear)?;
-    let cipher_pcap = read(&cipher)?;
+    let clear_pcap = read(clear)?;
+    let cipher_pcap = read(cipher)?;
     let packets = clear_pcap.packets.len();
     let measured = format!("in {} of {packets} packets", clear_pcap.holding(payload.as_bytes()));
     talk.recorder.check(
@@ -78,8 +107,8 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
         holding == 0 && packets >= 8,
     )?;
     only_wireguard(talk, &cipher_pcap)?;
-    by_tcpdump(talk, &clear, &cipher, &payload)?;
-    for path in [&clear, &cipher] {
+    by_tcpdump(talk, clear, cipher, &payload)?;
+    for path in [clear, cipher] {
         talk.recorder.note(&path.display().to_string())?;
         talk.recorder.keep(path.display().to_string());
     }
@@ -165,8 +194,23 @@ impl Capture {
         let path = file
             .to_str()
             .context("the captures' directory has a name that is not UTF-8")?;
-        // As root, since the files go to a directory of root's; every packet to the file at once.
-        let arguments = ["-n", "-i", interface, "-w", path, "-U", "--immediate-mode", "-Z", "root"];
+        // As root, since the files go to a directory of root's; every packet to the file at once. The buffer has places of the
+        // snapshot's length, of which the default of 256 KiB would leave room for eight.
+        let arguments = [
+            "-n",
+            "-i",
+            interface,
+            "-w",
+            path,
+            "-U",
+            "--immediate-mode",
+            "-Z",
+            "root",
+            "-s",
+            "9216",
+            "-B",
+            "16384",
+        ];
         let mut capture = Self {
             child: machine.call("tcpdump", arguments).start(&log)?,
             file: file.to_owned(),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::ping::{Ping, Pong};
+use super::ping::{self, Ping, Way};
 use super::{StepSpec, Talk};
 use crate::topology::{Family, Node, TUNNEL};
 
@@ -16,6 +16,7 @@ pub(super) const STEP: StepSpec = StepSpec {
     title: "Guard",
     claim: "Every packet is counted by its source; packets of a banned address are dropped before the network stack.",
     needs_tunnel: true,
+    takes_down: false,
     run,
 };
 
@@ -45,30 +46,31 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
 /// Known numbers of pings, and what the counters gained.
 fn counters(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     let before = quiet(talk)?;
-    // From, to, how many; an answer is a packet of its sender.
-    let sent = [
-        (Node::ClientA, Node::VpnCore, Family::V4, 7),
-        (Node::ClientA, Node::VpnCore, Family::V6, 5),
-        (Node::ClientB, Node::VpnCore, Family::V4, 4),
-        (Node::ClientB, Node::VpnCore, Family::V6, 3),
-        (Node::ClientA, Node::ClientB, Family::V4, 2),
-        (Node::ClientA, Node::ClientB, Family::V6, 6),
+    let way = |from, to, family, count| Way {
+        from,
+        to,
+        family,
+        ping: Ping::of(count),
+    };
+    let ways = [
+        way(Node::ClientA, Node::VpnCore, Family::V4, 7),
+        way(Node::ClientA, Node::VpnCore, Family::V6, 5),
+        way(Node::ClientB, Node::VpnCore, Family::V4, 4),
+        way(Node::ClientB, Node::VpnCore, Family::V6, 3),
+        way(Node::ClientA, Node::ClientB, Family::V4, 2),
+        way(Node::ClientA, Node::ClientB, Family::V6, 6),
     ];
     let mut expected: BTreeMap<IpAddr, Count> = BTreeMap::new();
-    for (from, to, family, count) in sent {
-        let pong = Ping::of(count).send(talk.lab.machine(from), to.overlay(family), talk.interrupt)?;
+    for (way, pong) in ways.iter().zip(ping::send_all(talk.lab, &ways, talk.interrupt)?) {
         if !pong.all() {
-            let what = format!("ping {from} → {to}, {family}");
-            talk.recorder
-                .check(what, format!("{count} of {count} answered"), pong.to_string(), false)?;
+            let all = format!("{0} of {0} answered", way.ping.count);
+            talk.recorder.check(way.to_string(), all, pong.to_string(), false)?;
         }
-        let size = if family == Family::V4 { PING_V4 } else { PING_V6 };
-        // What the hub itself sends does not come in by its tunnel.
-        for source in [from, to].into_iter().filter(|node| *node != Node::VpnCore) {
-            expected
-                .entry(source.overlay(family))
-                .or_default()
-                .add(u64::from(count), size);
+        let size = if way.family == Family::V4 { PING_V4 } else { PING_V6 };
+        // An answer is a packet of its sender; what the hub itself sends does not come in by its tunnel.
+        for source in [way.from, way.to].into_iter().filter(|node| *node != Node::VpnCore) {
+            let count = expected.entry(source.overlay(way.family)).or_default();
+            count.add(u64::from(way.ping.count), size);
         }
     }
     let after = quiet(talk)?;
@@ -91,28 +93,8 @@ fn bans(talk: &mut Talk<'_, '_, '_>, banned: &[IpAddr]) -> Result<()> {
     }
     let before = quiet(talk)?;
     let closed = [(Node::ClientA, Node::ClientB), (Node::ClientB, Node::VpnCore)];
-    let ways: Vec<_> = closed
-        .into_iter()
-        .flat_map(|(from, to)| Family::BOTH.map(|family| (from, to, family)))
-        .collect();
-    for ((from, to, family), pong) in ways.iter().zip(ping_at_once(talk, &ways)?) {
-        let what = format!("client-b banned: ping {from} → {to}, {family}");
-        talk.recorder.check(
-            what,
-            format!("0 of {LOST} answered"),
-            pong.to_string(),
-            pong.received == 0 && pong.sent == LOST,
-        )?;
-    }
-    for family in Family::BOTH {
-        let pong = Ping::A_FEW.send(talk.lab.machine(Node::ClientA), Node::VpnCore.overlay(family), talk.interrupt)?;
-        talk.recorder.check(
-            format!("client-b banned: ping client-a → vpn-core, {family}"),
-            "3 of 3 answered",
-            pong.to_string(),
-            pong.all(),
-        )?;
-    }
+    talk.expect_loss("client-b banned: ", &closed, LOST)?;
+    talk.expect_answers("client-b banned: ", &[(Node::ClientA, Node::VpnCore)])?;
     let after = quiet(talk)?;
     for &address in banned {
         // What client-b sent to the hub, and its answers to client-a.
@@ -131,32 +113,7 @@ fn bans(talk: &mut Talk<'_, '_, '_>, banned: &[IpAddr]) -> Result<()> {
     for address in banned {
         hub.fielato(["unban", &address.to_string()]).succeed(talk.interrupt)?;
     }
-    for (from, to, family) in ways {
-        let pong = Ping::A_FEW.send(talk.lab.machine(from), to.overlay(family), talk.interrupt)?;
-        talk.recorder.check(
-            format!("unbanned: ping {from} → {to}, {family}"),
-            "3 of 3 answered",
-            pong.to_string(),
-            pong.all(),
-        )?;
-    }
-    Ok(())
-}
-
-fn ping_at_once(talk: &Talk<'_, '_, '_>, ways: &[(Node, Node, Family)]) -> Result<Vec<Pong>> {
-    let (lab, interrupt) = (talk.lab, talk.interrupt);
-    std::thread::scope(|scope| {
-        let pinging: Vec<_> = ways
-            .iter()
-            .map(|&(from, to, family)| {
-                scope.spawn(move || Ping::lost(LOST).send(lab.machine(from), to.overlay(family), interrupt))
-            })
-            .collect();
-        pinging
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
+    talk.expect_answers("unbanned: ", &closed)
 }
 
 /// `fielato top --once --json`, once nothing moves any more.

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use captures::CaptureFiles;
 pub use report::{Check, Outcome, Report, Step};
 
 use crate::gateway::{Gateway, Starter};
@@ -33,7 +34,7 @@ pub struct TalkOptions {
     pub fielato: PathBuf,
     /// Where the captures go; a directory of this run in the system's own for temporary files when `None`.
     pub captures: Option<PathBuf>,
-    /// Leave the machines standing.
+    /// Leave the machines standing, with the tunnel running; the last step is not made then.
     pub keep: bool,
     /// Colours in what is told.
     pub colours: bool,
@@ -48,30 +49,58 @@ pub fn run(options: &TalkOptions, out: Option<&mut dyn Write>) -> Result<Report>
     let interrupt = Interrupt::install()?;
     let mut recorder = Recorder::new(out, options.colours);
     let name = format!("fielato-talk-{}", std::process::id());
-    let captures = match &options.captures {
-        Some(directory) => directory.clone(),
-        None => std::env::temp_dir().join(&name),
+    let captures = CaptureFiles::new(options.captures.as_deref(), &name);
+    let lab_options = LabOptions {
+        name,
+        fielato: options.fielato.clone(),
     };
-    let lab = TemporaryLab::up(
-        &LabOptions {
-            name,
-            fielato: options.fielato.clone(),
-        },
-        &interrupt,
-    )?;
-    let mut state = State::new(&lab, &interrupt)?;
+    let lab = TemporaryLab::up(&lab_options, &interrupt)?;
+    if let Err(error) = steps(options, &lab, &interrupt, &captures, &mut recorder) {
+        // Nobody will read them.
+        captures.remove();
+        return match lab.down() {
+            Ok(()) => Err(error),
+            Err(left) => Err(left.context(error)),
+        };
+    }
+    if options.keep {
+        recorder.keep(lab.directory().display().to_string());
+        lab.keep();
+    } else {
+        restore::lab_down(lab, &mut recorder)?;
+    }
+    recorder.finish()
+}
+
+/// # Errors
+/// Only when there is nobody to tell, the machines can't be looked at, or the user asks to stop.
+fn steps(
+    options: &TalkOptions,
+    lab: &Lab,
+    interrupt: &Interrupt,
+    captures: &CaptureFiles,
+    recorder: &mut Recorder<'_>,
+) -> Result<()> {
+    let mut state = State::new(lab, interrupt)?;
     for (index, step) in STEPS.iter().enumerate() {
         recorder.begin(index + 1, step.title, step.claim)?;
-        if let Some(missing) = state.cannot_go_on(step) {
-            recorder.skip("all of this step", "to be measured", missing)?;
+        let reason = if step.needs_tunnel && state.starter.is_none() {
+            Some("the tunnel of step 1 is not up")
+        } else if step.takes_down && options.keep {
+            Some("the machines are to be kept")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            recorder.skip("all of this step", "to be measured", reason)?;
             continue;
         }
         let mut talk = Talk {
-            lab: &lab,
-            interrupt: &interrupt,
-            captures: &captures,
+            lab,
+            interrupt,
+            captures,
             state: &mut state,
-            recorder: &mut recorder,
+            recorder,
         };
         if let Err(error) = (step.run)(&mut talk) {
             if interrupt.is_set() || error.is::<Interrupted>() {
@@ -80,14 +109,7 @@ pub fn run(options: &TalkOptions, out: Option<&mut dyn Write>) -> Result<Report>
             recorder.check("this step", "to be carried out to its end", format!("{error:#}"), false)?;
         }
     }
-    if options.keep {
-        let lab = lab.keep();
-        let directory = lab.map(|lab| format!("the machines, in {}", lab.directory().display()));
-        directory.into_iter().for_each(|directory| recorder.keep(directory));
-    } else {
-        restore::lab_down(lab, &mut recorder)?;
-    }
-    recorder.finish()
+    Ok(())
 }
 
 /// One step: its words and what it does.
@@ -95,6 +117,7 @@ struct StepSpec {
     title: &'static str,
     claim: &'static str,
     needs_tunnel: bool,
+    takes_down: bool,
     run: fn(&mut Talk<'_, '_, '_>) -> Result<()>,
 }
 
@@ -113,7 +136,7 @@ const STEPS: [StepSpec; 8] = [
 struct Talk<'a, 'l, 'o> {
     lab: &'l Lab,
     interrupt: &'l Interrupt,
-    captures: &'a std::path::Path,
+    captures: &'a CaptureFiles,
     state: &'a mut State<'l>,
     recorder: &'a mut Recorder<'o>,
 }
@@ -135,10 +158,6 @@ impl State<'_> {
             gateway: None,
             starter: None,
         })
-    }
-
-    fn cannot_go_on(&self, step: &StepSpec) -> Option<&'static str> {
-        (step.needs_tunnel && self.starter.is_none()).then_some("the tunnel of step 1 is not up")
     }
 }
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::Talk;
 use crate::interrupt::Interrupt;
+use crate::lab::Lab;
 use crate::machine::Machine;
+use crate::topology::{Family, Node};
 
 /// How pings are sent.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +34,12 @@ impl Ping {
     /// Enough to see that there is a way.
     pub(super) const A_FEW: Self = Self::of(3);
 
+    /// iputils waits for the last answer no longer than the interval or twice the longest round trip so far, so the interval
+    /// is what a busy machine may take.
     pub(super) const fn of(count: u32) -> Self {
         Self {
             count,
-            interval: Duration::from_millis(50),
+            interval: Duration::from_millis(300),
             patience: Duration::from_secs(3),
         }
     }
@@ -63,6 +68,59 @@ impl Ping {
             return Err(output.error());
         }
         parse(&output.stdout).with_context(|| format!("ping said what is not understood: {}", output.stdout))
+    }
+}
+
+/// Several at once; the answers come in the same order.
+pub(super) fn send_all(lab: &Lab, ways: &[Way], interrupt: &Interrupt) -> Result<Vec<Pong>> {
+    std::thread::scope(|scope| {
+        let pinging: Vec<_> = ways
+            .iter()
+            .map(|way| scope.spawn(|| way.ping.send(lab.machine(way.from), way.to.overlay(way.family), interrupt)))
+            .collect();
+        pinging
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+impl Talk<'_, '_, '_> {
+    /// Pings between these machines in the overlay, by both families and all at once: all of them are answered.
+    pub(super) fn expect_answers(&mut self, when: &str, pairs: &[(Node, Node)]) -> Result<()> {
+        self.expect(when, pairs, Ping::A_FEW, Ping::A_FEW.count)
+    }
+
+    /// As [`Talk::expect_answers`], but none of `count` pings is answered.
+    pub(super) fn expect_loss(&mut self, when: &str, pairs: &[(Node, Node)], count: u32) -> Result<()> {
+        self.expect(when, pairs, Ping::lost(count), 0)
+    }
+
+    fn expect(&mut self, when: &str, pairs: &[(Node, Node)], ping: Ping, answers: u32) -> Result<()> {
+        let both = |&(from, to)| Family::BOTH.map(|family| Way { from, to, family, ping });
+        let ways: Vec<Way> = pairs.iter().flat_map(both).collect();
+        for (way, pong) in ways.iter().zip(send_all(self.lab, &ways, self.interrupt)?) {
+            let expected = format!("{answers} of {} answered", ping.count);
+            let passed = (pong.sent, pong.received) == (ping.count, answers);
+            self.recorder
+                .check(format!("{when}{way}"), expected, pong.to_string(), passed)?;
+        }
+        Ok(())
+    }
+}
+
+/// From whom to whom, in the overlay.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    pub(super) from: Node,
+    pub(super) to: Node,
+    pub(super) family: Family,
+    pub(super) ping: Ping,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ping {} → {}, {}", self.from, self.to, self.family)
     }
 }
 

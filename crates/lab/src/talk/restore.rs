@@ -14,6 +14,7 @@ pub(super) const STEP: StepSpec = StepSpec {
     title: "Down",
     claim: "After `down`, every machine is as it was before `up`; what belongs to others was never touched.",
     needs_tunnel: true,
+    takes_down: true,
     run,
 };
 
@@ -28,22 +29,23 @@ pub(super) fn put_foreign_things(lab: &Lab, interrupt: &Interrupt) -> Result<()>
 }
 
 fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
-    if let Some(starter) = talk.state.starter {
+    let during = Snapshot::all(talk.lab, talk.interrupt)?;
+    if let Some(starter) = talk.state.starter.take() {
         talk.gateway()?.stop(starter)?;
     }
     let after = Snapshot::all(talk.lab, talk.interrupt)?;
-    let pairs = talk.state.before.iter().zip(&after);
-    let compared: Vec<_> = pairs
-        .flat_map(|(before, after)| before.compare(after).into_iter().map(|one| (before.node, one)))
-        .collect();
-    for (node, comparison) in compared {
-        let what = format!("{node}: {}", comparison.kind);
-        let measured = match comparison.differences.as_slice() {
-            [] => format!("as before ({})", comparison.items),
-            some => some.join("\n"),
-        };
-        talk.recorder
-            .check(what, "as before", measured, comparison.differences.is_empty())?;
+    for (index, before) in talk.state.before.iter().enumerate() {
+        let (while_up, now) = (before.compare(&during[index]), before.compare(&after[index]));
+        for (while_up, now) in while_up.iter().zip(now) {
+            let what = format!("{}: {}", before.node, now.kind);
+            // How much there was to put back says whether this check could have failed.
+            let measured = match (now.differences.as_slice(), while_up.differences.len()) {
+                ([], 0) => format!("as before ({})", now.items),
+                ([], changed) => format!("as before ({}; while up {changed} differed)", now.items),
+                (some, _) => some.join("\n"),
+            };
+            talk.recorder.check(what, "as before", measured, now.differences.is_empty())?;
+        }
     }
     Ok(())
 }

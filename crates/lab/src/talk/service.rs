@@ -19,6 +19,7 @@ pub(super) const STEP: StepSpec = StepSpec {
     title: "A service without rules",
     claim: "Before any rule is set, the service answers both ways: what fails later fails because of the rules.",
     needs_tunnel: true,
+    takes_down: false,
     run,
 };
 

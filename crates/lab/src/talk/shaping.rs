@@ -19,16 +19,19 @@ pub(super) const STEP: StepSpec = StepSpec {
     title: "Shaping",
     claim: "HTB holds each member to its rate; netem's 500 ms are met once on the way to the hub and back, and twice between members.",
     needs_tunnel: true,
+    takes_down: false,
     run,
 };
 
 /// The classes: member, minor number, Mbit/s.
-const CLASSES: [(Node, u16, u32); 2] = [(Node::ClientA, 0x10, 8), (Node::ClientB, 0x20, 4)];
+const CLASSES: [(Node, u16, u32); 2] = [(Node::ClientA, 0x10, 2), (Node::ClientB, 0x20, 1)];
 /// How far a rate may be off.
 const TOLERANCE: f64 = 0.03;
 /// How long the flows run before they are measured: queues have filled and the buckets are empty.
 const WARM_UP: Duration = Duration::from_millis(700);
 const MEASURED: Duration = Duration::from_secs(4);
+/// Measurements at most.
+const ATTEMPTS: u32 = 3;
 /// The discard port: nobody sends there but us.
 const PORT: u16 = 9;
 const PAYLOAD: usize = 1200;
@@ -38,18 +41,15 @@ const DELAY_MS: f64 = 500.0;
 const DELAY_TOLERANCE_MS: f64 = 30.0;
 
 fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
+    let before = disciplines(talk)?;
     let result = rates(talk).and_then(|()| delay(talk));
     // Whatever happened: what follows is measured without shaping.
     talk.gateway()?.write_config(Strategy::Member, "")?;
     talk.gateway()?.reload()?;
     result?;
-    let qdiscs = disciplines(talk)?;
-    talk.recorder.check(
-        "without [[shape]] again",
-        "no discipline of ours left",
-        qdiscs.clone(),
-        !qdiscs.contains("htb") && !qdiscs.contains("netem"),
-    )
+    let after = disciplines(talk)?;
+    talk.recorder
+        .check("without [[shape]] again", &before, &after, before == after)
 }
 
 /// Two members at once, each by IPv4 and IPv6 at once: the class is the member's, not the address's.
@@ -72,25 +72,19 @@ fn rates(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
         }
     }
     talk.interrupt.sleep(WARM_UP)?;
-    let (begun, before) = (Instant::now(), received(&flows));
-    talk.interrupt.sleep(MEASURED)?;
-    let (elapsed, after) = (begun.elapsed(), received(&flows));
+    let (before, after) = window(talk, &flows)?;
     drop(flows);
-    for (member, _, rate) in CLASSES {
-        let gained = |family: usize| {
-            after.get(&(member, family)).copied().unwrap_or(0) - before.get(&(member, family)).copied().unwrap_or(0)
-        };
-        let mbit = |bytes: u64| bytes as f64 * 8.0 / elapsed.as_secs_f64() / 1e6;
-        let (v4, v6) = (mbit(gained(0)), mbit(gained(1)));
-        let measured = v4 + v6;
-        let passed = (measured / f64::from(rate) - 1.0).abs() <= TOLERANCE && v4 > 0.0 && v6 > 0.0;
+    for (member, minor, rate) in CLASSES {
+        let [v4, v6] = Family::BOTH.map(|family| after.received(&before, member, family));
+        let left = after.left(&before, minor);
+        let passed = is_close(v4 + v6, rate) && v4 > 0.0 && v6 > 0.0;
         let expected = format!("{rate} Mbit/s ± {:.0} %, both families in it", TOLERANCE * 100.0);
-        let text = format!(
-            "{measured:.3} Mbit/s over {:.1} s (IPv4 {v4:.2}, IPv6 {v6:.2})",
-            elapsed.as_secs_f64()
+        let measured = format!(
+            "{:.3} Mbit/s received (IPv4 {v4:.2}, IPv6 {v6:.2}), {left:.3} left the class",
+            v4 + v6
         );
         talk.recorder
-            .check(format!("HTB, both members at once: to {member}"), expected, text, passed)?;
+            .check(format!("HTB, both members at once: to {member}"), expected, measured, passed)?;
     }
     let shown = hub.fielato(["shape", "show", "--json"]).succeed(talk.interrupt)?;
     let missing: Vec<String> = CLASSES
@@ -105,6 +99,32 @@ fn rates(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     };
     talk.recorder
         .check("`fielato shape show`", "both classes", measured, missing.is_empty())
+}
+
+/// The begin and the end of a measurement. A machine that is busy with other things may hold packets up on their way to the
+/// receivers, long after they left their class; then it is measured again, a few times.
+fn window(talk: &Talk<'_, '_, '_>, flows: &[(Node, Flow)]) -> Result<(Sample, Sample)> {
+    let mut attempt = 1;
+    loop {
+        let before = Sample::take(talk, flows)?;
+        talk.interrupt.sleep(MEASURED)?;
+        let after = Sample::take(talk, flows)?;
+        let held_up = CLASSES.iter().any(|&(member, minor, rate)| {
+            let received: f64 = Family::BOTH
+                .iter()
+                .map(|&family| after.received(&before, member, family))
+                .sum();
+            !is_close(received, rate) && is_close(after.left(&before, minor), rate)
+        });
+        if !held_up || attempt == ATTEMPTS {
+            return Ok((before, after));
+        }
+        attempt += 1;
+    }
+}
+
+fn is_close(measured: f64, rate: u32) -> bool {
+    (measured / f64::from(rate) - 1.0).abs() <= TOLERANCE
 }
 
 fn htb() -> String {
@@ -131,7 +151,7 @@ fn delay(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     talk.gateway()?.write_config(Strategy::Member, "")?;
     talk.gateway()?.reload()?;
     let ping = Ping {
-        count: 3,
+        count: 5,
         interval: Duration::from_millis(100),
         patience: Duration::from_secs(5),
     };
@@ -222,12 +242,74 @@ fn disciplines(talk: &Talk<'_, '_, '_>) -> Result<String> {
     Ok(format!("{}\n{}", qdiscs.trim(), classes.trim()).trim().to_owned())
 }
 
-/// Bytes received so far, by member and family, from the IP header on.
-fn received(flows: &[(Node, Flow)]) -> std::collections::BTreeMap<(Node, usize), u64> {
-    flows
-        .iter()
-        .map(|(member, flow)| ((*member, flow.family as usize), flow.bytes.load(Ordering::Relaxed)))
-        .collect()
+/// How much has flowed so far.
+struct Sample {
+    at: Instant,
+    /// By member and family: bytes that arrived, from the IP header on.
+    received: Vec<(Node, Family, u64)>,
+    /// By class: bytes that left it, as tc counts them.
+    left: Vec<(String, u64)>,
+}
+
+impl Sample {
+    fn take(talk: &Talk<'_, '_, '_>, flows: &[(Node, Flow)]) -> Result<Self> {
+        let hub = talk.lab.machine(Node::VpnCore);
+        let classes = hub
+            .call("tc", ["-s", "class", "show", "dev", TUNNEL])
+            .succeed(talk.interrupt)?;
+        let left = bytes_by_class(&classes);
+        Ok(Self {
+            left,
+            received: flows
+                .iter()
+                .map(|(member, flow)| (*member, flow.family, flow.bytes.load(Ordering::Relaxed)))
+                .collect(),
+            at: Instant::now(),
+        })
+    }
+
+    fn received(&self, before: &Self, member: Node, family: Family) -> f64 {
+        let bytes = |sample: &Self| {
+            sample
+                .received
+                .iter()
+                .find(|(m, f, _)| (*m, *f) == (member, family))
+                .map_or(0, |found| found.2)
+        };
+        self.rate(before, bytes(self) - bytes(before))
+    }
+
+    fn left(&self, before: &Self, minor: u16) -> f64 {
+        let class = format!("1:{minor:x}");
+        let bytes = |sample: &Self| {
+            sample
+                .left
+                .iter()
+                .find(|(handle, _)| *handle == class)
+                .map_or(0, |found| found.1)
+        };
+        self.rate(before, bytes(self) - bytes(before))
+    }
+
+    /// Mbit/s.
+    fn rate(&self, before: &Self, bytes: u64) -> f64 {
+        bytes as f64 * 8.0 / (self.at - before.at).as_secs_f64() / 1e6
+    }
+}
+
+/// What `tc -s class show` says; its JSON is none in iproute2 6.1.
+fn bytes_by_class(text: &str) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    let mut class = None;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["class", _, handle, ..] => class = Some((*handle).to_owned()),
+            ["Sent", bytes, "bytes", ..] => found.extend(class.take().zip(bytes.parse().ok())),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Datagrams as fast as they go.
@@ -301,5 +383,16 @@ fn receive(socket: &UdpSocket, headers: u64, bytes: &AtomicU64, stop: &AtomicBoo
         if let Ok(length) = socket.recv(&mut buffer) {
             bytes.fetch_add(length as u64 + headers, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tc_prints() {
+        let text = "class htb 1:10 root prio 0 rate 2Mbit ceil 2Mbit burst 1600b cburst 1600b \n Sent 1228 bytes 1 pkt (dropped 0, overlimits 0 requeues 0) \n backlog 0b 0p requeues 0\n lended: 1 borrowed: 0 giants: 0\n\nclass htb 1:20 root prio 0 rate 1Mbit\n Sent 0 bytes 0 pkt\n";
+        assert_eq!(bytes_by_class(text), [("1:10".to_owned(), 1228), ("1:20".to_owned(), 0)]);
     }
 }

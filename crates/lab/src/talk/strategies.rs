@@ -16,6 +16,7 @@ pub(super) const SOURCE: StepSpec = StepSpec {
     title: "Strategy source",
     claim: "The host admits the hub's address only: past the hub nobody gets in, and through it everyone is the hub.",
     needs_tunnel: true,
+    takes_down: false,
     run: source,
 };
 
@@ -23,6 +24,7 @@ pub(super) const MEMBER: StepSpec = StepSpec {
     title: "Strategy member",
     claim: "The host admits what comes in by its tunnel: a forged overlay address passes a filter by source, and not this one.",
     needs_tunnel: true,
+    takes_down: false,
     run: member,
 };
 

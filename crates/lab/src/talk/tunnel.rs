@@ -2,17 +2,18 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::ping::Ping;
 use super::{StepSpec, Talk};
 use crate::gateway::{Gateway, Starter};
-use crate::topology::{Family, Node, TUNNEL};
+use crate::topology::{Family, HUB_PORT, Node, TUNNEL};
 
 pub(super) const STEP: StepSpec = StepSpec {
     title: "Tunnel",
     claim: "A stock client with the file the hub printed reaches the hub, and the other member through it.",
     needs_tunnel: false,
+    takes_down: false,
     run,
 };
 
@@ -21,24 +22,70 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     gateway.start_hub()?;
     let starter = gateway.start_client_a()?;
     gateway.start_client_b()?;
+    gateway.wait_for_members()?;
     talk.state.gateway = Some(gateway);
     talk.state.starter = Some(starter);
-    talk.recorder.note(match starter {
-        Starter::WgQuick => "client-a: wireguard-go, by `wg-quick up` on the printed file; client-b: fielato device",
-        Starter::ByHand => "client-a: wireguard-go, with what `wg-quick up` does to the printed file (wg-quick itself would take the kernel's WireGuard); client-b: fielato device",
-    })?;
-    for (from, to) in [
+    who_encrypts(talk, starter)?;
+    let pairs = [
         (Node::ClientA, Node::VpnCore),
         (Node::ClientB, Node::VpnCore),
         (Node::ClientA, Node::ClientB),
-    ] {
-        for family in Family::BOTH {
-            let pong = Ping::A_FEW.send(talk.lab.machine(from), to.overlay(family), talk.interrupt)?;
-            let what = format!("ping {from} → {to}, {family}");
-            talk.recorder.check(what, "3 of 3 answered", pong.to_string(), pong.all())?;
+    ];
+    talk.expect_answers("", &pairs)?;
+    shown_in_hub(talk)?;
+    over_ipv6(talk)
+}
+
+fn who_encrypts(talk: &mut Talk<'_, '_, '_>, starter: Starter) -> Result<()> {
+    let status = talk
+        .lab
+        .machine(Node::VpnCore)
+        .fielato(["status", "--json"])
+        .succeed(talk.interrupt)?;
+    let status: serde_json::Value = serde_json::from_str(&status).context("`fielato status --json` printed no JSON")?;
+    let hub = status["wireguard"]
+        .as_str()
+        .context("`fielato status --json` does not say whose WireGuard")?;
+    talk.recorder.note(&format!("vpn-core: WireGuard in the {hub}"))?;
+    talk.recorder.note(match starter {
+        Starter::WgQuick => "client-a: wireguard-go, by `wg-quick up` on the file that `member config` printed",
+        Starter::ByHand => {
+            "client-a: wireguard-go, with what `wg-quick up` does to the file that `member config` printed (wg-quick itself would take the kernel's WireGuard)"
         }
-    }
-    shown_in_hub(talk)
+    })?;
+    talk.recorder.note("client-b: fielato device, by `wg setconf`")
+}
+
+/// client-b moves to the hub's IPv6 address, and stays there.
+fn over_ipv6(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
+    let client_b = talk.lab.machine(Node::ClientB);
+    let hub_key = client_b.call("wg", ["show", TUNNEL, "peers"]).succeed(talk.interrupt)?;
+    let endpoint = format!("[{}]:{HUB_PORT}", Node::VpnCore.outer_v6());
+    client_b
+        .call("wg", ["set", TUNNEL, "peer", hub_key.trim(), "endpoint", &endpoint])
+        .succeed(talk.interrupt)?;
+    let pong = Ping::A_FEW.send(client_b, Node::VpnCore.overlay(Family::V4), talk.interrupt)?;
+    let endpoints = talk
+        .lab
+        .machine(Node::VpnCore)
+        .call("wg", ["show", TUNNEL, "endpoints"])
+        .succeed(talk.interrupt)?;
+    let moved = endpoints.contains(&format!("[{}]:", Node::ClientB.outer_v6()));
+    let measured = format!(
+        "{pong}, {}",
+        if moved {
+            "seen at its IPv6 address"
+        } else {
+            "not seen at its IPv6 address"
+        }
+    );
+    let expected = "3 of 3 answered, seen at its IPv6 address";
+    talk.recorder.check(
+        "client-b's tunnel over IPv6: ping client-b → vpn-core",
+        expected,
+        measured,
+        pong.all() && moved,
+    )
 }
 
 /// Debian's `wg` on the hub, whoever encrypts there.

@@ -1,0 +1,12 @@
+//! The command line, driven as a person or a service manager drives it: the real binary, its files below a folder of the
+//! test's own, its interfaces in namespaces of the test's own.
+
+mod common;
+mod documents;
+mod import;
+mod members;
+mod refused;
+mod rendered;
+mod running;
+mod service;
+mod sessions;
