@@ -37,7 +37,7 @@ fn up() -> Result<()> {
     eprintln!("starting the gateway");
     lab.start_gateway(&interrupt)?;
     println!("the lab is up, in {}", lab.directory().display());
-    let _ = lab.keep();
+    lab.keep();
     println!("next: `fielato lab exec client-a -- ping 192.168.4.3`, `fielato lab exec vpn-core -- fielato status`");
     Ok(())
 }
