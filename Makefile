@@ -50,7 +50,8 @@ faults: ## kill the daemon at random moments, over and over (root, minutes)
 
 bench: ## measure, and write bench/results/*.json
 	@$(NEED) $(BUILD) $(LAB)
-	$(CARGO) bench --locked --workspace
+	$(CARGO) bench --locked --package fielato-kernel --bench guard
+	$(CARGO) bench --locked --package fielato --bench apply
 
 lint: ## format, clippy with warnings as errors, crates without input and output kept so
 	@$(NEED) $(BUILD)
@@ -72,8 +73,8 @@ $(FIELATO):
 
 install: docs ## install program, man pages, completions and unit (PREFIX, DESTDIR)
 	install -D -m 755 $(FIELATO) $(DESTDIR)$(BINDIR)/fielato
-	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(UNITDIR)
-	install -m 644 $(TARGET)/man/*.1 $(DESTDIR)$(MANDIR)/man1/
+	install -d $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(UNITDIR)
+	install -m 644 $(TARGET)/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 644 packaging/fielato.toml.5 $(DESTDIR)$(MANDIR)/man5/
 	install -D -m 644 $(TARGET)/completions/fielato $(DESTDIR)$(BASHDIR)/fielato
 	install -D -m 644 $(TARGET)/completions/_fielato $(DESTDIR)$(ZSHDIR)/_fielato
@@ -86,7 +87,7 @@ install: docs ## install program, man pages, completions and unit (PREFIX, DESTD
 uninstall: ## remove what install put there; configuration and keys stay
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service || true; fi
 	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(UNITDIR)/fielato.service
-	rm -f $(DESTDIR)$(MANDIR)/man1/fielato.1 $(DESTDIR)$(MANDIR)/man1/fielato-*.1 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
+	rm -f $(DESTDIR)$(MANDIR)/man8/fielato.8 $(DESTDIR)$(MANDIR)/man8/fielato-*.8 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
 	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 

@@ -29,7 +29,12 @@ impl Edit {
         // A link stays a link: what it leads to is replaced.
         let path = fs::canonicalize(&path).unwrap_or(path);
         let dir = path.parent().context("the configuration file has no folder")?;
-        let folder = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+        let folder = File::open(dir).with_context(|| {
+            format!(
+                "cannot open {}; `fielato init` writes a first configuration there",
+                dir.display()
+            )
+        })?;
         flock(&folder, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", dir.display()))?;
         let (text, _) = source::load_text(paths)?;
         let mode = fs::metadata(&path)?.permissions().mode() & 0o777;

@@ -61,7 +61,8 @@ pub fn release(undo: &mut Undo, families: PerFamily<bool>, uplink: &str) -> Resu
 
 /// The settings that are changed for `families`, by our writing or by what the kernel does thereupon.
 fn names(families: PerFamily<bool>, uplink: &str) -> Result<Vec<String>> {
-    // The kernel's WireGuard turns this off when its interface comes up, and leaves it so (drivers/net/wireguard/device.c, wg_open).
+    // The kernel's WireGuard turns redirects off for the whole machine when an interface of its comes up (wg_open in
+    // drivers/net/wireguard/device.c), and never on again.
     let mut names = vec!["net/ipv4/conf/all/send_redirects".to_string()];
     if families.v4 {
         names.extend([V4.to_string(), "net/ipv4/conf/all/accept_redirects".into()]);

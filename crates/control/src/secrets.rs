@@ -1,14 +1,18 @@
 //! Key files: one key a file, mode 0600, read by nobody else.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::SystemTime;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_wireguard::{KeyError, PresharedKey, PrivateKey};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 
 use crate::{Paths, files};
 
@@ -80,10 +84,12 @@ fn read_optional<K: FromStr<Err = KeyError>>(path: &Path) -> Result<Option<K>> {
     }
 }
 
-/// All members' pre-shared keys. Kept between reloads, so that a file that did not change is not read again.
+/// All members' pre-shared keys. Kept between reloads, so that a file that did not change is not read again, nor looked at
+/// when the kernel tells which did.
 #[derive(Debug, Default)]
 pub struct PskStore {
     keys: BTreeMap<String, (Stamp, PresharedKey)>,
+    watch: Option<Watch>,
 }
 
 /// Tells whether a file is the one read before.
@@ -100,42 +106,123 @@ impl PskStore {
     /// # Errors
     /// When a file cannot be read, is readable by others, or holds no key. The store is then as before.
     pub fn refresh(&mut self, paths: &Paths) -> Result<()> {
+        // Without its watch the store looks at every file. So it does next time, should this time fail.
+        let watch = self.watch.take();
         let dir = paths.member_keys();
         if !dir.try_exists()? {
             self.keys.clear();
             return Ok(());
         }
+        if let Some((watch, names)) = watch.and_then(|mut watch| watch.changed(&dir).map(|names| (watch, names))) {
+            let found = names
+                .into_iter()
+                .map(|name| Ok((self.look(paths, &name)?, name)))
+                .collect::<Result<Vec<_>>>()?;
+            for (key, name) in found {
+                match key {
+                    Some(key) => drop(self.keys.insert(name, key)),
+                    None => drop(self.keys.remove(&name)),
+                }
+            }
+            self.watch = Some(watch);
+            return Ok(());
+        }
+        // Watched from before the listing, so that nothing falls between.
+        let watch = Watch::new(&dir)
+            .inspect_err(|error| log::debug!("cannot watch {}: {error}", dir.display()))
+            .ok();
         let mut keys = BTreeMap::new();
         for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
-            let entry = entry?;
-            let Some(name) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.strip_suffix(".psk"))
-                .map(String::from)
-            else {
-                continue;
-            };
-            let metadata = entry.metadata()?;
-            let stamp = Stamp {
-                inode: metadata.ino(),
-                modified: metadata.modified().ok(),
-                mode: metadata.mode(),
-            };
-            let key = match self.keys.get(&name) {
-                Some((known, key)) if *known == stamp => key.clone(),
-                _ => read(&entry.path())?,
-            };
-            keys.insert(name, (stamp, key));
+            if let Some(name) = entry?.file_name().to_str().and_then(psk_name)
+                && let Some(key) = self.look(paths, name)?
+            {
+                keys.insert(name.to_owned(), key);
+            }
         }
         self.keys = keys;
+        self.watch = watch;
         Ok(())
+    }
+
+    /// The member's key as its file has it now; `None` when there is no file.
+    fn look(&self, paths: &Paths, name: &str) -> Result<Option<(Stamp, PresharedKey)>> {
+        let path = paths.member_psk(name);
+        let metadata = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => result.with_context(|| format!("cannot look at {}", path.display()))?,
+        };
+        let stamp = Stamp {
+            inode: metadata.ino(),
+            modified: metadata.modified().ok(),
+            mode: metadata.mode(),
+        };
+        let key = match self.keys.get(name) {
+            Some((known, key)) if *known == stamp => key.clone(),
+            _ => read(&path)?,
+        };
+        Ok(Some((stamp, key)))
     }
 
     /// The pre-shared key of a member.
     pub fn get(&self, member: &str) -> Option<&PresharedKey> {
         self.keys.get(member).map(|(_, key)| key)
     }
+}
+
+/// The member whose key a file of this name holds.
+fn psk_name(file: &str) -> Option<&str> {
+    file.strip_suffix(".psk")
+}
+
+/// The kernel notes which files of a folder change (`man 7 inotify`).
+#[derive(Debug)]
+struct Watch {
+    events: OwnedFd,
+    /// Device and inode of the folder: another may take its place.
+    folder: (u64, u64),
+}
+
+impl Watch {
+    fn new(dir: &Path) -> io::Result<Self> {
+        let events = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let files = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::DELETE | WatchFlags::MOVE;
+        let folder = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+        inotify::add_watch(&events, dir, files | folder)?;
+        Ok(Self {
+            events,
+            folder: identity(dir)?,
+        })
+    }
+
+    /// The members whose key files may have changed since the last call. `None` when that is not known: look at all.
+    fn changed(&mut self, dir: &Path) -> Option<BTreeSet<String>> {
+        let lost =
+            ReadFlags::QUEUE_OVERFLOW | ReadFlags::IGNORED | ReadFlags::UNMOUNT | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
+        if identity(dir).ok()? != self.folder {
+            return None;
+        }
+        let mut names = BTreeSet::new();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.events, &mut buffer);
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::AGAIN) => return Some(names),
+                Err(Errno::INTR) => continue,
+                Err(_) => return None,
+            };
+            if event.events().intersects(lost) {
+                return None;
+            }
+            let file = event.file_name().and_then(|file| file.to_str().ok());
+            names.extend(file.and_then(psk_name).map(str::to_owned));
+        }
+    }
+}
+
+fn identity(dir: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(dir)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]
@@ -168,8 +255,51 @@ mod tests {
         files::replace(&paths.member_psk("a"), two.to_base64().as_bytes(), 0o600).unwrap();
         store.refresh(&paths).unwrap();
         assert_eq!(store.get("a"), Some(&two));
+        // In place, and with another mode.
+        fs::write(paths.member_psk("a"), one.to_base64()).unwrap();
+        store.refresh(&paths).unwrap();
+        assert_eq!(store.get("a"), Some(&one));
+        fs::set_permissions(paths.member_psk("a"), fs::Permissions::from_mode(0o644)).unwrap();
+        store.refresh(&paths).unwrap_err();
+        store.refresh(&paths).unwrap_err();
+        assert_eq!(store.get("a"), Some(&one), "as before");
+        fs::set_permissions(paths.member_psk("a"), fs::Permissions::from_mode(0o600)).unwrap();
+        create(&paths.member_psk("b"), &two.to_base64()).unwrap();
+        store.refresh(&paths).unwrap();
+        assert_eq!((store.get("a"), store.get("b")), (Some(&one), Some(&two)));
         files::remove(&paths.member_psk("a")).unwrap();
         store.refresh(&paths).unwrap();
+        assert_eq!((store.get("a"), store.get("b")), (None, Some(&two)));
+        // Another folder in the place of the one that is watched.
+        let dir = paths.member_keys();
+        fs::rename(&dir, dir.with_extension("old")).unwrap();
+        create(&paths.member_psk("a"), &two.to_base64()).unwrap();
+        store.refresh(&paths).unwrap();
+        assert_eq!((store.get("a"), store.get("b")), (Some(&two), None));
+        fs::write(paths.member_psk("a"), one.to_base64()).unwrap();
+        store.refresh(&paths).unwrap();
+        assert_eq!(store.get("a"), Some(&one));
+        fs::remove_dir_all(&dir).unwrap();
+        store.refresh(&paths).unwrap();
         assert_eq!(store.get("a"), None);
+    }
+
+    #[test]
+    fn more_changes_than_the_kernel_keeps_are_all_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path(), None);
+        let mut store = PskStore::default();
+        let (one, two) = (PresharedKey::generate().unwrap(), PresharedKey::generate().unwrap());
+        create(&paths.member_psk("a"), &one.to_base64()).unwrap();
+        store.refresh(&paths).unwrap();
+        let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        // The kernel joins equal neighbours, so two files take turns.
+        for _ in 0..queue.trim().parse::<usize>().unwrap() / 2 + 1 {
+            fs::set_permissions(paths.member_psk("a"), fs::Permissions::from_mode(0o600)).unwrap();
+            fs::set_permissions(paths.member_keys(), fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        create(&paths.member_psk("b"), &two.to_base64()).unwrap();
+        store.refresh(&paths).unwrap();
+        assert_eq!((store.get("a"), store.get("b")), (Some(&one), Some(&two)));
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use fielato_policy::Config;
+use fielato_policy::{Config, Insertion};
 
 use crate::Paths;
 
@@ -26,10 +26,78 @@ pub fn load(paths: &Paths) -> Result<Config> {
 /// # Errors
 /// As [`load`].
 pub fn load_text(paths: &Paths) -> Result<(String, Config)> {
-    let path = paths.config();
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}; `fielato init` writes a first one", path.display()))?;
-    let config =
-        Config::parse(&text).map_err(|faults| BadConfig(faults.display(&path.display().to_string(), &text).to_string()))?;
+    let text = read(paths)?;
+    let config = parse(paths, &text)?;
     Ok((text, config))
+}
+
+fn read(paths: &Paths) -> Result<String> {
+    let path = paths.config();
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}; `fielato init` writes a first one", path.display()))
+}
+
+fn parse(paths: &Paths, text: &str) -> Result<Config, BadConfig> {
+    let path = paths.config().display().to_string();
+    Config::parse(text).map_err(|faults| BadConfig(faults.display(&path, text).to_string()))
+}
+
+/// The configuration that is in force, with the text that it was parsed from: of a file that has grown by a member, only the
+/// member is parsed.
+#[derive(Debug)]
+pub struct Source {
+    text: String,
+    /// The configuration.
+    pub config: Config,
+}
+
+/// What a [`Source`] was before it was [refreshed](Source::refresh).
+#[derive(Debug)]
+pub enum Before {
+    /// The same.
+    Same,
+    /// The same without these members; with its text.
+    Without(Box<Insertion>, String),
+    /// Something else.
+    Other(Box<Source>),
+}
+
+impl Source {
+    /// Reads and checks the configuration file.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(paths: &Paths) -> Result<Self> {
+        let (text, config) = load_text(paths)?;
+        Ok(Self { text, config })
+    }
+
+    /// Reads the file again. Returns what leads back, for [`Source::restore`].
+    ///
+    /// # Errors
+    /// As [`load`]; nothing has changed then.
+    pub fn refresh(&mut self, paths: &Paths) -> Result<Before> {
+        let text = read(paths)?;
+        if text == self.text {
+            return Ok(Before::Same);
+        }
+        if let Some(insertion) = self.config.insertion(&self.text, &text) {
+            self.config.insert(&insertion);
+            let before = std::mem::replace(&mut self.text, text);
+            return Ok(Before::Without(Box::new(insertion), before));
+        }
+        let config = parse(paths, &text)?;
+        Ok(Before::Other(Box::new(std::mem::replace(self, Self { text, config }))))
+    }
+
+    /// Undoes [`Source::refresh`].
+    pub fn restore(&mut self, before: Before) {
+        match before {
+            Before::Same => {}
+            Before::Without(insertion, text) => {
+                self.config.take_back(&insertion);
+                self.text = text;
+            }
+            Before::Other(source) => *self = *source,
+        }
+    }
 }

@@ -475,7 +475,8 @@ fn many_bans_and_the_limit() {
     let start = std::time::Instant::now();
     filter.ban_all(&networks[..100_000]).unwrap();
     let took = start.elapsed();
-    assert!(took.as_secs() < 5, "{took:?}");
+    // Far more than it takes on an idle machine: other tests may run beside this one.
+    assert!(took.as_secs() < 30, "{took:?}");
     filter.ban_all(&networks[100_000..]).unwrap();
     let full = filter.ban(net("203.0.113.7/32")).unwrap_err();
     assert!(matches!(full, GuardError::TooManyBans { .. }), "{full}");

@@ -110,7 +110,7 @@ fn nth_byte(line: &str, chars: usize) -> usize {
 }
 
 /// Bytes of a line that may be shown: a line that assigns a secret is cut after the `=`, whatever
-/// else is wrong on it.
+/// else is wrong on it, and one with a key under a misspelt name before the key.
 fn visible_prefix(line: &str) -> usize {
     // ASCII lower case keeps every byte in its place.
     let lower = line.to_ascii_lowercase();
@@ -118,11 +118,27 @@ fn visible_prefix(line: &str) -> usize {
         .iter()
         .filter_map(|key| lower.find(key).map(|at| at + key.len()))
         .min();
-    secret.map_or(line.len(), |at| line[at..].find('=').map_or(at, |equals| at + equals + 1))
+    let named = secret.map_or(line.len(), |at| line[at..].find('=').map_or(at, |equals| at + equals + 1));
+    named.min(unnamed_key(line).unwrap_or(line.len()))
+}
+
+/// Where something stands that is as long as a key: 43 characters of base64 and a `=`.
+fn unnamed_key(line: &str) -> Option<usize> {
+    let base64 = |c: char| c.is_ascii_alphanumeric() || "+/".contains(c);
+    let mut begin = 0;
+    for word in line.split_inclusive(|c| !base64(c)) {
+        // The end of the line, or whatever follows, is taken for a `=` that was lost.
+        if word.trim_end_matches(|c| !base64(c)).len() == 43 {
+            return Some(begin);
+        }
+        begin += word.len();
+    }
+    None
 }
 
 /// Keys whose values are secrets, in the spellings of this file and of wg-quick.
-pub(crate) const SECRET_KEYS: [&str; 6] = [
+pub(crate) const SECRET_KEYS: [&str; 7] = [
+    "psk",
     "private_key",
     "preshared_key",
     "private-key",

@@ -1,4 +1,4 @@
-//! What tests share: skipping with a reason, unique names, clean-up. Used as a development dependency only.
+//! What tests and benchmarks share: skipping with a reason, unique names, clean-up. Used as a development dependency only.
 //!
 //! Cargo hides the output of tests that pass and counts a test that returned early as passed. So a test that cannot
 //! run here says so with [`skip`], which also writes to the file named in `FIELATO_SKIPPED`; `tools/test.sh` sets
@@ -14,6 +14,8 @@
 //! }
 //! # forwards_between_namespaces();
 //! ```
+
+pub mod bench;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -36,6 +36,7 @@ impl Machine {
     /// # Errors
     /// When the record is damaged or the kernel does not answer.
     pub fn open(paths: &Paths, interface: &str) -> Result<Self> {
+        files::remove_unfinished(&paths.state())?;
         let netlink = Netlink::open()?;
         match Undo::load(paths)? {
             Some(undo) if undo.interface == interface => Ok(Self {
@@ -68,6 +69,7 @@ impl Machine {
     /// # Errors
     /// When the record is damaged or the kernel does not answer.
     pub fn left_behind(paths: &Paths) -> Result<Option<Self>> {
+        files::remove_unfinished(&paths.state())?;
         let Some(undo) = Undo::load(paths)? else { return Ok(None) };
         Ok(Some(Self {
             paths: paths.clone(),
@@ -95,7 +97,6 @@ impl Machine {
         }
         forwarding::restore(&self.undo)?;
         nft::delete_table(nft::Family::Inet, TABLE)?;
-        files::remove_unfinished(&self.paths.state())?;
         Undo::forget(&self.paths)
     }
 
@@ -119,14 +120,15 @@ impl Machine {
         Ok(nft::apply(&render::nft::hub(&plan.firewall))?)
     }
 
-    pub(super) fn record_forwarding(&mut self, plan: &Plan) -> Result<()> {
-        forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
+    /// Puts forwarding back where only an earlier plan needs it. For use before that plan's rules go.
+    pub(super) fn release_forwarding(&mut self, plan: &Plan) -> Result<()> {
+        forwarding::release(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
         self.undo.save(&self.paths)
     }
 
-    /// Turns forwarding on where the plan needs it, and puts it back where only an earlier one did.
+    /// Turns forwarding on where the plan needs it; how it was is in the record before. For use after the plan's rules stand.
     pub(super) fn enable_forwarding(&mut self, plan: &Plan) -> Result<()> {
-        forwarding::release(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
+        forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
         self.undo.save(&self.paths)?;
         forwarding::enable(families(&plan.addresses), &plan.uplink)
     }

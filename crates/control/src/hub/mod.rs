@@ -11,16 +11,17 @@ mod report;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail};
-use fielato_kernel::{link, nft};
-use fielato_policy::{Config, Plan};
+use fielato_kernel::{link, memory, nft};
+use fielato_policy::Plan;
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PrivateKey, config};
 use jiff::Timestamp;
 
 use crate::bans::Bans;
 use crate::protocol::{Changes, Request, Response};
 use crate::secrets::{self, PskStore};
+use crate::source::{Before, Source};
 use crate::tunnel::{self, Choice, Tunnel};
-use crate::{Paths, forwarding, source};
+use crate::{Paths, forwarding};
 
 use guards::Guards;
 pub use machine::Machine;
@@ -35,7 +36,7 @@ pub struct Options {
 /// A hub that is up.
 pub struct Hub {
     machine: Machine,
-    config: Config,
+    source: Source,
     plan: Plan,
     device: DeviceConfig,
     psks: PskStore,
@@ -55,7 +56,8 @@ impl Hub {
     /// The first thing that could not be done; everything is then as before.
     pub fn up(paths: &Paths, options: &Options, now: Timestamp, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         progress("configuration");
-        let config = source::load(paths)?;
+        let source = Source::load(paths)?;
+        let config = &source.config;
         let key = secrets::hub_key(paths, &config.hub.interface)?;
         let mut psks = PskStore::default();
         psks.refresh(paths)?;
@@ -69,7 +71,7 @@ impl Hub {
         }
         // Before anything is recorded: without it nothing could be put back either.
         nft::check()?;
-        let plan = Plan::compile(&config, now, forwarding::before(&machine.undo)?);
+        let plan = Plan::compile(config, now, forwarding::before(&machine.undo)?);
         let device = device_config(&plan, key, &psks);
         let (tunnel, guards) = match bring_up(&mut machine, options, &plan, &device, &bans, progress) {
             Ok(parts) => parts,
@@ -82,9 +84,11 @@ impl Hub {
         };
         let watch = nft::Watch::open().context("cannot watch the rules")?;
         let rules = machine::standing_rules()?;
+        // What reading the file took is many times what is kept of it.
+        memory::give_back();
         Ok(Self {
             machine,
-            config,
+            source,
             plan,
             device,
             psks,
@@ -102,14 +106,26 @@ impl Hub {
     /// # Errors
     /// Why it was refused; the hub then runs as before.
     pub fn reload(&mut self, now: Timestamp) -> Result<Changes> {
-        let config = source::load(&self.machine.paths)?;
+        let before = self.source.refresh(&self.machine.paths)?;
+        let whole = matches!(before, Before::Other(_));
+        let changes = self.change_to_source(now);
+        match &changes {
+            Ok(_) => drop(before),
+            Err(_) => self.source.restore(before),
+        }
+        if whole {
+            memory::give_back();
+        }
+        changes
+    }
+
+    fn change_to_source(&mut self, now: Timestamp) -> Result<Changes> {
+        let config = &self.source.config;
         let key = secrets::hub_key(&self.machine.paths, &config.hub.interface)?;
         self.psks.refresh(&self.machine.paths)?;
-        let plan = Plan::compile(&config, now, forwarding::before(&self.machine.undo)?);
+        let plan = Plan::compile(config, now, forwarding::before(&self.machine.undo)?);
         let device = device_config(&plan, key, &self.psks);
-        let changes = self.change_to(plan, device)?;
-        self.config = config;
-        Ok(changes)
+        self.change_to(plan, device)
     }
 
     fn change_to(&mut self, plan: Plan, device: DeviceConfig) -> Result<Changes> {
@@ -123,16 +139,18 @@ impl Hub {
 
         // What can be refused comes first, and is taken back when something later is refused.
         let machine = &mut self.machine;
-        if plan.addresses != self.plan.addresses {
-            machine.record_forwarding(&plan)?;
-        }
         if plan.shaping != self.plan.shaping {
             machine.shape(&self.plan.shaping, &plan.shaping)?;
             changes.shaping = true;
         }
+        // The rules of a plan without IPv6 leave IPv6 to others: forwarding that only we turned on must be off by then.
+        if plan.addresses != self.plan.addresses {
+            machine.release_forwarding(&plan)?;
+        }
         match machine::change_rules(&self.plan, &plan) {
             Ok(change) => changes.rules = change,
             Err(error) => {
+                machine.enable_forwarding(&self.plan)?;
                 machine
                     .shape(&plan.shaping, &self.plan.shaping)
                     .context("cannot put the disciplines back")?;
@@ -142,6 +160,7 @@ impl Hub {
         let port_or_key = (device.listen_port, &device.private_key) != (self.device.listen_port, &self.device.private_key);
         if port_or_key && let Err(error) = self.tunnel.set_interface(&device) {
             machine::change_rules(&plan, &self.plan).context("cannot put the rules back")?;
+            machine.enable_forwarding(&self.plan)?;
             machine
                 .shape(&plan.shaping, &self.plan.shaping)
                 .context("cannot put the disciplines back")?;
@@ -221,7 +240,7 @@ impl Hub {
         }
         if self.plan.next_change.is_some_and(|change| change <= now) {
             // The configuration as it was last loaded: the clock must not bring in edits that nobody has asked to load.
-            let plan = Plan::compile(&self.config, now, forwarding::before(&self.machine.undo)?);
+            let plan = Plan::compile(&self.source.config, now, forwarding::before(&self.machine.undo)?);
             let device = device_config(&plan, self.device.private_key.clone(), &self.psks);
             let changes = self.change_to(plan, device)?;
             log::info!("expired: {} members, {} bans", changes.peers_removed, changes.bans);
@@ -285,9 +304,9 @@ fn bring_up(
     progress: &mut dyn FnMut(&str),
 ) -> Result<(Tunnel, Guards)> {
     progress("rules");
+    machine.release_forwarding(plan)?;
     machine.set_rules(plan)?;
     progress("forwarding");
-    machine.record_forwarding(plan)?;
     machine.enable_forwarding(plan)?;
     progress("interface and peers");
     let tunnel = Tunnel::create(&mut machine.netlink, options.wireguard, &plan.interface, plan.mtu, device)?;

@@ -29,7 +29,9 @@ impl Hub {
                 endpoint: seen.and_then(|seen| seen.endpoint),
                 latest_handshake: seen
                     .and_then(|seen| seen.latest_handshake)
-                    .and_then(|at| Timestamp::try_from(at).ok()),
+                    // Whole seconds, as `wg` has it: our device knows how long ago it was, not what the clock said then.
+                    .and_then(|at| Timestamp::try_from(at).ok())
+                    .and_then(|at| Timestamp::from_second(at.as_second()).ok()),
                 rx_bytes: seen.map_or(0, |seen| seen.rx_bytes),
                 tx_bytes: seen.map_or(0, |seen| seen.tx_bytes),
             }
@@ -118,7 +120,10 @@ impl Hub {
     pub(super) fn shape(&mut self) -> Result<ShapeReport> {
         let mut devices = Vec::new();
         for name in [self.plan.interface.clone(), self.plan.uplink.clone()] {
-            let link = link::get(&mut self.machine.netlink, &name)?;
+            // An uplink may be unplugged; the other interface is still worth showing.
+            let Some(link) = link::find(&mut self.machine.netlink, &name)? else {
+                continue;
+            };
             let items = tc::show(&mut self.machine.netlink, link.index)?.into_iter().map(|item| {
                 Ok(ShapeItem {
                     text: item.to_string(),

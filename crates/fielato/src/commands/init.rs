@@ -70,10 +70,11 @@ pub fn import(paths: &Paths, args: Import) -> Result<()> {
         print!("{}", imported.toml);
     } else {
         ensure_folder(paths)?;
+        // First the one that may be there, so that nothing is written when it is.
+        secrets::create(&paths.hub_key(interface), &imported.hub_private_key.to_base64())?;
         for (name, psk) in &imported.psks {
             secrets::create(&paths.member_psk(name), &psk.to_base64())?;
         }
-        secrets::create(&paths.hub_key(interface), &imported.hub_private_key.to_base64())?;
         write_new(paths, &imported.toml)?;
     }
     for note in &imported.notes {

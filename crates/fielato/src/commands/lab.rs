@@ -33,7 +33,13 @@ fn up() -> Result<()> {
     let fielato = std::env::current_exe().context("cannot find this program's own file")?;
     let interrupt = Interrupt::install()?;
     eprintln!("making client-a, vpn-core and client-b");
-    let lab = TemporaryLab::up(&LabOptions { name: DEFAULT_NAME.into(), fielato }, &interrupt)?;
+    let lab = TemporaryLab::up(
+        &LabOptions {
+            name: DEFAULT_NAME.into(),
+            fielato,
+        },
+        &interrupt,
+    )?;
     eprintln!("starting the gateway");
     lab.start_gateway(&interrupt)?;
     println!("the lab is up, in {}", lab.directory().display());
@@ -73,5 +79,9 @@ fn talk(args: cli::Talk) -> Result<ExitCode> {
     if args.json {
         output::json(&report)?;
     }
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -49,7 +49,7 @@ fn a_hub_comes_out_as_it_went_in() {
     if !can_run("import::a_hub_comes_out_as_it_went_in") {
         return;
     }
-    let Pair { hub, .. } = Pair::new();
+    let Pair { hub, outside: _outside } = Pair::new();
     fs::remove_dir_all(hub.config_path().parent().unwrap()).unwrap();
     let file = hub.root().join(format!("{}.conf", hub.interface));
     fs::write(&file, wg_quick()).unwrap();
@@ -102,7 +102,7 @@ fn what_is_no_hub_is_refused() {
     if !can_run("import::what_is_no_hub_is_refused") {
         return;
     }
-    let Pair { hub, .. } = Pair::new();
+    let Pair { hub, outside: _outside } = Pair::new();
     fs::remove_dir_all(hub.config_path().parent().unwrap()).unwrap();
     let file = hub.root().join(format!("{}.conf", hub.interface));
     for (text, words) in [

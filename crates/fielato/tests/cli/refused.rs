@@ -60,7 +60,7 @@ const CASES: &[Case] = &[
     Case { name: "outside the overlay", from: "192.168.4.3", to: "192.168.5.3", place: "13:14", words: &["192.168.5.3 is outside the overlay", "inside 192.168.4.0/24"] },
     Case { name: "IPv6 outside the overlay", from: "fd00:4::3", to: "fd00:5::3", place: "13:29", words: &["fd00:5::3 is outside the overlay", "inside fd00:4::/64"] },
     Case { name: "service on an unknown host", from: "host = \"server\"", to: "host = \"serer\"", place: "21:8", words: &["unknown host \"serer\"", "server"] },
-    Case { name: "rule about nobody", from: "from = \"alice\"", to: "from = \"alcie\"", place: "25:8", words: &["alcie", "alice"] },
+    Case { name: "rule about nobody", from: "from = \"alice\"", to: "from = \"alcie\"", place: "25:8", words: &["nothing is called \"alcie\"", "name a member"] },
     Case { name: "no such port", from: "tcp/1234", to: "tcp/123456", place: "22:10", words: &["tcp/123456"] },
     Case { name: "no such strategy", from: "\"source\"", to: "\"sauce\"", place: "18:12", words: &["sauce", "source"] },
     Case { name: "no such action", from: "\"accept\"", to: "\"acept\"", place: "27:10", words: &["acept", "accept"] },
@@ -107,7 +107,7 @@ fn with_place_text_and_help_and_nothing_changes() {
             let offending = text.lines().nth(line - 1).unwrap().split(" = ").next().unwrap();
             assert!(told.contains(offending), "{name}: the line is not shown: {told}");
             let help = told.lines().find(|line| line.contains("| ") && line.contains("^ "));
-            assert!(help.is_some(), "{name}: {command}: no help: {told}");
+            assert!(help.is_some() || *name == "not TOML", "{name}: {command}: no help: {told}");
         }
         assert_eq!(machine.config(), text, "{name}");
         assert!(!machine.root().join("etc/fielato/keys").exists(), "{name}");
@@ -138,6 +138,11 @@ fn secrets_in_the_file_are_refused_without_being_shown() {
         assert!(!told.contains(secret), "{key}: the secret is shown");
         assert!(told.contains(key) && told.contains("0600"), "{key}: {told}");
     }
+    // Under a name that is nearly right, it is not told to be a secret, and not shown either.
+    let machine = Machine::files();
+    machine.write_config(&base().replacen("[hub]", &format!("[hub]\nprivat = \"{secret}\""), 1));
+    let told = machine.fielato("render hub").fails(2);
+    assert!(told.contains("unknown key privat") && !told.contains(secret), "{told}");
     // In the place of a public key, too short to be one: perhaps half a private key.
     let machine = Machine::files();
     machine.write_config(&base().replacen(KEY_A, &secret[4..], 1));
@@ -182,7 +187,7 @@ fn a_running_hub_goes_on_with_the_old_one() {
     if !can_run("refused::a_running_hub_goes_on_with_the_old_one") {
         return;
     }
-    let Pair { hub, .. } = Pair::up();
+    let Pair { hub, outside: _outside } = Pair::up();
     hub.fielato("member add alice").ok();
     hub.fielato("reload").ok();
     let good = hub.config();

@@ -13,12 +13,18 @@ fn pinging(machine: &Machine, address: &str) -> Running {
     machine.spawn(ping)
 }
 
-fn end_of(mut ping: Running) -> String {
+/// How many were sent and how many came back.
+fn end_of(mut ping: Running) -> (u32, u32) {
     ping.signal(rustix::process::Signal::INT);
     let mut told = String::new();
     ping.0.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     ping.end();
-    told
+    // "150 packets transmitted, 150 received, 0% packet loss, time 3001ms"
+    let line = told.lines().find(|line| line.contains("transmitted")).unwrap();
+    let mut counts = line
+        .split(", ")
+        .map(|part| part.split(' ').next().unwrap().parse().unwrap_or_default());
+    (counts.next().unwrap(), counts.next().unwrap())
 }
 
 #[test]
@@ -51,12 +57,15 @@ fn a_session_outlives_the_adding_of_others() {
     hub.fielato("member remove bob").ok();
     assert_eq!(hub.fielato("reload --json").json()["changes"]["peers_removed"], 1);
     for ping in pings {
-        let told = end_of(ping);
-        assert!(told.contains(" 0% packet loss"), "{told}");
+        let (sent, received) = end_of(ping);
+        // The last one may be under way when it is told to end.
+        assert!(sent > 10 && received + 1 >= sent, "{received} of {sent}");
     }
     assert_eq!(client.latest_handshake(), handshake);
     let after = peer();
-    assert_eq!(after["latest_handshake"], before["latest_handshake"]);
+    // To the second, as `wg` has it: beyond that the clocks' difference is told too.
+    let second = |peer: &serde_json::Value| peer["latest_handshake"].as_str().unwrap()[..19].to_owned();
+    assert_eq!(second(&after), second(&before));
     assert_eq!(after["endpoint"], before["endpoint"]);
     assert!(
         after["rx_bytes"].as_u64() > before["rx_bytes"].as_u64(),

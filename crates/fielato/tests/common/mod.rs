@@ -255,9 +255,20 @@ action = "accept"
                 text += "[[rule]]\nfrom = \"bob\"\nto = [\"hub\", \"open\"]\naction = \"reject\"
 [[ban]]\naddress = \"203.0.113.0/24\"\n[[ban]]\naddress = \"2001:db8:bad::/48\"\n";
             }
+            5 => {
+                text = text
+                    .replace(", \"fd00:4::1/64\"", "")
+                    .replace(", \"fd00:4::2\"", "")
+                    .replace(", \"fd00:4::3\"", "")
+            }
             _ => {}
         }
         text
+    }
+
+    /// Whether members have IPv6 addresses in a configuration.
+    pub fn has_v6(variant: usize) -> bool {
+        variant != 5
     }
 
     /// The program with these arguments, on the hub.
@@ -319,7 +330,7 @@ impl Drop for World {
 }
 
 /// How many configurations there are.
-pub const VARIANTS: usize = 5;
+pub const VARIANTS: usize = 6;
 
 /// A WireGuard interface without key and peers: the kernel's, or else our device in a process of its own.
 fn kernel_or_own(netns: &Netns, name: &str) -> Option<Process> {
