@@ -127,10 +127,13 @@ fn is_close(measured: f64, rate: u32) -> bool {
     (measured / f64::from(rate) - 1.0).abs() <= TOLERANCE
 }
 
+/// The bursts are what a slow machine's timer may be late by, 40 ms; tc's own default is one packet.
 fn htb() -> String {
     let mut text = String::from("[[shape]]\nqdisc = \"root handle 1: htb default 0\"\n");
     for (member, minor, rate) in CLASSES {
-        text += &format!("[[shape]]\nclass = \"parent 1: classid 1:{minor:x} htb rate {rate}mbit\"\nfor = [\"{member}\"]\n");
+        text += &format!(
+            "[[shape]]\nclass = \"parent 1: classid 1:{minor:x} htb rate {rate}mbit burst 10k cburst 10k\"\nfor = [\"{member}\"]\n"
+        );
     }
     text
 }
