@@ -124,8 +124,12 @@ fn is_for_a_moment(error: &anyhow::Error) -> bool {
 mod tests {
     use super::*;
 
+    /// A program that one test starts inherits the lock of another, so they take turns.
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
     #[test]
     fn work_of_a_dead_holder_is_waited_for() {
+        let _turn = TURN.lock().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path(), None);
         let mut dead = std::process::Command::new("true").spawn().unwrap();
@@ -142,6 +146,7 @@ mod tests {
 
     #[test]
     fn second_taker_is_refused_and_told_by_whom() {
+        let _turn = TURN.lock().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path(), None);
         let mut first = Lock::take(&paths).unwrap();

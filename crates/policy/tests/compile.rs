@@ -30,9 +30,20 @@ fn who_has_expired_is_nowhere() {
 }
 
 #[test]
+fn a_ban_of_the_file_ends_and_is_waited_for() {
+    let text = full().replace("expires = 2026-12-31T00:00:00Z\n", "");
+    let before = plan_at(&text, "2026-12-30T23:59:59Z");
+    assert_eq!(before.next_change, Some("2026-12-31T00:00:00Z".parse().unwrap()));
+    let after = plan_at(&text, "2026-12-31T00:00:00Z");
+    assert_eq!(after.next_change, None);
+    assert_eq!(after.bans.len() + 1, before.bans.len());
+}
+
+#[test]
 fn who_is_disabled_is_nowhere_and_changes_nothing_later() {
-    let text = full().replace("expires =", "disabled = true\nexpires =");
-    let plan = plan(&text);
+    let text = full().replace("until = 2026-12-31T00:00:00Z\n", "");
+    assert!(plan(&text).next_change.is_some(), "who is not disabled does");
+    let plan = plan(&text.replace("expires =", "disabled = true\nexpires ="));
     assert_eq!(plan.next_change, None);
     assert_eq!(plan.peers.len(), 1);
     assert!(!format!("{:?}", plan.firewall).contains("fd00:4::3"));
