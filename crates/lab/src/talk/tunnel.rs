@@ -46,7 +46,7 @@ fn who_encrypts(talk: &mut Talk<'_, '_, '_>, starter: Starter) -> Result<()> {
     let hub = status["wireguard"]
         .as_str()
         .context("`fielato status --json` does not say whose WireGuard")?;
-    talk.recorder.note(&format!("vpn-core: WireGuard in the {hub}"))?;
+    talk.recorder.note(&format!("vpn-core: {hub} WireGuard"))?;
     talk.recorder.note(match starter {
         Starter::WgQuick => "client-a: wireguard-go, by `wg-quick up` on the file that `member config` printed",
         Starter::ByHand => {
