@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
+use fielato_kernel::memory;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
@@ -33,6 +34,7 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 /// # Errors
 /// When the hub cannot be brought up (everything is then as before), or its interface is taken away.
 pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), ready: impl FnOnce() -> Result<()>) -> Result<()> {
+    memory::hold_little();
     let mut lock = Lock::take(paths)?;
     lock.sign()?;
     let signals = Signals::install()?;
