@@ -39,6 +39,7 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     lock.sign()?;
     let signals = Signals::install()?;
     let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
+    hub.settle();
     let listener = match listen(paths).and_then(|listener| ready().map(|()| listener)) {
         Ok(listener) => listener,
         Err(error) => {
@@ -134,6 +135,7 @@ impl Daemon {
             Err(error) => log::error!("reload refused, nothing changed: {error:#}"),
         }
         notify(&[NotifyState::Ready]);
+        self.hub.settle();
     }
 
     fn accept(&self) -> Result<Option<UnixStream>> {
@@ -156,6 +158,7 @@ impl Daemon {
         if request == Request::Stop {
             return Some(client);
         }
+        let reloaded = request == Request::Reload;
         let response = self
             .hub
             .handle(request, Timestamp::now())
@@ -165,6 +168,9 @@ impl Daemon {
             });
         if let Err(error) = answer(&client, &response) {
             log::warn!("control socket: cannot answer: {error}");
+        }
+        if reloaded {
+            self.hub.settle();
         }
         None
     }
