@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
+use fielato_kernel::memory;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
@@ -33,10 +34,12 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 /// # Errors
 /// When the hub cannot be brought up (everything is then as before), or its interface is taken away.
 pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), ready: impl FnOnce() -> Result<()>) -> Result<()> {
+    memory::hold_little();
     let mut lock = Lock::take(paths)?;
     lock.sign()?;
     let signals = Signals::install()?;
     let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
+    hub.settle();
     let listener = match listen(paths).and_then(|listener| ready().map(|()| listener)) {
         Ok(listener) => listener,
         Err(error) => {
@@ -132,6 +135,7 @@ impl Daemon {
             Err(error) => log::error!("reload refused, nothing changed: {error:#}"),
         }
         notify(&[NotifyState::Ready]);
+        self.hub.settle();
     }
 
     fn accept(&self) -> Result<Option<UnixStream>> {
@@ -154,6 +158,7 @@ impl Daemon {
         if request == Request::Stop {
             return Some(client);
         }
+        let reloaded = request == Request::Reload;
         let response = self
             .hub
             .handle(request, Timestamp::now())
@@ -163,6 +168,9 @@ impl Daemon {
             });
         if let Err(error) = answer(&client, &response) {
             log::warn!("control socket: cannot answer: {error}");
+        }
+        if reloaded {
+            self.hub.settle();
         }
         None
     }

@@ -92,6 +92,17 @@ pub struct PskStore {
     watch: Option<Watch>,
 }
 
+/// What [`PskStore::refresh`] replaced: the keys that some members had before, `None` for those who had none.
+#[derive(Debug, Default)]
+pub struct Replaced(BTreeMap<String, Option<(Stamp, PresharedKey)>>);
+
+impl Replaced {
+    /// Whether the member had another key before, or none.
+    pub fn contains(&self, member: &str) -> bool {
+        self.0.contains_key(member)
+    }
+}
+
 /// Tells whether a file is the one read before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -101,47 +112,81 @@ struct Stamp {
 }
 
 impl PskStore {
-    /// Looks at the folder again and reads what is new.
+    /// Looks at the folder again and reads what is new. Returns what leads back, for [`PskStore::restore`].
     ///
     /// # Errors
     /// When a file cannot be read, is readable by others, or holds no key. The store is then as before.
-    pub fn refresh(&mut self, paths: &Paths) -> Result<()> {
+    pub fn refresh(&mut self, paths: &Paths) -> Result<Replaced> {
         // Without its watch the store looks at every file. So it does next time, should this time fail.
         let watch = self.watch.take();
         let dir = paths.member_keys();
         if !dir.try_exists()? {
-            self.keys.clear();
-            return Ok(());
+            return Ok(self.replace_all(BTreeMap::new()));
         }
         if let Some((watch, names)) = watch.and_then(|mut watch| watch.changed(&dir).map(|names| (watch, names))) {
             let found = names
                 .into_iter()
                 .map(|name| Ok((self.look(paths, &name)?, name)))
                 .collect::<Result<Vec<_>>>()?;
+            let mut replaced = BTreeMap::new();
             for (key, name) in found {
-                match key {
-                    Some(key) => drop(self.keys.insert(name, key)),
-                    None => drop(self.keys.remove(&name)),
+                let same = key.as_ref().map(|(_, key)| key) == self.get(&name);
+                let before = self.put(name.clone(), key);
+                if !same {
+                    replaced.insert(name, before);
                 }
             }
             self.watch = Some(watch);
-            return Ok(());
+            return Ok(Replaced(replaced));
         }
         // Watched from before the listing, so that nothing falls between.
         let watch = Watch::new(&dir)
             .inspect_err(|error| log::debug!("cannot watch {}: {error}", dir.display()))
             .ok();
-        let mut keys = BTreeMap::new();
+        // Sorted once when all are there: that makes a tree without gaps.
+        let mut keys = Vec::new();
         for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
             if let Some(name) = entry?.file_name().to_str().and_then(psk_name)
                 && let Some(key) = self.look(paths, name)?
             {
-                keys.insert(name.to_owned(), key);
+                keys.push((name.to_owned(), key));
             }
         }
-        self.keys = keys;
+        let replaced = self.replace_all(keys.into_iter().collect());
         self.watch = watch;
-        Ok(())
+        Ok(replaced)
+    }
+
+    /// Undoes [`PskStore::refresh`]; the next one looks at every file.
+    pub fn restore(&mut self, replaced: Replaced) {
+        for (name, key) in replaced.0 {
+            self.put(name, key);
+        }
+        self.watch = None;
+    }
+
+    /// The key that the member had before what is in `replaced` was replaced.
+    pub fn get_before<'a>(&'a self, replaced: &'a Replaced, member: &str) -> Option<&'a PresharedKey> {
+        match replaced.0.get(member) {
+            Some(before) => before.as_ref().map(|(_, key)| key),
+            None => self.get(member),
+        }
+    }
+
+    fn put(&mut self, name: String, key: Option<(Stamp, PresharedKey)>) -> Option<(Stamp, PresharedKey)> {
+        match key {
+            Some(key) => self.keys.insert(name, key),
+            None => self.keys.remove(&name),
+        }
+    }
+
+    fn replace_all(&mut self, keys: BTreeMap<String, (Stamp, PresharedKey)>) -> Replaced {
+        let before = std::mem::replace(&mut self.keys, keys);
+        let new = self.keys.keys().filter(|name| !before.contains_key(*name));
+        let mut replaced: BTreeMap<_, _> = new.map(|name| (name.clone(), None)).collect();
+        let is_other = |(name, (_, key)): &(String, (Stamp, PresharedKey))| self.get(name) != Some(key);
+        replaced.extend(before.into_iter().filter(is_other).map(|(name, key)| (name, Some(key))));
+        Replaced(replaced)
     }
 
     /// The member's key as its file has it now; `None` when there is no file.
@@ -253,7 +298,15 @@ mod tests {
         store.refresh(&paths).unwrap();
         assert_eq!(store.get("a"), Some(&one));
         files::replace(&paths.member_psk("a"), two.to_base64().as_bytes(), 0o600).unwrap();
-        store.refresh(&paths).unwrap();
+        // Taken back, it is seen again.
+        let replaced = store.refresh(&paths).unwrap();
+        assert_eq!(store.get_before(&replaced, "a"), Some(&one));
+        assert!(replaced.contains("a") && !replaced.contains("b"));
+        store.restore(replaced);
+        assert_eq!(store.get("a"), Some(&one));
+        let replaced = store.refresh(&paths).unwrap();
+        assert!(replaced.contains("a"));
+        assert!(!store.refresh(&paths).unwrap().contains("a"));
         assert_eq!(store.get("a"), Some(&two));
         // In place, and with another mode.
         fs::write(paths.member_psk("a"), one.to_base64()).unwrap();

@@ -2,6 +2,7 @@
 
 pub mod device;
 mod fd;
+mod memory;
 mod sockets;
 mod tun;
 mod uapi;

@@ -13,6 +13,7 @@ use fielato_wireguard::uapi::{self, EINVAL, Request};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::device::{SetError, Shared};
+use crate::memory;
 
 /// Where `wg` looks (`wg` 1.0, `ipc-uapi-unix.h`).
 const DIRECTORY: &str = "/var/run/wireguard";
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a connection looks whether the device ends.
 const SLICE: Duration = Duration::from_millis(200);
+
+/// Bytes of an answer from which on memory is given back: a report of thousands of peers takes megabytes for a moment.
+const LARGE: usize = 128 << 10;
 
 /// Connections at one time.
 pub(crate) const CONNECTIONS_MAX: usize = 16;
@@ -119,6 +123,10 @@ pub(crate) fn serve(shared: &Arc<Shared>, stream: &UnixStream) -> io::Result<()>
         };
         let mut stream = stream;
         stream.write_all(answer.as_bytes())?;
+        if answer.len() > LARGE {
+            drop(answer);
+            memory::give_back();
+        }
     }
     Ok(())
 }

@@ -1,6 +1,20 @@
 //! Memory that the allocator holds for later.
 #![allow(unsafe_code)]
 
+/// Keeps the allocator from holding more than is in use. For a program that stays, before it starts threads.
+pub fn hold_little() {
+    // SAFETY: mallopt(3) is called before there is another thread; the values are within the documented limits.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        // Set by hand they no longer grow: by themselves they follow the largest block that was freed, and the next such
+        // block then leaves a hole between small ones.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 10);
+        // Small blocks are joined with free neighbours at once: of a thread's region only what is joined goes back.
+        libc::mallopt(libc::M_MXFAST, 0);
+    }
+}
+
 /// Gives free memory back to the system. After work that needs much for a moment, such as reading a file with thousands of
 /// members; it takes about a millisecond, and the pages must be had again when they are needed again.
 pub fn give_back() {

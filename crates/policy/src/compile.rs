@@ -23,8 +23,8 @@ impl Plan {
             bans,
         } = config;
         let world = World::new(config, now);
-        let peers = world.active.iter().map(|(name, member)| Peer {
-            name: (*name).to_owned(),
+        let peers = world.active().map(|(name, member)| Peer {
+            name: name.clone(),
             public_key: member.public_key,
             allowed_ips: member.addresses.iter().copied().map(IpNet::from).collect(),
         });
@@ -85,9 +85,8 @@ fn shaping(shape: &Shape) -> Shaping {
 /// The configuration with what is true of it at one moment.
 struct World<'a> {
     config: &'a Config,
-    /// Members that are neither disabled nor expired.
-    active: BTreeMap<&'a str, &'a Member>,
-    /// Who of them is in which group.
+    now: Timestamp,
+    /// Which active members are in which group.
     groups: HashMap<&'a str, Vec<&'a Member>>,
     /// The nft set of each group.
     set_names: BTreeMap<&'a str, String>,
@@ -95,21 +94,29 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn new(config: &'a Config, now: Timestamp) -> Self {
-        let is_active = |member: &Member| !member.disabled && member.expires.is_none_or(|expiry| expiry > now);
-        let named = config.members.iter().map(|(name, member)| (name.as_str(), member));
-        let active: BTreeMap<&str, &Member> = named.filter(|(_, member)| is_active(member)).collect();
+        let mut world = Self {
+            config,
+            now,
+            groups: HashMap::new(),
+            set_names: set_names(config),
+        };
         let mut groups: HashMap<&str, Vec<&Member>> = HashMap::new();
-        for member in active.values() {
+        for (_, member) in world.active() {
             for group in &member.groups {
                 groups.entry(group).or_default().push(member);
             }
         }
-        Self {
-            config,
-            active,
-            groups,
-            set_names: set_names(config),
-        }
+        world.groups = groups;
+        world
+    }
+
+    /// Neither disabled nor expired.
+    fn is_active(&self, member: &Member) -> bool {
+        !member.disabled && member.expires.is_none_or(|expiry| expiry > self.now)
+    }
+
+    fn active(&self) -> impl Iterator<Item = (&'a String, &'a Member)> {
+        self.config.members.iter().filter(|(_, member)| self.is_active(member))
     }
 
     fn group(&self, name: &str) -> impl Iterator<Item = &'a Member> {
@@ -118,9 +125,8 @@ impl<'a> World<'a> {
 
     /// A member's overlay addresses; none when it is not active.
     fn member_nets(&self, name: &str) -> Vec<IpNet> {
-        self.active
-            .get(name)
-            .map_or_else(Vec::new, |member| member.addresses.iter().copied().map(IpNet::from).collect())
+        let member = self.config.members.get(name).filter(|member| self.is_active(member));
+        member.map_or_else(Vec::new, |member| nets([member].into_iter()))
     }
 
     /// A host's addresses, with its overlay addresses when it is a member too.
@@ -247,20 +253,24 @@ fn firewall(world: &World<'_>, forwarding_before: PerFamily<bool>) -> Firewall {
     }
 }
 
-fn sets(world: &World<'_>) -> BTreeMap<String, BTreeSet<IpNet>> {
-    let nets = |members: &mut dyn Iterator<Item = &Member>| {
-        members
-            .flat_map(|member| member.addresses.iter().copied().map(IpNet::from))
-            .collect::<BTreeSet<IpNet>>()
-    };
+/// The members' overlay addresses; no two members have the same.
+fn nets<'m>(members: impl Iterator<Item = &'m Member>) -> Vec<IpNet> {
+    let mut nets: Vec<IpNet> = members
+        .flat_map(|member| member.addresses.iter().copied().map(IpNet::from))
+        .collect();
+    nets.shrink_to_fit();
+    nets
+}
+
+fn sets(world: &World<'_>) -> BTreeMap<String, Vec<IpNet>> {
     let groups = world
         .set_names
         .iter()
-        .map(|(group, name)| (name.clone(), nets(&mut world.group(group))));
+        .map(|(group, name)| (name.clone(), nets(world.group(group))));
     let mut sets: BTreeMap<_, _> = groups.collect();
     let parties = || world.config.rules.iter().flat_map(|rule| rule.from.iter().chain(&rule.to));
     if parties().any(|party| *party == Party::Members) {
-        sets.insert(MEMBERS.to_owned(), nets(&mut world.active.values().copied()));
+        sets.insert(MEMBERS.to_owned(), nets(world.active().map(|(_, member)| member)));
     }
     sets
 }
@@ -334,13 +344,8 @@ enum Rank {
 }
 
 fn class_nets(world: &World<'_>, party: &Party) -> (Rank, Vec<IpNet>) {
-    fn nets<'m>(members: impl Iterator<Item = &'m Member>) -> Vec<IpNet> {
-        members
-            .flat_map(|member| member.addresses.iter().copied().map(IpNet::from))
-            .collect()
-    }
     match party {
-        Party::Members => (Rank::Everyone, nets(world.active.values().copied())),
+        Party::Members => (Rank::Everyone, nets(world.active().map(|(_, member)| member))),
         Party::Group(name) => (Rank::Group, nets(world.group(name))),
         Party::Member(name) => (Rank::Own, world.member_nets(name)),
         Party::Prefix(net) => (Rank::Own, vec![*net]),

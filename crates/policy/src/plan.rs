@@ -79,8 +79,9 @@ pub struct Firewall {
     pub masquerade: bool,
     /// Per family (IPv4, IPv6): forwarded packets that are not the VPN's pass on to others' rules.
     pub leave_transit: PerFamily<bool>,
-    /// Named address sets: groups and "members". Names are valid nft identifiers.
-    pub sets: BTreeMap<String, BTreeSet<IpNet>>,
+    /// Named address sets: groups and "members". Names are valid nft identifiers. Each address once, in order of the members'
+    /// names, so that plans for almost the same members are almost the same.
+    pub sets: BTreeMap<String, Vec<IpNet>>,
     /// Rules for packets that cross the hub, in order; what none matches is dropped.
     pub forward: Vec<FilterRule>,
     /// Rules for packets from the VPN to the hub itself, in order; what none matches is dropped.

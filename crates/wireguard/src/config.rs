@@ -45,16 +45,20 @@ pub enum PeerChange {
     Remove(PublicKey),
 }
 
-/// The steps that lead from the peers `old` to the peers `new`, removals first so that
-/// an allowed IP that moves from one peer to another is free when it is taken.
-pub fn changes(old: &[PeerConfig], new: &[PeerConfig]) -> Vec<PeerChange> {
-    // Of ten thousand peers most stand in both, in the same order.
-    let same = |(a, b): &(&PeerConfig, &PeerConfig)| a == b;
+/// What is left of both without the beginning and the end that they share. Of ten thousand peers most stand in both, in the
+/// same order.
+pub fn differing<'a, T>(old: &'a [T], new: &'a [T], same: impl Fn(&T, &T) -> bool) -> (&'a [T], &'a [T]) {
+    let same = |(a, b): &(&T, &T)| same(a, b);
     let begin = old.iter().zip(new).take_while(same).count();
     let (old, new) = (&old[begin..], &new[begin..]);
     let end = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
-    let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
+    (&old[..old.len() - end], &new[..new.len() - end])
+}
 
+/// The steps that lead from the peers `old` to the peers `new`, removals first so that
+/// an allowed IP that moves from one peer to another is free when it is taken.
+pub fn changes(old: &[PeerConfig], new: &[PeerConfig]) -> Vec<PeerChange> {
+    let (old, new) = differing(old, new, |a, b| a == b);
     let before: BTreeMap<PublicKey, &PeerConfig> = old.iter().map(|peer| (peer.public_key, peer)).collect();
     let after: BTreeMap<PublicKey, &PeerConfig> = new.iter().map(|peer| (peer.public_key, peer)).collect();
     let removed = old.iter().filter(|peer| !after.contains_key(&peer.public_key));

@@ -516,7 +516,7 @@ impl Device {
 
     fn set_allowed_ips(&mut self, slot: Slot, replace: bool, changes: &[AllowedIpChange]) {
         if replace && let Some(peer) = &mut self.peers[slot as usize] {
-            for net in std::mem::take(&mut peer.allowed_ips) {
+            for net in peer.take_allowed_ips() {
                 self.allowed_ips.remove(net);
             }
         }
@@ -526,18 +526,15 @@ impl Device {
                     let net = net.trunc();
                     let before = self.allowed_ips.insert(net, slot).filter(|before| *before != slot);
                     if let Some(other) = before.and_then(|before| self.peers[before as usize].as_mut()) {
-                        other.allowed_ips.remove(&net);
+                        other.disallow(&net);
                     }
                     if let Some(peer) = &mut self.peers[slot as usize] {
-                        peer.allowed_ips.insert(net);
+                        peer.allow(net);
                     }
                 }
                 AllowedIpChange::Remove(net) => {
                     let net = net.trunc();
-                    if self.peers[slot as usize]
-                        .as_mut()
-                        .is_some_and(|peer| peer.allowed_ips.remove(&net))
-                    {
+                    if self.peers[slot as usize].as_mut().is_some_and(|peer| peer.disallow(&net)) {
                         self.allowed_ips.remove(net);
                     }
                 }
@@ -552,8 +549,8 @@ impl Device {
         let Some(peer) = self.peers[slot as usize].take() else {
             return;
         };
-        for net in peer.allowed_ips {
-            self.allowed_ips.remove(net);
+        for net in peer.allowed_ips() {
+            self.allowed_ips.remove(*net);
         }
         self.free.push(slot);
     }
@@ -574,7 +571,7 @@ fn peer_status(peer: &Peer, now: Instant, wall: SystemTime) -> PeerStatus {
         rx_bytes: peer.received,
         tx_bytes: peer.sent,
         persistent_keepalive: (peer.keepalive > 0).then_some(peer.keepalive),
-        allowed_ips: peer.allowed_ips.iter().copied().collect(),
+        allowed_ips: peer.allowed_ips().to_vec(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! One peer as the device keeps it: a few hundred bytes at rest.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -16,7 +15,8 @@ pub(crate) struct Peer {
     pub(crate) path: Option<Path>,
     /// Seconds; 0 for off.
     pub(crate) keepalive: u16,
-    pub(crate) allowed_ips: BTreeSet<IpNet>,
+    /// In order. Most peers have one or two, for which a tree's node would take five times the room.
+    allowed_ips: Vec<IpNet>,
     pub(crate) tunnel: Option<Box<Tunnel>>,
     /// Where the device's list of ticking peers holds this one.
     pub(crate) ticking: Option<u32>,
@@ -34,7 +34,7 @@ impl Peer {
             preshared_key: None,
             path: None,
             keepalive: 0,
-            allowed_ips: BTreeSet::new(),
+            allowed_ips: Vec::new(),
             tunnel: None,
             ticking: None,
             last_passed: None,
@@ -42,6 +42,30 @@ impl Peer {
             received: 0,
             sent: 0,
         }
+    }
+
+    pub(crate) fn allowed_ips(&self) -> &[IpNet] {
+        &self.allowed_ips
+    }
+
+    pub(crate) fn take_allowed_ips(&mut self) -> Vec<IpNet> {
+        std::mem::take(&mut self.allowed_ips)
+    }
+
+    pub(crate) fn allow(&mut self, net: IpNet) {
+        if let Err(at) = self.allowed_ips.binary_search(&net) {
+            // Grown by exactly one where few are to be expected: doubling would begin with four.
+            if self.allowed_ips.len() < 4 {
+                self.allowed_ips.reserve_exact(1);
+            }
+            self.allowed_ips.insert(at, net);
+        }
+    }
+
+    /// False when it was not allowed before.
+    pub(crate) fn disallow(&mut self, net: &IpNet) -> bool {
+        let found = self.allowed_ips.binary_search(net);
+        found.map(|at| self.allowed_ips.remove(at)).is_ok()
     }
 
     /// Whether a persistent keepalive is due.

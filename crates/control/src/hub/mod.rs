@@ -13,13 +13,14 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::{link, memory, nft};
 use fielato_policy::Plan;
-use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PrivateKey, config};
+use fielato_policy::plan::Peer;
+use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey, config};
 use jiff::Timestamp;
 
 use crate::bans::Bans;
 use crate::protocol::{Changes, Request, Response};
-use crate::secrets::{self, PskStore};
-use crate::source::{Before, Source};
+use crate::secrets::{self, PskStore, Replaced};
+use crate::source::Source;
 use crate::tunnel::{self, Choice, Tunnel};
 use crate::{Paths, forwarding};
 
@@ -38,7 +39,7 @@ pub struct Hub {
     machine: Machine,
     source: Source,
     plan: Plan,
-    device: DeviceConfig,
+    private_key: PrivateKey,
     psks: PskStore,
     tunnel: Tunnel,
     guards: Guards,
@@ -72,7 +73,7 @@ impl Hub {
         // Before anything is recorded: without it nothing could be put back either.
         nft::check()?;
         let plan = Plan::compile(config, now, forwarding::before(&machine.undo)?);
-        let device = device_config(&plan, key, &psks);
+        let device = device_config(&plan, key.clone(), &psks);
         let (tunnel, guards) = match bring_up(&mut machine, options, &plan, &device, &bans, progress) {
             Ok(parts) => parts,
             Err(error) => {
@@ -82,15 +83,14 @@ impl Hub {
                 return Err(error);
             }
         };
+        drop(device);
         let watch = nft::Watch::open().context("cannot watch the rules")?;
         let rules = machine::standing_rules()?;
-        // What reading the file took is many times what is kept of it.
-        memory::give_back();
         Ok(Self {
             machine,
             source,
             plan,
-            device,
+            private_key: key,
             psks,
             tunnel,
             guards,
@@ -107,14 +107,10 @@ impl Hub {
     /// Why it was refused; the hub then runs as before.
     pub fn reload(&mut self, now: Timestamp) -> Result<Changes> {
         let before = self.source.refresh(&self.machine.paths)?;
-        let whole = matches!(before, Before::Other(_));
         let changes = self.change_to_source(now);
         match &changes {
             Ok(_) => drop(before),
             Err(_) => self.source.restore(before),
-        }
-        if whole {
-            memory::give_back();
         }
         changes
     }
@@ -122,13 +118,23 @@ impl Hub {
     fn change_to_source(&mut self, now: Timestamp) -> Result<Changes> {
         let config = &self.source.config;
         let key = secrets::hub_key(&self.machine.paths, &config.hub.interface)?;
-        self.psks.refresh(&self.machine.paths)?;
-        let plan = Plan::compile(config, now, forwarding::before(&self.machine.undo)?);
-        let device = device_config(&plan, key, &self.psks);
-        self.change_to(plan, device)
+        let before = forwarding::before(&self.machine.undo)?;
+        let replaced = self.psks.refresh(&self.machine.paths)?;
+        let plan = Plan::compile(config, now, before);
+        let changes = self.change_to(plan, key, &replaced);
+        if changes.is_err() {
+            self.psks.restore(replaced);
+        }
+        changes
     }
 
-    fn change_to(&mut self, plan: Plan, device: DeviceConfig) -> Result<Changes> {
+    /// Gives back what [`Hub::up`] or a change took for a moment: reading the file takes many times what is kept of it.
+    pub fn settle(&self) {
+        memory::give_back();
+    }
+
+    /// `replaced` are the pre-shared keys that changed together with the plan.
+    fn change_to(&mut self, plan: Plan, key: PrivateKey, replaced: &Replaced) -> Result<Changes> {
         if (&plan.interface, &plan.uplink) != (&self.plan.interface, &self.plan.uplink) {
             bail!("another interface or uplink needs a restart: `fielato down`, then `fielato up`");
         }
@@ -136,6 +142,7 @@ impl Hub {
             bail!("a change under [hub.guard] needs a restart: `fielato down`, then `fielato up`");
         }
         let mut changes = Changes::default();
+        let steps = self.peer_changes(&plan, replaced);
 
         // What can be refused comes first, and is taken back when something later is refused.
         let machine = &mut self.machine;
@@ -157,8 +164,8 @@ impl Hub {
                 return Err(error);
             }
         }
-        let port_or_key = (device.listen_port, &device.private_key) != (self.device.listen_port, &self.device.private_key);
-        if port_or_key && let Err(error) = self.tunnel.set_interface(&device) {
+        let port_or_key = (plan.listen_port, &key) != (self.plan.listen_port, &self.private_key);
+        if port_or_key && let Err(error) = self.tunnel.set_interface(&device_config(&plan, key.clone(), &self.psks)) {
             machine::change_rules(&plan, &self.plan).context("cannot put the rules back")?;
             machine.enable_forwarding(&self.plan)?;
             machine
@@ -167,7 +174,6 @@ impl Hub {
             return Err(error);
         }
 
-        let steps = config::changes(&self.device.peers, &device.peers);
         changes.peers_removed = steps.iter().filter(|step| matches!(step, PeerChange::Remove(_))).count();
         changes.peers_set = steps.len() - changes.peers_removed;
         self.tunnel.apply(&steps)?;
@@ -182,8 +188,18 @@ impl Hub {
         changes.bans = self.guards.sync(&plan, &self.bans)?;
         self.rules = machine::standing_rules()?;
         self.plan = plan;
-        self.device = device;
+        self.private_key = key;
         Ok(changes)
+    }
+
+    fn peer_changes(&self, plan: &Plan, replaced: &Replaced) -> Vec<PeerChange> {
+        let same = |a: &Peer, b: &Peer| a == b && !replaced.contains(&a.name);
+        let (old, new) = config::differing(&self.plan.peers, &plan.peers, same);
+        let old = old
+            .iter()
+            .map(|peer| peer_config(peer, self.psks.get_before(replaced, &peer.name)));
+        let new = new.iter().map(|peer| peer_config(peer, self.psks.get(&peer.name)));
+        config::changes(&old.collect::<Vec<_>>(), &new.collect::<Vec<_>>())
     }
 
     /// Takes everything down; the machine is then as it was before [`Hub::up`].
@@ -241,8 +257,7 @@ impl Hub {
         if self.plan.next_change.is_some_and(|change| change <= now) {
             // The configuration as it was last loaded: the clock must not bring in edits that nobody has asked to load.
             let plan = Plan::compile(&self.source.config, now, forwarding::before(&self.machine.undo)?);
-            let device = device_config(&plan, self.device.private_key.clone(), &self.psks);
-            let changes = self.change_to(plan, device)?;
+            let changes = self.change_to(plan, self.private_key.clone(), &Replaced::default())?;
             log::info!("expired: {} members, {} bans", changes.peers_removed, changes.bans);
         }
         if link::find(&mut self.machine.netlink, &self.plan.interface)?.is_none() {
@@ -327,17 +342,21 @@ fn bring_up(
 }
 
 fn device_config(plan: &Plan, private_key: PrivateKey, psks: &PskStore) -> DeviceConfig {
-    let peers = plan.peers.iter().map(|peer| PeerConfig {
-        public_key: peer.public_key,
-        preshared_key: psks.get(&peer.name).cloned(),
-        endpoint: None,
-        persistent_keepalive: None,
-        allowed_ips: peer.allowed_ips.clone(),
-    });
+    let peers = plan.peers.iter().map(|peer| peer_config(peer, psks.get(&peer.name)));
     DeviceConfig {
         private_key,
         listen_port: plan.listen_port,
         fwmark: 0,
         peers: peers.collect(),
+    }
+}
+
+fn peer_config(peer: &Peer, preshared_key: Option<&PresharedKey>) -> PeerConfig {
+    PeerConfig {
+        public_key: peer.public_key,
+        preshared_key: preshared_key.cloned(),
+        endpoint: None,
+        persistent_keepalive: None,
+        allowed_ips: peer.allowed_ips.clone(),
     }
 }

@@ -40,7 +40,7 @@ impl Hub {
             version: VERSION,
             interface: self.plan.interface.clone(),
             wireguard: self.tunnel.kind().into(),
-            public_key: self.device.private_key.public_key().to_string(),
+            public_key: self.private_key.public_key().to_string(),
             listen_port: device.listen_port,
             addresses: self.plan.addresses.clone(),
             uplink: self.plan.uplink.clone(),

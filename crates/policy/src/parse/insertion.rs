@@ -141,8 +141,17 @@ fn is_blank(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
 
+/// Whether a `"""` or `'''` stands anywhere. Of three bytes in a row one has a place that three divides, so only these are
+/// looked at.
 fn has_multi_line_string(text: &str) -> bool {
-    text.contains("\"\"\"") || text.contains("'''")
+    let bytes = text.as_bytes();
+    let is_within = |at: usize| {
+        let around = &bytes[at.saturating_sub(2)..bytes.len().min(at + 3)];
+        around.windows(3).any(|three| three == [bytes[at]; 3])
+    };
+    (0..bytes.len())
+        .step_by(3)
+        .any(|at| matches!(bytes[at], b'"' | b'\'') && is_within(at))
 }
 
 /// Whether the line that begins at `at` can be pushed down by a table: a member's table ends before, and a header or the end

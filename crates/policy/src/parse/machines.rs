@@ -110,6 +110,8 @@ impl<'a> MemberReader<'a> {
             self.claim(section, address, span, sink);
             found.push(address);
         }
+        // There may be thousands of members.
+        found.shrink_to_fit();
         found
     }
 
@@ -224,6 +226,7 @@ fn groups(section: &Section<'_>, sink: &mut Sink) -> (Vec<String>, Vec<Range<usi
         groups.push(name.to_owned());
         places.push(span);
     }
+    groups.shrink_to_fit();
     (groups, places)
 }
 

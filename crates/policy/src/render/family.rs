@@ -66,6 +66,13 @@ impl Family {
             .collect()
     }
 
+    /// The networks of this family, in order.
+    pub fn sorted_nets(self, nets: &[IpNet]) -> Vec<IpNet> {
+        let mut nets = self.nets(nets);
+        nets.sort_unstable();
+        nets
+    }
+
     /// The addresses of this family.
     pub fn addresses(self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         addresses

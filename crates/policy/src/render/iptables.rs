@@ -166,7 +166,7 @@ impl Hub<'_> {
                 .firewall
                 .sets
                 .get(name)
-                .map_or_else(Vec::new, |nets| self.family.nets(nets))),
+                .map_or_else(Vec::new, |nets| self.family.sorted_nets(nets))),
             Addresses::Except(nets) => match self.family.nets(nets).as_slice() {
                 [] => vec![Side::Match(String::new())],
                 [one] => vec![Side::Match(format!(" ! {flag} {}", plain(one)))],

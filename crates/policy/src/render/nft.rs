@@ -69,15 +69,19 @@ pub fn update(old: &Firewall, new: &Firewall) -> Option<Vec<ElementChange>> {
     }
     let mut steps = Vec::new();
     for ((name, before), after) in sets.iter().zip(new.sets.values()) {
+        if before == after {
+            continue;
+        }
         // A set that holds a network is an interval set, also for its single addresses.
-        if before != after && before.iter().chain(after).any(|net| !is_single(net)) {
+        if before.iter().chain(after).any(|net| !is_single(net)) {
             return None;
         }
+        let (before, after) = differing(before, after);
         let step = |net: &IpNet, add| element_change(net, add, None, |family| set_name(name, family));
-        for net in before.difference(after) {
+        for net in before.difference(&after) {
             steps.push(step(net, false)?);
         }
-        for net in after.difference(before) {
+        for net in after.difference(&before) {
             steps.push(step(net, true)?);
         }
     }
@@ -93,6 +97,20 @@ pub fn update(old: &Firewall, new: &Firewall) -> Option<Vec<ElementChange>> {
         }
     }
     Some(steps)
+}
+
+/// What is left of both without the beginning and the end that they share: of ten thousand addresses most.
+fn differing<'a>(before: &'a [IpNet], after: &'a [IpNet]) -> (BTreeSet<&'a IpNet>, BTreeSet<&'a IpNet>) {
+    let begin = before.iter().zip(after).take_while(|(a, b)| a == b).count();
+    let (before, after) = (&before[begin..], &after[begin..]);
+    let end = before
+        .iter()
+        .rev()
+        .zip(after.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let middle = |nets: &'a [IpNet]| nets[..nets.len() - end].iter().collect();
+    (middle(before), middle(after))
 }
 
 /// `None` for a network that is not a single address: it stands among ranges.
@@ -169,7 +187,7 @@ fn element_sets(firewall: &Firewall) -> Vec<ElementSet> {
     for (name, nets) in &firewall.sets {
         for family in Family::BOTH {
             let interval = nets.iter().any(|net| Family::of(net.addr()) == family && !is_single(net));
-            let nets = family.nets(nets);
+            let nets = family.sorted_nets(nets);
             let nets = if interval { IpNet::aggregate(&nets) } else { nets };
             let elements = nets.iter().map(|net| (plain(net), String::new())).collect();
             all.push(ElementSet {
