@@ -10,8 +10,6 @@ pub fn hold_little() {
         // block then leaves a hole between small ones.
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 10);
-        // Small blocks are joined with free neighbours at once: of a thread's region only what is joined goes back.
-        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 
