@@ -8,7 +8,7 @@ use fielato_kernel::address::{self, AddressError};
 use fielato_kernel::link::{self, LinkError};
 use ipnet::IpNet;
 
-use common::{namespace, netlink, skipped};
+use common::{namespace, netlink};
 
 #[test]
 fn a_link_is_created_changed_found_and_deleted() {
@@ -143,7 +143,7 @@ fn a_wireguard_link_is_ours_when_it_has_its_name() {
                 "{error}"
             );
             assert_eq!(link::list(&mut netlink).unwrap().len(), 1, "nothing is left");
-            skipped(
+            fielato_testkit::skip(
                 "the rest of a_wireguard_link_is_ours_when_it_has_its_name",
                 "this kernel has no module wireguard",
             );

@@ -15,7 +15,7 @@ fn namespace(test: &str) -> Option<Netlink> {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
     // SAFETY: a new network namespace touches neither memory nor file descriptors, only sockets opened later by this thread.
     if let Err(error) = unsafe { unshare_unsafe(UnshareFlags::NEWNET) } {
-        eprintln!("skipped: {test}: no network namespace: {error}");
+        fielato_testkit::skip(test, &format!("no network namespace: {error}"));
         return None;
     }
     run("ip link set lo up");
@@ -156,7 +156,7 @@ fn modules_that_not_every_kernel_has() {
                         "tc can, so {error} is wrong"
                     );
                     assert!(error.to_string().contains(&format!("sch_{kind}")), "{error}");
-                    eprintln!("skipped: {test}: {line}: {error}");
+                    fielato_testkit::skip(test, &format!("{line}: {error}"));
                     continue;
                 }
                 Err(error) => panic!("{line}: {error}"),

@@ -19,11 +19,11 @@ use fielato_kernel::{address, link, wireguard};
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey, PublicKey};
 use ipnet::IpNet;
 
-use common::{namespace, netlink, skipped};
+use common::{namespace, netlink};
 
 fn namespaces<const N: usize>(test: &str) -> Option<[NetnsGuard; N]> {
     if !wireguard::available() {
-        skipped(test, "this kernel has no module wireguard");
+        fielato_testkit::skip(test, "this kernel has no module wireguard");
         return None;
     }
     let made: Option<Vec<NetnsGuard>> = (0..N).map(|_| namespace(test)).collect();

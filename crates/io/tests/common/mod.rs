@@ -17,7 +17,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub fn can_run(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: {test}: needs root, for network namespaces");
+        fielato_testkit::skip(test, "needs root, for network namespaces");
     }
     root
 }

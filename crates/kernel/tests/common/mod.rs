@@ -3,7 +3,6 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fielato_kernel::netlink::Netlink;
@@ -13,17 +12,11 @@ use fielato_kernel::netns::NetnsGuard;
 pub fn namespace(test: &str) -> Option<NetnsGuard> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     if !rustix::process::geteuid().is_root() {
-        skipped(test, "needs root to make a network namespace");
+        fielato_testkit::skip(test, "needs root to make a network namespace");
         return None;
     }
     let name = format!("fk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     Some(NetnsGuard::create(&name).unwrap())
-}
-
-/// Says that a test was not run, past the test runner's own capture of what passing tests print.
-pub fn skipped(test: &str, reason: &str) {
-    let mut stderr = std::io::stderr();
-    writeln!(stderr, "skipped: {test}: {reason}").unwrap();
 }
 
 /// A netlink socket in a namespace.

@@ -25,7 +25,7 @@ thread_local! {
 pub fn needs_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: {test}: needs root, for BPF and namespaces");
+        fielato_testkit::skip(test, "needs root, for BPF and namespaces");
     }
     !root
 }

@@ -177,7 +177,7 @@ pub fn plan_at(text: &str, now: &str) -> Plan {
 pub fn in_namespace(test: &str, script: &str, input: &str) -> Option<String> {
     let id = Command::new("id").arg("-u").output().unwrap();
     if id.stdout.trim_ascii() != b"0" {
-        eprintln!("skipped: {test}: network namespaces need root");
+        fielato_testkit::skip(test, "network namespaces need root");
         return None;
     }
     let mut child = Command::new("unshare")
