@@ -144,7 +144,7 @@ fn a_wireguard_link_is_ours_when_it_has_its_name() {
             );
             assert_eq!(link::list(&mut netlink).unwrap().len(), 1, "nothing is left");
             fielato_testkit::skip(
-                "the rest of a_wireguard_link_is_ours_when_it_has_its_name",
+                "a_wireguard_link_is_ours_when_it_has_its_name",
                 "this kernel has no module wireguard",
             );
             return;

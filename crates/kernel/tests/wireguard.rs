@@ -75,7 +75,7 @@ fn expected(peer: &PeerConfig) -> String {
 }
 
 fn many_peers(count: u32) {
-    let test = format!("{count} peers");
+    let test = format!("{count}_peers_are_set_read_and_changed");
     let Some([netns]) = namespaces(&test) else { return };
     link::create_owned_wireguard(&mut netlink(&netns), "wg0").unwrap();
     let mut wg = netns.run_in(|| Wireguard::open().unwrap()).unwrap();
