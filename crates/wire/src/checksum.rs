@@ -1,0 +1,88 @@
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+
+use crate::{Addr, number};
+
+/// One's complement sum of `bytes`, not yet folded; an odd last byte counts as the high half of a word.
+pub fn sum(bytes: &[u8]) -> u64 {
+    let mut total = 0u64;
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        total += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+    }
+    let rest = words.remainder();
+    let mut tail = [0u8; 4];
+    tail[..rest.len()].copy_from_slice(rest);
+    total + u64::from(u32::from_be_bytes(tail))
+}
+
+/// Folds a sum to 16 bits (not complemented).
+pub const fn fold(mut sum: u64) -> u16 {
+    sum = (sum & 0xffff_ffff) + (sum >> 32);
+    sum = (sum & 0xffff_ffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// The checksum of `bytes` alone: IPv4 headers, ICMP.
+pub fn checksum(bytes: &[u8]) -> u16 {
+    !fold(sum(bytes))
+}
+
+/// The sum of the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1); `len` is the length of the transport part.
+/// IPv4 addresses have low bits only, so that one sum serves both families.
+pub fn pseudo(src: Addr, dst: Addr, protocol: u8, len: u32) -> u64 {
+    let halves = |a: Addr| (a.hi >> 32) + (a.hi & 0xffff_ffff) + (a.lo >> 32) + (a.lo & 0xffff_ffff);
+    halves(src) + halves(dst) + u64::from(protocol) + u64::from(len)
+}
+
+/// The checksum of a transport header and payload under its pseudo header. For UDP, zero is sent as 0xffff (RFC 768).
+pub fn transport(src: Addr, dst: Addr, protocol: u8, bytes: &[u8]) -> u16 {
+    let total = pseudo(src, dst, protocol, bytes.len() as u32) + sum(bytes);
+    match !fold(total) {
+        0 if protocol == number::UDP => 0xffff,
+        check => check,
+    }
+}
+
+/// The checksum after a 16-bit word under it went from `old` to `new` (RFC 1624, equation 3).
+pub const fn update16(check: u16, old: u16, new: u16) -> u16 {
+    !fold(!check as u64 + !old as u64 + new as u64)
+}
+
+/// The checksum after a 32-bit word under it went from `old` to `new`.
+pub const fn update32(check: u16, old: u32, new: u32) -> u16 {
+    !fold(!check as u64 + !old as u64 + new as u64)
+}
+
+/// The checksum after an address under it went from `old` to `new`.
+pub const fn update_addr(check: u16, old: Addr, new: Addr) -> u16 {
+    let check = update32(check, (old.hi >> 32) as u32, (new.hi >> 32) as u32);
+    let check = update32(check, old.hi as u32, new.hi as u32);
+    let check = update32(check, (old.lo >> 32) as u32, (new.lo >> 32) as u32);
+    update32(check, old.lo as u32, new.lo as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_as_rfc_1071_does() {
+        // RFC 1071 §3, the worked example.
+        assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
+        assert_eq!(checksum(&[0xff]), !0xff00);
+    }
+
+    #[test]
+    fn updates_as_if_summed_anew() {
+        let mut bytes = [0x45, 0, 0, 84, 1, 2, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let before = checksum(&bytes);
+        bytes[15] = 99;
+        assert_eq!(update16(before, 0x0001, 0x0063), checksum(&bytes));
+        let (old, new) = (Addr::read(&[10, 0, 0, 99]), Addr::read(&[192, 168, 250, 7]));
+        let before = checksum(&bytes);
+        bytes[12..16].copy_from_slice(&[192, 168, 250, 7]);
+        assert_eq!(update_addr(before, old, new), checksum(&bytes));
+    }
+}

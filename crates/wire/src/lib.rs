@@ -1,0 +1,11 @@
+//! IP packets as bytes: parsed once into [`Headers`], checksummed, built, written as text.
+//!
+//! Nothing here panics on any input, and nothing here does input or output.
+
+mod address;
+pub mod checksum;
+mod headers;
+pub mod number;
+
+pub use address::{Addr, Family};
+pub use headers::{Extensions, Headers, Malformed, TcpFlags};
