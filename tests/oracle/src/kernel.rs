@@ -1,0 +1,173 @@
+//! Linux's netfilter in a network namespace.
+//!
+//! Writing to a TUN runs the receive path before the call returns, so all that a packet brings about can be read at once.
+
+mod connection;
+mod namespace;
+mod nfnetlink;
+mod sys;
+
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
+
+use fielato_wire::{Headers, number};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use crate::counters;
+use crate::error::Error;
+use crate::subject::{Connection, Counter, Output, Port, Setup, Subject};
+use namespace::Namespace;
+
+/// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).
+const LOG_PAYLOAD: u16 = 9;
+/// Incomplete datagrams stay in the kernel for 30 s; a fresh namespace from time to time has none.
+const CASES_PER_NAMESPACE: u32 = 100;
+
+/// The kernel as a [`Subject`].
+pub struct Kernel {
+    /// With and without connection tracking.
+    namespaces: [Option<(Namespace, u32)>; 2],
+    current: usize,
+    buffer: Vec<u8>,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kernel {
+    /// A kernel without a namespace yet; [`Subject::load`] makes it.
+    pub fn new() -> Self {
+        Self {
+            namespaces: [None, None],
+            current: 0,
+            buffer: vec![0; 65_536],
+        }
+    }
+
+    fn namespace(&mut self) -> Result<&mut Namespace, Error> {
+        match &mut self.namespaces[self.current] {
+            Some((namespace, _)) => Ok(namespace),
+            None => Err(Error::Rules {
+                subject: "kernel",
+                reason: "none were loaded".to_owned(),
+            }),
+        }
+    }
+
+    /// Everything that came out since the last call.
+    fn outputs(&mut self) -> Result<Vec<Output>, Error> {
+        let Some((namespace, _)) = &mut self.namespaces[self.current] else {
+            return Ok(Vec::new());
+        };
+        let opened = &mut namespace.opened;
+        let mut outputs = Vec::new();
+        for (tun, port) in opened.tuns.iter().zip([Port::Inside, Port::Outside]) {
+            loop {
+                match rustix::io::read(tun, &mut self.buffer) {
+                    Ok(length) => outputs.push(Output {
+                        port,
+                        packet: self.buffer[..length].to_vec(),
+                    }),
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => return Err(Error::system(format!("read {}", port.name()))(error)),
+                }
+            }
+        }
+        while let Some(message) = opened.log.logged()? {
+            if let Some((_, packet)) = nfnetlink::attributes(message).find(|(kind, _)| *kind == LOG_PAYLOAD) {
+                outputs.push(Output {
+                    port: Port::Host,
+                    packet: packet.to_vec(),
+                });
+            }
+        }
+        outputs.retain(|output| !is_chatter(&output.packet));
+        Ok(outputs)
+    }
+}
+
+/// Whether the kernel said this unasked: multicast listener reports and neighbour discovery, which no case contains.
+fn is_chatter(packet: &[u8]) -> bool {
+    Headers::parse(packet)
+        .is_ok_and(|headers| headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143))
+}
+
+impl Subject for Kernel {
+    fn load(&mut self, setup: &Setup) -> Result<(), Error> {
+        self.current = usize::from(setup.tracking);
+        let place = &mut self.namespaces[self.current];
+        let used = place.as_ref().map_or(0, |(_, used)| used + 1);
+        if place.is_none() || used >= CASES_PER_NAMESPACE {
+            *place = None;
+            *place = Some((Namespace::create(setup.tracking)?, 0));
+        } else if let Some((_, counter)) = place {
+            *counter = used;
+        }
+        let namespace = self.namespace()?;
+        namespace.opened.tracking.flush()?;
+        namespace.set(setup)?;
+        let refused = |error| match error {
+            Error::Program { output, .. } => Error::Rules {
+                subject: "kernel",
+                reason: output,
+            },
+            other => other,
+        };
+        for (program, rules) in [
+            ("iptables-legacy-restore", &setup.rules_v4),
+            ("ip6tables-legacy-restore", &setup.rules_v6),
+        ] {
+            namespace.run(program, &["-c"], rules.clone()).map_err(refused)?;
+        }
+        self.outputs().map(drop)
+    }
+
+    fn inject(&mut self, _at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error> {
+        let opened = &self.namespace()?.opened;
+        match port {
+            // EINVAL: not even a version of IP that TUN knows.
+            Port::Inside | Port::Outside => match rustix::io::write(&opened.tuns[port as usize], packet) {
+                Ok(_) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(Error::system(format!("write {} bytes to {}", packet.len(), port.name()))(error)),
+            },
+            Port::Host => {
+                let Ok(headers) = Headers::parse(packet) else {
+                    return Ok(Vec::new());
+                };
+                let (socket, to) = match headers.dst.to_ip(headers.family) {
+                    std::net::IpAddr::V4(to) => (&opened.raw_v4, SocketAddr::V4(SocketAddrV4::new(to, 0))),
+                    std::net::IpAddr::V6(to) => (&opened.raw_v6, SocketAddr::V6(SocketAddrV6::new(to, 0, 0, 0))),
+                };
+                // The call fails with EPERM when a rule drops the packet, and with others when there is no route:
+                // either way nothing comes out, which is what is compared.
+                let _ = rustix::net::sendto(socket, packet, SendFlags::empty(), &to);
+            }
+        }
+        self.outputs()
+    }
+
+    fn counters(&mut self) -> Result<Vec<Counter>, Error> {
+        let namespace = self.namespace()?;
+        let mut all = Vec::new();
+        for program in ["iptables-legacy-save", "ip6tables-legacy-save"] {
+            let text = namespace.run(program, &["-c"], String::new())?;
+            all.extend(counters::read(&text)?);
+        }
+        Ok(all)
+    }
+
+    fn connections(&mut self, _at: Duration) -> Result<Vec<Connection>, Error> {
+        let mut all = Vec::new();
+        self.namespace()?
+            .opened
+            .tracking
+            .list(|message| all.extend(connection::read(message)))?;
+        all.sort();
+        Ok(all)
+    }
+}
+

@@ -1,0 +1,35 @@
+//! The two calls that no crate at hand wraps: leaving for a namespace of one's own, and making a TUN.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// Gives the calling thread a network namespace of its own, which ends with the thread and the descriptors opened in it.
+pub(super) fn leave_namespace() -> io::Result<()> {
+    // SAFETY: only the network namespace of this thread changes; file descriptors and memory stay shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    Ok(())
+}
+
+/// Makes the TUN `name` in the calling thread's network namespace. Reading it doesn't wait.
+pub(super) fn tun(name: &str) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::open(
+        "/dev/net/tun",
+        OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )?;
+    // SAFETY: `ifreq` is plain data, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) } {
+        0.. => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
