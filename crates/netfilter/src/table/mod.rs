@@ -1,0 +1,6 @@
+//! Tables that run: compiled from [`crate::rule`], walked by packets.
+
+mod compile;
+mod walk;
+
+pub use compile::{CompileError, CompiledTable, MAX_JUMP_DEPTH};
