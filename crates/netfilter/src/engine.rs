@@ -2,7 +2,7 @@
 
 use fielato_wire::Family;
 
-use crate::conntrack::{Config, Conntrack};
+use crate::conntrack::{Config, Conntrack, CtState};
 use crate::context::{Context, Effect, Shared};
 use crate::hook::priority;
 use crate::host::{Host, Route, RouteKey};
@@ -337,7 +337,8 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, sta
     let Some(manip) = Manip::at(cx.hook) else {
         return Verdict::Accept;
     };
-    if state != crate::conntrack::CtState::Established && !nat::is_bound(cx.conntrack, id, manip) {
+    let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
+    if first && !nat::is_bound(cx.conntrack, id, manip) {
         if let Some((number, table)) = table {
             match table.walk(cx, number, stack) {
                 Verdict::Accept => {}
@@ -345,7 +346,7 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, sta
             }
         }
         if !nat::is_bound(cx.conntrack, id, manip) {
-            match nat::null_binding(cx.conntrack, id, cx.hook, cx.rng, cx.now) {
+            match nat::null_binding(cx.conntrack, id, manip, cx.rng) {
                 Verdict::Accept => {}
                 other => return other,
             }
