@@ -3,7 +3,7 @@
 use fielato_wire::{Headers, Malformed};
 
 use crate::Interface;
-use crate::conntrack::{ConnId, CtState, Direction};
+use crate::conntrack::{ConnId, CtState, Direction, Template};
 
 /// How a packet relates to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Packet {
     pub realm: u32,
     /// Its connection.
     pub ct: PacketCt,
+    /// What `-j CT` asked for; taken by [`crate::conntrack::Conntrack::track`].
+    pub template: Option<Box<Template>>,
     /// Source MAC address, where the link has one.
     pub source_mac: Option<[u8; 6]>,
     /// Link-layer kind.
@@ -91,6 +93,7 @@ impl Packet {
             out_interface: Interface::NONE,
             realm: 0,
             ct: PacketCt::None,
+            template: None,
             source_mac: None,
             packet_type: PacketType::Unicast,
             trace: false,
