@@ -53,6 +53,8 @@ pub struct Packet {
     pub in_interface: Interface,
     /// Interface it goes out by, once routed.
     pub out_interface: Interface,
+    /// Largest packet on the way out, once routed.
+    pub mtu: u32,
     /// Routing realm of its route.
     pub realm: u32,
     /// Its connection.
@@ -82,6 +84,11 @@ impl Packet {
         Ok(Packet::with(data, headers, Interface::NONE))
     }
 
+    /// What is left when a packet's bytes are taken elsewhere.
+    pub(crate) fn empty(headers: Headers) -> Packet {
+        Packet::with(Vec::new(), headers, Interface::NONE)
+    }
+
     fn with(mut data: Vec<u8>, headers: Headers, in_interface: Interface) -> Packet {
         data.truncate(usize::from(headers.len));
         Packet {
@@ -91,6 +98,7 @@ impl Packet {
             priority: 0,
             in_interface,
             out_interface: Interface::NONE,
+            mtu: u32::from(u16::MAX),
             realm: 0,
             ct: PacketCt::None,
             template: None,
