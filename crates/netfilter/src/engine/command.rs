@@ -192,6 +192,8 @@ impl Netfilter {
             compiled.push(CompiledTable::compile(table, family, &state.registered_tables, now)?);
         }
         // From here on nothing can fail: all tables change between two packets.
+        self.fold_counts();
+        let state = &mut self.families[family as usize];
         let mut replaced = Vec::with_capacity(compiled.len());
         for (table, compiled) in ruleset.tables.into_iter().zip(compiled) {
             match state.source.tables.iter().position(|old| old.name == table.name) {
@@ -214,6 +216,8 @@ impl Netfilter {
         let state = &mut self.families[family as usize];
         let place = state.source.tables.iter().position(|old| old.name == table);
         let place = place.ok_or_else(|| CommandError::NoTable(table.to_owned()))?;
+        self.fold_counts();
+        let state = &mut self.families[family as usize];
         let mut old = state.source.tables.remove(place);
         state.tables.remove(place).counters_into(&mut old);
         self.changed(family);
@@ -252,9 +256,11 @@ impl Netfilter {
     }
 
     fn register(&mut self, family: Family, hook: Hook, priority: i32, function: Box<dyn HookFunction>) -> Registration {
+        self.fold_counts();
         self.registrations += 1;
         let registration = Registration(self.registrations);
         let stages = &mut self.families[family as usize].hooks[hook.index()];
+        // A function may decide about every packet: no flow keeps its path.
         let place = stages.partition_point(|staged| staged.priority <= priority);
         let stage = stage::Stage::Function(registration, function);
         stages.insert(place, stage::Staged { priority, stage });
@@ -272,6 +278,17 @@ impl Netfilter {
             }
         }
         Err(CommandError::NoRegistration)
+    }
+
+    /// Adds what the flow cache counted to the rules, and makes the cache void.
+    pub(super) fn fold_counts(&mut self) {
+        for family in [Family::V4, Family::V6] {
+            for (crossed, counts) in self.cache.counts(family) {
+                let table = &mut self.families[family as usize].tables[usize::from(crossed.table)];
+                table.counters[crossed.counter as usize].add(counts.packets, counts.bytes);
+            }
+        }
+        self.cache.clear();
     }
 
     /// After the tables of a family were changed.

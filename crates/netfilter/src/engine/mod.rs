@@ -3,13 +3,17 @@
 //! [`path`] is a packet's way, [`stage`] what runs at a hook, [`queue`] packets that wait for a handler, [`command`] the
 //! one way in for every change.
 
+mod cache;
 pub mod command;
+mod flow;
 mod path;
 pub mod queue;
 mod stage;
 
 use fielato_wire::Family;
 
+pub use cache::CacheRef;
+pub(crate) use cache::Recorder;
 pub use path::Fate;
 pub use stage::{HookFunction, Registration};
 
@@ -17,8 +21,9 @@ use crate::conntrack::defrag::Defrag;
 use crate::conntrack::{Config, Conntrack};
 use crate::context::{Effect, Shared};
 use crate::rule::Ruleset;
-use crate::table::{CompiledTable, Frame, RegisteredTable};
+use crate::table::{CompiledTable, RegisteredTable, Scratch};
 use crate::{DropReason, Now};
+use cache::FlowCache;
 use queue::Queues;
 use stage::Staged;
 
@@ -32,8 +37,10 @@ pub struct Netfilter {
     rng: fastrand::Rng,
     effects: Vec<Effect>,
     drops: Drops,
-    /// Scratch of the walk: where to go on after a jump.
-    stack: Vec<Frame>,
+    cache: FlowCache,
+    scratch: Scratch,
+    /// The packet was tracked before its way began, and found invalid.
+    found_invalid: bool,
     registrations: u64,
 }
 
@@ -68,7 +75,9 @@ impl Netfilter {
             rng,
             effects: Vec::new(),
             drops: Drops::default(),
-            stack: Vec::new(),
+            cache: FlowCache::default(),
+            scratch: Scratch::default(),
+            found_invalid: false,
             registrations: 0,
         }
     }
@@ -79,6 +88,12 @@ impl Netfilter {
         let mut ruleset = state.source.clone();
         for (table, compiled) in ruleset.tables.iter_mut().zip(&state.tables) {
             compiled.counters_into(table);
+        }
+        for (crossed, counts) in self.cache.counts(family) {
+            let table = usize::from(crossed.table);
+            if let Some(counters) = state.tables[table].counter_in(&mut ruleset.tables[table], crossed.counter) {
+                counters.add(counts.packets, counts.bytes);
+            }
         }
         ruleset
     }

@@ -33,7 +33,7 @@ const ANSWER_LIMIT: usize = 8;
 impl Netfilter {
     /// A packet received: PRE_ROUTING, the route, then LOCAL_IN, or FORWARD and POST_ROUTING.
     pub fn receive(&mut self, packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
-        let fate = self.advance(Hook::Prerouting, 0, packet, host, now);
+        let fate = self.way(Hook::Prerouting, packet, host, now);
         self.send_answers(host, now);
         fate
     }
@@ -43,7 +43,7 @@ impl Netfilter {
         if let Err(reason) = route_out(&mut packet, host) {
             return self.drop(&mut packet, reason);
         }
-        let fate = self.advance(Hook::Output, 0, packet, host, now);
+        let fate = self.way(Hook::Output, packet, host, now);
         self.send_answers(host, now);
         fate
     }
@@ -135,6 +135,10 @@ impl Netfilter {
 
     /// Sends the answers that targets made ([`Effect::Send`]); they become [`Effect::Transmit`].
     pub(super) fn send_answers(&mut self, host: &mut dyn Host, now: Now) {
+        if self.effects.is_empty() {
+            return;
+        }
+        self.scratch.recorder.spoil();
         for _ in 0..ANSWER_LIMIT {
             let Some(place) = self.effects.iter().position(|effect| matches!(effect, Effect::Send(_))) else {
                 return;
@@ -182,7 +186,7 @@ fn route_out(packet: &mut Packet, host: &mut dyn Host) -> Result<(), DropReason>
     }
 }
 
-fn decrement_ttl(packet: &mut Packet) -> Result<(), DropReason> {
+pub(super) fn decrement_ttl(packet: &mut Packet) -> Result<(), DropReason> {
     if packet.headers.ttl <= 1 {
         return Err(DropReason::TtlExceeded);
     }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::hook::priority;
 use crate::host::Host;
 use crate::nat::{self, Manip};
-use crate::table::{CompiledTable, Frame};
+use crate::table::{CompiledTable, Scratch};
 use crate::verdict::{DropReason, Verdict};
 use crate::{Hook, Now, Packet, PacketCt};
 
@@ -93,7 +93,8 @@ impl Netfilter {
             shared,
             rng,
             effects,
-            stack,
+            scratch,
+            found_invalid,
             ..
         } = self;
         let family = &mut families[packet.headers.family as usize];
@@ -122,15 +123,19 @@ impl Netfilter {
                     Stage::Defrag => Verdict::Accept,
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
                     Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
+                    Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => cx.conntrack.track(cx.packet, hook, now),
                     Stage::Helper => helper::help(cx.conntrack, cx.packet, now),
                     Stage::Confirm => match helper::adjust_sequence(cx.conntrack, cx.packet) {
                         Verdict::Accept => cx.conntrack.confirm(cx.packet, now),
                         other => other,
                     },
-                    Stage::Table(number) => family.tables[usize::from(*number)].walk(&mut cx, *number, stack),
-                    Stage::Nat(table) => translate(&mut cx, table.map(|n| (n, &mut family.tables[usize::from(n)])), stack),
-                    Stage::Function(_, function) => function.call(&mut cx),
+                    Stage::Table(number) => family.tables[usize::from(*number)].walk(&mut cx, *number, scratch),
+                    Stage::Nat(table) => translate(&mut cx, table.map(|n| (n, &mut family.tables[usize::from(n)])), scratch),
+                    Stage::Function(_, function) => {
+                        scratch.recorder.spoil();
+                        function.call(&mut cx)
+                    }
                 };
                 match verdict {
                     Verdict::Accept => break,
@@ -173,14 +178,14 @@ fn put_together(
 }
 
 /// NAT at a hook: decides on the first packet of a connection, then rewrites (`nf_nat_inet_fn`).
-fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, stack: &mut Vec<Frame>) -> Verdict {
+fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scratch: &mut Scratch) -> Verdict {
     let (PacketCt::Tracked { id, state, .. }, Some(manip)) = (cx.packet.ct, Manip::at(cx.hook)) else {
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
     if first && !nat::is_bound(cx.conntrack, id, manip) {
         if let Some((number, table)) = table {
-            match table.walk(cx, number, stack) {
+            match table.walk(cx, number, scratch) {
                 Verdict::Accept => {}
                 other => return other,
             }

@@ -133,7 +133,7 @@ pub struct CompiledTable {
     pub(crate) hooks: [Option<u32>; 5],
     pub(crate) chains: Vec<CompiledChain>,
     pub(crate) rules: Vec<CompiledRule>,
-    /// Of the rules, by their number.
+    /// Of the rules, by their number, then of the chains' policies.
     pub(crate) counters: Vec<Counters>,
     pub(crate) slots: Vec<Slot>,
 }
@@ -145,7 +145,6 @@ pub(crate) struct CompiledChain {
     pub(crate) first: u32,
     pub(crate) len: u32,
     pub(crate) policy: Option<Policy>,
-    pub(crate) counters: Counters,
 }
 
 #[derive(Debug)]
@@ -201,7 +200,6 @@ impl CompiledTable {
                 first: compiled.rules.len() as u32,
                 len: chain.rules.len() as u32,
                 policy: chain.policy,
-                counters: chain.counters,
             });
             for (position, rule) in chain.rules.iter().enumerate() {
                 let jump = |target: &String| jump_target(table, &numbers, &chain.name, position + 1, target);
@@ -222,6 +220,7 @@ impl CompiledTable {
                 compiled.counters.push(rule.counters);
             }
         }
+        compiled.counters.extend(table.chains.iter().map(|chain| chain.counters));
         let reached = compiled.reached_from(table)?;
         check_rules(table, family, &reached)?;
         Ok(compiled)
@@ -285,10 +284,30 @@ impl CompiledTable {
         Ok(reached)
     }
 
+    /// The counter of a chain's policy.
+    pub(crate) fn policy_counter(&self, chain: u32) -> u32 {
+        self.rules.len() as u32 + chain
+    }
+
+    /// Where the counter of this number is in the table as it was written.
+    pub(crate) fn counter_in<'t>(&self, table: &'t mut Table, counter: u32) -> Option<&'t mut Counters> {
+        if let Some(chain) = counter.checked_sub(self.rules.len() as u32) {
+            return table.chains.get_mut(chain as usize).map(|chain| &mut chain.counters);
+        }
+        let number = self.chains.partition_point(|chain| chain.first + chain.len <= counter);
+        let chain = self.chains.get(number)?;
+        let rule = table
+            .chains
+            .get_mut(number)?
+            .rules
+            .get_mut((counter - chain.first) as usize)?;
+        Some(&mut rule.counters)
+    }
+
     /// The table as it was compiled, with the counters of now.
     pub fn counters_into(&self, table: &mut Table) {
-        for (chain, compiled) in table.chains.iter_mut().zip(&self.chains) {
-            chain.counters = compiled.counters;
+        for (number, (chain, compiled)) in table.chains.iter_mut().zip(&self.chains).enumerate() {
+            chain.counters = self.counters[self.policy_counter(number as u32) as usize];
             for (rule, counters) in chain.rules.iter_mut().zip(&self.counters[compiled.first as usize..]) {
                 rule.counters = *counters;
             }
@@ -306,8 +325,8 @@ impl CompiledTable {
                 .zip(counters)
                 .all(|(chain, (_, rules))| chain.len as usize == rules.len());
         if fits {
-            for (chain, (policy, rules)) in self.chains.iter_mut().zip(counters) {
-                chain.counters.add(policy.packets, policy.bytes);
+            for (number, (chain, (policy, rules))) in self.chains.iter().zip(counters).enumerate() {
+                self.counters[self.rules.len() + number].add(policy.packets, policy.bytes);
                 for (counter, more) in self.counters[chain.first as usize..].iter_mut().zip(rules) {
                     counter.add(more.packets, more.bytes);
                 }

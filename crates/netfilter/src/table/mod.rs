@@ -3,6 +3,6 @@
 mod compile;
 mod walk;
 
-pub(crate) use walk::Frame;
+pub(crate) use walk::Scratch;
 
 pub use compile::{CompileError, CompiledTable, MAX_JUMP_DEPTH, RegisteredTable};

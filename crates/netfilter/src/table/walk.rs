@@ -2,22 +2,29 @@
 
 use super::compile::{CompiledTable, CompiledTarget};
 use crate::context::Context;
+use crate::engine::Recorder;
 use crate::rule::Policy;
 use crate::verdict::{DropReason, TargetVerdict, Verdict};
 
-/// Where to go on after a chain: the chain and the rule's place in it.
-pub(crate) type Frame = (u32, u32);
+/// What a walk needs beside the table, kept between walks.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Where to go on after a chain: the chain and the rule's place in it.
+    stack: Vec<(u32, u32)>,
+    pub(crate) recorder: Recorder,
+}
 
 impl CompiledTable {
-    /// Walks the packet of `cx` through the chain of its hook. `number` is this table's in the engine; `stack` is scratch.
-    pub(crate) fn walk(&mut self, cx: &mut Context<'_>, number: u16, stack: &mut Vec<Frame>) -> Verdict {
+    /// Walks the packet of `cx` through the chain of its hook. `number` is this table's in the engine.
+    pub(crate) fn walk(&mut self, cx: &mut Context<'_>, number: u16, scratch: &mut Scratch) -> Verdict {
+        let Scratch { stack, recorder } = scratch;
         let Some(start) = self.hooks[cx.hook.index()] else {
             return Verdict::Accept;
         };
         stack.clear();
         let (mut chain, mut at) = (start, 0);
         loop {
-            let Some(rule) = self.next_match(cx, chain, at) else {
+            let Some(rule) = self.next_match(cx, chain, at, recorder) else {
                 if cx.hotdrop {
                     return Verdict::Drop(DropReason::Hotdrop);
                 }
@@ -25,10 +32,11 @@ impl CompiledTable {
                     (chain, at) = (caller, resume);
                     continue;
                 }
-                return self.policy(cx, start, number);
+                return self.policy(cx, start, number, recorder);
             };
             let index = self.chains[chain as usize].first + rule;
             self.counters[index as usize].add(1, cx.packet.data.len() as u64);
+            recorder.crossed(number, index);
             let compiled = &self.rules[index as usize];
             let target = match &compiled.target {
                 CompiledTarget::Jump(to) => {
@@ -42,12 +50,15 @@ impl CompiledTable {
                 }
                 CompiledTarget::Other(target) => target,
             };
+            if recorder.is_active() && !target.per_flow() {
+                recorder.spoil();
+            }
             let slot = compiled.first_slot as usize + compiled.matches.len();
             match target.apply(cx, &mut self.slots[slot]) {
                 TargetVerdict::Continue => at = rule + 1,
                 TargetVerdict::Return => match stack.pop() {
                     Some((caller, resume)) => (chain, at) = (caller, resume),
-                    None => return self.policy(cx, start, number),
+                    None => return self.policy(cx, start, number, recorder),
                 },
                 TargetVerdict::Accept => return Verdict::Accept,
                 TargetVerdict::Drop => {
@@ -67,7 +78,7 @@ impl CompiledTable {
     }
 
     /// The first rule of `chain` from place `at` on that holds for the packet; none when a match found it malformed.
-    fn next_match(&mut self, cx: &mut Context<'_>, chain: u32, at: u32) -> Option<u32> {
+    fn next_match(&mut self, cx: &mut Context<'_>, chain: u32, at: u32, recorder: &mut Recorder) -> Option<u32> {
         let chain = &self.chains[chain as usize];
         for place in at..chain.len {
             let rule = &self.rules[(chain.first + place) as usize];
@@ -75,7 +86,12 @@ impl CompiledTable {
                 continue;
             }
             let slots = &mut self.slots[rule.first_slot as usize..];
-            let holds = rule.matches.iter().zip(slots).all(|(m, slot)| m.matches(cx, slot));
+            let holds = rule.matches.iter().zip(slots).all(|(m, slot)| {
+                if recorder.is_active() && !m.per_flow() {
+                    recorder.spoil();
+                }
+                m.matches(cx, slot)
+            });
             if cx.hotdrop {
                 return None;
             }
@@ -86,10 +102,11 @@ impl CompiledTable {
         None
     }
 
-    fn policy(&mut self, cx: &Context<'_>, chain: u32, number: u16) -> Verdict {
-        let chain = &mut self.chains[chain as usize];
-        chain.counters.add(1, cx.packet.data.len() as u64);
-        match chain.policy {
+    fn policy(&mut self, cx: &Context<'_>, chain: u32, number: u16, recorder: &mut Recorder) -> Verdict {
+        let counter = self.policy_counter(chain);
+        self.counters[counter as usize].add(1, cx.packet.data.len() as u64);
+        recorder.crossed(number, counter);
+        match self.chains[chain as usize].policy {
             Some(Policy::Drop) => Verdict::Drop(DropReason::Policy {
                 table: number,
                 hook: cx.hook,
