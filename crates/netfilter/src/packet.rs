@@ -3,7 +3,7 @@
 use fielato_wire::{Headers, Malformed};
 
 use crate::Interface;
-use crate::conntrack::{ConnId, CtState, Direction};
+use crate::conntrack::{ConnId, CtState, Direction, Template};
 
 /// How a packet relates to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,10 +64,14 @@ pub struct Packet {
     pub in_interface: Interface,
     /// Interface it goes out by, once routed.
     pub out_interface: Interface,
+    /// Largest packet on the way out, once routed.
+    pub mtu: u32,
     /// Routing realm of its route.
     pub realm: u32,
     /// Its connection.
     pub ct: PacketCt,
+    /// What `-j CT` asked for; taken by [`crate::conntrack::Conntrack::track`].
+    pub template: Option<Box<Template>>,
     /// Source MAC address, where the link has one.
     pub source_mac: Option<[u8; 6]>,
     /// Link-layer kind.
@@ -93,6 +97,11 @@ impl Packet {
         Ok(Packet::with(data, headers, Interface::NONE))
     }
 
+    /// What is left when a packet's bytes are taken elsewhere.
+    pub(crate) fn empty(headers: Headers) -> Packet {
+        Packet::with(Vec::new(), headers, Interface::NONE)
+    }
+
     fn with(mut data: Vec<u8>, headers: Headers, in_interface: Interface) -> Packet {
         data.truncate(usize::from(headers.len));
         Packet {
@@ -102,8 +111,10 @@ impl Packet {
             priority: 0,
             in_interface,
             out_interface: Interface::NONE,
+            mtu: u32::from(u16::MAX),
             realm: 0,
             ct: PacketCt::None,
+            template: None,
             source_mac: None,
             packet_type: PacketType::Unicast,
             bridge: None,

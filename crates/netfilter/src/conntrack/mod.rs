@@ -11,6 +11,7 @@ mod expect;
 pub mod helper;
 pub mod proto;
 mod table;
+mod template;
 mod tuple;
 
 pub use config::{Config, Timeouts};
@@ -18,4 +19,5 @@ pub use conn::{Conn, ConnId, CtState, HelperKind, Status, Zone};
 pub use expect::{ExpectNat, Expectation};
 pub use proto::{ProtoState, ProtoVerdict, Tracker};
 pub use table::Conntrack;
+pub use template::Template;
 pub use tuple::{Direction, Tuple};

@@ -6,6 +6,7 @@ use fielato_wire::Family;
 
 use crate::check::{CheckContext, CheckError};
 use crate::context::Slot;
+use crate::hook::priority;
 use crate::rule::{Counters, IpMatch, Match, Policy, Table, Target};
 use crate::{Hook, HookMask, Now};
 
@@ -15,6 +16,12 @@ pub const MAX_JUMP_DEPTH: usize = 1024;
 /// Why a table can't be compiled. Rules are numbered from 1, as `--line-numbers` does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
+    /// Neither a standard table nor a registered one.
+    #[error("there is no table {table}: register it with its hooks first")]
+    UnknownTable {
+        /// Table.
+        table: String,
+    },
     /// Two chains of one name.
     #[error("table {table}: chain {chain} exists twice")]
     DuplicateChain {
@@ -93,10 +100,35 @@ pub enum CompileError {
     },
 }
 
+/// A table beside the standard ones, with the hooks it may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredTable {
+    /// Its name.
+    pub name: String,
+    /// Its hooks.
+    pub hooks: Vec<Hook>,
+    /// Its place among what runs at a hook.
+    pub priority: i32,
+}
+
+/// Where a standard table stands among what runs at a hook. `nat` has two places, which the engine knows.
+fn standard_priority(table: &str) -> Option<i32> {
+    Some(match table {
+        "raw" => priority::RAW,
+        "mangle" => priority::MANGLE,
+        "nat" => priority::NAT_DST,
+        "filter" => priority::FILTER,
+        "security" => priority::SECURITY,
+        _ => return None,
+    })
+}
+
 /// A table ready to be walked.
 #[derive(Debug)]
 pub struct CompiledTable {
     pub(crate) name: String,
+    /// Its place among what runs at a hook.
+    pub(crate) priority: i32,
     /// The chain of each hook.
     pub(crate) hooks: [Option<u32>; 5],
     pub(crate) chains: Vec<CompiledChain>,
@@ -133,11 +165,25 @@ pub(crate) enum CompiledTarget {
 }
 
 impl CompiledTable {
-    /// Compiles `table` for `family`. `hooks` are those the table may have.
-    pub fn compile(table: &Table, family: Family, hooks: &[Hook], now: Now) -> Result<CompiledTable, CompileError> {
+    /// Compiles `table` for `family`. Beside the standard tables, those in `registered` can be.
+    pub fn compile(
+        table: &Table,
+        family: Family,
+        registered: &[RegisteredTable],
+        now: Now,
+    ) -> Result<CompiledTable, CompileError> {
+        let standard = Table::standard_hooks(&table.name).zip(standard_priority(&table.name));
+        let known = standard.or_else(|| {
+            let found = registered.iter().find(|known| known.name == table.name)?;
+            Some((found.hooks.as_slice(), found.priority))
+        });
+        let (hooks, priority) = known.ok_or_else(|| CompileError::UnknownTable {
+            table: table.name.clone(),
+        })?;
         let numbers = chain_numbers(table, hooks)?;
         let mut compiled = CompiledTable {
             name: table.name.clone(),
+            priority,
             hooks: [None; 5],
             chains: Vec::with_capacity(table.chains.len()),
             rules: Vec::with_capacity(table.chains.iter().map(|chain| chain.rules.len()).sum()),
@@ -247,6 +293,27 @@ impl CompiledTable {
                 rule.counters = *counters;
             }
         }
+    }
+}
+
+impl CompiledTable {
+    /// Adds counts, chain by chain; false when there are not as many as chains and rules.
+    pub(crate) fn add_counters(&mut self, counters: &[(Counters, Vec<Counters>)]) -> bool {
+        let fits = self.chains.len() == counters.len()
+            && self
+                .chains
+                .iter()
+                .zip(counters)
+                .all(|(chain, (_, rules))| chain.len as usize == rules.len());
+        if fits {
+            for (chain, (policy, rules)) in self.chains.iter_mut().zip(counters) {
+                chain.counters.add(policy.packets, policy.bytes);
+                for (counter, more) in self.counters[chain.first as usize..].iter_mut().zip(rules) {
+                    counter.add(more.packets, more.bytes);
+                }
+            }
+        }
+        fits
     }
 }
 

@@ -3,4 +3,6 @@
 mod compile;
 mod walk;
 
-pub use compile::{CompileError, CompiledTable, MAX_JUMP_DEPTH};
+pub(crate) use walk::Frame;
+
+pub use compile::{CompileError, CompiledTable, MAX_JUMP_DEPTH, RegisteredTable};
