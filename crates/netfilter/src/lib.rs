@@ -19,6 +19,8 @@ pub mod rule;
 pub mod syntax;
 pub mod table;
 pub mod targets;
+#[cfg(test)]
+pub(crate) mod testkit;
 mod time;
 mod verdict;
 

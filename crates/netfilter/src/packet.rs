@@ -36,6 +36,17 @@ pub enum PacketType {
     Multicast,
 }
 
+/// The bridge ports of a packet that a bridge passes on (`-m physdev`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgePorts {
+    /// Port it came in by; none when it came through the bridge itself.
+    pub incoming: Interface,
+    /// Port it goes out by; none as long as that isn't known.
+    pub outgoing: Interface,
+    /// It is bridged, not routed.
+    pub bridged: bool,
+}
+
 /// A packet on its way through the hooks.
 ///
 /// [`Packet::headers`] is kept in step with the bytes: whoever changes bytes that it holds calls [`Packet::reparse`].
@@ -65,6 +76,8 @@ pub struct Packet {
     pub source_mac: Option<[u8; 6]>,
     /// Link-layer kind.
     pub packet_type: PacketType,
+    /// Bridge ports, when a bridge passes it on.
+    pub bridge: Option<BridgePorts>,
     /// Every rule it meets is reported (TRACE).
     pub trace: bool,
     /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.
@@ -104,6 +117,7 @@ impl Packet {
             template: None,
             source_mac: None,
             packet_type: PacketType::Unicast,
+            bridge: None,
             trace: false,
             largest_fragment: 0,
         }
