@@ -1,1 +1,3 @@
 //! Netfilter.
+
+pub mod classify;
