@@ -24,7 +24,7 @@ pub(super) struct Choice {
 
 /// The values of a row in a cut; `None` when they are more than `copies`.
 pub(super) fn values<const N: usize>(row: &Row<N>, lane: usize, shift: u32, copies: u32) -> Option<RangeInclusive<u32>> {
-    let (lo, hi) = row.range(lane);
+    let (lo, hi) = row.range(lane)?;
     let (first, last) = (lo >> shift, hi >> shift);
     (last - first < copies).then_some(first..=last)
 }
@@ -52,16 +52,22 @@ impl Chooser {
     }
 
     /// The best cut of the rows that `list` names, with at most so many copies of a row; `None` when no cut tells any apart.
-    pub(super) fn choose<const N: usize>(&mut self, rows: &[Row<N>], list: &[u32], copies: u32) -> Option<Choice> {
+    pub(super) fn choose<const N: usize>(
+        &mut self,
+        rows: &[Row<N>],
+        list: &[u32],
+        copies: u32,
+        aside_cost: f32,
+    ) -> Option<Choice> {
         // Every n-th: rules that stand together are alike, and a run of them would mislead.
         let step = list.len().div_ceil(SAMPLE).max(1);
         let mut sample = std::mem::take(&mut self.sample);
         sample.clear();
         sample.extend(list.iter().step_by(step));
         let mut best: Option<Choice> = None;
-        for lane in 0..N - 1 {
+        for lane in 0..N {
             for shift in shifts(rows, &sample, lane) {
-                let gain = self.gain(rows, &sample, lane, shift, copies, step);
+                let gain = self.gain(rows, &sample, lane, shift, copies, step, aside_cost);
                 if gain > best.map_or(0.0, |best| best.gain) {
                     best = Some(Choice { lane, shift, gain });
                 }
@@ -79,6 +85,7 @@ impl Chooser {
         shift: u32,
         copies: u32,
         step: usize,
+        aside_cost: f32,
     ) -> f32 {
         let bits = slot_bits(sample.len());
         let cut = Cut::new(lane, shift, bits);
@@ -108,6 +115,9 @@ impl Chooser {
         let few = (FEW / step as f32).max(1.0);
         let whole = self.log(sample.len());
         let mut gain = -(everywhere as f32) * COPY_COST * self.log(slots);
+        if everywhere == 0 {
+            gain -= unplaced as f32 * aside_cost;
+        }
         for index in sample {
             let Some(values) = placed(index) else { continue };
             let copies = values.end() - values.start() + 1;
@@ -130,8 +140,7 @@ impl Chooser {
 fn shifts<const N: usize>(rows: &[Row<N>], sample: &[u32], lane: usize) -> impl Iterator<Item = u32> + use<N> {
     let mut lengths = 0u64;
     for index in sample {
-        if let Some(row) = rows.get(*index as usize) {
-            let (lo, hi) = row.range(lane);
+        if let Some((lo, hi)) = rows.get(*index as usize).and_then(|row| row.range(lane)) {
             lengths |= 1 << (u32::BITS - (hi - lo).leading_zeros());
         }
     }

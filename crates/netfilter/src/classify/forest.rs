@@ -16,6 +16,7 @@ pub(super) const MAX_TREES: usize = 10;
 pub(super) struct Forest<const N: usize> {
     pub(super) trees: Vec<Tree>,
     pub(super) slots: Vec<Slot>,
+    /// Leaves' rows.
     pub(super) rows: Vec<Row<N>>,
     pub(super) piles: Vec<Pile<N>>,
 }
@@ -49,6 +50,8 @@ impl<const N: usize> Forest<N> {
     #[inline]
     pub(super) fn walk(&self, mut slot: Slot, key: &Lanes<N>) -> Slot {
         while let Slot::Node { cut, at, .. } = slot {
+            #[cfg(count)]
+            super::HOPS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let hash = Hash::of(key.value(cut.lane()) >> cut.shift());
             let next = self.slots.get(at as usize + cut.slot(hash));
             slot = next.copied().unwrap_or_default().admit(hash);
@@ -64,8 +67,15 @@ impl<const N: usize> Forest<N> {
             Slot::Leaf { rows, at, .. } => {
                 let at = at as usize;
                 let rows = self.rows.get(at..at + usize::from(rows))?;
-                let row = rows.iter().find(|row| row.index() >= below || row.holds(key))?;
-                (row.index() < below).then_some(row.index())
+                for row in rows {
+                    if row.holds(key) {
+                        return (row.index() < below).then_some(row.index());
+                    }
+                    if row.index() >= below {
+                        break;
+                    }
+                }
+                None
             }
             Slot::Pile { at, .. } => self.piles.get(at as usize)?.first(key, below),
         }

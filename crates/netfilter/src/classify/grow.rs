@@ -18,6 +18,12 @@ const MAX_DEPTH: u32 = 8;
 const MAX_COPIES: usize = 64;
 /// Bits that a cut must gain. A tree costs each search a look, and so does a further cut in it.
 const MIN_GAIN_ROOT: f32 = 0.25;
+fn tune(n: &str, d: f32) -> f32 {
+    static M: std::sync::OnceLock<std::collections::HashMap<String, f32>> = std::sync::OnceLock::new();
+    *M.get_or_init(|| std::env::vars().filter_map(|(k, v)| Some((k, v.parse().ok()?))).collect())
+        .get(n)
+        .unwrap_or(&d)
+}
 const MIN_GAIN_BELOW: f32 = 1.0;
 
 /// Grows the forest of these rows, which stand in the order of their indexes.
@@ -92,7 +98,7 @@ impl<const N: usize> Grower<'_, N> {
 
     /// A part of a tree; rules its cuts can't place are put aside.
     fn branch(&mut self, list: &[u32], depth: u32) -> Slot {
-        if list.len() <= SMALL || depth >= MAX_DEPTH {
+        if list.len() <= tune("SMALL", 8.0) as usize || depth >= MAX_DEPTH {
             return self.end(list);
         }
         match self.choose(list, MIN_GAIN_BELOW) {
@@ -103,7 +109,12 @@ impl<const N: usize> Grower<'_, N> {
 
     fn choose(&mut self, list: &[u32], least: f32) -> Option<Choice> {
         let copies = self.copies(list.len());
-        let choice = self.chooser.choose(self.rows, list, copies)?;
+        let choice = self.chooser.choose(
+            self.rows,
+            list,
+            copies,
+            if least == MIN_GAIN_ROOT { 0.0 } else { tune("ASIDE", 5.0) },
+        )?;
         (choice.gain >= least).then_some(choice)
     }
 
@@ -200,11 +211,12 @@ impl<const N: usize> Grower<'_, N> {
     /// The end of a path: the rows themselves.
     fn end(&mut self, list: &[u32]) -> Slot {
         let tag = Tag::ANY;
-        let rows = list.iter().filter_map(|rule| self.rows.get(*rule as usize).copied());
+        let all = self.rows;
+        let rows = list.iter().filter_map(|rule| all.get(*rule as usize).copied());
         if list.is_empty() {
             return Slot::Empty;
         }
-        if list.len() <= LEAF
+        if list.len() <= tune("LEAF", 24.0) as usize
             && let (Ok(count), Ok(at)) = (u16::try_from(list.len()), u32::try_from(self.forest.rows.len()))
         {
             self.forest.rows.extend(rows);

@@ -21,6 +21,10 @@ mod slot;
 
 use fielato_wire::{Addr, Family};
 
+#[cfg(count)]
+pub static ROWS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+#[cfg(count)]
+pub static HOPS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 use forest::Forest;
 use row::{Row, V4_LANES, V6_LANES};
 
@@ -168,7 +172,7 @@ impl Classifier {
 /// The rows of all rules that hold anything; rules whose rows hold too much are noted.
 fn rows<const N: usize>(family: Family, rules: &[Bounds], wider: &mut Vec<(u32, Bounds)>) -> Vec<Row<N>> {
     let mut rows = Vec::with_capacity(rules.len());
-    // The greatest index means "none" in a search.
+    // The greatest number means "none" in a search.
     for (index, bounds) in (0..u32::MAX).zip(rules) {
         if let Some((row, exact)) = Row::new(family, bounds, index) {
             rows.push(row);

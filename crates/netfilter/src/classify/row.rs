@@ -1,19 +1,23 @@
-//! A rule's bounds as the data path compares them: a fixed number of 32-bit lanes, tested all at once.
+//! A rule's bounds as the data path compares them: a fixed number of 32-bit lanes, tested together.
+//!
+//! Both families lay their lanes out alike: source, destination (one lane each, or four), service, source port, destination
+//! port, interface in, interface out, for IPv6 two that are free, index. An IPv4 row fills a cache line, an IPv6 row two.
+//!
+//! The service is the protocol's number followed by the destination port: one range for the usual rule, that names a protocol
+//! and perhaps ports, and one lane to find it by. The destination port's own lane is restricted only where a rule names ports
+//! for any protocol.
 
 use fielato_wire::{Addr, Family};
 
 use super::{Bounds, Key};
 
-/// Lanes of an IPv4 row: one cache line holds a row.
+/// Lanes of an IPv4 row.
 pub(super) const V4_LANES: usize = 8;
-/// Lanes of an IPv6 row: four words an address, so two cache lines.
+/// Lanes of an IPv6 row.
 pub(super) const V6_LANES: usize = 16;
 
 /// A box: a range in each lane. The last lane is no field: it holds the rule's index, so that one comparison of all lanes
 /// also tells whether the index is at least the one the search began from.
-///
-/// Both families lay out alike: source, destination (one lane each, or four), source port, destination port, protocol,
-/// interface in, interface out, unused lanes, index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(align(64))]
 pub(super) struct Row<const N: usize> {
@@ -26,35 +30,11 @@ pub(super) struct Row<const N: usize> {
 /// Turns the order of unsigned numbers into that of signed ones.
 const BIAS: u32 = 1 << 31;
 
-fn biased(span: u32) -> i32 {
-    (span ^ BIAS) as i32
-}
-
-fn unbiased(span: i32) -> u32 {
-    span as u32 ^ BIAS
-}
-
-/// What rows are compared with: a packet's fields, and in the last lane the least index wanted. Each with [`BIAS`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lanes<const N: usize>([u32; N]);
-
-impl<const N: usize> Lanes<N> {
-    fn new(mut values: [u32; N]) -> Self {
-        for value in &mut values {
-            *value ^= BIAS;
-        }
-        Self(values)
-    }
-
-    /// A lane's value.
-    #[inline]
-    pub(super) fn value(&self, lane: usize) -> u32 {
-        self.0.get(lane).copied().unwrap_or(0) ^ BIAS
-    }
-}
+/// The range of a field left open.
+const ANY: (u32, u32) = (0, u32::MAX);
 
 impl<const N: usize> Row<N> {
-    /// Whether the box holds the key, and the index is not below the key's.
+    /// Whether the key is inside, and the index not below the key's.
     #[inline]
     pub(super) fn holds(&self, key: &Lanes<N>) -> bool {
         // No early end: the compiler makes a handful of vector instructions of this, and no branch to mispredict.
@@ -68,25 +48,31 @@ impl<const N: usize> Row<N> {
     /// The rule's index; of a box around several, the greatest.
     #[inline]
     pub(super) fn index(&self) -> u32 {
-        unbiased(self.span[N - 1])
+        self.span[N - 1] as u32 ^ BIAS
     }
 
-    /// The first and last value of a lane.
-    pub(super) fn range(&self, lane: usize) -> (u32, u32) {
-        let lo = self.lo.get(lane).copied().unwrap_or(0);
-        let span = self.span.get(lane).map_or(u32::MAX, |span| unbiased(*span));
-        (lo, lo.wrapping_add(span))
+    /// The first and last value of a field's lane; `None` for the index.
+    pub(super) fn range(&self, lane: usize) -> Option<(u32, u32)> {
+        (lane < N - 1).then(|| {
+            let lo = self.lo[lane];
+            (lo, lo.wrapping_add(self.span[lane] as u32 ^ BIAS))
+        })
+    }
+
+    fn set(&mut self, lane: usize, (lo, hi): (u32, u32)) {
+        self.lo[lane] = lo;
+        self.span[lane] = (hi.wrapping_sub(lo) ^ BIAS) as i32;
     }
 
     /// The smallest box around both.
     pub(super) fn around(&self, other: &Self) -> Self {
         let mut row = *self;
         for lane in 0..N {
-            let (lo, hi) = self.range(lane);
-            let (other_lo, other_hi) = other.range(lane);
-            row.lo[lane] = lo.min(other_lo);
-            row.span[lane] = biased(hi.max(other_hi) - row.lo[lane]);
+            if let (Some(a), Some(b)) = (self.range(lane), other.range(lane)) {
+                row.set(lane, (a.0.min(b.0), a.1.max(b.1)));
+            }
         }
+        row.set(N - 1, (0, self.index().max(other.index())));
         row
     }
 
@@ -101,27 +87,63 @@ impl<const N: usize> Row<N> {
             dport,
             in_interface,
             out_interface,
-        } = bounds;
-        let mut lanes = Writer::<N> {
-            row: Row {
-                lo: [0; N],
-                span: [biased(u32::MAX); N],
-            },
-            next: 0,
-        };
-        let src_exact = lanes.address(family, *src)?;
-        let dst_exact = lanes.address(family, *dst)?;
-        lanes.range(u32::from(sport.0), u32::from(sport.1))?;
-        lanes.range(u32::from(dport.0), u32::from(dport.1))?;
-        let protocol = protocol.map_or((0, u8::MAX), |number| (number, number));
-        lanes.range(u32::from(protocol.0), u32::from(protocol.1))?;
-        for interface in [in_interface, out_interface] {
-            let (lo, hi) = interface.map_or((0, u32::MAX), |number| (number, number));
-            lanes.range(lo, hi)?;
+        } = *bounds;
+        if sport.0 > sport.1 || dport.0 > dport.1 {
+            return None;
         }
-        let mut row = lanes.row;
-        row.span[N - 1] = biased(index);
+        let (src, src_exact) = addresses(family, src)?;
+        let (dst, dst_exact) = addresses(family, dst)?;
+        let port = |(lo, hi): (u16, u16)| {
+            if (lo, hi) == (0, u16::MAX) {
+                ANY
+            } else {
+                (lo.into(), hi.into())
+            }
+        };
+        let number = |number: Option<u32>| number.map_or(ANY, |number| (number, number));
+        let (service, dport) = match protocol {
+            Some(protocol) => ((service(protocol, dport.0), service(protocol, dport.1)), ANY),
+            None => (ANY, port(dport)),
+        };
+        let others = [service, port(sport), dport, number(in_interface), number(out_interface)];
+        // An IPv4 address is the last of four words.
+        let skipped = match family {
+            Family::V4 => 3,
+            Family::V6 => 0,
+        };
+        let fields = src
+            .into_iter()
+            .skip(skipped)
+            .chain(dst.into_iter().skip(skipped))
+            .chain(others);
+
+        let mut row = Row {
+            lo: [0; N],
+            span: [0; N],
+        };
+        let open = std::iter::repeat(ANY);
+        for (lane, range) in (0..N - 1).zip(fields.chain(open)) {
+            row.set(lane, range);
+        }
+        row.set(N - 1, (0, index));
         Some((row, src_exact && dst_exact))
+    }
+}
+
+/// What rows are compared with: a packet's fields, and in the last lane the least index wanted. Each with [`BIAS`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lanes<const N: usize>([u32; N]);
+
+impl<const N: usize> Lanes<N> {
+    #[inline]
+    fn new(values: [u32; N]) -> Self {
+        Self(values.map(|value| value ^ BIAS))
+    }
+
+    /// The value of a lane.
+    #[inline]
+    pub(super) fn value(&self, lane: usize) -> u32 {
+        self.0.get(lane).copied().unwrap_or(0) ^ BIAS
     }
 }
 
@@ -131,9 +153,9 @@ pub(super) fn v4(key: &Key, from: u32) -> Lanes<V4_LANES> {
     Lanes::new([
         key.src.lo as u32,
         key.dst.lo as u32,
-        u32::from(key.sport),
-        u32::from(key.dport),
-        u32::from(key.protocol),
+        service(key.protocol, key.dport),
+        key.sport.into(),
+        key.dport.into(),
         key.in_interface,
         key.out_interface,
         from,
@@ -145,24 +167,14 @@ pub(super) fn v4(key: &Key, from: u32) -> Lanes<V4_LANES> {
 pub(super) fn v6(key: &Key, from: u32) -> Lanes<V6_LANES> {
     let [s0, s1, s2, s3] = words(key.src);
     let [d0, d1, d2, d3] = words(key.dst);
-    Lanes::new([
-        s0,
-        s1,
-        s2,
-        s3,
-        d0,
-        d1,
-        d2,
-        d3,
-        u32::from(key.sport),
-        u32::from(key.dport),
-        u32::from(key.protocol),
-        key.in_interface,
-        key.out_interface,
-        0,
-        0,
-        from,
-    ])
+    let (service, sport, dport) = (service(key.protocol, key.dport), key.sport.into(), key.dport.into());
+    let (iif, oif) = (key.in_interface, key.out_interface);
+    Lanes::new([s0, s1, s2, s3, d0, d1, d2, d3, service, sport, dport, iif, oif, 0, 0, from])
+}
+
+#[inline]
+fn service(protocol: u8, port: u16) -> u32 {
+    u32::from(protocol) << 16 | u32::from(port)
 }
 
 #[inline]
@@ -175,44 +187,24 @@ fn words(address: Addr) -> [u32; 4] {
     ]
 }
 
-/// Fills a row lane by lane.
-struct Writer<const N: usize> {
-    row: Row<N>,
-    next: usize,
-}
-
-impl<const N: usize> Writer<N> {
-    /// The next lane's range; `None` when it is empty.
-    fn range(&mut self, lo: u32, hi: u32) -> Option<()> {
-        let span = hi.checked_sub(lo)?;
-        *self.row.lo.get_mut(self.next)? = lo;
-        *self.row.span.get_mut(self.next)? = biased(span);
-        self.next += 1;
-        Some(())
+/// A range of each word of an address, and whether they hold just the range; `None` when it is empty.
+fn addresses(family: Family, (lo, hi): (Addr, Addr)) -> Option<([(u32, u32); 4], bool)> {
+    let hi = hi.min(Addr::mask(family, family.bits()));
+    if lo > hi {
+        return None;
     }
-
-    /// An address range, and whether the lanes hold just that.
-    fn address(&mut self, family: Family, (lo, hi): (Addr, Addr)) -> Option<bool> {
-        let hi = hi.min(Addr::mask(family, family.bits()));
-        if lo > hi {
-            return None;
+    // Words that are equal, one that is a range, and below it every value: a product of ranges, as prefixes are. Where a
+    // lower word is restricted too, the range isn't a product, and the words hold what is around it.
+    let (lo, hi) = (words(lo), words(hi));
+    let mut ranges = [ANY; 4];
+    let (mut exact, mut split) = (true, false);
+    for (range, (lo, hi)) in ranges.iter_mut().zip(lo.into_iter().zip(hi)) {
+        if split {
+            exact &= (lo, hi) == ANY;
+        } else {
+            split = lo != hi;
+            *range = (lo, hi);
         }
-        if family == Family::V4 {
-            self.range(lo.lo as u32, hi.lo as u32)?;
-            return Some(true);
-        }
-        // Words that are equal, one that is a range, and below it every value: a product of ranges, as prefixes are. Where
-        // a lower word is restricted too, the range isn't a product, and the lanes hold what is around it.
-        let (mut exact, mut split) = (true, false);
-        for (lo, hi) in words(lo).into_iter().zip(words(hi)) {
-            if split {
-                exact &= lo == 0 && hi == u32::MAX;
-                self.range(0, u32::MAX)?;
-            } else {
-                split = lo != hi;
-                self.range(lo, hi)?;
-            }
-        }
-        Some(exact)
     }
+    Some((ranges, exact))
 }
