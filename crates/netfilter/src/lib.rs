@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod classify;
 pub mod conntrack;
 pub mod context;
 pub mod engine;
