@@ -16,6 +16,7 @@ pub mod interface;
 pub mod matches;
 pub mod nat;
 pub mod packet;
+pub mod queue;
 pub mod rule;
 pub mod syntax;
 pub mod table;
