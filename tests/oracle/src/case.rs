@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::counters;
 use crate::error::Error;
 use crate::hex;
 use crate::subject::{Connection, Counter, Output, Port, Setup};
@@ -37,10 +36,10 @@ pub struct Trace {
 impl Trace {
     /// As a regression file: settings, rules, packets with what came out, and the counters and connections at the end.
     pub fn to_text(&self) -> String {
-        let setup = &self.setup;
+        let mut setup = self.setup.clone();
         let mut text = String::new();
-        for (name, value) in SETTINGS.iter().zip([setup.tracking, setup.tcp_loose, setup.tcp_liberal, setup.checksum]) {
-            let _ = writeln!(text, "set {name} {}", u8::from(value));
+        for (name, value) in SETTINGS.iter().zip(settings(&mut setup)) {
+            let _ = writeln!(text, "set {name} {}", u8::from(*value));
         }
         for (name, rules) in [("rules4", &setup.rules_v4), ("rules6", &setup.rules_v6)] {
             let _ = write!(text, "{name}\n{rules}end\n");
@@ -60,8 +59,13 @@ impl Trace {
         for counter in &self.counters {
             let _ = writeln!(
                 text,
-                "counter {} {} {} {}",
-                counter.table, counter.packets, counter.bytes, counter.rule
+                "counter {} {} {} {} {} {}",
+                if counter.v6 { 6 } else { 4 },
+                counter.table,
+                counter.chain,
+                counter.rule.map_or_else(|| "policy".to_owned(), |rule| rule.to_string()),
+                counter.packets,
+                counter.bytes
             );
         }
         for connection in &self.connections {
@@ -81,6 +85,7 @@ impl Trace {
                 tcp_loose: true,
                 tcp_liberal: false,
                 checksum: true,
+                paced: false,
                 rules_v4: String::new(),
                 rules_v6: String::new(),
             },
@@ -110,14 +115,16 @@ impl Trace {
                         _ => trace.setup.rules_v6 = rules,
                     }
                 }
-                "in" => trace.steps.push(read_in(rest).ok_or_else(|| wrong("in MICROSECONDS PORT HEX"))?),
+                "in" => trace
+                    .steps
+                    .push(read_in(rest).ok_or_else(|| wrong("in MICROSECONDS PORT HEX"))?),
                 "out" => {
                     let output = read_out(rest).ok_or_else(|| wrong("out PORT HEX"))?;
                     let step = trace.steps.last_mut().ok_or_else(|| wrong("an output before any input"))?;
                     step.outputs.push(output);
                 }
                 "counter" => {
-                    let counter = read_counter(rest).ok_or_else(|| wrong("counter TABLE PACKETS BYTES RULE"))?;
+                    let counter = read_counter(rest).ok_or_else(|| wrong("counter FAMILY TABLE CHAIN RULE PACKETS BYTES"))?;
                     trace.counters.push(counter);
                 }
                 "connection" => {
@@ -131,22 +138,30 @@ impl Trace {
     }
 }
 
-const SETTINGS: [&str; 4] = ["tracking", "tcp_loose", "tcp_liberal", "checksum"];
+const SETTINGS: [&str; 5] = ["tracking", "tcp_loose", "tcp_liberal", "checksum", "paced"];
+
+/// The settings by [`SETTINGS`].
+fn settings(setup: &mut Setup) -> [&mut bool; 5] {
+    let Setup {
+        tracking,
+        tcp_loose,
+        tcp_liberal,
+        checksum,
+        paced,
+        rules_v4: _,
+        rules_v6: _,
+    } = setup;
+    [tracking, tcp_loose, tcp_liberal, checksum, paced]
+}
 
 fn set(setup: &mut Setup, text: &str) -> Option<()> {
     let (name, value) = text.split_once(' ')?;
-    let value = match value {
+    let index = SETTINGS.iter().position(|known| *known == name)?;
+    *settings(setup)[index] = match value {
         "0" => false,
         "1" => true,
         _ => return None,
     };
-    match name {
-        "tracking" => setup.tracking = value,
-        "tcp_loose" => setup.tcp_loose = value,
-        "tcp_liberal" => setup.tcp_liberal = value,
-        "checksum" => setup.checksum = value,
-        _ => return None,
-    }
     Some(())
 }
 
@@ -169,10 +184,21 @@ fn read_out(text: &str) -> Option<Output> {
 }
 
 fn read_counter(text: &str) -> Option<Counter> {
-    let mut words = text.splitn(4, ' ');
-    let table = words.next()?;
-    let (packets, bytes) = (words.next()?, words.next()?);
-    counters::counter(table, words.next()?, &format!("[{packets}:{bytes}]"))
+    let words: Vec<&str> = text.split(' ').collect();
+    let [family, table, chain, rule, packets, bytes] = words[..] else {
+        return None;
+    };
+    Some(Counter {
+        v6: family == "6",
+        table: table.to_owned(),
+        chain: chain.to_owned(),
+        rule: match rule {
+            "policy" => None,
+            number => Some(number.parse().ok()?),
+        },
+        packets: packets.parse().ok()?,
+        bytes: bytes.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -194,6 +220,7 @@ mod tests {
                 tcp_loose: false,
                 tcp_liberal: true,
                 checksum: false,
+                paced: true,
                 rules_v4: "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n".to_owned(),
                 rules_v6: String::new(),
             },
@@ -208,7 +235,9 @@ mod tests {
             }],
             counters: vec![Counter {
                 table: "filter".to_owned(),
-                rule: "-A INPUT -j ACCEPT".to_owned(),
+                chain: "INPUT".to_owned(),
+                v6: true,
+                rule: Some(3),
                 packets: 3,
                 bytes: 4,
             }],

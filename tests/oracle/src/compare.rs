@@ -12,6 +12,9 @@ use crate::subject::{Connection, Counter, Output};
 /// Seconds by which timeouts may differ: the kernel's clock goes on while a case runs and while connections are listed.
 const TIMEOUT_TOLERANCE: u32 = 3;
 
+/// Most outputs of a packet that are printed.
+const SHOWN: usize = 8;
+
 /// Where two subjects differ.
 #[derive(Clone, Debug)]
 pub enum Mismatch {
@@ -41,9 +44,9 @@ pub enum Mismatch {
     /// A connection that is missing, surplus or different.
     Connection {
         /// As it should be.
-        expected: Option<Connection>,
+        expected: Option<Box<Connection>>,
         /// As it is.
-        got: Option<Connection>,
+        got: Option<Box<Connection>>,
     },
 }
 
@@ -64,18 +67,29 @@ impl fmt::Display for Mismatch {
         match self {
             Mismatch::Outputs { step, expected, got } => {
                 writeln!(f, "packet {step}:")?;
-                for output in expected {
-                    writeln!(f, "  expected {output:?}")?;
-                }
-                for output in got {
-                    writeln!(f, "  got      {output:?}")?;
+                for (word, outputs) in [("expected", expected), ("got     ", got)] {
+                    for output in outputs.iter().take(SHOWN) {
+                        writeln!(f, "  {word} {output:?}")?;
+                    }
+                    if outputs.len() > SHOWN {
+                        writeln!(f, "  {word} {} more", outputs.len() - SHOWN)?;
+                    }
                 }
                 Ok(())
             }
             Mismatch::Counter { expected, got } => writeln!(
                 f,
-                "counter of {} {}: expected {}:{}, got {}:{}",
-                expected.table, expected.rule, expected.packets, expected.bytes, got.packets, got.bytes
+                "counter of {} {} {} {}: expected {}:{}, got {}:{}",
+                if expected.v6 { "IPv6" } else { "IPv4" },
+                expected.table,
+                expected.chain,
+                expected
+                    .rule
+                    .map_or_else(|| "policy".to_owned(), |rule| format!("rule {}", rule + 1)),
+                expected.packets,
+                expected.bytes,
+                got.packets,
+                got.bytes
             ),
             Mismatch::Rules { expected, got } => writeln!(f, "rules: expected {expected:?}, got {got:?}"),
             Mismatch::Connection { expected, got } => {
@@ -194,7 +208,7 @@ pub fn counters(expected: &[Counter], got: &[Counter]) -> Option<Mismatch> {
         let (expected, got) = (expected.get(index), got.get(index));
         match (expected, got) {
             (Some(a), Some(b)) if a == b => {}
-            (Some(a), Some(b)) if (&a.table, &a.rule) == (&b.table, &b.rule) => {
+            (Some(a), Some(b)) if (a.v6, &a.table, &a.chain, a.rule) == (b.v6, &b.table, &b.chain, b.rule) => {
                 return Some(Mismatch::Counter {
                     expected: a.clone(),
                     got: b.clone(),
@@ -232,13 +246,13 @@ pub fn connections(expected: &[Connection], got: Vec<Connection>, renames: &Rena
         });
         if !same {
             return Some(Mismatch::Connection {
-                expected: Some(connection.clone()),
-                got,
+                expected: Some(Box::new(connection.clone())),
+                got: got.map(Box::new),
             });
         }
     }
     others.into_values().next().map(|surplus| Mismatch::Connection {
         expected: None,
-        got: Some(surplus),
+        got: Some(Box::new(surplus)),
     })
 }

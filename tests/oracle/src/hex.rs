@@ -12,7 +12,7 @@ pub fn encode(bytes: &[u8]) -> String {
 
 /// The reverse of [`encode`]; nothing when it isn't such a text.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len())

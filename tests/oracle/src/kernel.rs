@@ -6,6 +6,7 @@ mod connection;
 mod namespace;
 mod nfnetlink;
 mod sys;
+mod table;
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
@@ -14,7 +15,6 @@ use fielato_wire::{Headers, number};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::counters;
 use crate::error::Error;
 use crate::subject::{Connection, Counter, Output, Port, Setup, Subject};
 use namespace::Namespace;
@@ -24,11 +24,15 @@ const LOG_PAYLOAD: u16 = 9;
 /// Incomplete datagrams stay in the kernel for 30 s; a fresh namespace from time to time has none.
 const CASES_PER_NAMESPACE: u32 = 100;
 
+/// A little more than a tick of the usual clock (`CONFIG_HZ=250`).
+const TICK: Duration = Duration::from_millis(5);
+
 /// The kernel as a [`Subject`].
 pub struct Kernel {
     /// With and without connection tracking.
     namespaces: [Option<(Namespace, u32)>; 2],
     current: usize,
+    paced: bool,
     buffer: Vec<u8>,
 }
 
@@ -44,6 +48,7 @@ impl Kernel {
         Self {
             namespaces: [None, None],
             current: 0,
+            paced: false,
             buffer: vec![0; 65_536],
         }
     }
@@ -92,13 +97,12 @@ impl Kernel {
 
 /// Whether the kernel said this unasked: multicast listener reports and neighbour discovery, which no case contains.
 fn is_chatter(packet: &[u8]) -> bool {
-    Headers::parse(packet)
-        .is_ok_and(|headers| headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143))
+    Headers::parse(packet).is_ok_and(|headers| headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143))
 }
 
 impl Subject for Kernel {
     fn load(&mut self, setup: &Setup) -> Result<(), Error> {
-        self.current = usize::from(setup.tracking);
+        (self.current, self.paced) = (usize::from(setup.tracking), setup.paced);
         let place = &mut self.namespaces[self.current];
         let used = place.as_ref().map_or(0, |(_, used)| used + 1);
         if place.is_none() || used >= CASES_PER_NAMESPACE {
@@ -127,12 +131,19 @@ impl Subject for Kernel {
     }
 
     fn inject(&mut self, _at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error> {
+        if self.paced {
+            std::thread::sleep(TICK);
+        }
         let opened = &self.namespace()?.opened;
         match port {
             // EINVAL: not even a version of IP that TUN knows.
             Port::Inside | Port::Outside => match rustix::io::write(&opened.tuns[port as usize], packet) {
                 Ok(_) | Err(Errno::INVAL) => {}
-                Err(error) => return Err(Error::system(format!("write {} bytes to {}", packet.len(), port.name()))(error)),
+                Err(error) => {
+                    return Err(Error::system(format!("write {} bytes to {}", packet.len(), port.name()))(
+                        error,
+                    ));
+                }
             },
             Port::Host => {
                 let Ok(headers) = Headers::parse(packet) else {
@@ -151,12 +162,18 @@ impl Subject for Kernel {
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, Error> {
-        let namespace = self.namespace()?;
+        // Connections are tracked where the nat table is.
+        let nat = self.current == 1;
+        let opened = &self.namespace()?.opened;
         let mut all = Vec::new();
-        for program in ["iptables-legacy-save", "ip6tables-legacy-save"] {
-            let text = namespace.run(program, &["-c"], String::new())?;
-            all.extend(counters::read(&text)?);
+        for (socket, v6) in [(&opened.raw_v4, false), (&opened.raw_v6, true)] {
+            for name in ["filter", "mangle", "nat", "raw", "security"] {
+                if nat || name != "nat" {
+                    all.extend(table::counters(socket, v6, name)?);
+                }
+            }
         }
+        all.sort();
         Ok(all)
     }
 
@@ -170,4 +187,3 @@ impl Subject for Kernel {
         Ok(all)
     }
 }
-

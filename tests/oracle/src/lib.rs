@@ -5,13 +5,15 @@
 //! engine ([`run::replay`]). Compared are the packets that come out, where and every byte of them, every counter, and every tracked
 //! connection. What two right implementations may choose differently is named in [`rename`] and [`compare`].
 
+pub mod campaign;
 pub mod case;
 pub mod compare;
-mod counters;
+pub mod coverage;
 mod crc32c;
 pub mod error;
 pub mod hex;
 pub mod kernel;
+pub mod minimise;
 pub mod network;
 pub mod random;
 pub mod rename;

@@ -1,32 +1,146 @@
-//! `oracle`: runs cases against the kernel and says what differs.
+//! `oracle`: random rules and packets on the kernel and on the engine, compared.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use fielato_oracle::campaign::{self, Plan};
+use fielato_oracle::case::Trace;
 use fielato_oracle::kernel::Kernel;
 use fielato_oracle::run::{self, Outcome};
-use std::time::Instant;
 
-fn main() {
-    let args: Vec<u64> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    let (seed, cases, packets) = (args[0], args[1], args[2] as usize);
-    let (mut a, mut b) = (Kernel::new(), Kernel::new());
-    let (mut same, mut ambiguous, mut outs, mut hosts) = (0, 0, 0, 0);
-    let began = Instant::now();
-    let mut bad = 0;
-    for case in seed..seed + cases {
-        let trace = match run::record(&mut a, case, packets) {
-            Ok(trace) => trace,
-            Err(e) => { println!("case {case}: {e}"); let s = run::setup(case); std::fs::write(format!("/tmp/bad-{case}.4"), s.rules_v4).unwrap(); std::fs::write(format!("/tmp/bad-{case}.6"), s.rules_v6).unwrap(); bad += 1; if bad > 10 {break} continue }
-        };
-        outs += trace.steps.iter().filter(|s| !s.outputs.is_empty()).count();
-        hosts += trace.steps.iter().flat_map(|s| &s.outputs).filter(|o| o.port == fielato_oracle::subject::Port::Host).count();
-        if std::env::var("ONE").is_ok() { continue }
-        match run::replay(&mut b, &trace).unwrap() {
-            Outcome::Same => same += 1,
-            Outcome::Ambiguous(_) => ambiguous += 1,
-            Outcome::Differs(m) => {
-                println!("case {case} {}\n{m}", trace.setup.tracking);
-                std::fs::write(format!("/tmp/case-{case}"), trace.to_text()).unwrap();
+/// Random rules and packets on the kernel and on another subject, compared byte by byte.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes cases on the kernel and plays them on the other.
+    Run {
+        /// Packets in all.
+        #[arg(long, default_value_t = 200_000)]
+        packets: u64,
+        /// Seed of the first case.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Packets of a case.
+        #[arg(long, default_value_t = 500)]
+        case_packets: usize,
+        /// Threads.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// What is compared with the kernel.
+        #[arg(long, default_value = "kernel")]
+        against: Against,
+        /// Ends after so many mismatches.
+        #[arg(long, default_value_t = 10)]
+        stop_after: usize,
+        /// Folder for cases that fail, made small.
+        #[arg(long)]
+        save: Option<PathBuf>,
+        /// Seconds for making a case smaller.
+        #[arg(long, default_value_t = 30)]
+        minimise: u64,
+        /// File for the summary as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Plays case files.
+    Replay {
+        /// What plays them.
+        #[arg(long, default_value = "kernel")]
+        on: Against,
+        /// The files.
+        files: Vec<PathBuf>,
+    },
+    /// Prints the rules of a case.
+    Rules {
+        /// Its seed.
+        seed: u64,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Against {
+    /// A second kernel namespace: shows that the comparison itself is sound.
+    Kernel,
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Run {
+            packets,
+            seed,
+            case_packets,
+            threads,
+            against,
+            stop_after,
+            save,
+            minimise,
+            json,
+        } => {
+            if case_packets == 0 {
+                bail!("a case has one packet at least");
             }
+            let plan = Plan {
+                seed,
+                packets,
+                case_packets,
+                threads,
+                stop_after,
+                save,
+                minimise: Duration::from_secs(minimise),
+                progress: true,
+            };
+            let summary = match against {
+                Against::Kernel => campaign::run(&plan, Kernel::new, Kernel::new)?,
+            };
+            for (seed, mismatch, file) in &summary.mismatches {
+                println!("case {seed}: {mismatch}");
+                if let Some(file) = file {
+                    println!("  written to {}", file.display());
+                }
+            }
+            print!("{}", summary.coverage.to_text());
+            let unexercised = summary.coverage.unexercised();
+            if !unexercised.is_empty() {
+                println!("never fulfilled or reached: {}", unexercised.join(", "));
+            }
+            println!("{}", summary.line());
+            if let Some(file) = json {
+                fs::write(&file, summary.to_json().to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            Ok(if summary.mismatches.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::Replay { on, files } => {
+            let mut failed = false;
+            for file in files {
+                let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+                let trace = Trace::from_text(&file.display().to_string(), &text)?;
+                let outcome = match on {
+                    Against::Kernel => run::replay(&mut Kernel::new(), &trace)?,
+                };
+                if let Outcome::Differs(mismatch) = outcome {
+                    println!("{}: {mismatch}", file.display());
+                    failed = true;
+                }
+            }
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        Command::Rules { seed } => {
+            let setup = run::setup(seed);
+            print!("{}{}", setup.rules_v4, setup.rules_v6);
+            Ok(ExitCode::SUCCESS)
         }
     }
-    println!("same {same} ambiguous {ambiguous} outs {outs} host {hosts} {:?}", began.elapsed());
 }

@@ -31,7 +31,8 @@ route add ::/0 dev tun1
 /// No ICMP rate limit, or REJECT would answer a few packets only. No redirects: they are rate limited per peer by code that
 /// can't be turned off. IPv6 without link-local addresses and address checks, so that the kernel says nothing unasked.
 /// Bytes and packets of connections are counted, which `connbytes` would turn on as soon as it is used and for good.
-pub const SETTINGS: [(&str, &str); 24] = [
+/// Incomplete datagrams stay for longer than any case, or the ICMP error about them would be counted by a later one.
+pub const SETTINGS: [(&str, &str); 28] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
@@ -44,6 +45,10 @@ pub const SETTINGS: [(&str, &str); 24] = [
     ("ipv4/icmp_ratelimit", "0"),
     ("ipv4/icmp_ratemask", "0"),
     ("ipv6/icmp/ratelimit", "0"),
+    ("ipv6/auto_flowlabels", "0"),
+    ("ipv4/ipfrag_time", "3600"),
+    ("ipv6/ip6frag_time", "3600"),
+    ("netfilter/nf_conntrack_frag6_timeout", "3600"),
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/tun0/accept_dad", "0"),
@@ -68,7 +73,13 @@ pub fn local(family: Family) -> [Addr; 3] {
 
 /// Hosts behind `port`; none for [`Port::Host`].
 pub fn hosts(family: Family, port: Port) -> &'static [Addr] {
-    const INNER_V4: [Addr; 5] = [v4(10, 0, 0, 2), v4(10, 0, 0, 3), v4(10, 0, 0, 4), v4(10, 0, 0, 5), v4(192, 168, 7, 2)];
+    const INNER_V4: [Addr; 5] = [
+        v4(10, 0, 0, 2),
+        v4(10, 0, 0, 3),
+        v4(10, 0, 0, 4),
+        v4(10, 0, 0, 5),
+        v4(192, 168, 7, 2),
+    ];
     const OUTER_V4: [Addr; 5] = [
         v4(203, 0, 113, 10),
         v4(203, 0, 113, 11),

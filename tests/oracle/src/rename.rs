@@ -134,7 +134,10 @@ impl Renames {
     /// The connection in the reference's naming.
     pub fn rename_connection(&self, connection: &mut Connection) {
         let protocol = connection.protocol;
-        for tuple in [&mut connection.original, &mut connection.reply].into_iter().chain(&mut connection.master) {
+        for tuple in [&mut connection.original, &mut connection.reply]
+            .into_iter()
+            .chain(&mut connection.master)
+        {
             self.rename_tuple(tuple, protocol);
         }
     }
@@ -164,8 +167,8 @@ impl Renames {
                 peer_port,
             };
             // A TFTP server answers from another port than the one that was asked.
-            let anybody = End { peer_port: 0, ..end };
-            names.get(&end).or_else(|| names.get(&anybody)).copied().unwrap_or(port)
+            let any_port = || names.get(&End { peer_port: 0, ..end }).filter(|_| protocol == number::UDP);
+            names.get(&end).or_else(any_port).copied().unwrap_or(port)
         };
         [look(src, sport, dst, dport), look(dst, dport, src, sport)]
     }
@@ -250,7 +253,11 @@ fn write_ports(protocol: u8, bytes: &mut [u8], old: [u16; 2], new: [u16; 2]) {
         _ => (&[0, 2], 6),
     };
     // One identifier that is both ends' name: whichever was renamed.
-    let new = if is_icmp(protocol) && new[0] == old[0] { [new[1]; 2] } else { new };
+    let new = if is_icmp(protocol) && new[0] == old[0] {
+        [new[1]; 2]
+    } else {
+        new
+    };
     for (index, at) in places.iter().enumerate() {
         bytes[*at..*at + 2].copy_from_slice(&new[index].to_be_bytes());
         let Some(sum) = bytes.get_mut(sum_at..sum_at + 2) else {

@@ -37,12 +37,20 @@ pub const CLIENTS: [u16; 8] = [500, 1025, 2000, 2001, 3333, 5060, 40_003, 61_000
 /// Words in payloads, and what `string` looks for.
 pub const WORDS: [&str; 4] = ["fielato", "GET /", "SSH-2.0", "xyzzy"];
 
+/// What decides which rules make sense in a case.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions {
+    /// Connections are tracked.
+    pub tracking: bool,
+    /// See [`crate::subject::Setup::paced`].
+    pub paced: bool,
+}
+
 /// Where a rule stands, which decides what it may say.
 struct Place<'a> {
     random: &'a mut Random,
     family: Family,
-    /// Whether connections are tracked in this case.
-    tracking: bool,
+    conditions: Conditions,
     table: &'static str,
     /// The hooks that reach the rule's chain.
     hooks: u8,
@@ -58,6 +66,10 @@ impl Place<'_> {
     /// Whether only these hooks reach the rule.
     fn only(&self, hooks: u8) -> bool {
         self.hooks & !hooks == 0
+    }
+
+    fn tracking(&self) -> bool {
+        self.conditions.tracking
     }
 
     fn v4(&self) -> bool {
@@ -113,14 +125,14 @@ impl Place<'_> {
 }
 
 /// A rule set of one family with all five tables.
-pub fn generate(random: &mut Random, family: Family, tracking: bool) -> String {
+pub fn generate(random: &mut Random, family: Family, conditions: Conditions) -> String {
     let mut text = String::new();
     let mut serial = 0;
     for (table, hooks, most) in TABLES {
-        if table == "nat" && !tracking {
+        if table == "nat" && !conditions.tracking {
             continue;
         }
-        generate_table(random, family, tracking, (table, hooks, most), &mut serial, &mut text);
+        generate_table(random, family, conditions, (table, hooks, most), &mut serial, &mut text);
     }
     text
 }
@@ -134,7 +146,7 @@ struct UserChain {
 fn generate_table(
     random: &mut Random,
     family: Family,
-    tracking: bool,
+    conditions: Conditions,
     (table, hooks, most): (&'static str, u8, usize),
     serial: &mut u32,
     text: &mut String,
@@ -166,7 +178,7 @@ fn generate_table(
     let mut place = Place {
         random,
         family,
-        tracking,
+        conditions,
         table,
         hooks: 0,
         builtin: true,
@@ -202,7 +214,7 @@ fn generate_table(
 /// Rules that every gateway has, without which random ones seldom make anything of a connection.
 fn usual(place: &mut Place<'_>) -> Vec<String> {
     let mut rules = Vec::new();
-    if !place.tracking {
+    if !place.tracking() {
         return rules;
     }
     let mut add = |percent, rule: &str, random: &mut Random| {

@@ -63,6 +63,9 @@ pub struct Setup {
     pub tcp_liberal: bool,
     /// `nf_conntrack_checksum`: a wrong transport checksum is INVALID.
     pub checksum: bool,
+    /// Packets come one after another in different ticks of the kernel's clock. `connlimit` looks for closed connections once
+    /// per tick only (`nf_conncount.c`, `last_gc`), so that its count is what it says only then.
+    pub paced: bool,
     /// Text for `iptables-restore -c`, all tables.
     pub rules_v4: String,
     /// Text for `ip6tables-restore -c`, all tables.
@@ -79,17 +82,41 @@ impl Setup {
     }
 }
 
-/// A counter of a rule or a policy, in the order of `iptables-save -c`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A counter of a rule or a policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Counter {
+    /// Whose rule set.
+    pub v6: bool,
     /// Table.
     pub table: String,
-    /// `-A CHAIN …`, or `:CHAIN POLICY`.
-    pub rule: String,
+    /// Chain.
+    pub chain: String,
+    /// Place of the rule in its chain, from 0; nothing for the policy.
+    pub rule: Option<usize>,
     /// Packets.
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+impl Counter {
+    /// The rule's text in `setup`, or the policy's.
+    pub fn text<'a>(&self, setup: &'a Setup) -> Option<&'a str> {
+        let rules = if self.v6 { &setup.rules_v6 } else { &setup.rules_v4 };
+        let mut lines = rules.lines().skip_while(|line| line.strip_prefix('*') != Some(&self.table));
+        match self.rule {
+            None => lines.find(|line| {
+                line.strip_prefix(':')
+                    .is_some_and(|rest| rest.split(' ').next() == Some(&self.chain))
+            }),
+            Some(index) => lines
+                .take_while(|line| *line != "COMMIT")
+                .filter_map(|line| line.split_once("-A "))
+                .filter(|(_, rest)| rest.split(' ').next() == Some(&self.chain))
+                .nth(index)
+                .map(|(_, rest)| rest),
+        }
+    }
 }
 
 /// One end of a connection as tracking sees it.
@@ -161,7 +188,13 @@ pub const STATUS_MASK: u32 = {
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = if self.v6 { Family::V6 } else { Family::V4 };
-        write!(f, "{} {} timeout={}", if self.v6 { 6 } else { 4 }, self.protocol, self.timeout)?;
+        write!(
+            f,
+            "{} {} timeout={}",
+            if self.v6 { 6 } else { 4 },
+            self.protocol,
+            self.timeout
+        )?;
         if let Some(state) = self.state {
             write!(f, " state={state}")?;
         }
@@ -211,7 +244,7 @@ pub trait Subject {
     /// When the packet can't be handed over.
     fn inject(&mut self, at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error>;
 
-    /// The counters of every rule and policy, IPv4's first.
+    /// The counters of every rule and policy, in order.
     ///
     /// # Errors
     /// When they can't be read.
@@ -259,7 +292,11 @@ impl std::str::FromStr for Connection {
                 side = Some(side.map_or(0, |_| 1));
             }
             let index = side.unwrap_or(0);
-            let tuple = if index == 0 { &mut connection.original } else { &mut connection.reply };
+            let tuple = if index == 0 {
+                &mut connection.original
+            } else {
+                &mut connection.reply
+            };
             match name {
                 "timeout" => connection.timeout = number(value)?,
                 "state" => connection.state = Some(number(value)?),

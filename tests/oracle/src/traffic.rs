@@ -55,7 +55,7 @@ impl Traffic {
     }
 
     /// The next packet.
-    pub fn next(&mut self) -> Input {
+    pub fn next_packet(&mut self) -> Input {
         let input = match self.pieces.pop_front() {
             Some(input) => input,
             None => self.invent(),

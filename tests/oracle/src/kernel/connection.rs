@@ -29,7 +29,9 @@ pub(super) fn read(message: &[u8]) -> Option<Connection> {
             4 => {
                 // CTA_PROTOINFO_TCP is 1, CTA_PROTOINFO_SCTP is 3; the state is attribute 1 of either.
                 let (_, inner) = attributes(value).next()?;
-                connection.state = attributes(inner).find(|(kind, _)| *kind == 1).and_then(|(_, v)| v.first().copied());
+                connection.state = attributes(inner)
+                    .find(|(kind, _)| *kind == 1)
+                    .and_then(|(_, v)| v.first().copied());
             }
             5 => {
                 let name = attributes(value).find(|(kind, _)| *kind == 1)?.1;

@@ -24,8 +24,7 @@ const TRACKING: &str = "table inet oracle { chain hold { type filter hook output
 /// Behind everything else in INPUT, so behind the confirmation of new connections (`NF_IP_PRI_CONNTRACK_CONFIRM` is the last
 /// priority too; of equal ones the later registered comes later): what comes here would be given to a socket. It is shown to us
 /// and dropped, so that the kernel's own stack never answers.
-const DELIVERY: &str =
-    "table inet oracle { chain delivery { type filter hook input priority 2147483647; log group 5; drop; }; }";
+const DELIVERY: &str = "table inet oracle { chain delivery { type filter hook input priority 2147483647; log group 5; drop; }; }";
 /// Before everything else in OUTPUT: what the kernel says unasked about its neighbourhood (multicast listener reports, router
 /// and neighbour discovery), which rules must not count.
 const QUIET: &str = "table inet oracle { chain quiet { type filter hook output priority -2147483648; \
@@ -149,7 +148,10 @@ fn prepare(tracking: bool) -> Result<Opened, Error> {
         run("nft", &["-f", "-"], TRACKING)?;
         let open = |name: &str| {
             let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
-            OpenOptions::new().write(true).open(&path).map_err(Error::system(format!("open {path}")))
+            OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .map_err(Error::system(format!("open {path}")))
         };
         settings = Some([open("tcp_loose")?, open("tcp_be_liberal")?, open("checksum")?]);
     }

@@ -132,9 +132,9 @@ impl Nfnetlink {
                 match u16::from_ne_bytes([message[4], message[5]]) {
                     DONE => return Ok(()),
                     ERROR => {
-                        let code = message.get(HEADER..HEADER + 4).map_or(0, |code| {
-                            i32::from_ne_bytes([code[0], code[1], code[2], code[3]])
-                        });
+                        let code = message
+                            .get(HEADER..HEADER + 4)
+                            .map_or(0, |code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
                         return match code {
                             0 => Ok(()),
                             _ => Err(Error::system("have netfilter do it")(io::Error::from_raw_os_error(-code))),

@@ -1,8 +1,8 @@
-//! The two calls that no crate at hand wraps: leaving for a namespace of one's own, and making a TUN.
+//! The calls that no crate at hand wraps: leaving for a namespace of one's own, making a TUN, reading a table.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -30,6 +30,25 @@ pub(super) fn tun(name: &str) -> io::Result<OwnedFd> {
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
     match unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) } {
         0.. => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `getsockopt` with `value` as what is asked and what is answered. Returns the answer's length.
+pub(super) fn socket_option(socket: impl AsFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads and writes at most `length` bytes of `value`, which lives through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0.. => Ok(length as usize),
         _ => Err(io::Error::last_os_error()),
     }
 }

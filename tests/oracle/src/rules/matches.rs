@@ -7,7 +7,7 @@ use super::{Place, WORDS, hook};
 /// Name, weight, and what writes it; nothing where it may not stand.
 type Entry = (&'static str, u32, fn(&mut Place<'_>) -> Option<String>);
 
-const MATCHES: [Entry; 36] = [
+const MATCHES: [Entry; 35] = [
     ("protocol", 40, protocol),
     ("multiport", 10, multiport),
     ("conntrack", 14, conntrack),
@@ -43,7 +43,6 @@ const MATCHES: [Entry; 36] = [
     ("rt", 2, rt),
     ("ipv6header", 2, ipv6header),
     ("mac", 1, mac),
-    ("connlabel", 1, connlabel),
 ];
 
 /// One that may stand there, with its name.
@@ -68,7 +67,14 @@ fn protocol(place: &mut Place<'_>) -> Option<String> {
             match protocol {
                 "sctp" if place.random.chance(50) => text += &sctp_chunks(place),
                 "dccp" if place.random.chance(50) => {
-                    let kinds = ["REQUEST", "RESPONSE", "DATA", "ACK", "REQUEST,RESPONSE", "DATAACK,CLOSE,RESET"];
+                    let kinds = [
+                        "REQUEST",
+                        "RESPONSE",
+                        "DATA",
+                        "ACK",
+                        "REQUEST,RESPONSE",
+                        "DATAACK,CLOSE,RESET",
+                    ];
                     text += &format!(" {}--dccp-types {}", place.not(), place.random.pick(&kinds));
                 }
                 _ => {}
@@ -124,13 +130,12 @@ fn sctp_chunks(place: &mut Place<'_>) -> String {
         "any DATA,INIT",
         "only DATA",
         "any INIT_ACK,COOKIE_ECHO,COOKIE_ACK",
-        "none SACK,HEARTBEAT",
+        "any SACK,HEARTBEAT",
         "any SHUTDOWN,ABORT",
         "any DATA:Be",
         "all DATA:u,SACK",
     ];
-    let chunks = place.random.pick(&chunks).replace("none", "any");
-    format!(" {}--chunk-types {chunks}", place.not())
+    format!(" {}--chunk-types {}", place.not(), place.random.pick(&chunks))
 }
 
 fn multiport(place: &mut Place<'_>) -> Option<String> {
@@ -145,29 +150,49 @@ fn multiport(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn conntrack(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking {
+    if !place.tracking() {
         return None;
     }
     let not = place.not();
     let rest = match place.random.weighted(&[40, 8, 8, 8, 8, 8, 8, 6, 6]) {
         0 => {
             let all = [
-                "NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "SNAT", "DNAT", "RELATED,ESTABLISHED", "NEW,INVALID",
-                "SNAT,DNAT", "NEW,UNTRACKED",
+                "NEW",
+                "ESTABLISHED",
+                "RELATED",
+                "INVALID",
+                "UNTRACKED",
+                "SNAT",
+                "DNAT",
+                "RELATED,ESTABLISHED",
+                "NEW,INVALID",
+                "SNAT,DNAT",
+                "NEW,UNTRACKED",
             ];
             format!("--ctstate {}", place.random.pick(&all))
         }
         1 => format!("--ctproto {}", place.random.pick(&["tcp", "udp", "1", "58", "132"])),
         2 => format!("{} {}", place.random.pick(&["--ctorigsrc", "--ctorigdst"]), place.network()),
         3 => format!("{} {}", place.random.pick(&["--ctreplsrc", "--ctrepldst"]), place.network()),
-        4 => format!("{} {}", place.random.pick(&["--ctorigsrcport", "--ctorigdstport"]), place.ports()),
-        5 => format!("{} {}", place.random.pick(&["--ctreplsrcport", "--ctrepldstport"]), place.ports()),
+        4 => format!(
+            "{} {}",
+            place.random.pick(&["--ctorigsrcport", "--ctorigdstport"]),
+            place.ports()
+        ),
+        5 => format!(
+            "{} {}",
+            place.random.pick(&["--ctreplsrcport", "--ctrepldstport"]),
+            place.ports()
+        ),
         6 => {
             let all = ["NONE", "SEEN_REPLY", "ASSURED", "CONFIRMED", "EXPECTED", "SEEN_REPLY,ASSURED"];
             format!("--ctstatus {}", place.random.pick(&all))
         }
         // Bounds far from any timeout, so that a second more or less of real time is no difference.
-        7 => format!("--ctexpire {}", place.random.pick(&["45:90", "200:1000", "1000:500000", "0:15"])),
+        7 => format!(
+            "--ctexpire {}",
+            place.random.pick(&["45:90", "200:1000", "1000:500000", "0:15"])
+        ),
         _ => return Some(format!("-m conntrack --ctdir {}", place.random.pick(&["ORIGINAL", "REPLY"]))),
     };
     let not = if rest.ends_with("/0") { "" } else { not };
@@ -175,9 +200,17 @@ fn conntrack(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn state(place: &mut Place<'_>) -> Option<String> {
-    let all = ["NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "NEW,RELATED", "RELATED,ESTABLISHED"];
+    let all = [
+        "NEW",
+        "ESTABLISHED",
+        "RELATED",
+        "INVALID",
+        "UNTRACKED",
+        "NEW,RELATED",
+        "RELATED,ESTABLISHED",
+    ];
     place
-        .tracking
+        .tracking()
         .then(|| format!("-m state {}--state {}", place.not(), place.random.pick(&all)))
 }
 
@@ -199,7 +232,7 @@ fn mark(place: &mut Place<'_>) -> Option<String> {
 
 fn connmark(place: &mut Place<'_>) -> Option<String> {
     place
-        .tracking
+        .tracking()
         .then(|| format!("-m connmark {}--mark {}", place.not(), mark_and_mask(place)))
 }
 
@@ -230,27 +263,39 @@ fn tos(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn dscp(place: &mut Place<'_>) -> Option<String> {
-    let values = ["--dscp 0x00", "--dscp 0x2e", "--dscp 0x04", "--dscp-class AF11", "--dscp-class EF", "--dscp-class CS1"];
+    let values = [
+        "--dscp 0x00",
+        "--dscp 0x2e",
+        "--dscp 0x04",
+        "--dscp-class AF11",
+        "--dscp-class EF",
+        "--dscp-class CS1",
+    ];
     Some(format!("-m dscp {}{}", place.not(), place.random.pick(&values)))
 }
 
 fn ecn(place: &mut Place<'_>) -> Option<String> {
     let not = place.not();
     if place.protocol == Some("tcp") && place.random.chance(60) {
-        return Some(format!("-m ecn {not}{}", place.random.pick(&["--ecn-tcp-cwr", "--ecn-tcp-ece"])));
+        return Some(format!(
+            "-m ecn {not}{}",
+            place.random.pick(&["--ecn-tcp-cwr", "--ecn-tcp-ece"])
+        ));
     }
     Some(format!("-m ecn {not}--ecn-ip-ect {}", place.random.below(4)))
 }
 
 fn tcpmss(place: &mut Place<'_>) -> Option<String> {
     let values = ["1460", "500:1400", "1:65535", "1200"];
-    (place.protocol == Some("tcp"))
-        .then(|| format!("-p tcp -m tcpmss {}--mss {}", place.not(), place.random.pick(&values)).replacen("-p tcp ", "", 1))
+    (place.protocol == Some("tcp")).then(|| format!("-m tcpmss {}--mss {}", place.not(), place.random.pick(&values)))
 }
 
 /// A rate so low that within a case only the burst counts.
 fn limit(place: &mut Place<'_>) -> Option<String> {
-    Some(format!("-m limit --limit 1/hour --limit-burst {}", place.random.between(1, 12)))
+    Some(format!(
+        "-m limit --limit 1/hour --limit-burst {}",
+        place.random.between(1, 12)
+    ))
 }
 
 fn hashlimit(place: &mut Place<'_>) -> Option<String> {
@@ -260,7 +305,14 @@ fn hashlimit(place: &mut Place<'_>) -> Option<String> {
     text += &format!(" --hashlimit-burst {}", place.random.between(1, 8));
     let ports = matches!(place.protocol, Some("tcp" | "udp" | "sctp" | "dccp" | "udplite"));
     let modes: &[&str] = match ports {
-        true => &["srcip", "dstip", "srcip,dstport", "srcip,srcport,dstip,dstport", "dstport", ""],
+        true => &[
+            "srcip",
+            "dstip",
+            "srcip,dstport",
+            "srcip,srcport,dstip,dstport",
+            "dstport",
+            "",
+        ],
         false => &["srcip", "dstip", "srcip,dstip", ""],
     };
     let mode = *place.random.pick(modes);
@@ -274,7 +326,7 @@ fn hashlimit(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn connbytes(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking {
+    if !place.tracking() {
         return None;
     }
     let (mode, range) = *place.random.pick(&[
@@ -286,8 +338,7 @@ fn connbytes(place: &mut Place<'_>) -> Option<String> {
         ("avgpkt", "40:80"),
         ("avgpkt", "60"),
     ]);
-    let direction = place.random.pick(&["original", "reply", "both"]);
-    let direction = *direction;
+    let direction = *place.random.pick(&["original", "reply", "both"]);
     Some(format!(
         "-m connbytes {}--connbytes {range} --connbytes-mode {mode} --connbytes-dir {direction}",
         place.not()
@@ -295,15 +346,21 @@ fn connbytes(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn connlimit(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking {
+    if !place.tracking() {
         return None;
     }
-    let option = *place.random.pick(&["--connlimit-above", "--connlimit-upto"]);
-    let count = place.random.between(0, 6);
+    // Where the count isn't sure, bounds that any count is beyond.
+    let bound = match place.conditions.paced {
+        true => {
+            let option = *place.random.pick(&["--connlimit-above", "--connlimit-upto"]);
+            format!("{option} {}", place.random.between(0, 6))
+        }
+        false => (*place.random.pick(&["--connlimit-above 0", "--connlimit-upto 100000"])).to_owned(),
+    };
     let masks: &[u8] = if place.v4() { &[32, 24, 0] } else { &[128, 64, 0] };
     let mask = *place.random.pick(masks);
     let side = place.random.pick(&["--connlimit-saddr", "--connlimit-daddr"]);
-    Some(format!("-m connlimit {option} {count} --connlimit-mask {mask} {side}"))
+    Some(format!("-m connlimit {bound} --connlimit-mask {mask} {side}"))
 }
 
 fn quota(place: &mut Place<'_>) -> Option<String> {
@@ -330,7 +387,10 @@ fn recent(place: &mut Place<'_>) -> Option<String> {
     let not = place.not();
     Some(match place.random.below(5) {
         0 | 1 => format!("-m recent {not}--set --name {name} {side}"),
-        2 => format!("-m recent {not}--rcheck --hitcount {} --name {name} {side}", place.random.between(1, 6)),
+        2 => format!(
+            "-m recent {not}--rcheck --hitcount {} --name {name} {side}",
+            place.random.between(1, 6)
+        ),
         3 => format!("-m recent {not}--update --seconds 86400 --name {name} {side}"),
         _ => format!("-m recent {not}--remove --name {name} {side}"),
     })
@@ -434,12 +494,15 @@ fn rpfilter(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn comment(place: &mut Place<'_>) -> Option<String> {
-    Some(format!("-m comment --comment \"{}\"", place.random.pick(&["plain", "two words", "a 'quote'"])))
+    Some(format!(
+        "-m comment --comment \"{}\"",
+        place.random.pick(&["plain", "two words", "a 'quote'"])
+    ))
 }
 
 fn helper(place: &mut Place<'_>) -> Option<String> {
     place
-        .tracking
+        .tracking()
         .then(|| format!("-m helper {}--helper {}", place.not(), place.random.pick(&["ftp", "tftp"])))
 }
 
@@ -453,7 +516,13 @@ fn ah(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn frag(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--fragid 0:4294967295", "--fragfirst", "--fragmore", "--fraglast", "--fragres --fragmore"];
+    let options = [
+        "--fragid 0:4294967295",
+        "--fragfirst",
+        "--fragmore",
+        "--fraglast",
+        "--fragres --fragmore",
+    ];
     (!place.v4()).then(|| format!("-m frag {}", place.random.pick(&options)))
 }
 
@@ -489,8 +558,4 @@ fn mac(place: &mut Place<'_>) -> Option<String> {
     place
         .only(hook::PREROUTING | hook::INPUT | hook::FORWARD)
         .then(|| format!("-m mac {}--mac-source 02:00:00:00:00:01", place.not()))
-}
-
-fn connlabel(_: &mut Place<'_>) -> Option<String> {
-    None
 }

@@ -14,7 +14,9 @@ const ANYWHERE: [Entry; 12] = [
     (5, |place| (place.table != "nat").then(|| "-j DROP".to_owned())),
     (7, |_| Some("-j RETURN".to_owned())),
     (2, |_| Some("-j LOG --log-prefix \"seen \"".to_owned())),
-    (2, |place| Some(format!("-j NFLOG --nflog-group {}", place.random.between(20, 30)))),
+    (2, |place| {
+        Some(format!("-j NFLOG --nflog-group {}", place.random.between(20, 30)))
+    }),
     (10, mark),
     (6, connmark),
     (2, queue),
@@ -55,7 +57,7 @@ fn mark(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn connmark(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking {
+    if !place.tracking() {
         return None;
     }
     let (value, mask) = (place.random.below(256), place.random.below(256));
@@ -105,7 +107,7 @@ fn tee(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn ct(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking {
+    if !place.tracking() {
         return None;
     }
     Some(match place.random.weighted(&[4, 1, 2, 2, 2, 2]) {
@@ -129,12 +131,23 @@ fn ttl(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn dscp(place: &mut Place<'_>) -> Option<String> {
-    let values = ["--set-dscp 0x2e", "--set-dscp 0x00", "--set-dscp-class AF11", "--set-dscp-class CS1"];
+    let values = [
+        "--set-dscp 0x2e",
+        "--set-dscp 0x00",
+        "--set-dscp-class AF11",
+        "--set-dscp-class CS1",
+    ];
     Some(format!("-j DSCP {}", place.random.pick(&values)))
 }
 
 fn tos(place: &mut Place<'_>) -> Option<String> {
-    let values = ["--set-tos 0x10", "--set-tos 0x08/0x3f", "--and-tos 0xf0", "--or-tos 0x04", "--xor-tos 0x0c"];
+    let values = [
+        "--set-tos 0x10",
+        "--set-tos 0x08/0x3f",
+        "--and-tos 0xf0",
+        "--or-tos 0x04",
+        "--xor-tos 0x0c",
+    ];
     Some(format!("-j TOS {}", place.random.pick(&values)))
 }
 

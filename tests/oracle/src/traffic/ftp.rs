@@ -48,7 +48,11 @@ pub(super) fn listen(traffic: &mut Traffic, output: &Output, headers: &Headers, 
     if traffic.random.chance(25) {
         return;
     }
-    let sport = if headers.dport == 21 { 20 } else { *traffic.random.pick(&crate::rules::CLIENTS) };
+    let sport = if headers.dport == 21 {
+        20
+    } else {
+        *traffic.random.pick(&crate::rules::CLIENTS)
+    };
     let mut tcp = Tcp::new(sport, port).syn().seq(traffic.random.bits() as u32);
     tcp.options = syn_options(&mut traffic.random);
     let syn = Ip::new(headers.family, headers.dst, address).tcp(&tcp);
@@ -56,7 +60,10 @@ pub(super) fn listen(traffic: &mut Traffic, output: &Output, headers: &Headers, 
 }
 
 fn announced(text: &str, headers: &Headers) -> Option<(Addr, u16)> {
-    if let Some(list) = text.strip_prefix("PORT ").or_else(|| text.strip_prefix("227 ")?.split_once('(').map(|(_, rest)| rest)) {
+    if let Some(list) = text
+        .strip_prefix("PORT ")
+        .or_else(|| text.strip_prefix("227 ")?.split_once('(').map(|(_, rest)| rest))
+    {
         let numbers: Vec<u8> = list
             .split(|c: char| !c.is_ascii_digit())
             .map_while(|number| number.parse().ok())
@@ -65,7 +72,11 @@ fn announced(text: &str, headers: &Headers) -> Option<(Addr, u16)> {
         let address = Addr::from(std::net::Ipv4Addr::new(a, b, c, d));
         return Some((address, u16::from_be_bytes([high, low])));
     }
-    let mut parts = text.strip_prefix("EPRT ").or_else(|| text.strip_prefix("229 "))?.split('|').skip(1);
+    let mut parts = text
+        .strip_prefix("EPRT ")
+        .or_else(|| text.strip_prefix("229 "))?
+        .split('|')
+        .skip(1);
     let (_, address, port) = (parts.next()?, parts.next()?, parts.next()?);
     let address = match address {
         "" => headers.src,

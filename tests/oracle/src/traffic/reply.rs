@@ -49,7 +49,11 @@ impl Traffic {
         let received = bytes.get(header_len..).unwrap_or(&[]);
         let length = received.len() as u32 + u32::from(flags.has(TcpFlags::SYN)) + u32::from(flags.has(TcpFlags::FIN));
         let next = word(4).wrapping_add(length);
-        let mine = if flags.has(TcpFlags::ACK) { word(8) } else { self.random.bits() as u32 };
+        let mine = if flags.has(TcpFlags::ACK) {
+            word(8)
+        } else {
+            self.random.bits() as u32
+        };
         let mut tcp = Tcp::new(headers.dport, headers.sport).seq(mine);
         tcp.window = *self.random.pick(&[65_535, 65_535, 5000, 500]);
         let random = &mut self.random;
@@ -106,10 +110,10 @@ impl Traffic {
             4 => (tag ^ SCTP_OTHER, [&[5][..], &chunk[1..]].concat()),
             _ => {
                 let chunk = match random.below(6) {
-                    0 => vec![4, 0, 0, 12, 0, 1, 0, 8, 9, 9, 9, 9],      // HEARTBEAT
-                    1 => vec![7, 0, 0, 8, 0, 0, 0, 1],                   // SHUTDOWN
-                    2 => vec![6, 0, 0, 4],                               // ABORT
-                    3 => vec![3, 0, 0, 16, 0, 0, 0, 1, 0, 0, 9, 9, 0, 0, 0, 0], // SACK
+                    0 => vec![4, 0, 0, 12, 0, 1, 0, 8, 9, 9, 9, 9],                         // HEARTBEAT
+                    1 => vec![7, 0, 0, 8, 0, 0, 0, 1],                                      // SHUTDOWN
+                    2 => vec![6, 0, 0, 4],                                                  // ABORT
+                    3 => vec![3, 0, 0, 16, 0, 0, 0, 1, 0, 0, 9, 9, 0, 0, 0, 0],             // SACK
                     _ => vec![0, 3, 0, 20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4], // DATA
                 };
                 (tag ^ SCTP_OTHER, chunk)
@@ -121,10 +125,10 @@ impl Traffic {
     fn reply_dccp(&mut self, headers: &Headers, bytes: &[u8], ip: &Ip) -> Option<Vec<u8>> {
         let kind = bytes.get(8)? >> 1 & 0x0f;
         let answer = match kind {
-            0 => 1,                                  // Request: Response
-            1 => 3,                                  // Response: Ack
-            5 => 6,                                  // CloseReq: Close
-            6 => 7,                                  // Close: Reset
+            0 => 1, // Request: Response
+            1 => 3, // Response: Ack
+            5 => 6, // CloseReq: Close
+            6 => 7, // Close: Reset
             _ => *self.random.pick(&[2, 3, 4, 6, 8]),
         };
         let mut dccp = Dccp::new(answer, headers.dport, headers.sport);
@@ -142,7 +146,16 @@ impl Traffic {
             _ => headers.dst,
         };
         let kinds: &[(u8, u8, u32)] = match headers.family {
-            Family::V4 => &[(3, 0, 0), (3, 1, 0), (3, 3, 0), (3, 4, 1400), (11, 0, 0), (12, 0, 0), (4, 0, 0), (5, 1, 0)],
+            Family::V4 => &[
+                (3, 0, 0),
+                (3, 1, 0),
+                (3, 3, 0),
+                (3, 4, 1400),
+                (11, 0, 0),
+                (12, 0, 0),
+                (4, 0, 0),
+                (5, 1, 0),
+            ],
             Family::V6 => &[(1, 0, 0), (1, 3, 0), (1, 4, 0), (2, 0, 1400), (3, 0, 0), (4, 0, 40)],
         };
         let (kind, code, rest) = *random.pick(kinds);

@@ -63,7 +63,11 @@ impl Traffic {
         match random.weighted(&[44, 22, 12, 6, 4, 3, 3, 3, 3]) {
             0 => {
                 let dport = if random.chance(25) { 21 } else { dport };
-                let flags = if random.chance(88) { TcpFlags::SYN } else { random.bits() as u8 & 0x3f };
+                let flags = if random.chance(88) {
+                    TcpFlags::SYN
+                } else {
+                    random.bits() as u8 & 0x3f
+                };
                 let mut tcp = Tcp::new(sport, dport).seq(random.bits() as u32).flags(flags);
                 tcp.options = syn_options(random);
                 if flags & TcpFlags::ACK != 0 {
