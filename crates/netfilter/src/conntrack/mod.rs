@@ -8,16 +8,27 @@ mod config;
 mod conn;
 pub mod defrag;
 mod expect;
+mod extract;
+mod hash;
 pub mod helper;
+mod icmp;
+mod index;
 pub mod proto;
+mod slab;
+mod stats;
 mod table;
 mod template;
+#[cfg(test)]
+mod tests;
+mod track;
 mod tuple;
 
 pub use config::{Config, Timeouts};
 pub use conn::{Conn, ConnId, CtState, HelperKind, Status, Zone};
 pub use expect::{ExpectNat, Expectation};
+use hash::HashKeys;
 pub use proto::{ProtoState, ProtoVerdict, Tracker};
+pub use stats::Stats;
 pub use table::Conntrack;
 pub use template::Template;
 pub use tuple::{Direction, Tuple};
