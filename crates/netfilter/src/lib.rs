@@ -8,10 +8,12 @@
 pub mod check;
 pub mod conntrack;
 pub mod context;
+mod edit;
 pub mod engine;
 pub mod hook;
 pub mod host;
 pub mod interface;
+mod log_line;
 pub mod matches;
 pub mod nat;
 pub mod packet;

@@ -61,6 +61,8 @@ pub struct Packet {
     pub template: Option<Box<Template>>,
     /// Source MAC address, where the link has one.
     pub source_mac: Option<[u8; 6]>,
+    /// Destination MAC address, where the link has one (LOG).
+    pub destination_mac: Option<[u8; 6]>,
     /// Link-layer kind.
     pub packet_type: PacketType,
     /// Every rule it meets is reported (TRACE).
@@ -95,6 +97,7 @@ impl Packet {
             ct: PacketCt::None,
             template: None,
             source_mac: None,
+            destination_mac: None,
             packet_type: PacketType::Unicast,
             trace: false,
             largest_fragment: 0,
