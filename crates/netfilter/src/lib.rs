@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod classify;
 pub mod conntrack;
 pub mod context;
 mod edit;
@@ -21,6 +22,8 @@ pub mod rule;
 pub mod syntax;
 pub mod table;
 pub mod targets;
+#[cfg(test)]
+pub(crate) mod testkit;
 mod time;
 mod verdict;
 

@@ -3,6 +3,7 @@
 //! Nothing here panics on any input, and nothing here does input or output.
 
 mod address;
+pub mod build;
 pub mod checksum;
 mod headers;
 pub mod number;

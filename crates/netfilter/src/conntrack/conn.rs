@@ -133,6 +133,8 @@ pub struct Conn {
     pub master: Option<ConnId>,
     /// The helper that reads its packets.
     pub helper: Option<HelperKind>,
+    /// The path that packets of each direction take, once known.
+    pub cache: [crate::engine::CacheRef; 2],
     /// What few connections have.
     pub extra: Option<Box<Extra>>,
 }
@@ -158,6 +160,11 @@ impl Conn {
     /// The tuple of a direction.
     pub const fn tuple(&self, direction: Direction) -> &Tuple {
         &self.tuples[direction.index()]
+    }
+
+    /// Whether either end is rewritten.
+    pub const fn is_translated(&self) -> bool {
+        self.status.has(Status::SRC_NAT | Status::DST_NAT)
     }
 
     /// The rare parts, made when first needed.

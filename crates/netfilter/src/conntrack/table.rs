@@ -80,4 +80,37 @@ impl Conntrack {
     pub fn expire(&mut self, now: Now, budget: usize) {
         let _ = (now, budget);
     }
+
+    /// The tuple of packets that answer `tuple`'s; `None` when nothing answers such packets.
+    pub fn invert(&self, tuple: &Tuple) -> Option<Tuple> {
+        let _ = tuple;
+        None
+    }
+
+    /// Changes the reply tuple of a connection that is not yet confirmed (`nf_conntrack_alter_reply`).
+    pub fn alter_reply(&mut self, id: ConnId, reply: Tuple) {
+        let _ = (id, reply);
+    }
+
+    /// Enters a connection into the index by original source, where NAT looks for a mapping to use again.
+    pub fn note_source(&mut self, id: ConnId) {
+        let _ = id;
+    }
+
+    /// Connections noted by [`Conntrack::note_source`] whose original tuple has this one's source address, port and protocol.
+    pub fn mapped_source(&self, original: &Tuple, zone: Zone) -> impl Iterator<Item = ConnId> + '_ {
+        let _ = (original, zone);
+        std::iter::empty()
+    }
+
+    /// Forgets a connection; false when it is gone already.
+    pub fn delete(&mut self, id: ConnId, now: Now) -> bool {
+        let _ = (id, now);
+        false
+    }
+
+    /// Forgets all connections.
+    pub fn flush(&mut self, now: Now) {
+        let _ = now;
+    }
 }
