@@ -203,7 +203,7 @@ impl Line {
                 },
                 Body::Dccp { sport, dport, kind } => {
                     let mut dccp = Dccp::new(*kind, *sport, *dport);
-                    dccp.rest = payload.to_vec();
+                    dccp.payload = payload.to_vec();
                     ip.dccp(&dccp)
                 }
                 Body::Icmp { kind, code, echo, .. } => {
@@ -316,7 +316,7 @@ impl Line {
             number::SCTP => (Body::Ports { sport, dport }, 12),
             number::DCCP => {
                 let kind = head[8] >> 1 & 15;
-                (Body::Dccp { sport, dport, kind }, if matches!(kind, 0 | 2) { 16 } else { 24 })
+                (Body::Dccp { sport, dport, kind }, usize::from(head[4]) * 4)
             }
             number::ICMP | number::ICMPV6 => {
                 let (kind, code) = (head[0], head[1]);
