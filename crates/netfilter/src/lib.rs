@@ -1,1 +1,36 @@
-//! Netfilter.
+//! Netfilter in user space, sans-IO: hooks, tables, connection tracking, NAT, queues and extensions, with the kernel's verdicts.
+//!
+//! A [`Netfilter`] holds everything of one network namespace. The embedder gives it packets with the time, answers its
+//! questions through [`Host`] (routes, addresses, sockets) and carries out what comes back in [`Effect`]s.
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod classify;
+pub mod conntrack;
+pub mod context;
+pub mod engine;
+pub mod hook;
+pub mod host;
+pub mod interface;
+pub mod matches;
+pub mod nat;
+pub mod packet;
+pub mod rule;
+pub mod syntax;
+pub mod table;
+pub mod targets;
+#[cfg(test)]
+pub(crate) mod testkit;
+mod time;
+mod verdict;
+
+pub use context::{Context, Effect};
+pub use engine::Netfilter;
+pub use hook::{Hook, HookMask};
+pub use host::Host;
+pub use interface::{Interface, InterfaceName};
+pub use packet::{Packet, PacketCt};
+pub use rule::{Chain, Counters, Match, Rule, Ruleset, Table, Target};
+pub use time::Now;
+pub use verdict::{DropReason, TargetVerdict, Verdict};

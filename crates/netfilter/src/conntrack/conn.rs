@@ -1,0 +1,174 @@
+//! One connection.
+
+use super::{Direction, ProtoState, Tuple};
+use crate::Counters;
+
+/// Handle of a connection: a place in the table and the generation of what lives there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// A packet's connection state, as rules name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CtState {
+    /// The first packets, as long as nothing came back.
+    New,
+    /// Packets have been seen both ways.
+    Established,
+    /// A new connection, or an ICMP error, that belongs to another connection.
+    Related,
+}
+
+/// Conntrack zone: connections in different zones are different (`--zone`). Applies to both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Zone {
+    /// Number; 0 is the default zone.
+    pub id: u16,
+    /// Directions in which it counts: bit 0 original, bit 1 reply (`--zone-orig`, `--zone-reply`); 0 means both, as 3 does.
+    pub directions: u8,
+}
+
+impl Zone {
+    /// The zone number that counts in this direction.
+    pub const fn in_direction(self, direction: Direction) -> u16 {
+        if self.directions == 0 || self.directions & (1 << direction as u8) != 0 {
+            self.id
+        } else {
+            0
+        }
+    }
+}
+
+/// Status bits of a connection (`enum ip_conntrack_status`, the kernel's values).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Status(pub u32);
+
+impl Status {
+    /// It was expected by another connection.
+    pub const EXPECTED: u32 = 1 << 0;
+    /// Packets have been seen both ways.
+    pub const SEEN_REPLY: u32 = 1 << 1;
+    /// It is not dropped early.
+    pub const ASSURED: u32 = 1 << 2;
+    /// It is in the table.
+    pub const CONFIRMED: u32 = 1 << 3;
+    /// Its source is rewritten.
+    pub const SRC_NAT: u32 = 1 << 4;
+    /// Its destination is rewritten.
+    pub const DST_NAT: u32 = 1 << 5;
+    /// TCP sequence numbers are adjusted.
+    pub const SEQ_ADJUST: u32 = 1 << 6;
+    /// Source NAT was decided (a null binding too).
+    pub const SRC_NAT_DONE: u32 = 1 << 7;
+    /// Destination NAT was decided.
+    pub const DST_NAT_DONE: u32 = 1 << 8;
+    /// On its way out.
+    pub const DYING: u32 = 1 << 9;
+    /// Its timeout is not refreshed.
+    pub const FIXED_TIMEOUT: u32 = 1 << 10;
+    /// A template (`-j CT`).
+    pub const TEMPLATE: u32 = 1 << 11;
+    /// A helper was assigned.
+    pub const HELPER: u32 = 1 << 13;
+
+    /// Whether any of `bits` is set.
+    pub const fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Sets `bits`.
+    pub const fn set(&mut self, bits: u32) {
+        self.0 |= bits;
+    }
+}
+
+/// Helpers that follow a protocol's announcements (`-j CT --helper`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HelperKind {
+    /// FTP control connections (RFC 959, RFC 2428).
+    Ftp,
+    /// TFTP (RFC 1350).
+    Tftp,
+}
+
+impl HelperKind {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            HelperKind::Ftp => "ftp",
+            HelperKind::Tftp => "tftp",
+        }
+    }
+
+    /// The helper of this name.
+    pub fn from_name(name: &str) -> Option<HelperKind> {
+        match name {
+            "ftp" => Some(HelperKind::Ftp),
+            "tftp" => Some(HelperKind::Tftp),
+            _ => None,
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Conn {
+    /// The tuple of each direction, by [`Direction::index`]. The reply's is not the mere inverse when NAT is at work.
+    pub tuples: [Tuple; 2],
+    /// Status bits.
+    pub status: Status,
+    /// The connection's mark (`connmark`).
+    pub mark: u32,
+    /// Zone.
+    pub zone: Zone,
+    /// What passed in each direction.
+    pub counters: [Counters; 2],
+    /// When it expires, in nanoseconds of [`crate::Now::mono`].
+    pub deadline: u64,
+    /// The protocol's own state.
+    pub proto: ProtoState,
+    /// The connection that expected this one.
+    pub master: Option<ConnId>,
+    /// The helper that reads its packets.
+    pub helper: Option<HelperKind>,
+    /// The path that packets of each direction take, once known.
+    pub cache: [crate::engine::CacheRef; 2],
+    /// What few connections have.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What few connections have, out of the way of the many.
+#[derive(Debug, Default)]
+pub struct Extra {
+    /// Labels (`connlabel`).
+    pub labels: u128,
+    /// Sequence number adjustment of each direction.
+    pub sequence: [crate::nat::SeqAdjust; 2],
+    /// Positions at which the helper expects a line to begin, per direction (FTP).
+    pub line_starts: [Vec<u32>; 2],
+    /// Timeouts given by `-j CT --timeout`, if any, in seconds by protocol state.
+    pub timeouts: Option<Vec<u32>>,
+    /// Events wanted (`-j CT --ctevents`), a mask; `None` for all.
+    pub events: Option<u32>,
+    /// Expectation events wanted.
+    pub expect_events: Option<u32>,
+}
+
+impl Conn {
+    /// The tuple of a direction.
+    pub const fn tuple(&self, direction: Direction) -> &Tuple {
+        &self.tuples[direction.index()]
+    }
+
+    /// Whether either end is rewritten.
+    pub const fn is_translated(&self) -> bool {
+        self.status.has(Status::SRC_NAT | Status::DST_NAT)
+    }
+
+    /// The rare parts, made when first needed.
+    pub fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+}

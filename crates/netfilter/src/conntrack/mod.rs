@@ -1,0 +1,25 @@
+//! Connection tracking (`net/netfilter/nf_conntrack_core.c`): tuples, states, one entry per connection.
+//!
+//! One entry holds everything about a connection: protocol state, NAT binding, marks, cached decisions; both tuples
+//! point to it. An entry is made when the first packet is seen and enters the table when the last hook has accepted it
+//! ([`Conntrack::confirm`]); until then only its packet knows it.
+
+mod config;
+mod conn;
+pub mod defrag;
+mod expect;
+pub mod helper;
+mod known;
+pub mod proto;
+mod table;
+mod template;
+mod tuple;
+
+pub use config::{Config, Timeouts};
+pub use conn::{Conn, ConnId, CtState, HelperKind, Status, Zone};
+pub use expect::{ExpectNat, Expectation};
+pub(crate) use known::{Advanced, Known};
+pub use proto::{ProtoState, ProtoVerdict, Tracker};
+pub use table::Conntrack;
+pub use template::Template;
+pub use tuple::{Direction, Tuple};

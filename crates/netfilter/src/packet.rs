@@ -1,0 +1,136 @@
+//! A packet with what the host knows about it beside its bytes.
+
+use fielato_wire::{Headers, Malformed};
+
+use crate::Interface;
+use crate::conntrack::{ConnId, CtState, Direction, Template};
+
+/// How a packet relates to a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PacketCt {
+    /// Connection tracking has not seen it, or found it invalid.
+    #[default]
+    None,
+    /// Excluded from tracking (NOTRACK).
+    Untracked,
+    /// It belongs to this connection.
+    Tracked {
+        /// The connection.
+        id: ConnId,
+        /// Its state, seen from this packet.
+        state: CtState,
+        /// Whose direction the packet goes in.
+        direction: Direction,
+    },
+}
+
+/// Link-layer kind of a received packet (`-m pkttype`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PacketType {
+    /// To this host.
+    #[default]
+    Unicast,
+    /// To everybody.
+    Broadcast,
+    /// To a group.
+    Multicast,
+}
+
+/// The bridge ports of a packet that a bridge passes on (`-m physdev`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgePorts {
+    /// Port it came in by; none when it came through the bridge itself.
+    pub incoming: Interface,
+    /// Port it goes out by; none as long as that isn't known.
+    pub outgoing: Interface,
+    /// It is bridged, not routed.
+    pub bridged: bool,
+}
+
+/// A packet on its way through the hooks.
+///
+/// [`Packet::headers`] is kept in step with the bytes: whoever changes bytes that it holds calls [`Packet::reparse`].
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// The bytes, from the IP header.
+    pub data: Vec<u8>,
+    /// What its headers say.
+    pub headers: Headers,
+    /// The mark (`nfmark`).
+    pub mark: u32,
+    /// Priority: the class in a queueing discipline (CLASSIFY).
+    pub priority: u32,
+    /// Interface it came in by.
+    pub in_interface: Interface,
+    /// Interface it goes out by, once routed.
+    pub out_interface: Interface,
+    /// Largest packet on the way out, once routed.
+    pub mtu: u32,
+    /// Routing realm of its route.
+    pub realm: u32,
+    /// Its connection.
+    pub ct: PacketCt,
+    /// What `-j CT` asked for; taken by [`crate::conntrack::Conntrack::track`].
+    pub template: Option<Box<Template>>,
+    /// Source MAC address, where the link has one.
+    pub source_mac: Option<[u8; 6]>,
+    /// Link-layer kind.
+    pub packet_type: PacketType,
+    /// Bridge ports, when a bridge passes it on.
+    pub bridge: Option<BridgePorts>,
+    /// Every rule it meets is reported (TRACE).
+    pub trace: bool,
+    /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.
+    pub largest_fragment: u16,
+}
+
+impl Packet {
+    /// A packet received on `interface`. Checks what a receiver checks ([`Headers::receive`]) and cuts padding off.
+    pub fn received(data: Vec<u8>, interface: Interface) -> Result<Packet, Malformed> {
+        let headers = Headers::receive(&data)?;
+        Ok(Packet::with(data, headers, interface))
+    }
+
+    /// A packet made on this host.
+    pub fn local(data: Vec<u8>) -> Result<Packet, Malformed> {
+        let headers = Headers::parse(&data)?;
+        Ok(Packet::with(data, headers, Interface::NONE))
+    }
+
+    /// What is left when a packet's bytes are taken elsewhere.
+    pub(crate) fn empty(headers: Headers) -> Packet {
+        Packet::with(Vec::new(), headers, Interface::NONE)
+    }
+
+    fn with(mut data: Vec<u8>, headers: Headers, in_interface: Interface) -> Packet {
+        data.truncate(usize::from(headers.len));
+        Packet {
+            data,
+            headers,
+            mark: 0,
+            priority: 0,
+            in_interface,
+            out_interface: Interface::NONE,
+            mtu: u32::from(u16::MAX),
+            realm: 0,
+            ct: PacketCt::None,
+            template: None,
+            source_mac: None,
+            packet_type: PacketType::Unicast,
+            bridge: None,
+            trace: false,
+            largest_fragment: 0,
+        }
+    }
+
+    /// Reads the headers again after the bytes were changed.
+    pub fn reparse(&mut self) -> Result<(), Malformed> {
+        self.headers = Headers::parse(&self.data)?;
+        Ok(())
+    }
+
+    /// The transport header and payload.
+    pub fn transport(&self) -> &[u8] {
+        self.headers.transport(&self.data)
+    }
+}

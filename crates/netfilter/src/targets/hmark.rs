@@ -1,0 +1,19 @@
+//! `-j HMARK`.
+
+use crate::check::{CheckContext, CheckError};
+use crate::context::{Context, Slot};
+use crate::verdict::TargetVerdict;
+
+/// `-j HMARK`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hmark {}
+
+impl Hmark {
+    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        Err(CheckError("HMARK: not built yet".to_owned()))
+    }
+
+    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        TargetVerdict::Continue
+    }
+}

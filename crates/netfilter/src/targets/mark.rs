@@ -1,0 +1,19 @@
+//! `-j MARK`.
+
+use crate::check::{CheckContext, CheckError};
+use crate::context::{Context, Slot};
+use crate::verdict::TargetVerdict;
+
+/// `-j MARK`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mark {}
+
+impl Mark {
+    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        Err(CheckError("MARK: not built yet".to_owned()))
+    }
+
+    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        TargetVerdict::Continue
+    }
+}

@@ -1,0 +1,19 @@
+//! `-j SYNPROXY`.
+
+use crate::check::{CheckContext, CheckError};
+use crate::context::{Context, Slot};
+use crate::verdict::TargetVerdict;
+
+/// `-j SYNPROXY`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Synproxy {}
+
+impl Synproxy {
+    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        Err(CheckError("SYNPROXY: not built yet".to_owned()))
+    }
+
+    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        TargetVerdict::Continue
+    }
+}
