@@ -68,7 +68,8 @@ fn rules(family: Family, lines: &[&str]) -> Ruleset {
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
         let command = parser.parse(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
-        execute(&command, &mut rules, &registry, &names, &mut Default::default()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        execute(&command, &mut rules, &registry, &names, &mut Default::default())
+            .unwrap_or_else(|error| panic!("{line}: {error}"));
     }
     rules
 }
@@ -208,7 +209,10 @@ fn cached_flows_count_as_walked_ones_do() {
                     let payload = vec![0; usize::from(round)];
                     let sent = lab.passes(0, far.udp(5000 + flow, 53, &payload));
                     let headers = fielato_wire::Headers::parse(&sent).unwrap();
-                    assert_eq!(headers.src, Router.interface_address(family, eth(1), far_dst(family)).unwrap());
+                    assert_eq!(
+                        headers.src,
+                        Router.interface_address(family, eth(1), far_dst(family)).unwrap()
+                    );
                     out.push(sent);
                     let reply = Ip::new(family, headers.dst, headers.src);
                     let back = lab.passes(1, reply.udp(headers.dport, headers.sport, &payload));
@@ -249,7 +253,10 @@ fn far_dst(family: Family) -> Addr {
 #[test]
 fn reject_answers() {
     for family in FAMILIES {
-        let mut lab = Lab::new(family, &["-A FORWARD -p tcp -j REJECT --reject-with tcp-reset", "-A FORWARD -j REJECT"]);
+        let mut lab = Lab::new(
+            family,
+            &["-A FORWARD -p tcp -j REJECT --reject-with tcp-reset", "-A FORWARD -j REJECT"],
+        );
         let tcp = between(family, 2, 3).tcp(&Tcp::new(1000, 80).syn().seq(5));
         lab.drops(0, tcp);
         let answers: Vec<_> = lab.engine.drain_effects().collect();
