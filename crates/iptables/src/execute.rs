@@ -1,7 +1,7 @@
 //! A command carried out on a rule set.
 
 use fielato_netfilter::syntax::Names;
-use fielato_netfilter::table::{CompileError, CompiledTable};
+use fielato_netfilter::table::{CompileError, CompiledTable, RegisteredTable};
 use fielato_netfilter::{Hook, Now, Rule, Ruleset, Table, Target};
 use fielato_wire::Family;
 
@@ -60,16 +60,13 @@ pub fn execute(
 
 /// Checks a table as the kernel does when it is replaced: jumps, loops, where each match and target stands.
 pub fn check(table: &Table, family: Family) -> Result<(), Failure> {
-    let own: Vec<Hook>;
-    let hooks = match Table::standard_hooks(&table.name) {
-        Some(hooks) => hooks,
-        None => {
-            let builtin = table.chains.iter().filter(|chain| chain.policy.is_some());
-            own = builtin.filter_map(|chain| Hook::from_chain(&chain.name)).collect();
-            &own
-        }
+    let builtin = table.chains.iter().filter(|chain| chain.policy.is_some());
+    let registered = RegisteredTable {
+        name: table.name.clone(),
+        hooks: builtin.filter_map(|chain| Hook::from_chain(&chain.name)).collect(),
+        priority: 0,
     };
-    match CompiledTable::compile(table, family, hooks, Now::default()) {
+    match CompiledTable::compile(table, family, &[registered], Now::default()) {
         Ok(_) => Ok(()),
         Err(CompileError::Loop { .. } | CompileError::JumpDepth { .. }) => Err(Failure::Loop),
         Err(CompileError::MissingChain { .. }) => Err(Failure::NotFound),
