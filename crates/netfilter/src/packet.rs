@@ -74,6 +74,8 @@ pub struct Packet {
     pub template: Option<Box<Template>>,
     /// Source MAC address, where the link has one.
     pub source_mac: Option<[u8; 6]>,
+    /// Destination MAC address, where the link has one (LOG).
+    pub destination_mac: Option<[u8; 6]>,
     /// Link-layer kind.
     pub packet_type: PacketType,
     /// Bridge ports, when a bridge passes it on.
@@ -116,6 +118,7 @@ impl Packet {
             ct: PacketCt::None,
             template: None,
             source_mac: None,
+            destination_mac: None,
             packet_type: PacketType::Unicast,
             bridge: None,
             trace: false,

@@ -155,14 +155,14 @@ impl Netfilter {
                 Ok(Response::Done)
             }
             Command::DeleteConnection(id) => {
-                if self.conntrack.delete(id, now) {
+                if self.conntrack.delete(id) {
                     Ok(Response::Done)
                 } else {
                     Err(CommandError::NoConnection)
                 }
             }
             Command::FlushConnections => {
-                self.conntrack.flush(now);
+                self.conntrack.flush();
                 Ok(Response::Done)
             }
             Command::BindQueue { number, length } => {

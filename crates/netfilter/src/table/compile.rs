@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use fielato_wire::Family;
 
+use super::bounds::{self, InterfaceNumbers};
 use crate::check::{CheckContext, CheckError};
+use crate::classify::{Bounds, Classifier};
 use crate::context::Slot;
 use crate::hook::priority;
 use crate::rule::{Counters, IpMatch, Match, Policy, Table, Target};
@@ -12,6 +14,9 @@ use crate::{Hook, HookMask, Now};
 
 /// Deepest nesting of jumps. The kernel's limit grows with the number of chains; nobody nests this deep on purpose.
 pub const MAX_JUMP_DEPTH: usize = 1024;
+
+/// Chains of up to so many rules are walked one by one.
+const LINEAR_CHAIN: usize = 8;
 
 /// Why a table can't be compiled. Rules are numbered from 1, as `--line-numbers` does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +141,8 @@ pub struct CompiledTable {
     /// Of the rules, by their number, then of the chains' policies.
     pub(crate) counters: Vec<Counters>,
     pub(crate) slots: Vec<Slot>,
+    pub(super) interfaces: InterfaceNumbers,
+    pub(super) has_classifier: bool,
 }
 
 #[derive(Debug)]
@@ -145,6 +152,8 @@ pub(crate) struct CompiledChain {
     pub(crate) first: u32,
     pub(crate) len: u32,
     pub(crate) policy: Option<Policy>,
+    /// Finds the rules that can hold for a packet; a short chain is quicker without.
+    pub(super) classifier: Option<Classifier>,
 }
 
 #[derive(Debug)]
@@ -188,6 +197,8 @@ impl CompiledTable {
             rules: Vec::with_capacity(table.chains.iter().map(|chain| chain.rules.len()).sum()),
             counters: Vec::new(),
             slots: Vec::new(),
+            interfaces: InterfaceNumbers::default(),
+            has_classifier: false,
         };
         for (number, chain) in table.chains.iter().enumerate() {
             if chain.policy.is_some()
@@ -200,6 +211,7 @@ impl CompiledTable {
                 first: compiled.rules.len() as u32,
                 len: chain.rules.len() as u32,
                 policy: chain.policy,
+                classifier: None,
             });
             for (position, rule) in chain.rules.iter().enumerate() {
                 let jump = |target: &String| jump_target(table, &numbers, &chain.name, position + 1, target);
@@ -223,6 +235,16 @@ impl CompiledTable {
         compiled.counters.extend(table.chains.iter().map(|chain| chain.counters));
         let reached = compiled.reached_from(table)?;
         check_rules(table, family, &reached)?;
+        for (chain, in_chain) in table.chains.iter().zip(&mut compiled.chains) {
+            if chain.rules.len() > LINEAR_CHAIN {
+                let rules = chain.rules.iter();
+                let boxes: Vec<Bounds> = rules
+                    .map(|rule| bounds::of_rule(rule, family, &mut compiled.interfaces))
+                    .collect();
+                compiled.has_classifier = true;
+                in_chain.classifier = Some(Classifier::build(family, &boxes));
+            }
+        }
         Ok(compiled)
     }
 

@@ -1,5 +1,6 @@
 //! Tables that run: compiled from [`crate::rule`], walked by packets.
 
+mod bounds;
 mod compile;
 mod walk;
 

@@ -1,6 +1,7 @@
 //! A packet's walk through a table (`ipt_do_table`).
 
 use super::compile::{CompiledTable, CompiledTarget};
+use crate::classify::Key;
 use crate::context::Context;
 use crate::engine::Recorder;
 use crate::rule::Policy;
@@ -22,9 +23,11 @@ impl CompiledTable {
             return Verdict::Accept;
         };
         stack.clear();
+        // No target changes what the key holds and goes on to the next rule but NAT, which ends the walk.
+        let key = self.has_classifier.then(|| self.interfaces.key(cx.packet)).flatten();
         let (mut chain, mut at) = (start, 0);
         loop {
-            let Some(rule) = self.next_match(cx, chain, at, recorder) else {
+            let Some(rule) = self.next_match(cx, chain, at, key.as_ref(), recorder) else {
                 if cx.hotdrop {
                     return Verdict::Drop(DropReason::Hotdrop);
                 }
@@ -78,26 +81,37 @@ impl CompiledTable {
     }
 
     /// The first rule of `chain` from place `at` on that holds for the packet; none when a match found it malformed.
-    fn next_match(&mut self, cx: &mut Context<'_>, chain: u32, at: u32, recorder: &mut Recorder) -> Option<u32> {
+    fn next_match(
+        &mut self,
+        cx: &mut Context<'_>,
+        chain: u32,
+        mut at: u32,
+        key: Option<&Key>,
+        recorder: &mut Recorder,
+    ) -> Option<u32> {
         let chain = &self.chains[chain as usize];
-        for place in at..chain.len {
-            let rule = &self.rules[(chain.first + place) as usize];
-            if !rule.ip.matches(cx.packet) {
-                continue;
+        let classifier = chain.classifier.as_ref().zip(key);
+        while at < chain.len {
+            if let Some((classifier, key)) = classifier {
+                at = classifier.next(key, at)?;
             }
-            let slots = &mut self.slots[rule.first_slot as usize..];
-            let holds = rule.matches.iter().zip(slots).all(|(m, slot)| {
-                if recorder.is_active() && !m.per_flow() {
-                    recorder.spoil();
+            let rule = &self.rules[(chain.first + at) as usize];
+            if rule.ip.matches(cx.packet) {
+                let slots = &mut self.slots[rule.first_slot as usize..];
+                let holds = rule.matches.iter().zip(slots).all(|(m, slot)| {
+                    if recorder.is_active() && !m.per_flow() {
+                        recorder.spoil();
+                    }
+                    m.matches(cx, slot)
+                });
+                if cx.hotdrop {
+                    return None;
                 }
-                m.matches(cx, slot)
-            });
-            if cx.hotdrop {
-                return None;
+                if holds {
+                    return Some(at);
+                }
             }
-            if holds {
-                return Some(place);
-            }
+            at += 1;
         }
         None
     }
