@@ -1,5 +1,6 @@
 //! Many cases, on several threads, with what they exercised and what differed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -49,6 +50,8 @@ pub struct Summary {
     pub storms: u64,
     /// Each case that differed: its seed, what differed, and where it was written.
     pub mismatches: Vec<(u64, Mismatch, Option<PathBuf>)>,
+    /// Rules left out because the other subject can't load them: by its reason, how many, and the first.
+    pub refused: BTreeMap<String, (u64, String)>,
     /// What was exercised.
     pub coverage: Coverage,
     /// How long it took.
@@ -84,6 +87,7 @@ impl Summary {
             "mismatches": mismatches,
             "ambiguous": self.ambiguous,
             "storms": self.storms,
+            "refused_rules": self.refused,
             "seconds": self.time.as_secs_f64(),
             "coverage": self.coverage.to_json(),
         })
@@ -135,7 +139,9 @@ fn one(
     failed: &AtomicUsize,
 ) -> Result<(), Error> {
     let seed = plan.seed.wrapping_add(case);
-    let packets = if run::setup(seed).paced {
+    let mut setup = run::setup(seed);
+    let refused = other.prune(&mut setup);
+    let packets = if setup.paced {
         plan.case_packets.min(60)
     } else {
         plan.case_packets
@@ -143,9 +149,12 @@ fn one(
     let note = |change: &mut dyn FnMut(&mut Summary)| {
         let mut summary = summary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         summary.cases += 1;
+        for (rule, reason) in &refused {
+            summary.refused.entry(reason.clone()).or_insert_with(|| (0, rule.clone())).0 += 1;
+        }
         change(&mut summary);
     };
-    let Some(trace) = run::record(reference, seed, packets)? else {
+    let Some(trace) = run::record(reference, setup, seed, packets)? else {
         note(&mut |summary| summary.storms += 1);
         return Ok(());
     };

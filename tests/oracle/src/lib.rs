@@ -10,6 +10,7 @@ pub mod case;
 pub mod compare;
 pub mod coverage;
 mod crc32c;
+pub mod engine;
 pub mod error;
 pub mod hex;
 pub mod kernel;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use fielato_oracle::campaign::{self, Plan};
 use fielato_oracle::case::Trace;
+use fielato_oracle::engine::Engine;
 use fielato_oracle::kernel::Kernel;
 use fielato_oracle::run::{self, Outcome};
 
@@ -36,7 +37,7 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         threads: usize,
         /// What is compared with the kernel.
-        #[arg(long, default_value = "kernel")]
+        #[arg(long, default_value = "engine")]
         against: Against,
         /// Ends after so many mismatches.
         #[arg(long, default_value_t = 10)]
@@ -54,7 +55,7 @@ enum Command {
     /// Plays case files.
     Replay {
         /// What plays them.
-        #[arg(long, default_value = "kernel")]
+        #[arg(long, default_value = "engine")]
         on: Against,
         /// The files.
         files: Vec<PathBuf>,
@@ -68,6 +69,8 @@ enum Command {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Against {
+    /// Our engine.
+    Engine,
     /// A second kernel namespace: shows that the comparison itself is sound.
     Kernel,
 }
@@ -99,6 +102,7 @@ fn main() -> Result<ExitCode> {
                 progress: true,
             };
             let summary = match against {
+                Against::Engine => campaign::run(&plan, Kernel::new, || Engine::new(seed))?,
                 Against::Kernel => campaign::run(&plan, Kernel::new, Kernel::new)?,
             };
             for (seed, mismatch, file) in &summary.mismatches {
@@ -111,6 +115,9 @@ fn main() -> Result<ExitCode> {
             let unexercised = summary.coverage.unexercised();
             if !unexercised.is_empty() {
                 println!("never fulfilled or reached: {}", unexercised.join(", "));
+            }
+            for (reason, (count, rule)) in &summary.refused {
+                println!("{count} rules left out: {} ({})", reason.trim(), rule.trim_start_matches("[0:0] "));
             }
             println!("{}", summary.line());
             if let Some(file) = json {
@@ -128,6 +135,7 @@ fn main() -> Result<ExitCode> {
                 let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
                 let trace = Trace::from_text(&file.display().to_string(), &text)?;
                 let outcome = match on {
+                    Against::Engine => run::replay(&mut Engine::default(), &trace)?,
                     Against::Kernel => run::replay(&mut Kernel::new(), &trace)?,
                 };
                 if let Outcome::Differs(mismatch) = outcome {

@@ -71,6 +71,11 @@ pub fn local(family: Family) -> [Addr; 3] {
     }
 }
 
+/// IPv6's subnet-router anycast addresses, which every router on the link has (RFC 4291 §2.6.1).
+pub const fn anycast() -> [Addr; 2] {
+    [inner(0), outer(0)]
+}
+
 /// Hosts behind `port`; none for [`Port::Host`].
 pub fn hosts(family: Family, port: Port) -> &'static [Addr] {
     const INNER_V4: [Addr; 5] = [

@@ -32,13 +32,12 @@ pub fn setup(seed: u64) -> Setup {
 /// Rules that answer answers, or copy copies, make the kernel send hundreds of packets for one; a case ends before that.
 const STORM: usize = 16;
 
-/// Makes the case `seed` of `packets` packets, each following from what came out before, and records it; nothing
+/// Makes a case of `packets` packets by `seed`, each following from what came out before, and records it; nothing
 /// when one packet brought about a storm of others.
 ///
 /// # Errors
 /// Those of the subject.
-pub fn record(subject: &mut impl Subject, seed: u64, packets: usize) -> Result<Option<Trace>, Error> {
-    let setup = setup(seed);
+pub fn record(subject: &mut impl Subject, setup: Setup, seed: u64, packets: usize) -> Result<Option<Trace>, Error> {
     subject.load(&setup)?;
     let began = Instant::now();
     // Another stream of numbers than the rules', or rules and packets would follow from each other.

@@ -232,6 +232,12 @@ impl fmt::Display for Connection {
 
 /// The kernel, or the engine.
 pub trait Subject {
+    /// Takes out of `setup` the rules that this subject can't load, and returns them with the reason.
+    fn prune(&mut self, setup: &mut Setup) -> Vec<(String, String)> {
+        let _ = setup;
+        Vec::new()
+    }
+
     /// Forgets every connection, then loads rules and settings.
     ///
     /// # Errors

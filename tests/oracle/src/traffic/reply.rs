@@ -132,7 +132,7 @@ impl Traffic {
             _ => *self.random.pick(&[2, 3, 4, 6, 8]),
         };
         let mut dccp = Dccp::new(answer, headers.dport, headers.sport);
-        dccp.rest = vec![0, 0, 0, 42];
+        dccp.code = 42;
         Some(ip.dccp(&dccp))
     }
 

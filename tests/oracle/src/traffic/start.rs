@@ -98,7 +98,7 @@ impl Traffic {
             }
             4 => {
                 let mut dccp = Dccp::new(0, sport, dport);
-                dccp.rest = vec![0, 0, 0, 42];
+                dccp.code = 42;
                 ip.dccp(&dccp)
             }
             5 => ip.udplite(sport, dport, *random.pick(&[0, 8, 12]), &payload(random)),
