@@ -14,7 +14,9 @@ mod names;
 mod parse;
 mod print;
 mod registry;
+pub mod remote;
 pub mod restore;
+pub mod state;
 pub mod text;
 
 pub use command::{Command, Operation};
