@@ -13,6 +13,7 @@ pub mod iptc;
 mod names;
 mod parse;
 mod print;
+pub mod program;
 mod registry;
 pub mod remote;
 pub mod restore;
