@@ -92,6 +92,9 @@ pub enum Error {
     /// Another problem: exit code 1.
     #[error("{0}")]
     Other(String),
+    /// A problem that iptables says without its name before it: exit code 1.
+    #[error("{0}")]
+    Plain(String),
     /// A table that can't be had: exit code 3.
     #[error("{0}")]
     Version(String),
@@ -110,7 +113,7 @@ impl Error {
     /// The program's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Other(_) => 1,
+            Error::Other(_) | Error::Plain(_) => 1,
             Error::Parameter(_) | Error::Usage(_) => 2,
             Error::Version(_) => 3,
             Error::Failed(Failure::Stale) => 4,
@@ -127,6 +130,7 @@ impl Error {
             Error::Parameter(message) => writeln!(text, "{name} v{version}: {message}"),
             Error::Usage(message) if message.is_empty() => Ok(()),
             Error::Usage(message) => writeln!(text, "{message}"),
+            Error::Plain(message) => writeln!(text, "{message}"),
             Error::Other(message) => writeln!(text, "{name} v{version}: {message}"),
             Error::Version(message) => {
                 writeln!(

@@ -14,6 +14,7 @@ mod names;
 mod parse;
 mod print;
 mod registry;
+pub mod restore;
 pub mod text;
 
 pub use command::{Command, Operation};
