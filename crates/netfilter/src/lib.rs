@@ -19,6 +19,8 @@ pub mod matches;
 pub mod nat;
 pub mod packet;
 pub mod rule;
+pub mod sets;
+pub mod shared;
 pub mod syntax;
 pub mod table;
 pub mod targets;

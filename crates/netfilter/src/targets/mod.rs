@@ -281,7 +281,7 @@ fn setup_nat(cx: &mut Context<'_>, range: &NatRange, manip: Manip) -> TargetVerd
     let PacketCt::Tracked { id, .. } = cx.packet.ct else {
         return TargetVerdict::Continue;
     };
-    match crate::nat::setup(cx.conntrack, id, std::slice::from_ref(range), manip, cx.rng, cx.now) {
+    match crate::nat::setup(cx.conntrack, id, std::slice::from_ref(range), manip, cx.rng) {
         Verdict::Accept | Verdict::Repeat => TargetVerdict::Accept,
         Verdict::Drop(reason) => TargetVerdict::DropFor(reason),
         Verdict::Stolen => TargetVerdict::Stolen,
