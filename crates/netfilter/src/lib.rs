@@ -18,6 +18,7 @@ mod log_line;
 pub mod matches;
 pub mod nat;
 pub mod packet;
+pub mod queue;
 pub mod rule;
 pub mod sets;
 pub mod shared;

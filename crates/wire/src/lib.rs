@@ -7,6 +7,8 @@ pub mod build;
 pub mod checksum;
 mod headers;
 pub mod number;
+pub mod pcap;
+pub mod text;
 
 pub use address::{Addr, Family};
 pub use headers::{Extensions, Headers, Malformed, TcpFlags};

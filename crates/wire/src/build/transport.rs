@@ -110,8 +110,10 @@ pub struct Dccp {
     pub seq: u64,
     /// Acknowledgement number, 48 bits; left out of Request and Data.
     pub ack: u64,
-    /// What follows these: service code, reset code, options, data.
-    pub rest: Vec<u8>,
+    /// Service code of a Request or Response, reset code and data of a Reset; other types have none.
+    pub code: u32,
+    /// Options and data: all that follows.
+    pub payload: Vec<u8>,
 }
 
 impl Dccp {
@@ -142,15 +144,11 @@ impl Dccp {
             header.extend_from_slice(&[0, 0]);
             header.extend_from_slice(&self.ack.to_be_bytes()[2..]);
         }
-        // Service code (Request, Response) or reset code and data.
-        let fixed = match self.kind {
-            REQUEST | RESPONSE | RESET => 4,
-            _ => 0,
-        };
-        let mut rest = self.rest.clone();
-        rest.resize(rest.len().max(fixed), 0);
-        header[4] = ((header.len() + fixed) / 4) as u8;
-        header.extend_from_slice(&rest);
+        if matches!(self.kind, REQUEST | RESPONSE | RESET) {
+            header.extend_from_slice(&self.code.to_be_bytes());
+        }
+        header[4] = (header.len() / 4) as u8;
+        header.extend_from_slice(&self.payload);
         header
     }
 }
