@@ -63,6 +63,13 @@ pub trait Tracker: Send + Sync {
     fn packet(&self, conn: &mut Conn, packet: &ProtoPacket<'_>, config: &Config, now: Now) -> ProtoVerdict;
 }
 
+/// The name of a connection's state as listings show it, where the protocol has states.
+pub const fn state_name(state: &ProtoState) -> Option<&'static str> {
+    match state {
+        ProtoState::None | ProtoState::Ext(_) => None,
+    }
+}
+
 /// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): a wrong checksum, flags
 /// that can't be. False makes the packet INVALID.
 pub(crate) fn is_sound(packet: &ProtoPacket<'_>, config: &Config) -> bool {
