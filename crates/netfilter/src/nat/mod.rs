@@ -80,6 +80,18 @@ pub struct SeqAdjust {
     pub after: i32,
 }
 
+impl SeqAdjust {
+    /// How far `seq` is moved (`nf_ct_seq_offset`).
+    pub const fn offset_at(&self, seq: u32) -> i32 {
+        // Sequence numbers wrap (RFC 9293 §3.4).
+        if (self.correction.wrapping_sub(seq) as i32) < 0 {
+            self.after
+        } else {
+            self.before
+        }
+    }
+}
+
 /// Binds one end of a connection that is not yet confirmed (`nf_nat_setup_info`). The NAT targets call this. Several ranges
 /// are tried in order.
 pub fn setup(
