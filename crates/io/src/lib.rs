@@ -8,4 +8,5 @@ mod tun;
 mod uapi;
 
 pub use device::{CreateError, Device, Exit, SetError};
+pub use tun::Tun;
 pub use uapi::remove_leftover as remove_leftover_socket;

@@ -55,9 +55,11 @@ pub enum Effect {
         /// The packet as it was there.
         packet: Box<Packet>,
     },
-    /// A packet made here (REJECT, SYNPROXY), to be sent through [`Hook::Output`]. The engine does that itself; an
-    /// embedder meets it only when it calls single hooks.
+    /// A packet made here (REJECT, SYNPROXY), to be sent through [`Hook::Output`]. The engine does that itself and gives
+    /// [`Effect::Transmit`]; an embedder meets this one only when it calls single hooks.
     Send(Box<Packet>),
+    /// An answer that passed LOCAL_OUT and POST_ROUTING: to be sent by its [`Packet::out_interface`].
+    Transmit(Box<Packet>),
     /// TEE: a copy to be sent to a gateway.
     Copy {
         /// The next hop.

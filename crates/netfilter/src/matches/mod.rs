@@ -67,6 +67,7 @@ pub use ext::{ExtMatch, ExtensionMatch};
 
 use crate::Now;
 use crate::check::{CheckContext, CheckError};
+use crate::classify::Bounds;
 use crate::context::{Context, Slot};
 
 /// A condition of a rule (`-m`).
@@ -337,6 +338,11 @@ impl Match {
             Match::Udp(m) => m.matches(cx, slot),
             Match::Ext(m) => m.matches(cx, slot),
         }
+    }
+
+    /// Narrows the box of header fields in which it can hold. Whatever it leaves is compared in full.
+    pub(crate) fn narrow(&self, bounds: &mut Bounds) {
+        let _ = bounds;
     }
 
     /// Its state in a fresh rule.
