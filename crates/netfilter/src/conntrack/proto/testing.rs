@@ -38,6 +38,7 @@ impl Track {
                 proto: ProtoState::None,
                 master: None,
                 helper: None,
+                cache: Default::default(),
                 extra: None,
             },
             config: Config::default(),
