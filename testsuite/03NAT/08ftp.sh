@@ -9,7 +9,7 @@ check() {
     server="${N0}2"
     case $FAMILY in
         4) inside="PORT $(echo ${N1}2 | tr . ,),5,6" outside="PORT $(echo ${N0}123 | tr . ,),5,6" mapped=${N0}123 ;;
-        6) inside="EPRT |2|${N1}2|1286|" outside="EPRT |2|${N0}123|1286|" mapped=${N0}123 ;;
+        6) inside="EPRT |2|${N1}2|1286|" outside="EPRT |2|fd00:00a0:0000:0000:0000:0000:0000:0123|1286|" mapped=${N0}123 ;;
     esac
     pass tap1 ${N1}2 $server $h 6 999 21 SYN SYN=100
     $IPT -t nat -A POSTROUTING -o tap0 -j SNAT --to-source $mapped
