@@ -3,6 +3,7 @@
 use fielato_wire::{Headers, Malformed};
 
 use crate::Interface;
+use crate::conntrack::defrag::Pieces;
 use crate::conntrack::{ConnId, CtState, Direction, Template};
 
 /// How a packet relates to a connection.
@@ -74,6 +75,8 @@ pub struct Packet {
     pub template: Option<Box<Template>>,
     /// Source MAC address, where the link has one.
     pub source_mac: Option<[u8; 6]>,
+    /// Destination MAC address, where the link has one (LOG).
+    pub destination_mac: Option<[u8; 6]>,
     /// Link-layer kind.
     pub packet_type: PacketType,
     /// Bridge ports, when a bridge passes it on.
@@ -82,6 +85,8 @@ pub struct Packet {
     pub trace: bool,
     /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.
     pub largest_fragment: u16,
+    /// The pieces it came in, when it was put together and its payload was not touched since. It leaves in the same where they fit.
+    pub pieces: Option<Box<Pieces>>,
 }
 
 impl Packet {
@@ -116,10 +121,12 @@ impl Packet {
             ct: PacketCt::None,
             template: None,
             source_mac: None,
+            destination_mac: None,
             packet_type: PacketType::Unicast,
             bridge: None,
             trace: false,
             largest_fragment: 0,
+            pieces: None,
         }
     }
 

@@ -46,6 +46,8 @@ pub enum DropReason {
     Fragment,
     /// Connection tracking's table is full and nothing could be dropped early.
     TableFull,
+    /// The tracker of its protocol asked for its drop.
+    Protocol,
     /// The same connection was confirmed by another packet meanwhile.
     ConfirmClash,
     /// No free tuple for NAT.
@@ -91,6 +93,7 @@ impl DropReason {
             DropReason::Malformed(_) => "malformed",
             DropReason::Fragment => "fragment",
             DropReason::TableFull => "conntrack-full",
+            DropReason::Protocol => "conntrack-protocol",
             DropReason::ConfirmClash => "conntrack-clash",
             DropReason::NatExhausted => "nat-exhausted",
             DropReason::NatMalformed => "nat-malformed",

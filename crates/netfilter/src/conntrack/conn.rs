@@ -70,12 +70,19 @@ impl Status {
     pub const FIXED_TIMEOUT: u32 = 1 << 10;
     /// A template (`-j CT`).
     pub const TEMPLATE: u32 = 1 << 11;
+    /// Only its reply tuple is in the table: it lost against a connection that answers from elsewhere.
+    pub const NAT_CLASH: u32 = 1 << 12;
     /// A helper was assigned.
     pub const HELPER: u32 = 1 << 13;
 
     /// Whether any of `bits` is set.
     pub const fn has(self, bits: u32) -> bool {
         self.0 & bits != 0
+    }
+
+    /// Whether all of `bits` are set.
+    pub const fn has_all(self, bits: u32) -> bool {
+        self.0 & bits == bits
     }
 
     /// Sets `bits`.
@@ -154,12 +161,44 @@ pub struct Extra {
     pub events: Option<u32>,
     /// Expectation events wanted.
     pub expect_events: Option<u32>,
+    /// What NAT is to do with the connection because it was expected; NAT takes it.
+    pub follow: Option<super::ExpectNat>,
+    /// Places of the expectations that this connection's helper has announced, oldest first.
+    pub(super) expecting: Vec<u32>,
 }
 
 impl Conn {
+    /// A connection of two tuples, with everything else at its beginning.
+    pub fn new(original: Tuple, reply: Tuple) -> Conn {
+        Conn {
+            tuples: [original, reply],
+            status: Status::default(),
+            mark: 0,
+            zone: Zone::default(),
+            counters: [Counters::default(); 2],
+            deadline: 0,
+            proto: ProtoState::None,
+            master: None,
+            helper: None,
+            cache: Default::default(),
+            extra: None,
+        }
+    }
+
     /// The tuple of a direction.
     pub const fn tuple(&self, direction: Direction) -> &Tuple {
         &self.tuples[direction.index()]
+    }
+
+    /// The state of a packet that goes in `direction` now.
+    pub const fn state(&self, direction: Direction) -> CtState {
+        if matches!(direction, Direction::Reply) || self.status.has(Status::SEEN_REPLY) {
+            CtState::Established
+        } else if self.status.has(Status::EXPECTED) {
+            CtState::Related
+        } else {
+            CtState::New
+        }
     }
 
     /// Whether either end is rewritten.

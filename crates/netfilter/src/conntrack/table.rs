@@ -1,20 +1,70 @@
 //! The table of connections.
 
-use super::{Config, Conn, ConnId, Direction, Tuple, Zone};
-use crate::verdict::Verdict;
-use crate::{Hook, Now, Packet};
+use super::extract::Trackers;
+use super::index::Index;
+use super::slab::{Entry, NIL, Phase, Slab, Sources};
+use super::{Config, Conn, ConnId, Direction, HashKeys, Stats, Status, Tracker, Tuple, Zone};
+use crate::{Now, Packet};
+
+/// How many connections of one source are looked at for a mapping.
+const SOURCES_LOOKED_AT: usize = 64;
+/// How many places of the list of connections to be dropped early are looked at for one.
+const EARLY_DROP_LOOKS: usize = 8;
+/// A connection that is still not confirmed after this time is forgotten: its packet was lost on the way.
+const UNCONFIRMED_LIFETIME: u64 = 600 * Now::SECOND;
 
 /// All connections and expectations of one namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Conntrack {
-    config: Config,
+    pub(super) config: Config,
+    pub(super) keys: HashKeys,
+    pub(super) slab: Slab,
+    pub(super) index: Index,
+    pub(super) sources: Sources,
+    pub(super) trackers: Trackers,
+    pub(super) stats: Stats,
+    /// The latest moment that the table was told of.
+    pub(super) now: Now,
+    /// The place where the next search for expired connections begins.
+    cursor: u32,
 }
 
+impl Default for Conntrack {
+    fn default() -> Conntrack {
+        Conntrack::new(Config::default(), 0)
+    }
+}
+
+/// A place in the index: the entry and the direction.
+pub(super) const fn slot(index: u32, direction: Direction) -> u32 {
+    index << 1 | direction as u32
+}
+
+pub(super) const fn slot_parts(slot: u32) -> (u32, Direction) {
+    let direction = if slot & 1 == 0 {
+        Direction::Original
+    } else {
+        Direction::Reply
+    };
+    (slot >> 1, direction)
+}
+
+pub(super) const DIRECTIONS: [Direction; 2] = [Direction::Original, Direction::Reply];
+
 impl Conntrack {
-    /// An empty table.
+    /// An empty table. `seed` keys its hash: it must be secret, or whoever knows it chooses addresses and ports that collide.
     pub fn new(config: Config, seed: u64) -> Conntrack {
-        let _ = seed;
-        Conntrack { config }
+        Conntrack {
+            config,
+            keys: HashKeys::new(seed),
+            slab: Slab::default(),
+            index: Index::default(),
+            sources: Sources::default(),
+            trackers: Trackers::default(),
+            stats: Stats::default(),
+            now: Now::default(),
+            cursor: 0,
+        }
     }
 
     /// Settings.
@@ -22,21 +72,43 @@ impl Conntrack {
         &self.config
     }
 
-    /// Settings, to be changed.
+    /// Settings, to be changed. A lower limit removes no connection; it only lets none in until enough have ended.
     pub const fn config_mut(&mut self) -> &mut Config {
         &mut self.config
     }
 
-    /// The connection of a handle; `None` when it is gone.
-    pub fn get(&self, id: ConnId) -> Option<&Conn> {
-        let _ = id;
-        None
+    /// Counters of the whole.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
     }
 
-    /// The same, to be changed.
+    /// Connections, those included that are not confirmed yet (`nf_conntrack_count`).
+    pub const fn count(&self) -> u32 {
+        self.slab.len()
+    }
+
+    /// Bytes that connections and their indexes take, without what few connections have ([`super::conn::Extra`]).
+    pub fn memory(&self) -> usize {
+        self.slab.memory() + self.index.memory() + self.sources.memory()
+    }
+
+    /// Registers a protocol, in place of the built-in one of its number.
+    pub fn register_tracker(&mut self, tracker: Box<dyn Tracker>) {
+        self.trackers.register(tracker);
+    }
+
+    pub(super) const fn trackers(&self) -> &Trackers {
+        &self.trackers
+    }
+
+    /// The connection of a handle; `None` when it is gone.
+    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.slab.get(id).map(|entry| &entry.conn)
+    }
+
+    /// The same, to be changed. The tuples and the zone must stay as they are: see [`Conntrack::alter_reply`].
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        let _ = id;
-        None
+        self.slab.get_mut(id).map(|entry| &mut entry.conn)
     }
 
     /// The connection of a packet.
@@ -49,68 +121,220 @@ impl Conntrack {
 
     /// The confirmed connection with this tuple, and in which direction it has it.
     pub fn lookup(&self, tuple: &Tuple, zone: Zone) -> Option<(ConnId, Direction)> {
-        let _ = (tuple, zone);
-        None
+        self.find(tuple, zone, |entry, _| self.is_alive(entry))
+    }
+
+    /// The first connection with this tuple that `accept` takes, living or dead.
+    pub(super) fn find(
+        &self,
+        tuple: &Tuple,
+        zone: Zone,
+        mut accept: impl FnMut(&Entry, u32) -> bool,
+    ) -> Option<(ConnId, Direction)> {
+        let number = zone.in_direction(Direction::Original);
+        let mut search = |number| {
+            self.index.find(self.keys.tuple(tuple, number), |slot| {
+                let (index, direction) = slot_parts(slot);
+                self.slab.entry(index).is_some_and(|entry| {
+                    entry.conn.tuple(direction) == tuple
+                        && entry.conn.zone.in_direction(direction) == zone.in_direction(direction)
+                        && accept(entry, index)
+                })
+            })
+        };
+        let mut found = search(number);
+        // A zone that counts in one direction only: the other direction's tuples are hashed with zone 0.
+        let other = zone.in_direction(Direction::Reply);
+        if found.is_none() && other != number {
+            found = search(other);
+        }
+        let (index, direction) = slot_parts(found?);
+        Some((self.slab.id(index)?, direction))
     }
 
     /// Whether a reply tuple is in use by another confirmed connection than `except` (`nf_conntrack_tuple_taken`).
     pub fn tuple_taken(&self, reply: &Tuple, zone: Zone, except: ConnId) -> bool {
-        let _ = (reply, zone, except);
+        self.find(reply, zone, |entry, index| index != except.index && self.is_alive(entry))
+            .is_some()
+    }
+
+    /// Gives a connection that is not confirmed another reply tuple (`nf_conntrack_alter_reply`). False, and nothing changes,
+    /// when it is confirmed or gone.
+    pub fn alter_reply(&mut self, id: ConnId, reply: Tuple) -> bool {
+        match self.slab.get_mut(id) {
+            Some(entry) if entry.phase == Phase::Unconfirmed => {
+                entry.conn.tuples[Direction::Reply.index()] = reply;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes that source NAT was decided for a connection, so that [`Conntrack::mapped_source`] finds it.
+    pub fn note_source(&mut self, id: ConnId) {
+        if self.slab.get(id).is_some() {
+            self.sources.insert(&mut self.slab, id.index, &self.keys, self.config.max);
+        }
+    }
+
+    /// Connections noted by [`Conntrack::note_source`] whose original tuple has the same source and protocol, in this zone
+    /// (`find_appropriate_src`). Not more than the latest few are looked at.
+    pub fn mapped_source(&self, original: &Tuple, zone: Zone) -> impl Iterator<Item = ConnId> {
+        let number = zone.in_direction(Direction::Original);
+        let wanted = *original;
+        let mut at = self.sources.first(self.keys.source(original, number));
+        let chain = std::iter::from_fn(move || {
+            let entry = self.slab.entry(at)?;
+            let index = std::mem::replace(&mut at, entry.source_next);
+            Some((index, entry))
+        });
+        chain.take(SOURCES_LOOKED_AT).filter_map(move |(index, entry)| {
+            let own = entry.conn.tuple(Direction::Original);
+            let same = own.src == wanted.src
+                && own.sport == wanted.sport
+                && own.protocol == wanted.protocol
+                && own.family == wanted.family
+                && entry.conn.zone.in_direction(Direction::Original) == number;
+            same.then(|| self.slab.id(index)).flatten()
+        })
+    }
+
+    /// Removes a connection at once, with its expectations. False when it is gone already.
+    pub fn delete(&mut self, id: ConnId) -> bool {
+        match self.slab.get(id).map(|entry| entry.phase) {
+            Some(Phase::Confirmed) => self.destroy(id.index),
+            // Its packet still holds it: it will not be confirmed.
+            Some(Phase::Unconfirmed) => {
+                if let Some(conn) = self.get_mut(id) {
+                    conn.status.set(Status::DYING);
+                }
+            }
+            Some(Phase::Free) | None => return false,
+        }
+        true
+    }
+
+    /// Removes every connection that `wanted` says yes to; how many these were.
+    pub fn delete_where(&mut self, mut wanted: impl FnMut(ConnId, &Conn) -> bool) -> usize {
+        let mut deleted = 0;
+        for index in 0..self.slab.places() {
+            if let Some(id) = self.slab.id(index)
+                && self.get(id).is_some_and(|conn| wanted(id, conn))
+                && self.delete(id)
+            {
+                deleted += 1;
+            }
+        }
+        deleted
+    }
+
+    /// Removes every connection (`conntrack -F`).
+    pub fn flush(&mut self) {
+        self.delete_where(|_, _| true);
+    }
+
+    /// All confirmed connections that live.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        (0..self.slab.places()).filter_map(|index| {
+            let entry = self.slab.entry(index)?;
+            let id = self.slab.id(index)?;
+            self.is_alive(entry).then_some((id, &entry.conn))
+        })
+    }
+
+    /// Removes what has expired, looking at no more than `budget` entries. The search goes on where it stopped: a call for each
+    /// batch of packets with a few hundred entries finds everything within seconds. What has expired and not been found
+    /// yet counts towards the limit, but no packet meets it.
+    pub fn expire(&mut self, now: Now, budget: usize) {
+        self.advance(now);
+        let places = self.slab.places();
+        for _ in 0..budget.min(places as usize) {
+            let index = self.cursor;
+            self.cursor = if index + 1 < places { index + 1 } else { 0 };
+            let Some(entry) = self.slab.entry(index) else {
+                continue;
+            };
+            match entry.phase {
+                Phase::Confirmed if !self.is_alive(entry) => self.end_dead(index),
+                Phase::Unconfirmed if entry.born().saturating_add(UNCONFIRMED_LIFETIME) <= self.now.mono => self.destroy(index),
+                _ => {}
+            }
+        }
+    }
+
+    /// Time does not go back.
+    pub(super) fn advance(&mut self, now: Now) {
+        if now.mono >= self.now.mono {
+            self.now = now;
+        }
+    }
+
+    /// Whether a connection is in the table and has neither expired nor been doomed.
+    pub(super) const fn is_alive(&self, entry: &Entry) -> bool {
+        matches!(entry.phase, Phase::Confirmed) && entry.conn.deadline > self.now.mono && !entry.conn.status.has(Status::DYING)
+    }
+
+    /// Removes a confirmed connection that [`Conntrack::is_alive`] says no of.
+    pub(super) fn end_dead(&mut self, index: u32) {
+        self.stats.expired += 1;
+        self.destroy(index);
+    }
+
+    /// Makes room for a connection: drops the one that has waited longest without being ASSURED. False when there is none
+    /// (`early_drop`).
+    pub(super) fn early_drop(&mut self) -> bool {
+        for _ in 0..EARLY_DROP_LOOKS {
+            let index = self.slab.oldest();
+            let Some(entry) = self.slab.entry(index) else {
+                return false;
+            };
+            if entry.conn.status.has(Status::ASSURED) && self.is_alive(entry) {
+                // It was made ASSURED behind our back.
+                self.slab.age_remove(index);
+                continue;
+            }
+            self.stats.early_drop += 1;
+            self.destroy(index);
+            return true;
+        }
         false
     }
 
-    /// Finds or makes the packet's connection, at PRE_ROUTING and LOCAL_OUT (`nf_conntrack_in`). Sets [`Packet::ct`].
-    pub fn track(&mut self, packet: &mut Packet, hook: Hook, now: Now) -> Verdict {
-        let _ = (packet, hook, now);
-        Verdict::Accept
+    /// Enters both tuples of an entry into the index.
+    pub(super) fn link(&mut self, index: u32) {
+        for direction in DIRECTIONS {
+            self.link_direction(index, direction);
+        }
     }
 
-    /// Enters the packet's connection into the table, if it isn't there (`__nf_conntrack_confirm`).
-    pub fn confirm(&mut self, packet: &mut Packet, now: Now) -> Verdict {
-        let _ = (packet, now);
-        Verdict::Accept
+    pub(super) fn link_direction(&mut self, index: u32, direction: Direction) {
+        if let Some(hash) = self.hash_of(index, direction) {
+            self.index.insert(hash, slot(index, direction));
+        }
     }
 
-    /// Lets go of a packet's connection when the packet ends before it was confirmed.
-    pub fn release(&mut self, packet: &mut Packet) {
-        let _ = packet;
+    fn hash_of(&self, index: u32, direction: Direction) -> Option<u32> {
+        let conn = &self.slab.entry(index)?.conn;
+        Some(self.keys.tuple(conn.tuple(direction), conn.zone.in_direction(direction)))
     }
 
-    /// Removes what has expired, looking at no more than `budget` entries.
-    pub fn expire(&mut self, now: Now, budget: usize) {
-        let _ = (now, budget);
+    /// Frees an entry in whatever phase, and takes it out of every index and list.
+    pub(super) fn destroy(&mut self, index: u32) {
+        if index == NIL {
+            return;
+        }
+        for direction in DIRECTIONS {
+            if let Some(hash) = self.hash_of(index, direction) {
+                self.index.remove(hash, slot(index, direction));
+            }
+        }
+        self.slab.age_remove(index);
+        self.sources.remove(&mut self.slab, index, &self.keys);
+        self.slab.remove(index);
     }
 
     /// The tuple of packets that answer `tuple`'s; `None` when nothing answers such packets.
     pub fn invert(&self, tuple: &Tuple) -> Option<Tuple> {
-        let _ = tuple;
-        None
-    }
-
-    /// Changes the reply tuple of a connection that is not yet confirmed (`nf_conntrack_alter_reply`).
-    pub fn alter_reply(&mut self, id: ConnId, reply: Tuple) {
-        let _ = (id, reply);
-    }
-
-    /// Enters a connection into the index by original source, where NAT looks for a mapping to use again.
-    pub fn note_source(&mut self, id: ConnId) {
-        let _ = id;
-    }
-
-    /// Connections noted by [`Conntrack::note_source`] whose original tuple has this one's source address, port and protocol.
-    pub fn mapped_source(&self, original: &Tuple, zone: Zone) -> impl Iterator<Item = ConnId> + '_ {
-        let _ = (original, zone);
-        std::iter::empty()
-    }
-
-    /// Forgets a connection; false when it is gone already.
-    pub fn delete(&mut self, id: ConnId, now: Now) -> bool {
-        let _ = (id, now);
-        false
-    }
-
-    /// Forgets all connections.
-    pub fn flush(&mut self, now: Now) {
-        let _ = now;
+        self.trackers.invert(tuple)
     }
 }

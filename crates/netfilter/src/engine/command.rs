@@ -69,6 +69,8 @@ pub enum Command {
     UnregisterHook(Registration),
     /// Changes the settings of connection tracking.
     Configure(Config),
+    /// Turns the flow cache on (as it is at first) or off. Verdicts and counts are the same either way.
+    UseFlowCache(bool),
     /// Forgets one connection.
     DeleteConnection(ConnId),
     /// Forgets all connections.
@@ -154,15 +156,20 @@ impl Netfilter {
                 *self.conntrack.config_mut() = config;
                 Ok(Response::Done)
             }
+            Command::UseFlowCache(on) => {
+                self.fold_counts();
+                self.cache.enabled = on;
+                Ok(Response::Done)
+            }
             Command::DeleteConnection(id) => {
-                if self.conntrack.delete(id, now) {
+                if self.conntrack.delete(id) {
                     Ok(Response::Done)
                 } else {
                     Err(CommandError::NoConnection)
                 }
             }
             Command::FlushConnections => {
-                self.conntrack.flush(now);
+                self.conntrack.flush();
                 Ok(Response::Done)
             }
             Command::BindQueue { number, length } => {

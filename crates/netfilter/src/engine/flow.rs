@@ -2,7 +2,7 @@
 
 use super::cache::{End, Entry, Path};
 use super::{Fate, Netfilter};
-use crate::conntrack::{Advanced, Known};
+use crate::conntrack::{Followed, Known};
 use crate::host::Host;
 use crate::nat;
 use crate::verdict::Verdict;
@@ -15,7 +15,7 @@ impl Netfilter {
             self.fold_counts();
         }
         self.found_invalid = false;
-        let known = match may_be_cached(&packet) {
+        let known = match self.cache.enabled && may_be_cached(&packet) {
             true => self.conntrack.known(&packet, now),
             false => None,
         };
@@ -46,13 +46,13 @@ impl Netfilter {
         {
             return Err(packet);
         }
-        match self.conntrack.advance(&mut packet, known, entry_hook, now) {
-            Advanced::Accept => {}
-            Advanced::Invalid => {
+        match self.conntrack.follow(&mut packet, known, entry_hook, now) {
+            Followed::Accept => {}
+            Followed::Invalid => {
                 self.found_invalid = true;
                 return Err(packet);
             }
-            Advanced::Again => return Err(packet),
+            Followed::Again => return Err(packet),
         }
         let bytes = packet.data.len() as u64;
         let Some(path) = self.cache.take(noted, &entry, bytes) else {

@@ -1,13 +1,13 @@
 //! Everything of one network namespace.
 //!
-//! [`path`] is a packet's way, [`stage`] what runs at a hook, [`queue`] packets that wait for a handler, [`command`] the
-//! one way in for every change.
+//! `path` is a packet's way, `stage` what runs at a hook, `flow` the short way of known flows, [`command`] the one way in for
+//! every change.
 
 mod cache;
 pub mod command;
 mod flow;
 mod path;
-pub mod queue;
+mod queue;
 mod stage;
 
 use fielato_wire::Family;
@@ -20,11 +20,11 @@ pub use stage::{HookFunction, Registration};
 use crate::conntrack::defrag::Defrag;
 use crate::conntrack::{Config, Conntrack};
 use crate::context::{Effect, Shared};
+use crate::queue::Queues;
 use crate::rule::Ruleset;
 use crate::table::{CompiledTable, RegisteredTable, Scratch};
 use crate::{DropReason, Now};
 use cache::FlowCache;
-use queue::Queues;
 use stage::Staged;
 
 /// Netfilter for one network namespace: both families.

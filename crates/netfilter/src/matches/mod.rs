@@ -1,6 +1,9 @@
 //! Matches. Each built-in one is a variant, evaluated without indirection; [`Match::Ext`] carries registered ones.
 
+mod comparison;
 mod ext;
+pub(crate) mod options;
+mod range;
 
 pub mod addrtype;
 pub mod ah;
@@ -63,7 +66,9 @@ pub mod ttl;
 pub mod u32;
 pub mod udp;
 
+pub use comparison::Comparison;
 pub use ext::{ExtMatch, ExtensionMatch};
+pub use range::Range;
 
 use crate::Now;
 use crate::check::{CheckContext, CheckError};
@@ -347,13 +352,21 @@ impl Match {
 
     /// Its state in a fresh rule.
     pub(crate) fn slot(&self, now: Now) -> Slot {
-        let _ = now;
-        Slot::None
+        match self {
+            Match::Limit(m) => m.slot(now),
+            _ => Slot::None,
+        }
     }
 
     /// Whether the answer is the same for all packets of one direction of a connection in one state that come in by the
     /// same interface with the same mark: such answers may be kept with the flow.
     pub(crate) fn per_flow(&self) -> bool {
-        matches!(self, Match::Comment(_))
+        match self {
+            Match::Comment(_) | Match::Iprange(_) | Match::Mark(_) | Match::Multiport(_) | Match::Udp(_) => true,
+            Match::Conntrack(m) => m.per_flow(),
+            Match::State(m) => m.per_flow(),
+            Match::Tcp(m) => m.per_flow(),
+            _ => false,
+        }
     }
 }

@@ -108,6 +108,18 @@ pub struct SeqAdjust {
     pub after: i32,
 }
 
+impl SeqAdjust {
+    /// How far `seq` is moved (`nf_ct_seq_offset`).
+    pub const fn offset_at(&self, seq: u32) -> i32 {
+        // Sequence numbers wrap (RFC 9293 §3.4).
+        if (self.correction.wrapping_sub(seq) as i32) < 0 {
+            self.after
+        } else {
+            self.before
+        }
+    }
+}
+
 /// Binds one end of a connection that is not yet confirmed (`nf_nat_setup_info`); the NAT targets call this. Of several ranges
 /// the first that gives an unused tuple is taken, else the last: then [`Conntrack::confirm`] finds the clash.
 pub fn setup(conntrack: &mut Conntrack, id: ConnId, ranges: &[NatRange], manip: Manip, rng: &mut fastrand::Rng) -> Verdict {

@@ -1,0 +1,309 @@
+//! A packet meets connection tracking: it finds or makes its connection, and confirms it when it has passed.
+
+use fielato_wire::number;
+
+use super::proto::{self, ProtoPacket};
+use super::slab::Phase;
+use super::{Conn, ConnId, Conntrack, CtState, Direction, ProtoVerdict, Status, Template, Tuple, Zone, extract, icmp};
+use crate::verdict::{DropReason, Verdict};
+use crate::{Hook, Now, Packet, PacketCt};
+
+/// How often a packet may find that its connection is over and look again.
+const REPEATS: usize = 4;
+
+/// The table is full.
+struct Full;
+
+impl Conntrack {
+    /// Finds or makes the packet's connection, at PRE_ROUTING and LOCAL_OUT (`nf_conntrack_in`). Sets [`Packet::ct`] and takes
+    /// [`Packet::template`].
+    pub fn track(&mut self, packet: &mut Packet, hook: Hook, now: Now) -> Verdict {
+        self.advance(now);
+        let template = packet.template.take();
+        if packet.ct != PacketCt::None {
+            // Seen before (it came by loopback), or excluded.
+            return Verdict::Accept;
+        }
+        let template = template.as_deref();
+        let zone = match template {
+            Some(template) if template.zone_from_mark => Zone {
+                id: packet.mark as u16,
+                ..template.zone
+            },
+            Some(template) => template.zone,
+            None => Zone::default(),
+        };
+        if !extract::has_transport(&packet.headers) {
+            return self.invalid(packet);
+        }
+        let family_icmp = match packet.headers.family {
+            fielato_wire::Family::V4 => number::ICMP,
+            fielato_wire::Family::V6 => number::ICMPV6,
+        };
+        if packet.headers.protocol == family_icmp {
+            match icmp::inspect(self, packet, hook, zone) {
+                icmp::Outcome::Track => {}
+                icmp::Outcome::Settled(ct) => {
+                    packet.ct = ct;
+                    return Verdict::Accept;
+                }
+                icmp::Outcome::Invalid => {
+                    self.stats.error += 1;
+                    return self.invalid(packet);
+                }
+            }
+        }
+        let Some(tuple) = extract::tuple(&packet.headers, packet.transport(), &self.trackers) else {
+            return self.invalid(packet);
+        };
+        for _ in 0..REPEATS {
+            let (id, direction) = match self.resolve(&tuple, zone, template, now) {
+                Ok(Some(found)) => found,
+                Ok(None) => return self.invalid(packet),
+                Err(Full) => {
+                    self.stats.drop += 1;
+                    self.stats.table_full += 1;
+                    return Verdict::Drop(DropReason::TableFull);
+                }
+            };
+            match self.judge(packet, hook, id, direction, now) {
+                ProtoVerdict::Accept => return Verdict::Accept,
+                ProtoVerdict::Repeat => self.forget(id),
+                ProtoVerdict::Invalid => {
+                    self.discard(id);
+                    return self.invalid(packet);
+                }
+                ProtoVerdict::Drop => {
+                    self.discard(id);
+                    self.stats.drop += 1;
+                    self.stats.invalid += 1;
+                    return Verdict::Drop(DropReason::Protocol);
+                }
+            }
+        }
+        self.invalid(packet)
+    }
+
+    /// Enters the packet's connection into the table, if it isn't there (`__nf_conntrack_confirm`).
+    pub fn confirm(&mut self, packet: &mut Packet, now: Now) -> Verdict {
+        let PacketCt::Tracked { id, state, direction } = packet.ct else {
+            return Verdict::Accept;
+        };
+        self.advance(now);
+        let Some(entry) = self.slab.get_mut(id) else {
+            // It was removed while the packet waited. A packet that could have begun it must not pass without it.
+            if state == CtState::Established || direction == Direction::Reply {
+                return Verdict::Accept;
+            }
+            return self.refuse(packet);
+        };
+        if entry.phase == Phase::Confirmed || direction == Direction::Reply {
+            return Verdict::Accept;
+        }
+        if entry.conn.status.has(Status::DYING) {
+            self.stats.insert_failed += 1;
+            return self.refuse(packet);
+        }
+        let (tuples, zone) = (entry.conn.tuples, entry.conn.zone);
+        for tuple in &tuples {
+            while let Some((other, _)) = self.find(tuple, zone, |_, _| true) {
+                if self.lookup(tuple, zone).is_some_and(|(living, _)| living == other) {
+                    return self.resolve_clash(packet, id, other);
+                }
+                self.end_dead(other.index);
+            }
+        }
+        self.enter(id);
+        Verdict::Accept
+    }
+
+    /// Lets go of a packet's connection when the packet ends before it was confirmed.
+    pub fn release(&mut self, packet: &mut Packet) {
+        if let PacketCt::Tracked { id, .. } = packet.ct {
+            packet.ct = PacketCt::None;
+            self.discard(id);
+        }
+    }
+
+    /// Puts a connection into the table. Its timeout counts from now, not from when its first packet came.
+    fn enter(&mut self, id: ConnId) {
+        let now = self.now.mono;
+        let Some(entry) = self.slab.get_mut(id) else {
+            return;
+        };
+        entry.conn.deadline = entry.conn.deadline.saturating_add(now.saturating_sub(entry.born()));
+        entry.conn.status.set(Status::CONFIRMED);
+        entry.phase = Phase::Confirmed;
+        let assured = entry.conn.status.has(Status::ASSURED);
+        self.link(id.index);
+        if !assured {
+            self.slab.age_push(id.index);
+        }
+        self.stats.insert += 1;
+    }
+
+    /// Two packets of one connection were on their way at once, and the other one's was confirmed first: `winner`
+    /// (`nf_ct_resolve_clash`).
+    fn resolve_clash(&mut self, packet: &mut Packet, loser: ConnId, winner: ConnId) -> Verdict {
+        self.stats.insert_failed += 1;
+        let (Some(lost), Some(won)) = (self.get(loser), self.get(winner)) else {
+            return self.refuse(packet);
+        };
+        let protocol = lost.tuple(Direction::Original).protocol;
+        let translated = won.status.has(Status::SRC_NAT_DONE | Status::DST_NAT_DONE);
+        let same = lost.tuples == won.tuples && lost.zone == won.zone;
+        if !allows_clash(protocol) || (translated && !same) {
+            return self.refuse(packet);
+        }
+        let counters = lost.counters;
+        if let Some(conn) = self.get_mut(winner) {
+            for (own, more) in conn.counters.iter_mut().zip(counters) {
+                own.add(more.packets, more.bytes);
+            }
+        }
+        if let PacketCt::Tracked { id, .. } = &mut packet.ct {
+            *id = winner;
+        }
+        self.discard(loser);
+        self.stats.clash_resolve += 1;
+        Verdict::Accept
+    }
+
+    fn refuse(&mut self, packet: &mut Packet) -> Verdict {
+        self.stats.drop += 1;
+        self.release(packet);
+        Verdict::Drop(DropReason::ConfirmClash)
+    }
+
+    pub(super) fn invalid(&mut self, packet: &mut Packet) -> Verdict {
+        self.stats.invalid += 1;
+        packet.ct = PacketCt::None;
+        Verdict::Accept
+    }
+
+    /// The connection of a tuple, a new one when there is none; `None` when such a packet can't begin one
+    /// (`resolve_normal_ct`).
+    fn resolve(
+        &mut self,
+        tuple: &Tuple,
+        zone: Zone,
+        template: Option<&Template>,
+        now: Now,
+    ) -> Result<Option<(ConnId, Direction)>, Full> {
+        while let Some((id, direction)) = self.find(tuple, zone, |_, _| true) {
+            match self.slab.get(id) {
+                Some(entry) if self.is_alive(entry) => return Ok(Some((id, direction))),
+                _ => self.end_dead(id.index),
+            }
+        }
+        self.begin(tuple, zone, template, now)
+    }
+
+    /// A new connection (`init_conntrack`).
+    fn begin(
+        &mut self,
+        tuple: &Tuple,
+        zone: Zone,
+        template: Option<&Template>,
+        now: Now,
+    ) -> Result<Option<(ConnId, Direction)>, Full> {
+        let Some(reply) = self.trackers.invert(tuple) else {
+            return Ok(None);
+        };
+        if !may_begin(tuple) {
+            return Ok(None);
+        }
+        let max = self.config.max;
+        if max != 0 && self.count() >= max && !self.early_drop() {
+            return Err(Full);
+        }
+        let mut conn = Conn::new(*tuple, reply);
+        conn.zone = zone;
+        if let Some(template) = template {
+            conn.helper = template.helper;
+            if template.helper.is_some() {
+                conn.status.set(Status::HELPER);
+            }
+            if template.events.is_some() || template.expect_events.is_some() {
+                let extra = conn.extra_mut();
+                (extra.events, extra.expect_events) = (template.events, template.expect_events);
+            }
+        }
+        let id = self.slab.insert(conn, now.mono);
+        Ok(Some((id, Direction::Original)))
+    }
+
+    /// Lets the protocol judge a packet of a connection, counts it and gives it its state (`nf_conntrack_handle_packet`).
+    pub(super) fn judge(&mut self, packet: &mut Packet, hook: Hook, id: ConnId, direction: Direction, now: Now) -> ProtoVerdict {
+        let Some(entry) = self.slab.get_mut(id) else {
+            return ProtoVerdict::Invalid;
+        };
+        let fresh = entry.phase == Phase::Unconfirmed;
+        let conn = &mut entry.conn;
+        let state = conn.state(direction);
+        let seen = ProtoPacket {
+            headers: &packet.headers,
+            transport: packet.headers.transport(&packet.data),
+            hook,
+            state,
+            direction,
+        };
+        let verdict = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
+            if fresh && !tracker.new(conn, &seen, &self.config, now) {
+                return ProtoVerdict::Invalid;
+            }
+            tracker.packet(conn, &seen, &self.config, now)
+        } else if proto::is_sound(&seen, &self.config) {
+            proto::packet(conn, &seen, fresh, &self.config, now)
+        } else {
+            ProtoVerdict::Invalid
+        };
+        if verdict != ProtoVerdict::Accept {
+            return verdict;
+        }
+        if conn.deadline == 0 {
+            // Its tracker sets no timeout.
+            conn.deadline = now.mono.saturating_add(u64::from(self.config.timeouts.generic) * Now::SECOND);
+        }
+        if self.config.acct {
+            conn.counters[direction.index()].add(1, u64::from(packet.headers.len));
+        }
+        if direction == Direction::Reply {
+            conn.status.set(Status::SEEN_REPLY);
+        }
+        if entry.in_age_list && entry.conn.status.has(Status::ASSURED) {
+            self.slab.age_remove(id.index);
+        }
+        packet.ct = PacketCt::Tracked { id, state, direction };
+        verdict
+    }
+
+    /// Forgets a connection that is not confirmed.
+    fn discard(&mut self, id: ConnId) {
+        if self.slab.get(id).is_some_and(|entry| entry.phase == Phase::Unconfirmed) {
+            self.destroy(id.index);
+        }
+    }
+
+    /// Forgets a connection.
+    pub(super) fn forget(&mut self, id: ConnId) {
+        if self.slab.get(id).is_some() {
+            self.destroy(id.index);
+        }
+    }
+}
+
+/// Whether a packet with this tuple may begin a connection: of ICMP only what asks for an answer.
+fn may_begin(tuple: &Tuple) -> bool {
+    use fielato_wire::Family;
+    match (tuple.protocol, tuple.family) {
+        (number::ICMP, Family::V4) | (number::ICMPV6, Family::V6) => icmp::may_begin(tuple.family, tuple.icmp().0),
+        (number::ICMP | number::ICMPV6, _) => false,
+        _ => true,
+    }
+}
+
+/// Protocols without a handshake: an equal connection is as good as one's own (`allow_clash`).
+const fn allows_clash(protocol: u8) -> bool {
+    matches!(protocol, number::UDP | number::UDPLITE | number::GRE)
+}
