@@ -21,7 +21,11 @@ fn suite(test: &str, engine: &str) {
         .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "the suite failed: {}", text.lines().last().unwrap_or_default());
+    assert!(
+        output.status.success(),
+        "the suite failed: {}",
+        text.lines().last().unwrap_or_default()
+    );
     // A suite that finds no scripts must not pass.
     let ok = text.lines().filter(|line| line.starts_with("ok ")).count();
     assert!(ok >= 60, "only {ok} scripts ran");
