@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 const NAME_MAX: usize = libc::IFNAMSIZ - 1;
 
 /// A TUN interface.
-pub(crate) struct Tun {
+pub struct Tun {
     fd: OwnedFd,
     name: String,
     /// Any socket, for ioctls about the interface, in the network namespace it was made in.
@@ -22,7 +22,10 @@ pub(crate) struct Tun {
 
 impl Tun {
     /// Makes the interface. It is down and has no address.
-    pub(crate) fn create(name: &str, mtu: u16) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// No such name, no right to make it (`CAP_NET_ADMIN`), no `/dev/net/tun`, or an interface of that name.
+    pub fn create(name: &str, mtu: u16) -> io::Result<Self> {
         let mut request = request(name)?;
         let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL;
         // The flags field is 16 bits wide and IFF_TUN_EXCL is its top bit.
@@ -47,7 +50,10 @@ impl Tun {
     }
 
     /// The MTU as it is now; anyone may have changed it.
-    pub(crate) fn mtu(&self) -> io::Result<usize> {
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn mtu(&self) -> io::Result<usize> {
         let mut request = request(&self.name)?;
         // SAFETY: SIOCGIFMTU reads and writes one `ifreq`, which lives through the call.
         check(unsafe { libc::ioctl(self.control.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) })?;
@@ -63,13 +69,19 @@ impl Tun {
         check(unsafe { libc::ioctl(self.control.as_raw_fd(), libc::SIOCSIFMTU as _, &raw mut request) })
     }
 
-    /// One packet, without waiting.
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// One packet that the kernel sent to the interface, without waiting.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is none, or the interface is down or gone.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(&self.fd, buffer)?)
     }
 
-    /// One packet, without waiting.
-    pub(crate) fn write(&self, packet: &[u8]) -> io::Result<()> {
+    /// One packet, which the kernel receives from the interface, without waiting.
+    ///
+    /// # Errors
+    /// It is no IP packet, or the interface is down or gone.
+    pub fn write(&self, packet: &[u8]) -> io::Result<()> {
         Ok(rustix::io::write(&self.fd, packet).map(drop)?)
     }
 }

@@ -55,9 +55,11 @@ pub enum Effect {
         /// The packet as it was there.
         packet: Box<Packet>,
     },
-    /// A packet made here (REJECT, SYNPROXY), to be sent through [`Hook::Output`]. The engine does that itself; an
-    /// embedder meets it only when it calls single hooks.
+    /// A packet made here (REJECT, SYNPROXY), to be sent through [`Hook::Output`]. The engine does that itself and gives
+    /// [`Effect::Transmit`]; an embedder meets this one only when it calls single hooks.
     Send(Box<Packet>),
+    /// An answer that passed LOCAL_OUT and POST_ROUTING: to be sent by its [`Packet::out_interface`].
+    Transmit(Box<Packet>),
     /// TEE: a copy to be sent to a gateway.
     Copy {
         /// The next hop.
@@ -74,7 +76,18 @@ pub enum Effect {
 
 /// State that rules share by name. Each kind is bounded.
 #[derive(Debug, Default)]
-pub struct Shared {}
+pub struct Shared {
+    /// Tables of `-m hashlimit`.
+    pub hashlimit: crate::shared::hashlimit::Tables,
+    /// Accounting objects of `-m nfacct`.
+    pub nfacct: crate::shared::nfacct::Objects,
+    /// Rate estimators of `-j RATEEST`.
+    pub rateest: crate::shared::rateest::Estimators,
+    /// Lists of `-m recent`.
+    pub recent: crate::shared::recent::Lists,
+    /// Sets of `-m set` and `-j SET`.
+    pub sets: crate::sets::Sets,
+}
 
 /// A rule's own state, one for each match and target of a compiled rule.
 #[derive(Debug, Default)]

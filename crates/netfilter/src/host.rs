@@ -71,6 +71,15 @@ pub struct SocketOwner {
     pub groups: Vec<u32>,
 }
 
+/// The control group of the socket a packet belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketCgroup {
+    /// `net_cls.classid` (version 1).
+    pub classid: u32,
+    /// Path from the root of the version 2 hierarchy, with a leading slash.
+    pub path: String,
+}
+
 /// The embedder's side: routes, addresses, sockets. Every call must answer at once.
 pub trait Host {
     /// Where does this packet go?
@@ -100,6 +109,18 @@ pub trait Host {
     fn socket_owner(&mut self, packet: &Packet) -> Option<SocketOwner> {
         let _ = packet;
         None
+    }
+
+    /// The control group of the local socket that the packet belongs to (`-m cgroup`).
+    fn socket_cgroup(&mut self, packet: &Packet) -> Option<SocketCgroup> {
+        let _ = packet;
+        None
+    }
+
+    /// The device group of an interface (`ip link set DEV group NUMBER`, `-m devgroup`).
+    fn interface_group(&mut self, interface: Interface) -> u32 {
+        let _ = interface;
+        0
     }
 
     /// Whether a local socket would take this packet (`-m socket`, TPROXY): `transparent` asks for IP_TRANSPARENT ones only.

@@ -6,19 +6,27 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod classify;
 pub mod conntrack;
 pub mod context;
+mod edit;
 pub mod engine;
 pub mod hook;
 pub mod host;
 pub mod interface;
+mod log_line;
 pub mod matches;
 pub mod nat;
 pub mod packet;
+pub mod queue;
 pub mod rule;
+pub mod sets;
+pub mod shared;
 pub mod syntax;
 pub mod table;
 pub mod targets;
+#[cfg(test)]
+pub(crate) mod testkit;
 mod time;
 mod verdict;
 

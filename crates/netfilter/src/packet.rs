@@ -37,6 +37,17 @@ pub enum PacketType {
     Multicast,
 }
 
+/// The bridge ports of a packet that a bridge passes on (`-m physdev`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgePorts {
+    /// Port it came in by; none when it came through the bridge itself.
+    pub incoming: Interface,
+    /// Port it goes out by; none as long as that isn't known.
+    pub outgoing: Interface,
+    /// It is bridged, not routed.
+    pub bridged: bool,
+}
+
 /// A packet on its way through the hooks.
 ///
 /// [`Packet::headers`] is kept in step with the bytes: whoever changes bytes that it holds calls [`Packet::reparse`].
@@ -54,6 +65,8 @@ pub struct Packet {
     pub in_interface: Interface,
     /// Interface it goes out by, once routed.
     pub out_interface: Interface,
+    /// Largest packet on the way out, once routed.
+    pub mtu: u32,
     /// Routing realm of its route.
     pub realm: u32,
     /// Its connection.
@@ -62,8 +75,12 @@ pub struct Packet {
     pub template: Option<Box<Template>>,
     /// Source MAC address, where the link has one.
     pub source_mac: Option<[u8; 6]>,
+    /// Destination MAC address, where the link has one (LOG).
+    pub destination_mac: Option<[u8; 6]>,
     /// Link-layer kind.
     pub packet_type: PacketType,
+    /// Bridge ports, when a bridge passes it on.
+    pub bridge: Option<BridgePorts>,
     /// Every rule it meets is reported (TRACE).
     pub trace: bool,
     /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.
@@ -85,6 +102,11 @@ impl Packet {
         Ok(Packet::with(data, headers, Interface::NONE))
     }
 
+    /// What is left when a packet's bytes are taken elsewhere.
+    pub(crate) fn empty(headers: Headers) -> Packet {
+        Packet::with(Vec::new(), headers, Interface::NONE)
+    }
+
     fn with(mut data: Vec<u8>, headers: Headers, in_interface: Interface) -> Packet {
         data.truncate(usize::from(headers.len));
         Packet {
@@ -94,11 +116,14 @@ impl Packet {
             priority: 0,
             in_interface,
             out_interface: Interface::NONE,
+            mtu: u32::from(u16::MAX),
             realm: 0,
             ct: PacketCt::None,
             template: None,
             source_mac: None,
+            destination_mac: None,
             packet_type: PacketType::Unicast,
+            bridge: None,
             trace: false,
             largest_fragment: 0,
             pieces: None,

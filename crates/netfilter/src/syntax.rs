@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use fielato_wire::Family;
+use fielato_wire::{Addr, Family};
 
 use crate::rule::{IpMatch, Match, Target};
 
@@ -31,6 +31,8 @@ pub struct OptionSpec {
     pub negatable: bool,
     /// Another name for the same: options of equal `canonical` are one, and may be given once. Usually equal to `name`.
     pub canonical: &'static str,
+    /// It may be given more than once.
+    pub repeatable: bool,
 }
 
 impl OptionSpec {
@@ -41,6 +43,7 @@ impl OptionSpec {
             arguments: Arguments::One,
             negatable: false,
             canonical: name,
+            repeatable: false,
         }
     }
 
@@ -60,6 +63,14 @@ impl OptionSpec {
     /// The same, but `!` may stand before it.
     pub const fn negatable(self) -> OptionSpec {
         OptionSpec { negatable: true, ..self }
+    }
+
+    /// The same, but it may be given more than once.
+    pub const fn repeatable(self) -> OptionSpec {
+        OptionSpec {
+            repeatable: true,
+            ..self
+        }
     }
 
     /// The same, as another name of `canonical`.
@@ -112,6 +123,16 @@ pub trait Names {
     fn number(&self, file: &str, name: &str) -> Option<u32>;
     /// The name of a number in such a file.
     fn name_of(&self, file: &str, number: u32) -> Option<String>;
+    /// The addresses of a host's or network's name; none without a resolver.
+    fn host(&self, name: &str, family: Family) -> Vec<Addr> {
+        let _ = (name, family);
+        Vec::new()
+    }
+    /// The name of an address; none without a resolver.
+    fn host_name(&self, address: Addr, family: Family) -> Option<String> {
+        let _ = (address, family);
+        None
+    }
 }
 
 /// The rule around the options being parsed.
@@ -174,6 +195,11 @@ pub trait MatchSyntax: Send + Sync {
     /// Makes the match of the options as given, in order, and does the final check (required options, options that exclude
     /// each other). The language has already refused unknown options, a `!` where none may stand and an option given twice.
     fn parse(&self, given: &[Given], cx: &ParseContext<'_>) -> Result<Match, SyntaxError>;
+    /// The name that `-S` and `-L` print for `m`, where it isn't the match's own.
+    fn alias(&self, m: &Match) -> Option<&'static str> {
+        let _ = m;
+        None
+    }
     /// What `-S` prints after `-m NAME`: options with a leading space each, or nothing.
     fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String;
     /// What `-L` prints, with a leading space, or nothing.
@@ -198,6 +224,11 @@ pub trait TargetSyntax: Send + Sync {
     fn help(&self, family: Family) -> String;
     /// As [`MatchSyntax::parse`].
     fn parse(&self, given: &[Given], cx: &ParseContext<'_>) -> Result<Target, SyntaxError>;
+    /// The name that `-S` prints for `t`, where it isn't the target's own (`NOTRACK` for `CT --notrack`).
+    fn alias(&self, t: &Target) -> Option<&'static str> {
+        let _ = t;
+        None
+    }
     /// What `-S` prints after `-j NAME`.
     fn save(&self, t: &Target, cx: &PrintContext<'_>) -> String;
     /// What `-L` prints, with a leading space, or nothing.

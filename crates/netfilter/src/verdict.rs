@@ -79,6 +79,11 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Whether rules alone decided it.
+    pub const fn is_of_rules(self) -> bool {
+        matches!(self, DropReason::Rule { .. } | DropReason::Policy { .. })
+    }
+
     /// Its name, for counters and messages.
     pub const fn name(self) -> &'static str {
         match self {

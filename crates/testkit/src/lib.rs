@@ -16,6 +16,7 @@
 //! ```
 
 pub mod bench;
+pub mod suite;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

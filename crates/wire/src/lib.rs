@@ -3,9 +3,12 @@
 //! Nothing here panics on any input, and nothing here does input or output.
 
 mod address;
+pub mod build;
 pub mod checksum;
 mod headers;
 pub mod number;
+pub mod pcap;
+pub mod text;
 
 pub use address::{Addr, Family};
 pub use headers::{Extensions, Headers, Malformed, TcpFlags};

@@ -140,6 +140,8 @@ pub struct Conn {
     pub master: Option<ConnId>,
     /// The helper that reads its packets.
     pub helper: Option<HelperKind>,
+    /// The path that packets of each direction take, once known.
+    pub cache: [crate::engine::CacheRef; 2],
     /// What few connections have.
     pub extra: Option<Box<Extra>>,
 }
@@ -178,6 +180,7 @@ impl Conn {
             proto: ProtoState::None,
             master: None,
             helper: None,
+            cache: Default::default(),
             extra: None,
         }
     }
@@ -185,6 +188,22 @@ impl Conn {
     /// The tuple of a direction.
     pub const fn tuple(&self, direction: Direction) -> &Tuple {
         &self.tuples[direction.index()]
+    }
+
+    /// The state of a packet that goes in `direction` now.
+    pub const fn state(&self, direction: Direction) -> CtState {
+        if matches!(direction, Direction::Reply) || self.status.has(Status::SEEN_REPLY) {
+            CtState::Established
+        } else if self.status.has(Status::EXPECTED) {
+            CtState::Related
+        } else {
+            CtState::New
+        }
+    }
+
+    /// Whether either end is rewritten.
+    pub const fn is_translated(&self) -> bool {
+        self.status.has(Status::SRC_NAT | Status::DST_NAT)
     }
 
     /// The rare parts, made when first needed.

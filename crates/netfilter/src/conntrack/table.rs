@@ -388,4 +388,9 @@ impl Conntrack {
         self.sources.remove(&mut self.slab, index, &self.keys);
         self.slab.remove(index);
     }
+
+    /// The tuple of packets that answer `tuple`'s; `None` when nothing answers such packets.
+    pub fn invert(&self, tuple: &Tuple) -> Option<Tuple> {
+        self.trackers.invert(tuple)
+    }
 }

@@ -240,7 +240,7 @@ impl Conntrack {
         Verdict::Drop(DropReason::ConfirmClash)
     }
 
-    fn invalid(&mut self, packet: &mut Packet) -> Verdict {
+    pub(super) fn invalid(&mut self, packet: &mut Packet) -> Verdict {
         self.stats.invalid += 1;
         packet.ct = PacketCt::None;
         Verdict::Accept
@@ -318,19 +318,13 @@ impl Conntrack {
     }
 
     /// Lets the protocol judge a packet of a connection, counts it and gives it its state (`nf_conntrack_handle_packet`).
-    fn judge(&mut self, packet: &mut Packet, hook: Hook, id: ConnId, direction: Direction, now: Now) -> ProtoVerdict {
+    pub(super) fn judge(&mut self, packet: &mut Packet, hook: Hook, id: ConnId, direction: Direction, now: Now) -> ProtoVerdict {
         let Some(entry) = self.slab.get_mut(id) else {
             return ProtoVerdict::Invalid;
         };
         let fresh = entry.phase == Phase::Unconfirmed;
         let conn = &mut entry.conn;
-        let state = if direction == Direction::Reply || conn.status.has(Status::SEEN_REPLY) {
-            CtState::Established
-        } else if conn.status.has(Status::EXPECTED) {
-            CtState::Related
-        } else {
-            CtState::New
-        };
+        let state = conn.state(direction);
         let seen = ProtoPacket {
             headers: &packet.headers,
             transport: packet.headers.transport(&packet.data),
@@ -340,9 +334,13 @@ impl Conntrack {
         };
         let listening = self.events.mask.has(EventMask::NEW.or(EventMask::UPDATE));
         let before = (conn.status, if listening { proto::state_name(&conn.proto) } else { None });
-        let registered = self.trackers.get(packet.headers.protocol).is_some();
-        let verdict = if registered || proto::is_sound(&seen, &self.config) {
-            proto::packet_with(self.trackers.as_slice(), conn, &seen, fresh, &self.config, now)
+        let verdict = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
+            if fresh && !tracker.new(conn, &seen, &self.config, now) {
+                return ProtoVerdict::Invalid;
+            }
+            tracker.packet(conn, &seen, &self.config, now)
+        } else if proto::is_sound(&seen, &self.config) {
+            proto::packet(conn, &seen, fresh, &self.config, now)
         } else {
             ProtoVerdict::Invalid
         };
@@ -381,7 +379,7 @@ impl Conntrack {
     }
 
     /// Forgets a connection.
-    fn forget(&mut self, id: ConnId) {
+    pub(super) fn forget(&mut self, id: ConnId) {
         if self.slab.get(id).is_some() {
             self.destroy(id.index);
         }

@@ -1,10 +1,14 @@
 //! Address translation on top of connection tracking (`nf_nat_core.c`).
 
-use fielato_wire::Addr;
+mod choose;
+mod icmp;
+mod rewrite;
 
-use crate::conntrack::{ConnId, Conntrack};
-use crate::verdict::Verdict;
-use crate::{Hook, Now, Packet};
+use fielato_wire::{Addr, number};
+
+use crate::conntrack::{ConnId, Conntrack, CtState, Direction, Status};
+use crate::verdict::{DropReason, Verdict};
+use crate::{Hook, Packet, PacketCt};
 
 /// Which end is rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +20,30 @@ pub enum Manip {
 }
 
 impl Manip {
+    /// The other end.
+    pub const fn other(self) -> Manip {
+        match self {
+            Manip::Source => Manip::Destination,
+            Manip::Destination => Manip::Source,
+        }
+    }
+
+    /// Status bit of a connection that is rewritten at this end.
+    const fn rewritten(self) -> u32 {
+        match self {
+            Manip::Source => Status::SRC_NAT,
+            Manip::Destination => Status::DST_NAT,
+        }
+    }
+
+    /// Status bit of a connection whose binding at this end is decided.
+    const fn decided(self) -> u32 {
+        match self {
+            Manip::Source => Status::SRC_NAT_DONE,
+            Manip::Destination => Status::DST_NAT_DONE,
+        }
+    }
+
     /// What is rewritten at this hook (`HOOK2MANIP`); nothing in FORWARD.
     pub const fn at(hook: Hook) -> Option<Manip> {
         match hook {
@@ -92,35 +120,108 @@ impl SeqAdjust {
     }
 }
 
-/// Binds one end of a connection that is not yet confirmed (`nf_nat_setup_info`). The NAT targets call this. Several ranges
-/// are tried in order.
-pub fn setup(
-    conntrack: &mut Conntrack,
-    id: ConnId,
-    ranges: &[NatRange],
-    manip: Manip,
-    rng: &mut fastrand::Rng,
-    now: Now,
-) -> Verdict {
-    let _ = (conntrack, id, ranges, manip, rng, now);
+/// Binds one end of a connection that is not yet confirmed (`nf_nat_setup_info`); the NAT targets call this. Of several ranges
+/// the first that gives an unused tuple is taken, else the last: then [`Conntrack::confirm`] finds the clash.
+pub fn setup(conntrack: &mut Conntrack, id: ConnId, ranges: &[NatRange], manip: Manip, rng: &mut fastrand::Rng) -> Verdict {
+    let Some(conn) = conntrack.get(id) else {
+        return Verdict::Accept;
+    };
+    if conn.status.has(Status::CONFIRMED) || conn.status.has(manip.decided()) {
+        return Verdict::Accept;
+    }
+    // What came in looks like the inverse of the reply, prior rewriting included.
+    let Some(current) = conntrack.invert(conn.tuple(Direction::Reply)) else {
+        return Verdict::Drop(DropReason::NatMalformed);
+    };
+    let mut new = current;
+    for range in ranges {
+        let (tuple, unused) = choose::unique_tuple(conntrack, id, &current, range, manip, rng);
+        new = tuple;
+        if unused {
+            break;
+        }
+    }
+    let reply = if new == current { None } else { conntrack.invert(&new) };
+    if let Some(reply) = reply {
+        conntrack.alter_reply(id, reply);
+    }
+    if let Some(conn) = conntrack.get_mut(id) {
+        if reply.is_some() {
+            conn.status.set(manip.rewritten());
+        }
+        conn.status.set(manip.decided());
+    }
+    if manip == Manip::Source {
+        conntrack.note_source(id);
+    }
     Verdict::Accept
 }
 
 /// Binds one end to what it already is, so that later connections can't take its tuple (`nf_nat_alloc_null_binding`).
-pub fn null_binding(conntrack: &mut Conntrack, id: ConnId, hook: Hook, rng: &mut fastrand::Rng, now: Now) -> Verdict {
-    let _ = (conntrack, id, hook, rng, now);
-    Verdict::Accept
+pub fn null_binding(conntrack: &mut Conntrack, id: ConnId, manip: Manip, rng: &mut fastrand::Rng) -> Verdict {
+    let Some(conn) = conntrack.get(id) else {
+        return Verdict::Accept;
+    };
+    let reply = conn.tuple(Direction::Reply);
+    let address = match manip {
+        Manip::Source => reply.dst,
+        Manip::Destination => reply.src,
+    };
+    let range = NatRange {
+        flags: NatFlags(NatFlags::MAP_IPS),
+        min_addr: address,
+        max_addr: address,
+        ..NatRange::default()
+    };
+    setup(conntrack, id, &[range], manip, rng)
 }
 
 /// Whether this end of the packet's connection has been decided already; then the `nat` table is not walked.
 pub fn is_bound(conntrack: &Conntrack, id: ConnId, manip: Manip) -> bool {
-    let _ = (conntrack, id, manip);
-    false
+    conntrack.get(id).is_some_and(|conn| conn.status.has(manip.decided()))
+}
+
+/// Whether the packet is an ICMP error about its connection: it is rewritten without asking the table.
+pub fn is_icmp_error(packet: &Packet) -> bool {
+    let icmp = matches!(packet.headers.protocol, number::ICMP | number::ICMPV6);
+    icmp && matches!(
+        packet.ct,
+        PacketCt::Tracked {
+            state: CtState::Related,
+            ..
+        }
+    )
 }
 
 /// Rewrites a packet by its connection's binding (`nf_nat_packet`, and for ICMP errors
-/// `nf_nat_icmp_reply_translation`), checksums updated incrementally. Reparses its headers.
-pub fn translate(conntrack: &mut Conntrack, packet: &mut Packet, hook: Hook) -> Verdict {
-    let _ = (conntrack, packet, hook);
-    Verdict::Accept
+/// `nf_nat_icmp_reply_translation`), checksums updated incrementally, headers parsed again.
+pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verdict {
+    let (PacketCt::Tracked { id, direction, .. }, Some(manip)) = (packet.ct, Manip::at(hook)) else {
+        return Verdict::Accept;
+    };
+    let Some(conn) = conntrack.get(id) else {
+        return Verdict::Accept;
+    };
+    // In the reply direction, what was the source is the destination.
+    let end = match direction {
+        Direction::Original => manip,
+        Direction::Reply => manip.other(),
+    };
+    let rewritten = conn.status.has(end.rewritten());
+    let done = if is_icmp_error(packet) {
+        icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten)
+    } else if !rewritten {
+        return Verdict::Accept;
+    } else {
+        // The packet is to look like the inverse of the other direction.
+        match conntrack.invert(conn.tuple(direction.reverse())) {
+            Some(target) => rewrite::rewrite(&mut packet.data, &target, manip),
+            None => false,
+        }
+    };
+    if done && packet.reparse().is_ok() {
+        Verdict::Accept
+    } else {
+        Verdict::Drop(DropReason::NatMalformed)
+    }
 }

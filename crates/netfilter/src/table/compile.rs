@@ -4,17 +4,29 @@ use std::collections::HashMap;
 
 use fielato_wire::Family;
 
+use super::bounds::{self, InterfaceNumbers};
 use crate::check::{CheckContext, CheckError};
+use crate::classify::{Bounds, Classifier};
 use crate::context::Slot;
+use crate::hook::priority;
 use crate::rule::{Counters, IpMatch, Match, Policy, Table, Target};
 use crate::{Hook, HookMask, Now};
 
 /// Deepest nesting of jumps. The kernel's limit grows with the number of chains; nobody nests this deep on purpose.
 pub const MAX_JUMP_DEPTH: usize = 1024;
 
+/// Chains of up to so many rules are walked one by one.
+const LINEAR_CHAIN: usize = 8;
+
 /// Why a table can't be compiled. Rules are numbered from 1, as `--line-numbers` does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
+    /// Neither a standard table nor a registered one.
+    #[error("there is no table {table}: register it with its hooks first")]
+    UnknownTable {
+        /// Table.
+        table: String,
+    },
     /// Two chains of one name.
     #[error("table {table}: chain {chain} exists twice")]
     DuplicateChain {
@@ -93,17 +105,44 @@ pub enum CompileError {
     },
 }
 
+/// A table beside the standard ones, with the hooks it may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredTable {
+    /// Its name.
+    pub name: String,
+    /// Its hooks.
+    pub hooks: Vec<Hook>,
+    /// Its place among what runs at a hook.
+    pub priority: i32,
+}
+
+/// Where a standard table stands among what runs at a hook. `nat` has two places, which the engine knows.
+fn standard_priority(table: &str) -> Option<i32> {
+    Some(match table {
+        "raw" => priority::RAW,
+        "mangle" => priority::MANGLE,
+        "nat" => priority::NAT_DST,
+        "filter" => priority::FILTER,
+        "security" => priority::SECURITY,
+        _ => return None,
+    })
+}
+
 /// A table ready to be walked.
 #[derive(Debug)]
 pub struct CompiledTable {
     pub(crate) name: String,
+    /// Its place among what runs at a hook.
+    pub(crate) priority: i32,
     /// The chain of each hook.
     pub(crate) hooks: [Option<u32>; 5],
     pub(crate) chains: Vec<CompiledChain>,
     pub(crate) rules: Vec<CompiledRule>,
-    /// Of the rules, by their number.
+    /// Of the rules, by their number, then of the chains' policies.
     pub(crate) counters: Vec<Counters>,
     pub(crate) slots: Vec<Slot>,
+    pub(super) interfaces: InterfaceNumbers,
+    pub(super) has_classifier: bool,
 }
 
 #[derive(Debug)]
@@ -113,7 +152,8 @@ pub(crate) struct CompiledChain {
     pub(crate) first: u32,
     pub(crate) len: u32,
     pub(crate) policy: Option<Policy>,
-    pub(crate) counters: Counters,
+    /// Finds the rules that can hold for a packet; a short chain is quicker without.
+    pub(super) classifier: Option<Classifier>,
 }
 
 #[derive(Debug)]
@@ -133,16 +173,32 @@ pub(crate) enum CompiledTarget {
 }
 
 impl CompiledTable {
-    /// Compiles `table` for `family`. `hooks` are those the table may have.
-    pub fn compile(table: &Table, family: Family, hooks: &[Hook], now: Now) -> Result<CompiledTable, CompileError> {
+    /// Compiles `table` for `family`. Beside the standard tables, those in `registered` can be.
+    pub fn compile(
+        table: &Table,
+        family: Family,
+        registered: &[RegisteredTable],
+        now: Now,
+    ) -> Result<CompiledTable, CompileError> {
+        let standard = Table::standard_hooks(&table.name).zip(standard_priority(&table.name));
+        let known = standard.or_else(|| {
+            let found = registered.iter().find(|known| known.name == table.name)?;
+            Some((found.hooks.as_slice(), found.priority))
+        });
+        let (hooks, priority) = known.ok_or_else(|| CompileError::UnknownTable {
+            table: table.name.clone(),
+        })?;
         let numbers = chain_numbers(table, hooks)?;
         let mut compiled = CompiledTable {
             name: table.name.clone(),
+            priority,
             hooks: [None; 5],
             chains: Vec::with_capacity(table.chains.len()),
             rules: Vec::with_capacity(table.chains.iter().map(|chain| chain.rules.len()).sum()),
             counters: Vec::new(),
             slots: Vec::new(),
+            interfaces: InterfaceNumbers::default(),
+            has_classifier: false,
         };
         for (number, chain) in table.chains.iter().enumerate() {
             if chain.policy.is_some()
@@ -155,7 +211,7 @@ impl CompiledTable {
                 first: compiled.rules.len() as u32,
                 len: chain.rules.len() as u32,
                 policy: chain.policy,
-                counters: chain.counters,
+                classifier: None,
             });
             for (position, rule) in chain.rules.iter().enumerate() {
                 let jump = |target: &String| jump_target(table, &numbers, &chain.name, position + 1, target);
@@ -176,8 +232,19 @@ impl CompiledTable {
                 compiled.counters.push(rule.counters);
             }
         }
+        compiled.counters.extend(table.chains.iter().map(|chain| chain.counters));
         let reached = compiled.reached_from(table)?;
         check_rules(table, family, &reached)?;
+        for (chain, in_chain) in table.chains.iter().zip(&mut compiled.chains) {
+            if chain.rules.len() > LINEAR_CHAIN {
+                let rules = chain.rules.iter();
+                let boxes: Vec<Bounds> = rules
+                    .map(|rule| bounds::of_rule(rule, family, &mut compiled.interfaces))
+                    .collect();
+                compiled.has_classifier = true;
+                in_chain.classifier = Some(Classifier::build(family, &boxes));
+            }
+        }
         Ok(compiled)
     }
 
@@ -239,14 +306,55 @@ impl CompiledTable {
         Ok(reached)
     }
 
+    /// The counter of a chain's policy.
+    pub(crate) fn policy_counter(&self, chain: u32) -> u32 {
+        self.rules.len() as u32 + chain
+    }
+
+    /// Where the counter of this number is in the table as it was written.
+    pub(crate) fn counter_in<'t>(&self, table: &'t mut Table, counter: u32) -> Option<&'t mut Counters> {
+        if let Some(chain) = counter.checked_sub(self.rules.len() as u32) {
+            return table.chains.get_mut(chain as usize).map(|chain| &mut chain.counters);
+        }
+        let number = self.chains.partition_point(|chain| chain.first + chain.len <= counter);
+        let chain = self.chains.get(number)?;
+        let rule = table
+            .chains
+            .get_mut(number)?
+            .rules
+            .get_mut((counter - chain.first) as usize)?;
+        Some(&mut rule.counters)
+    }
+
     /// The table as it was compiled, with the counters of now.
     pub fn counters_into(&self, table: &mut Table) {
-        for (chain, compiled) in table.chains.iter_mut().zip(&self.chains) {
-            chain.counters = compiled.counters;
+        for (number, (chain, compiled)) in table.chains.iter_mut().zip(&self.chains).enumerate() {
+            chain.counters = self.counters[self.policy_counter(number as u32) as usize];
             for (rule, counters) in chain.rules.iter_mut().zip(&self.counters[compiled.first as usize..]) {
                 rule.counters = *counters;
             }
         }
+    }
+}
+
+impl CompiledTable {
+    /// Adds counts, chain by chain; false when there are not as many as chains and rules.
+    pub(crate) fn add_counters(&mut self, counters: &[(Counters, Vec<Counters>)]) -> bool {
+        let fits = self.chains.len() == counters.len()
+            && self
+                .chains
+                .iter()
+                .zip(counters)
+                .all(|(chain, (_, rules))| chain.len as usize == rules.len());
+        if fits {
+            for (number, (chain, (policy, rules))) in self.chains.iter().zip(counters).enumerate() {
+                self.counters[self.rules.len() + number].add(policy.packets, policy.bytes);
+                for (counter, more) in self.counters[chain.first as usize..].iter_mut().zip(rules) {
+                    counter.add(more.packets, more.bytes);
+                }
+            }
+        }
+        fits
     }
 }
 

@@ -1,6 +1,9 @@
 //! Tables that run: compiled from [`crate::rule`], walked by packets.
 
+mod bounds;
 mod compile;
 mod walk;
 
-pub use compile::{CompileError, CompiledTable, MAX_JUMP_DEPTH};
+pub(crate) use walk::Scratch;
+
+pub use compile::{CompileError, CompiledTable, MAX_JUMP_DEPTH, RegisteredTable};

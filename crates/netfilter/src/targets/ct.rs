@@ -1,19 +1,47 @@
-//! `-j CT`.
+//! `-j CT` and its old name NOTRACK (`xt_CT.c`).
 
+use fielato_wire::number;
+
+use crate::PacketCt;
 use crate::check::{CheckContext, CheckError};
+use crate::conntrack::{HelperKind, Template};
 use crate::context::{Context, Slot};
 use crate::verdict::TargetVerdict;
 
 /// `-j CT`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Ct {}
+pub struct Ct {
+    /// `--notrack`
+    pub notrack: bool,
+    /// It was written `-j NOTRACK`, and is shown so.
+    pub alias: bool,
+    /// What the connection is to be.
+    pub template: Box<Template>,
+}
 
 impl Ct {
-    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("CT: not built yet".to_owned()))
+    pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        cx.only_tables("CT", &["raw"])?;
+        if let Some(helper) = self.template.helper {
+            let protocol = match helper {
+                HelperKind::Ftp => number::TCP,
+                HelperKind::Tftp => number::UDP,
+            };
+            cx.only_protocols(&format!("CT --helper {}", helper.name()), &[protocol])?;
+        }
+        Ok(())
     }
 
-    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+    pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        // Seen before (loopback): what it has, it keeps.
+        if cx.packet.ct != PacketCt::None || cx.packet.template.is_some() {
+            return TargetVerdict::Continue;
+        }
+        if self.notrack {
+            cx.packet.ct = PacketCt::Untracked;
+        } else {
+            cx.packet.template = Some(self.template.clone());
+        }
         TargetVerdict::Continue
     }
 }

@@ -1,19 +1,25 @@
-//! `-j DNAT`.
+//! `-j DNAT` (`xt_nat.c`).
 
+use crate::Hook;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
+use crate::nat::{Manip, NatRange};
 use crate::verdict::TargetVerdict;
 
 /// `-j DNAT`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Dnat {}
+pub struct Dnat {
+    /// `--to-destination`
+    pub range: Box<NatRange>,
+}
 
 impl Dnat {
-    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("DNAT: not built yet".to_owned()))
+    pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        cx.only_tables("DNAT", &["nat"])?;
+        cx.only_hooks("DNAT", &[Hook::Prerouting, Hook::Output])
     }
 
-    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
-        TargetVerdict::Continue
+    pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        super::setup_nat(cx, &self.range, Manip::Destination)
     }
 }

@@ -1,19 +1,25 @@
-//! `-j MARK`.
+//! `-j MARK` (`xt_mark.c`).
 
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 use crate::verdict::TargetVerdict;
 
-/// `-j MARK`.
+/// `-j MARK`: clears the bits of `mask`, then flips those of `value`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Mark {}
+pub struct Mark {
+    /// Bits to flip.
+    pub value: u32,
+    /// Bits to clear first.
+    pub mask: u32,
+}
 
 impl Mark {
     pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("MARK: not built yet".to_owned()))
+        Ok(())
     }
 
-    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+    pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        cx.packet.mark = cx.packet.mark & !self.mask ^ self.value;
         TargetVerdict::Continue
     }
 }

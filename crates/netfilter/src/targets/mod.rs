@@ -41,9 +41,11 @@ pub mod ttl;
 pub use ext::{ExtTarget, ExtensionTarget};
 
 use crate::Now;
+use crate::PacketCt;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
-use crate::verdict::TargetVerdict;
+use crate::nat::{Manip, NatRange};
+use crate::verdict::{TargetVerdict, Verdict};
 
 /// What happens to a packet that a rule holds for (`-j`, `-g`).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,6 +117,7 @@ impl Target {
             Target::Classify(_) => "CLASSIFY",
             Target::Connmark(_) => "CONNMARK",
             Target::Connsecmark(_) => "CONNSECMARK",
+            Target::Ct(t) if t.alias => "NOTRACK",
             Target::Ct(_) => "CT",
             Target::Dnat(_) => "DNAT",
             Target::Dnpt(_) => "DNPT",
@@ -253,9 +256,35 @@ impl Target {
     /// Whether it does the same for all packets of a flow and nothing beside what a flow's entry keeps (verdict, marks,
     /// class): see [`crate::rule::Match`].
     pub(crate) fn per_flow(&self) -> bool {
-        matches!(
-            self,
-            Target::None | Target::Accept | Target::Drop | Target::Return | Target::Jump(_) | Target::Goto(_)
-        )
+        match self {
+            Target::None
+            | Target::Accept
+            | Target::Drop
+            | Target::Return
+            | Target::Jump(_)
+            | Target::Goto(_)
+            | Target::Mark(_)
+            | Target::Connmark(_)
+            | Target::Classify(_)
+            | Target::Dnat(_)
+            | Target::Masquerade(_)
+            | Target::Netmap(_)
+            | Target::Redirect(_)
+            | Target::Snat(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What the NAT targets end in: binds the packet's connection and says what that came to.
+fn setup_nat(cx: &mut Context<'_>, range: &NatRange, manip: Manip) -> TargetVerdict {
+    let PacketCt::Tracked { id, .. } = cx.packet.ct else {
+        return TargetVerdict::Continue;
+    };
+    match crate::nat::setup(cx.conntrack, id, std::slice::from_ref(range), manip, cx.rng) {
+        Verdict::Accept | Verdict::Repeat => TargetVerdict::Accept,
+        Verdict::Drop(reason) => TargetVerdict::DropFor(reason),
+        Verdict::Stolen => TargetVerdict::Stolen,
+        Verdict::Queue { number, bypass } => TargetVerdict::Queue { number, bypass },
     }
 }

@@ -1,19 +1,25 @@
-//! `-j SNAT`.
+//! `-j SNAT` (`xt_nat.c`).
 
+use crate::Hook;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
+use crate::nat::{Manip, NatRange};
 use crate::verdict::TargetVerdict;
 
 /// `-j SNAT`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snat {}
+pub struct Snat {
+    /// `--to-source`
+    pub range: Box<NatRange>,
+}
 
 impl Snat {
-    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("SNAT: not built yet".to_owned()))
+    pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        cx.only_tables("SNAT", &["nat"])?;
+        cx.only_hooks("SNAT", &[Hook::Postrouting, Hook::Input])
     }
 
-    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
-        TargetVerdict::Continue
+    pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        super::setup_nat(cx, &self.range, Manip::Source)
     }
 }

@@ -1,0 +1,205 @@
+//! A packet's way: hooks and routing decisions in their order, and where it can be taken up again.
+
+use fielato_wire::{Family, checksum};
+
+use super::Netfilter;
+use super::stage::Ran;
+use crate::context::Effect;
+use crate::host::{Host, Route, RouteKey};
+use crate::verdict::{DropReason, Verdict};
+use crate::{Hook, Now, Packet};
+
+/// What became of a packet given to the engine.
+#[derive(Debug)]
+pub enum Fate {
+    /// For this host.
+    Deliver(Packet),
+    /// To be sent by [`Packet::out_interface`]; in pieces when [`Packet::largest_fragment`] or the way out asks for it
+    /// ([`crate::conntrack::defrag::fragment`]).
+    Transmit(Packet),
+    /// Dropped.
+    Dropped(DropReason),
+    /// A hook or target keeps it.
+    Stolen,
+    /// It waits for the rest of its datagram.
+    Fragment,
+    /// It waits in a queue.
+    Queued,
+}
+
+/// Most answers (REJECT, SYNPROXY) sent for one packet, answers to answers included.
+const ANSWER_LIMIT: usize = 8;
+
+impl Netfilter {
+    /// A packet received: PRE_ROUTING, the route, then LOCAL_IN, or FORWARD and POST_ROUTING.
+    pub fn receive(&mut self, packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
+        let fate = self.way(Hook::Prerouting, packet, host, now);
+        self.send_answers(host, now);
+        fate
+    }
+
+    /// A packet made on this host: the route, LOCAL_OUT, the route again if what it depends on changed, POST_ROUTING.
+    pub fn send_local(&mut self, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
+        if let Err(reason) = route_out(&mut packet, host) {
+            return self.drop(&mut packet, reason);
+        }
+        let fate = self.way(Hook::Output, packet, host, now);
+        self.send_answers(host, now);
+        fate
+    }
+
+    /// Runs one hook on a packet, for embedders that have a path of their own. Answers made by targets are left in the effects.
+    pub fn run(&mut self, hook: Hook, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Verdict {
+        match self.run_stages(hook, &mut 0, packet, host, now) {
+            Ran::Through => Verdict::Accept,
+            Ran::Stopped(verdict) => verdict,
+            Ran::Fragment => Verdict::Stolen,
+        }
+    }
+
+    /// Takes a packet through the rest of its way, from stage `from` of `hook`.
+    pub(super) fn advance(&mut self, mut hook: Hook, mut from: usize, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
+        loop {
+            let routed_by = route_inputs(&packet);
+            match self.run_stages(hook, &mut from, &mut packet, host, now) {
+                Ran::Through => {}
+                Ran::Fragment => return Fate::Fragment,
+                Ran::Stopped(Verdict::Drop(reason)) => {
+                    // Answers belong to the packet's connection, which goes with the packet when it is new.
+                    self.send_answers(host, now);
+                    return self.drop(&mut packet, reason);
+                }
+                Ran::Stopped(Verdict::Queue { number, bypass }) => match self.queues.park(number, bypass, hook, from, packet) {
+                    Ok(()) => return Fate::Queued,
+                    Err((back, true)) => {
+                        packet = back;
+                        from += 1;
+                        continue;
+                    }
+                    Err((mut back, false)) => return self.drop(&mut back, DropReason::Queue { number }),
+                },
+                Ran::Stopped(Verdict::Stolen | Verdict::Accept | Verdict::Repeat) => {
+                    self.send_answers(host, now);
+                    self.conntrack.release(&mut packet);
+                    return Fate::Stolen;
+                }
+            }
+            from = 0;
+            hook = match hook {
+                Hook::Prerouting => match self.route_received(&mut packet, host) {
+                    Ok(next) => next,
+                    Err(reason) => return self.drop(&mut packet, reason),
+                },
+                Hook::Forward => Hook::Postrouting,
+                Hook::Output => {
+                    if route_inputs(&packet) != routed_by
+                        && let Err(reason) = route_out(&mut packet, host)
+                    {
+                        return self.drop(&mut packet, reason);
+                    }
+                    Hook::Postrouting
+                }
+                Hook::Input => return Fate::Deliver(packet),
+                Hook::Postrouting => return Fate::Transmit(packet),
+            };
+        }
+    }
+
+    /// The routing decision about a received packet, and what forwarding does before FORWARD (`ip_forward`, `ip6_forward`).
+    fn route_received(&mut self, packet: &mut Packet, host: &mut dyn Host) -> Result<Hook, DropReason> {
+        match host.route(&route_key(packet)) {
+            Route::Local => Ok(Hook::Input),
+            Route::Unreachable | Route::Blackhole => Err(DropReason::NoRoute),
+            Route::Out { interface, mtu, realm } => {
+                (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
+                decrement_ttl(packet)?;
+                let size = match packet.largest_fragment {
+                    0 => packet.data.len() as u32,
+                    largest => u32::from(largest),
+                };
+                let whole = packet.headers.family == Family::V6 || packet.headers.dont_fragment;
+                if size > mtu && whole {
+                    return Err(DropReason::TooBig);
+                }
+                Ok(Hook::Forward)
+            }
+        }
+    }
+
+    /// Counts a drop and lets go of what only this packet held.
+    pub(super) fn drop(&mut self, packet: &mut Packet, reason: DropReason) -> Fate {
+        self.conntrack.release(packet);
+        self.drops.count(reason);
+        Fate::Dropped(reason)
+    }
+
+    /// Sends the answers that targets made ([`Effect::Send`]); they become [`Effect::Transmit`].
+    pub(super) fn send_answers(&mut self, host: &mut dyn Host, now: Now) {
+        if self.effects.is_empty() {
+            return;
+        }
+        self.scratch.recorder.spoil();
+        for _ in 0..ANSWER_LIMIT {
+            let Some(place) = self.effects.iter().position(|effect| matches!(effect, Effect::Send(_))) else {
+                return;
+            };
+            let Effect::Send(mut answer) = self.effects.remove(place) else {
+                return;
+            };
+            let fate = match route_out(&mut answer, host) {
+                Ok(()) => self.advance(Hook::Output, 0, *answer, host, now),
+                Err(reason) => self.drop(&mut answer, reason),
+            };
+            if let Fate::Transmit(packet) | Fate::Deliver(packet) = fate {
+                self.effects.push(Effect::Transmit(Box::new(packet)));
+            }
+        }
+        // More than that is a loop of targets answering each other.
+        self.effects.retain(|effect| !matches!(effect, Effect::Send(_)));
+    }
+}
+
+/// What a route is chosen by.
+fn route_key(packet: &Packet) -> RouteKey {
+    RouteKey {
+        family: packet.headers.family,
+        src: packet.headers.src,
+        dst: packet.headers.dst,
+        in_interface: packet.in_interface,
+        mark: packet.mark,
+        tos: packet.headers.tos,
+    }
+}
+
+/// What makes a local packet be routed again when LOCAL_OUT changed it (`ip_route_me_harder`'s callers).
+fn route_inputs(packet: &Packet) -> (fielato_wire::Addr, fielato_wire::Addr, u32, u8) {
+    (packet.headers.src, packet.headers.dst, packet.mark, packet.headers.tos)
+}
+
+fn route_out(packet: &mut Packet, host: &mut dyn Host) -> Result<(), DropReason> {
+    match host.route(&route_key(packet)) {
+        Route::Out { interface, mtu, realm } => {
+            (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
+            Ok(())
+        }
+        Route::Local | Route::Unreachable | Route::Blackhole => Err(DropReason::NoRoute),
+    }
+}
+
+pub(super) fn decrement_ttl(packet: &mut Packet) -> Result<(), DropReason> {
+    if packet.headers.ttl <= 1 {
+        return Err(DropReason::TtlExceeded);
+    }
+    packet.headers.ttl -= 1;
+    match packet.headers.family {
+        Family::V4 => {
+            let old = u16::from_be_bytes([packet.data[8], packet.data[9]]);
+            packet.data[8] -= 1;
+            let check = u16::from_be_bytes([packet.data[10], packet.data[11]]);
+            let check = checksum::update16(check, old, old - 0x0100);
+            packet.data[10..12].copy_from_slice(&check.to_be_bytes());
+        }
+        Family::V6 => packet.data[7] -= 1,
+    }
+    Ok(())
+}

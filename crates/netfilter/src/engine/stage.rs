@@ -1,0 +1,205 @@
+//! What runs at a hook, in the order of priorities.
+
+use fielato_wire::Extensions;
+
+use super::Netfilter;
+use crate::conntrack::CtState;
+use crate::conntrack::defrag::Defragmented;
+use crate::conntrack::helper;
+use crate::context::Context;
+use crate::hook::priority;
+use crate::host::Host;
+use crate::nat::{self, Manip};
+use crate::table::{CompiledTable, Scratch};
+use crate::verdict::{DropReason, Verdict};
+use crate::{Hook, Now, Packet, PacketCt};
+
+/// A function registered at a hook.
+pub trait HookFunction: Send {
+    /// Judges a packet.
+    fn call(&mut self, cx: &mut Context<'_>) -> Verdict;
+}
+
+/// Handle of a registered hook function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Registration(pub(super) u64);
+
+/// Most calls of one hook function for one packet when it answers [`Verdict::Repeat`].
+pub const REPEAT_LIMIT: u32 = 16;
+
+/// One thing that runs at a hook.
+pub(super) enum Stage {
+    Defrag,
+    Conntrack,
+    Table(u16),
+    /// The `nat` table for a connection's first packet, the binding for all.
+    Nat(Option<u16>),
+    Helper,
+    Confirm,
+    Function(Registration, Box<dyn HookFunction>),
+}
+
+pub(super) struct Staged {
+    pub(super) priority: i32,
+    pub(super) stage: Stage,
+}
+
+/// How far a packet came at a hook.
+pub(super) enum Ran {
+    /// Past all of it.
+    Through,
+    /// It ended, or waits.
+    Stopped(Verdict),
+    /// It waits for the rest of its datagram.
+    Fragment,
+}
+
+/// The stages of each hook for these tables; functions registered in `old` keep their places.
+pub(super) fn in_order(tables: &[CompiledTable], mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
+    Hook::ALL.map(|hook| {
+        let mut stages: Vec<Staged> = Vec::new();
+        let mut add = |priority, stage| stages.push(Staged { priority, stage });
+        if matches!(hook, Hook::Prerouting | Hook::Output) {
+            add(priority::CONNTRACK_DEFRAG, Stage::Defrag);
+            add(priority::CONNTRACK, Stage::Conntrack);
+        }
+        if matches!(hook, Hook::Input | Hook::Postrouting) {
+            add(priority::CONNTRACK_HELPER, Stage::Helper);
+            add(priority::CONNTRACK_CONFIRM, Stage::Confirm);
+        }
+        let nat = tables.iter().position(|table| table.name == "nat").map(|n| n as u16);
+        match Manip::at(hook) {
+            Some(Manip::Destination) => add(priority::NAT_DST, Stage::Nat(nat)),
+            Some(Manip::Source) => add(priority::NAT_SRC, Stage::Nat(nat)),
+            None => {}
+        }
+        for (number, table) in tables.iter().enumerate() {
+            if table.name != "nat" && table.hooks[hook.index()].is_some() {
+                add(table.priority, Stage::Table(number as u16));
+            }
+        }
+        let registered = std::mem::take(&mut old[hook.index()]).into_iter();
+        stages.extend(registered.filter(|staged| matches!(staged.stage, Stage::Function(..))));
+        stages.sort_by_key(|staged| staged.priority);
+        stages
+    })
+}
+
+impl Netfilter {
+    /// Runs a hook's stages from number `from` on. `from` is left at the stage that stopped the packet.
+    pub(super) fn run_stages(&mut self, hook: Hook, from: &mut usize, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Ran {
+        let Netfilter {
+            families,
+            conntrack,
+            defrag,
+            shared,
+            rng,
+            effects,
+            scratch,
+            found_invalid,
+            ..
+        } = self;
+        let family = &mut families[packet.headers.family as usize];
+        let stages = &mut family.hooks[hook.index()];
+        while let Some(staged) = stages.get_mut(*from) {
+            let mut calls = 0;
+            loop {
+                if matches!(staged.stage, Stage::Defrag) {
+                    match put_together(defrag, packet, hook, conntrack.config(), now) {
+                        Ran::Through => break,
+                        other => return other,
+                    }
+                }
+                let mut cx = Context {
+                    packet,
+                    hook,
+                    conntrack,
+                    shared,
+                    host,
+                    rng,
+                    effects,
+                    now,
+                    hotdrop: false,
+                };
+                let verdict = match &mut staged.stage {
+                    Stage::Defrag => Verdict::Accept,
+                    // A reply made by REJECT has its connection already; so has what was excluded from tracking.
+                    Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
+                    Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
+                    Stage::Conntrack => cx.conntrack.track(cx.packet, hook, now),
+                    Stage::Helper => helper::help(cx.conntrack, cx.packet, now),
+                    Stage::Confirm => match helper::adjust_sequence(cx.conntrack, cx.packet) {
+                        Verdict::Accept => cx.conntrack.confirm(cx.packet, now),
+                        other => other,
+                    },
+                    Stage::Table(number) => family.tables[usize::from(*number)].walk(&mut cx, *number, scratch),
+                    Stage::Nat(table) => translate(&mut cx, table.map(|n| (n, &mut family.tables[usize::from(n)])), scratch),
+                    Stage::Function(_, function) => {
+                        scratch.recorder.spoil();
+                        function.call(&mut cx)
+                    }
+                };
+                match verdict {
+                    Verdict::Accept => break,
+                    Verdict::Repeat => {
+                        calls += 1;
+                        if calls == REPEAT_LIMIT {
+                            return Ran::Stopped(Verdict::Drop(DropReason::RepeatLimit));
+                        }
+                    }
+                    other => return Ran::Stopped(other),
+                }
+            }
+            *from += 1;
+        }
+        Ran::Through
+    }
+}
+
+fn put_together(
+    defrag: &mut crate::conntrack::defrag::Defrag,
+    packet: &mut Packet,
+    hook: Hook,
+    config: &crate::conntrack::Config,
+    now: Now,
+) -> Ran {
+    // A packet with a fragment header but no other fragments loses that header (RFC 6946).
+    let fragmented = packet.headers.is_fragment() || packet.headers.extensions.0 & Extensions::FRAGMENT != 0;
+    if !fragmented || packet.ct == PacketCt::Untracked {
+        return Ran::Through;
+    }
+    // The zone is not known yet unless a rule before this stage gave a template.
+    let zone = packet.template.as_ref().map_or(0, |template| template.zone.id);
+    let fragment = std::mem::replace(packet, Packet::empty(packet.headers));
+    match defrag.push(fragment, zone, u8::from(hook == Hook::Output), config, now) {
+        Defragmented::Whole(whole) => {
+            *packet = whole;
+            Ran::Through
+        }
+        Defragmented::Waiting => Ran::Fragment,
+        Defragmented::Refused => Ran::Stopped(Verdict::Drop(DropReason::Fragment)),
+    }
+}
+
+/// NAT at a hook: decides on the first packet of a connection, then rewrites (`nf_nat_inet_fn`).
+fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scratch: &mut Scratch) -> Verdict {
+    let (PacketCt::Tracked { id, state, .. }, Some(manip)) = (cx.packet.ct, Manip::at(cx.hook)) else {
+        return Verdict::Accept;
+    };
+    let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
+    if first && !nat::is_bound(cx.conntrack, id, manip) {
+        if let Some((number, table)) = table {
+            match table.walk(cx, number, scratch) {
+                Verdict::Accept => {}
+                other => return other,
+            }
+        }
+        if !nat::is_bound(cx.conntrack, id, manip) {
+            match nat::null_binding(cx.conntrack, id, manip, cx.rng) {
+                Verdict::Accept => {}
+                other => return other,
+            }
+        }
+    }
+    nat::translate(cx.conntrack, cx.packet, cx.hook)
+}

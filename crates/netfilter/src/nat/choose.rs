@@ -1,0 +1,325 @@
+//! Which address and port a connection gets (`get_unique_tuple` in `nf_nat_core.c`).
+
+use fielato_wire::{Addr, Family, number};
+
+use super::{Manip, NatFlags, NatRange};
+use crate::conntrack::{ConnId, Conntrack, Direction, Status, Tuple};
+
+/// First search for a free port looks at so many; each further round at half of the one before.
+const MAX_ATTEMPTS: u32 = 128;
+/// A round shorter than this is the last.
+const MIN_ATTEMPTS: u32 = 16;
+
+const ANY_RANDOM: u32 = NatFlags::PROTO_RANDOM | NatFlags::PROTO_RANDOM_FULLY;
+
+/// A tuple whose `manip` end lies in `range`, and whether nobody else has it.
+pub(super) fn unique_tuple(
+    conntrack: &Conntrack,
+    id: ConnId,
+    original: &Tuple,
+    range: &NatRange,
+    manip: Manip,
+    rng: &mut fastrand::Rng,
+) -> (Tuple, bool) {
+    let zone = conntrack.get(id).map(|conn| conn.zone).unwrap_or_default();
+    let used = |tuple: &Tuple| match conntrack.invert(tuple) {
+        Some(reply) => conntrack.tuple_taken(&reply, zone, id),
+        None => true,
+    };
+
+    // An unchanged tuple, or the mapping that this source has already, comes first.
+    if manip == Manip::Source && !range.flags.has(ANY_RANDOM) {
+        if in_range(original, range) {
+            if !used(original) || is_twin(conntrack, id, original) {
+                return (*original, true);
+            }
+        } else if let Some(tuple) = same_mapping(conntrack, id, original, range)
+            && !used(&tuple)
+        {
+            return (tuple, true);
+        }
+    }
+
+    let mut tuple = *original;
+    choose_address(&mut tuple, range, manip, zone.id);
+
+    if !range.flags.has(ANY_RANDOM) {
+        if range.flags.has(NatFlags::PROTO_SPECIFIED) {
+            let fits = !range.flags.has(NatFlags::PROTO_OFFSET) && port_in_range(&tuple, manip, range);
+            // A single port is taken even when it is in use: there is no other.
+            if fits && (range.min_port == range.max_port || !used(&tuple)) {
+                let unused = !used(&tuple);
+                return (tuple, unused);
+            }
+        } else if !used(&tuple) {
+            return (tuple, true);
+        }
+    }
+    let unused = choose_port(&mut tuple, range, manip, conntrack, id, rng, used);
+    (tuple, unused)
+}
+
+/// Whether who has `tuple` is the same connection, begun by another packet that was on its way at the same time: confirming
+/// will join them (`nf_nat_used_tuple_new`). Only where an equal connection is as good as one's own, and nothing is rewritten.
+fn is_twin(conntrack: &Conntrack, id: ConnId, tuple: &Tuple) -> bool {
+    if !matches!(tuple.protocol, number::UDP | number::UDPLITE | number::GRE) {
+        return false;
+    }
+    let Some(own) = conntrack.get(id) else {
+        return false;
+    };
+    let other = conntrack.lookup(tuple, own.zone).and_then(|(other, _)| conntrack.get(other));
+    other.is_some_and(|other| !other.is_translated() && !other.status.has(Status::SEQ_ADJUST) && other.tuples == own.tuples)
+}
+
+/// Whether the source of `tuple` needs no change to lie in `range`.
+fn in_range(tuple: &Tuple, range: &NatRange) -> bool {
+    let address = !range.flags.has(NatFlags::MAP_IPS) || (range.min_addr..=range.max_addr).contains(&tuple.src);
+    address && (!range.flags.has(NatFlags::PROTO_SPECIFIED) || port_in_range(tuple, Manip::Source, range))
+}
+
+fn port_in_range(tuple: &Tuple, manip: Manip, range: &NatRange) -> bool {
+    let port = match (tuple.protocol, manip) {
+        // An identifier is the same in both directions.
+        (number::ICMP | number::ICMPV6, _) => tuple.sport,
+        (protocol, _) if !has_ports(protocol) && protocol != number::GRE => return true,
+        (_, Manip::Source) => tuple.sport,
+        (_, Manip::Destination) => tuple.dport,
+    };
+    (range.min_port..=range.max_port).contains(&port)
+}
+
+const fn has_ports(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        number::TCP | number::UDP | number::UDPLITE | number::SCTP | number::DCCP
+    )
+}
+
+/// The mapping in `range` that another connection of the same source has (`find_appropriate_src`).
+fn same_mapping(conntrack: &Conntrack, id: ConnId, original: &Tuple, range: &NatRange) -> Option<Tuple> {
+    let zone = conntrack.get(id)?.zone;
+    conntrack.mapped_source(original, zone).find_map(|other| {
+        let other = conntrack.get(other)?;
+        let mapped = conntrack.invert(other.tuple(Direction::Reply))?;
+        let tuple = Tuple {
+            dst: original.dst,
+            dport: original.dport,
+            ..mapped
+        };
+        in_range(&tuple, range).then_some(tuple)
+    })
+}
+
+/// The address: spread over the range by a hash of source and destination, so that a client keeps its address
+/// (`find_best_ips_proto`). The hash is the kernel's, so that both engines choose the same.
+fn choose_address(tuple: &mut Tuple, range: &NatRange, manip: Manip, zone: u16) {
+    if !range.flags.has(NatFlags::MAP_IPS) {
+        return;
+    }
+    if range.min_addr == range.max_addr {
+        *end(tuple, manip) = range.min_addr;
+        return;
+    }
+    let family = tuple.family;
+    let words = address_words(family, tuple.dst);
+    let last = match family {
+        Family::V4 => 0,
+        Family::V6 => 3,
+    };
+    let persistent = range.flags.has(NatFlags::PERSISTENT);
+    let seed = if persistent { 0 } else { words[last] ^ u32::from(zone) };
+    let mut hash = jhash2(address_words(family, tuple.src), seed);
+
+    let (min, max) = (address_words(family, range.min_addr), address_words(family, range.max_addr));
+    let mut chosen = [0u32; 4];
+    let mut below_max = false;
+    for i in 0..=last {
+        let (low, distance) = if below_max {
+            (0, u32::MAX)
+        } else {
+            let (low, high) = (u32::from_be(min[i]), u32::from_be(max[i]));
+            (low, high.wrapping_sub(low).wrapping_add(1))
+        };
+        let offset = (u64::from(hash) * u64::from(distance)) >> 32;
+        chosen[i] = low.wrapping_add(offset as u32).to_be();
+        below_max |= chosen[i] != max[i];
+        if !persistent {
+            // The kernel mixes in the destination as it is by now: for destination NAT, the word just chosen.
+            let destination = if manip == Manip::Destination { chosen[i] } else { words[i] };
+            hash ^= destination;
+        }
+    }
+    *end(tuple, manip) = match family {
+        Family::V4 => Addr {
+            hi: 0,
+            lo: u64::from(u32::from_be(chosen[0])),
+        },
+        Family::V6 => {
+            let mut bytes = [0; 16];
+            for (place, word) in bytes.chunks_exact_mut(4).zip(chosen) {
+                place.copy_from_slice(&word.to_ne_bytes());
+            }
+            Addr::read(&bytes)
+        }
+    };
+}
+
+fn end(tuple: &mut Tuple, manip: Manip) -> &mut Addr {
+    match manip {
+        Manip::Source => &mut tuple.src,
+        Manip::Destination => &mut tuple.dst,
+    }
+}
+
+/// An address as the kernel holds it: four words in network byte order, IPv4 in the first.
+fn address_words(family: Family, address: Addr) -> [u32; 4] {
+    let mut bytes = [0u8; 16];
+    address.write(&mut bytes[..family.bytes()]);
+    let mut words = [0; 4];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+    }
+    words
+}
+
+/// Bob Jenkins' lookup3 over four words (`jhash2` in `linux/jhash.h`).
+fn jhash2(key: [u32; 4], seed: u32) -> u32 {
+    let start = 0xdead_beef_u32.wrapping_add(4 << 2).wrapping_add(seed);
+    let (mut a, mut b, mut c) = (
+        start.wrapping_add(key[0]),
+        start.wrapping_add(key[1]),
+        start.wrapping_add(key[2]),
+    );
+    for (i, rotate) in [4, 6, 8, 16, 19, 4].into_iter().enumerate() {
+        let (x, y, z) = match i % 3 {
+            0 => (&mut a, &mut c, b),
+            1 => (&mut b, &mut a, c),
+            _ => (&mut c, &mut b, a),
+        };
+        *x = x.wrapping_sub(*y) ^ y.rotate_left(rotate);
+        *y = y.wrapping_add(z);
+    }
+    a = a.wrapping_add(key[3]);
+    for (i, rotate) in [14, 11, 25, 16, 4, 14, 24].into_iter().enumerate() {
+        let (x, y) = match i % 3 {
+            0 => (&mut c, b),
+            1 => (&mut a, c),
+            _ => (&mut b, a),
+        };
+        *x = (*x ^ y).wrapping_sub(y.rotate_left(rotate));
+    }
+    c
+}
+
+/// Looks for a free port in the range, from a random (or shifted) start, in ever shorter rounds
+/// (`nf_nat_l4proto_unique_tuple`). Whether it found one.
+fn choose_port(
+    tuple: &mut Tuple,
+    range: &NatRange,
+    manip: Manip,
+    conntrack: &Conntrack,
+    id: ConnId,
+    rng: &mut fastrand::Rng,
+    used: impl Fn(&Tuple) -> bool,
+) -> bool {
+    let specified = range.flags.has(NatFlags::PROTO_SPECIFIED);
+    let (given_min, given_max) = (range.min_port.min(range.max_port), range.min_port.max(range.max_port));
+    let (min, max) = match tuple.protocol {
+        _ if specified => (given_min, given_max),
+        number::ICMP | number::ICMPV6 => (0, u16::MAX),
+        // Only PPTP's GRE has call ids of its own to choose from.
+        number::GRE if conntrack.get(id).is_some_and(|conn| conn.master.is_some()) => (1, u16::MAX),
+        protocol if !has_ports(protocol) => return !used(tuple),
+        _ if manip == Manip::Destination => return !used(tuple),
+        // Privileged ports stay privileged; below 512 they carry credentials (rsh).
+        _ => match tuple.sport {
+            0..512 => (1, 511),
+            512..1024 => (600, 1023),
+            _ => (1024, u16::MAX),
+        },
+    };
+    let is_id = matches!(tuple.protocol, number::ICMP | number::ICMPV6);
+    let set = |tuple: &mut Tuple, value: u16| match manip {
+        Manip::Destination if !is_id => tuple.dport = value,
+        _ => tuple.sport = value,
+    };
+    let now = if manip == Manip::Destination && !is_id {
+        tuple.dport
+    } else {
+        tuple.sport
+    };
+    let size = u32::from(max - min) + 1;
+    let mut offset = if range.flags.has(NatFlags::PROTO_OFFSET) {
+        now.wrapping_sub(range.base_port)
+    } else {
+        rng.u16(..)
+    };
+    let mut attempts = size.min(MAX_ATTEMPTS);
+    loop {
+        for _ in 0..attempts {
+            set(tuple, (u32::from(min) + u32::from(offset) % size) as u16);
+            if !used(tuple) {
+                return true;
+            }
+            offset = offset.wrapping_add(1);
+        }
+        if attempts >= size || attempts < MIN_ATTEMPTS {
+            return false;
+        }
+        attempts /= 2;
+        offset = rng.u16(..);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_of_key_and_seed_counts() {
+        let base = jhash2([1, 2, 3, 4], 5);
+        assert_eq!(base, jhash2([1, 2, 3, 4], 5));
+        for bit in 0..128 {
+            let mut key = [1, 2, 3, 4];
+            key[bit / 32] ^= 1 << (bit % 32);
+            assert_ne!(jhash2(key, 5), base, "bit {bit}");
+        }
+        for bit in 0..32 {
+            assert_ne!(jhash2([1, 2, 3, 4], 5 ^ (1 << bit)), base, "seed bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_addresses_is_spread_and_kept() {
+        let range = NatRange {
+            flags: NatFlags(NatFlags::MAP_IPS),
+            min_addr: Addr { hi: 0, lo: 0x0a00_0010 },
+            max_addr: Addr { hi: 0, lo: 0x0a00_001f },
+            ..NatRange::default()
+        };
+        let mut seen = std::collections::HashSet::new();
+        for host in 0..200u64 {
+            let tuple = Tuple {
+                src: Addr {
+                    hi: 0,
+                    lo: 0xc0a8_0000 + host,
+                },
+                dst: Addr { hi: 0, lo: 0x0808_0808 },
+                sport: 1,
+                dport: 2,
+                protocol: number::UDP,
+                family: Family::V4,
+            };
+            let choose = |mut tuple: Tuple| {
+                choose_address(&mut tuple, &range, Manip::Source, 0);
+                tuple.src
+            };
+            let chosen = choose(tuple);
+            assert!((range.min_addr..=range.max_addr).contains(&chosen));
+            assert_eq!(chosen, choose(Tuple { sport: 77, ..tuple }));
+            seen.insert(chosen);
+        }
+        assert_eq!(seen.len(), 16);
+    }
+}

@@ -1,0 +1,196 @@
+//! Rewriting one end of a packet, checksums included (`nf_nat_manip_pkt` and what it calls in `nf_nat_proto.c`).
+
+use fielato_wire::{Addr, Family, checksum, number};
+
+use super::Manip;
+use crate::conntrack::Tuple;
+
+/// Makes the `manip` end of `packet` that of `target`. `packet` may be one that an ICMP error quotes, cut short: what is there is
+/// rewritten. False when not even the ports are there, or it can't be translated; the packet is then to be dropped.
+pub(super) fn rewrite(packet: &mut [u8], target: &Tuple, manip: Manip) -> bool {
+    let Some(place) = Place::find(packet) else {
+        return false;
+    };
+    let (field, new) = match manip {
+        Manip::Source => (place.src, target.src),
+        Manip::Destination => (place.dst, target.dst),
+    };
+    let range = field..field + target.family.bytes();
+    let old = Addr::read(&packet[range.clone()]);
+    if let Some(l4) = place.transport
+        && !transport(&mut packet[l4..], place.protocol, old, new, target, manip)
+    {
+        return false;
+    }
+    if target.family == Family::V4 {
+        update(packet, 10, |check| checksum::update_addr(check, old, new));
+    }
+    new.write(&mut packet[range]);
+    true
+}
+
+/// Where things are in an IP packet that may be cut short.
+pub(super) struct Place {
+    src: usize,
+    dst: usize,
+    protocol: u8,
+    /// None in a fragment other than the first, or when extension headers are cut off.
+    transport: Option<usize>,
+}
+
+impl Place {
+    pub(super) fn find(packet: &[u8]) -> Option<Place> {
+        match packet.first()? >> 4 {
+            4 if packet.len() >= 20 => {
+                let header_len = usize::from(packet[0] & 0x0f) * 4;
+                let later = u16::from_be_bytes([packet[6], packet[7]]) & 0x1fff != 0;
+                Some(Place {
+                    src: 12,
+                    dst: 16,
+                    protocol: packet[9],
+                    transport: (!later && header_len >= 20 && header_len <= packet.len()).then_some(header_len),
+                })
+            }
+            6 if packet.len() >= 40 => {
+                let (protocol, transport) = skip_extensions(packet);
+                Some(Place {
+                    src: 8,
+                    dst: 24,
+                    protocol,
+                    transport,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The transport protocol and its place behind IPv6 extension headers (`ipv6_skip_exthdr`).
+fn skip_extensions(packet: &[u8]) -> (u8, Option<usize>) {
+    let (mut protocol, mut at) = (packet[6], 40);
+    loop {
+        let length = match (protocol, packet.get(at..at + 8)) {
+            (number::FRAGMENT, Some(header)) => {
+                if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 {
+                    return (header[0], None);
+                }
+                8
+            }
+            (number::AH, Some(header)) => (usize::from(header[1]) + 2) * 4,
+            (number::HOP_BY_HOP | number::ROUTING | number::DESTINATION, Some(header)) => (usize::from(header[1]) + 1) * 8,
+            (number::FRAGMENT | number::AH | number::HOP_BY_HOP | number::ROUTING | number::DESTINATION, None) => {
+                return (protocol, None);
+            }
+            _ => return (protocol, (at <= packet.len()).then_some(at)),
+        };
+        protocol = packet[at];
+        at += length;
+    }
+}
+
+/// Applies `change` to the checksum at `at`, if it is there.
+fn update(bytes: &mut [u8], at: usize, change: impl FnOnce(u16) -> u16) {
+    if let Some(field) = bytes.get_mut(at..at + 2) {
+        let check = change(u16::from_be_bytes([field[0], field[1]]));
+        field.copy_from_slice(&check.to_be_bytes());
+    }
+}
+
+fn transport(bytes: &mut [u8], protocol: u8, old: Addr, new: Addr, target: &Tuple, manip: Manip) -> bool {
+    let (port_at, port) = match manip {
+        Manip::Source => (0, target.sport),
+        Manip::Destination => (2, target.dport),
+    };
+    match protocol {
+        // Only what lies within the eight bytes that an ICMP error quotes is sure to be there.
+        number::TCP => replace_port(bytes, port_at, port, old, new, (20, 16), false),
+        number::DCCP => replace_port(bytes, port_at, port, old, new, (12, 6), false),
+        number::UDP => {
+            let unsummed = bytes.len() >= 8 && bytes[6..8] == [0, 0];
+            let check_from = if unsummed { usize::MAX } else { 8 };
+            replace_port(bytes, port_at, port, old, new, (check_from, 6), true)
+        }
+        number::UDPLITE => replace_port(bytes, port_at, port, old, new, (8, 6), true),
+        number::SCTP => {
+            if bytes.len() < 8 {
+                return false;
+            }
+            bytes[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
+            if bytes.len() >= 12 {
+                bytes[8..12].fill(0);
+                let check = checksum::crc32c(bytes);
+                bytes[8..12].copy_from_slice(&check.to_le_bytes());
+            }
+            true
+        }
+        number::ICMP => {
+            // Types with an identifier: echo, timestamp, information, address mask.
+            if bytes.len() < 8 {
+                return false;
+            }
+            if matches!(bytes[0], 0 | 8 | 13 | 14 | 15 | 16 | 17 | 18) {
+                replace_id(bytes, target.sport);
+            }
+            true
+        }
+        number::ICMPV6 => {
+            if bytes.len() < 8 {
+                return false;
+            }
+            update(bytes, 2, |check| checksum::update_addr(check, old, new));
+            if matches!(bytes[0], 128 | 129) {
+                replace_id(bytes, target.sport);
+            }
+            true
+        }
+        number::GRE => {
+            if bytes.len() < 8 {
+                return false;
+            }
+            // Only version 1 (PPTP) has a call id, and only the destination's.
+            match bytes[1] & 0x07 {
+                0 => true,
+                1 if manip == Manip::Destination => {
+                    bytes[6..8].copy_from_slice(&target.dport.to_be_bytes());
+                    true
+                }
+                1 => true,
+                _ => false,
+            }
+        }
+        _ => true,
+    }
+}
+
+/// Replaces a port, and updates the checksum when the header is at least `check_from` bytes long. `udp`: zero is sent as 0xffff.
+fn replace_port(
+    bytes: &mut [u8],
+    port_at: usize,
+    port: u16,
+    old: Addr,
+    new: Addr,
+    (check_from, check_at): (usize, usize),
+    udp: bool,
+) -> bool {
+    if bytes.len() < 8 {
+        return false;
+    }
+    let old_port = u16::from_be_bytes([bytes[port_at], bytes[port_at + 1]]);
+    bytes[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
+    if bytes.len() >= check_from {
+        update(bytes, check_at, |check| {
+            let check = checksum::update_addr(check, old, new);
+            match checksum::update16(check, old_port, port) {
+                0 if udp => 0xffff,
+                check => check,
+            }
+        });
+    }
+    true
+}
+
+fn replace_id(bytes: &mut [u8], id: u16) {
+    let old = u16::from_be_bytes([bytes[4], bytes[5]]);
+    update(bytes, 2, |check| checksum::update16(check, old, id));
+    bytes[4..6].copy_from_slice(&id.to_be_bytes());
+}
