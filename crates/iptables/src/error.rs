@@ -80,6 +80,21 @@ pub enum Failure {
     Store(String),
 }
 
+impl Failure {
+    /// The failure whose text this is.
+    pub fn from_text(text: &str) -> Failure {
+        let known = [
+            Failure::NotFound,
+            Failure::Invalid,
+            Failure::Loop,
+            Failure::Stale,
+            Failure::NoTable,
+        ];
+        let found = known.into_iter().find(|failure| failure.to_string() == text);
+        found.unwrap_or_else(|| Failure::Store(text.to_owned()))
+    }
+}
+
 /// Why a command line was refused or failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -92,6 +107,9 @@ pub enum Error {
     /// Another problem: exit code 1.
     #[error("{0}")]
     Other(String),
+    /// A problem that iptables says without its name before it: exit code 1.
+    #[error("{0}")]
+    Plain(String),
     /// A table that can't be had: exit code 3.
     #[error("{0}")]
     Version(String),
@@ -110,7 +128,7 @@ impl Error {
     /// The program's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Other(_) => 1,
+            Error::Other(_) | Error::Plain(_) => 1,
             Error::Parameter(_) | Error::Usage(_) => 2,
             Error::Version(_) => 3,
             Error::Failed(Failure::Stale) => 4,
@@ -127,6 +145,7 @@ impl Error {
             Error::Parameter(message) => writeln!(text, "{name} v{version}: {message}"),
             Error::Usage(message) if message.is_empty() => Ok(()),
             Error::Usage(message) => writeln!(text, "{message}"),
+            Error::Plain(message) => writeln!(text, "{message}"),
             Error::Other(message) => writeln!(text, "{name} v{version}: {message}"),
             Error::Version(message) => {
                 writeln!(

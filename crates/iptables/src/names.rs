@@ -216,11 +216,18 @@ impl Names for BuiltinNames {
 #[derive(Clone, Debug, Default)]
 pub struct FileNames {
     protocols: Option<Pairs>,
-    /// `name/protocol` → port, and `port/protocol` → name.
-    services: Option<(HashMap<String, u16>, HashMap<(u16, String), String>)>,
+    services: Option<Services>,
     users: Option<Pairs>,
     groups: Option<Pairs>,
     files: HashMap<String, Pairs>,
+}
+
+/// The protocol is "" for whatever protocol stands first.
+#[derive(Clone, Debug, Default)]
+struct Services {
+    /// By `name/protocol`.
+    ports: HashMap<String, u16>,
+    names: HashMap<(u16, String), String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -261,7 +268,7 @@ impl FileNames {
 
     /// Takes the text of `/etc/services`.
     pub fn services(&mut self, text: &str) {
-        let (mut ports, mut names) = (HashMap::new(), HashMap::new());
+        let Services { mut ports, mut names } = Services::default();
         for line in lines(text) {
             let mut words = line.split_whitespace();
             let (Some(name), Some((port, protocol))) = (words.next(), words.next().and_then(|word| word.split_once('/'))) else {
@@ -270,13 +277,12 @@ impl FileNames {
             let Ok(port) = port.parse::<u16>() else { continue };
             for name in std::iter::once(name).chain(words) {
                 ports.entry(format!("{name}/{protocol}")).or_insert(port);
-                // Asked without a protocol, the first line counts.
                 ports.entry(format!("{name}/")).or_insert(port);
             }
             names.entry((port, protocol.to_owned())).or_insert_with(|| name.to_owned());
             names.entry((port, String::new())).or_insert_with(|| name.to_owned());
         }
-        self.services = Some((ports, names));
+        self.services = Some(Services { ports, names });
     }
 
     /// Takes the text of `/etc/passwd`.
@@ -325,14 +331,14 @@ fn accounts(text: &str) -> Pairs {
 impl Names for FileNames {
     fn service(&self, name: &str, protocol: &str) -> Option<u16> {
         match &self.services {
-            Some((ports, _)) => ports.get(&format!("{name}/{protocol}")).copied(),
+            Some(services) => services.ports.get(&format!("{name}/{protocol}")).copied(),
             None => BuiltinNames.service(name, protocol),
         }
     }
 
     fn service_name(&self, port: u16, protocol: &str) -> Option<String> {
         match &self.services {
-            Some((_, names)) => names.get(&(port, protocol.to_owned())).cloned(),
+            Some(services) => services.names.get(&(port, protocol.to_owned())).cloned(),
             None => BuiltinNames.service_name(port, protocol),
         }
     }

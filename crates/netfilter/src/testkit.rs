@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_wire::{Addr, Family, checksum, number};
 
-use crate::conntrack::{Config, Conntrack};
+use crate::conntrack::{Config, Conn, Conntrack, ProtoState, Status, Tuple, Zone};
 use crate::context::{Context, Effect, Shared, Slot};
 use crate::host::{AddressType, Route, RouteKey, SocketCgroup, SocketOwner};
-use crate::rule::Match;
+use crate::rule::{Counters, Match};
 use crate::{Hook, Host, Interface, Now, Packet};
 
 /// Source of IPv4 packets made here.
@@ -39,7 +39,7 @@ pub(crate) fn v4_fragment(protocol: u8, offset: u16, more: bool, payload: &[u8])
     bytes.extend_from_slice(payload);
     let len = bytes.len() as u16;
     bytes[2..4].copy_from_slice(&len.to_be_bytes());
-    let fragment = offset / 8 | if more { 0x2000 } else { 0 };
+    let fragment = (offset / 8) | if more { 0x2000 } else { 0 };
     bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
     let check = checksum::checksum(&bytes[..20]);
     bytes[10..12].copy_from_slice(&check.to_be_bytes());
@@ -91,6 +91,30 @@ pub(crate) fn udp(sport: u16, dport: u16, payload: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(&[0, 0]);
     bytes.extend_from_slice(payload);
     bytes
+}
+
+/// A connection of which the first packet had `original`, without translation.
+pub(crate) fn connection(original: Tuple) -> Conn {
+    let reply = Tuple {
+        src: original.dst,
+        dst: original.src,
+        sport: original.dport,
+        dport: original.sport,
+        ..original
+    };
+    Conn {
+        tuples: [original, reply],
+        status: Status::default(),
+        mark: 0,
+        zone: Zone::default(),
+        counters: [Counters::default(); 2],
+        deadline: 0,
+        proto: ProtoState::None,
+        master: None,
+        helper: None,
+        extra: None,
+        cache: Default::default(),
+    }
 }
 
 /// A host that answers from its fields.

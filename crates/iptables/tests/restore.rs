@@ -1,0 +1,173 @@
+//! Save files read and written.
+
+use fielato_iptables::restore::{self, Restore, RestoreOptions, Tables};
+use fielato_iptables::{BuiltinNames, Program, Registry, save};
+use fielato_wire::Family;
+
+fn saved(text: &str, family: Family) -> String {
+    let registry = Registry::builtin();
+    let rules = restore::parse(text, family, &registry, &BuiltinNames).unwrap_or_else(|error| panic!("{error}"));
+    let options = save::SaveOptions {
+        counters: true,
+        ..Default::default()
+    };
+    save::ruleset(&rules, &registry, &BuiltinNames, options)
+}
+
+#[test]
+fn what_is_saved_is_read_back() {
+    let v4 = "\
+*filter
+:INPUT DROP [12:3456]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [7:8]
+:alpha - [0:0]
+:beta - [0:0]
+[1:2] -A INPUT -s 10.0.0.0/8 -d 192.168.1.1/32 -i eth0 -p tcp -j ACCEPT
+[0:0] -A INPUT ! -s 10.1.0.0/255.255.0.255 ! -i wg+ ! -p udp -j alpha
+[0:0] -A FORWARD -i a -o b+ -f -g beta
+[0:0] -A FORWARD ! -f -j QUEUE
+[3:4] -A OUTPUT ! -o lo -p 253
+[0:0] -A alpha -p gre -j RETURN
+[0:0] -A beta -p mobility-header -j DROP
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+COMMIT
+";
+    assert_eq!(saved(v4, Family::V4), v4);
+    let v6 = "\
+*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+[0:0] -A PREROUTING -s 2001:db8::/32 ! -d ::1/128 -p ipv6-icmp -j ACCEPT
+[0:0] -A PREROUTING -s ff00::1/ff00::ffff -j DROP
+COMMIT
+";
+    assert_eq!(saved(v6, Family::V6), v6);
+}
+
+#[test]
+fn errors_name_their_line() {
+    let begin = "*filter\n:INPUT ACCEPT [0:0]\n";
+    for (text, line, code, message) in [
+        (
+            "*filter\n-A INPUT -j ACCEPT\n",
+            3,
+            1,
+            "iptables-restore: COMMIT expected at line 3\n",
+        ),
+        ("-A INPUT\n", 1, 1, "iptables-restore: line 1 failed\n"),
+        (
+            "*nope\nCOMMIT\n",
+            1,
+            2,
+            "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'nope'\n\
+             Error occurred at line: 1\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n",
+        ),
+        (
+            &format!("{begin}-A INPUT -p nonsense\nCOMMIT\n"),
+            3,
+            2,
+            "iptables-restore v1.8.9 (legacy): unknown protocol \"nonsense\" specified\n\
+             Error occurred at line: 3\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n",
+        ),
+        (
+            &format!("{begin}-A nowhere -j ACCEPT\nCOMMIT\n"),
+            3,
+            1,
+            "iptables-restore: line 3 failed\n",
+        ),
+        (
+            &format!("{begin}:INPUT FOO [0:0]\n"),
+            3,
+            1,
+            "iptables-restore v1.8.9 (legacy): Can't set policy `FOO' on `INPUT' line 3: Bad policy name\n",
+        ),
+        (
+            &format!("{begin}:a - [0:0]\n:b - [0:0]\n-A INPUT -j a\n-A a -j b\n-A b -j a\nCOMMIT\n"),
+            8,
+            1,
+            "iptables-restore: line 8 failed\n",
+        ),
+        (
+            &format!("{begin}-t nat -A INPUT\nCOMMIT\n"),
+            3,
+            2,
+            "iptables-restore v1.8.9 (legacy): The -t option cannot be used in iptables-restore.\n\n\
+             Error occurred at line: 3\nTry `iptables-restore -h' or 'iptables-restore --help' for more information.\n",
+        ),
+    ] {
+        let error = restore::parse(text, Family::V4, &Registry::builtin(), &BuiltinNames).unwrap_err();
+        let program = Program::legacy("iptables-restore");
+        assert_eq!(
+            (error.line, error.exit_code(), &*error.render(&program)),
+            (line, code, message),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn other_families_lines_are_passed_over() {
+    let text = "*filter\n-6 -A INPUT -s ::1 -j ACCEPT\n-4 -A INPUT -s 1.1.1.1 -j ACCEPT\nCOMMIT\n";
+    assert!(saved(text, Family::V4).contains("-A INPUT -s 1.1.1.1/32 -j ACCEPT"));
+    assert!(!saved(text, Family::V4).contains("::1"));
+}
+
+/// Tables that only say what was done with them.
+#[derive(Default)]
+struct Log(Vec<String>);
+
+impl Tables for Log {
+    fn init(&mut self, table: &str) -> Result<Option<fielato_iptables::iptc::Handle>, fielato_iptables::Error> {
+        self.0.push(format!("init {table}"));
+        Ok(fielato_netfilter::Table::standard(table).map(fielato_iptables::iptc::Handle::init))
+    }
+
+    fn commit(&mut self, handle: fielato_iptables::iptc::Handle) -> Result<(), fielato_iptables::Failure> {
+        self.0.push(format!("commit {}", handle.table().name));
+        Ok(())
+    }
+}
+
+#[test]
+fn each_table_is_committed_where_it_ends() {
+    let text = "*filter\nCOMMIT\n*nat\n-A INPUT -p tcp\nCOMMIT\n*raw\nnonsense\n";
+    let cases: [(RestoreOptions<'_>, &[&str]); 3] = [
+        (
+            RestoreOptions::default(),
+            &["init filter", "commit filter", "init nat", "commit nat", "init raw"],
+        ),
+        (
+            RestoreOptions {
+                test: true,
+                ..Default::default()
+            },
+            &["init filter", "init nat", "init raw"],
+        ),
+        (
+            RestoreOptions {
+                table: Some("nat"),
+                ..Default::default()
+            },
+            &["init nat", "commit nat"],
+        ),
+    ];
+    for (options, wanted) in cases {
+        let mut log = Log::default();
+        let restore = Restore {
+            program: &Program::legacy("iptables-restore"),
+            family: Family::V4,
+            registry: &Registry::builtin(),
+            names: &BuiltinNames,
+            options,
+        };
+        let result = restore.run(text, &mut log, &mut Default::default());
+        assert_eq!(result.is_err(), options.table.is_none());
+        assert_eq!(log.0, wanted);
+    }
+}
