@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fielato_iptables::{BuiltinNames, Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::conntrack::{Config, Direction, ProtoState};
-use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::engine::Fate;
+use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::{DropReason, Effect, Netfilter, Now, Packet, PacketCt, Ruleset};
-use fielato_wire::build::Ip;
 use fielato_wire::Family;
+use fielato_wire::build::Ip;
 
 use crate::error::Error;
 use crate::rename;
@@ -288,7 +288,10 @@ impl Subject for Engine {
                     _ => None,
                 },
                 helper: conn.helper.map(|helper| helper.name().to_owned()),
-                master: conn.master.and_then(|id| conntrack.get(id)).map(|master| tuple(&master.tuples[0])),
+                master: conn
+                    .master
+                    .and_then(|id| conntrack.get(id))
+                    .map(|master| tuple(&master.tuples[0])),
                 timeout: (conn.deadline.saturating_sub(now.mono) / Now::SECOND) as u32,
             })
             .collect();

@@ -9,6 +9,7 @@ mod sys;
 mod table;
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fielato_wire::{Headers, number};
@@ -21,16 +22,49 @@ use namespace::Namespace;
 
 /// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).
 const LOG_PAYLOAD: u16 = 9;
-/// Incomplete datagrams stay in the kernel for 30 s; a fresh namespace from time to time has none.
+/// A namespace is left after so many cases, so that nothing can pile up.
 const CASES_PER_NAMESPACE: u32 = 100;
 
 /// A little more than a tick of the usual clock (`CONFIG_HZ=250`).
 const TICK: Duration = Duration::from_millis(5);
 
+/// A namespace in use, and the one after it.
+#[derive(Default)]
+struct Place {
+    namespace: Option<Namespace>,
+    /// Cases it has seen.
+    cases: u32,
+    /// Incomplete datagrams may wait in it, which nothing but time removes: the next case gets another namespace.
+    spoiled: bool,
+    /// That other one, on its way: making it takes a few round trips of RCU, in which the case goes on.
+    next: Option<JoinHandle<Result<Namespace, Error>>>,
+}
+
+impl Place {
+    fn prepare(&mut self, tracking: bool) {
+        self.spoiled = true;
+        self.next.get_or_insert_with(|| thread::spawn(move || Namespace::create(tracking)));
+    }
+
+    fn enter(&mut self, tracking: bool) -> Result<(), Error> {
+        self.cases += 1;
+        if self.namespace.is_none() || self.spoiled || self.cases > CASES_PER_NAMESPACE {
+            self.namespace = None;
+            let next = match self.next.take().map(JoinHandle::join) {
+                Some(Ok(next)) => next,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                None => Namespace::create(tracking),
+            };
+            (self.namespace, self.cases, self.spoiled) = (Some(next?), 1, false);
+        }
+        Ok(())
+    }
+}
+
 /// The kernel as a [`Subject`].
 pub struct Kernel {
-    /// With and without connection tracking.
-    namespaces: [Option<(Namespace, u32)>; 2],
+    /// Without and with connection tracking.
+    places: [Place; 2],
     current: usize,
     paced: bool,
     buffer: Vec<u8>,
@@ -46,7 +80,7 @@ impl Kernel {
     /// A kernel without a namespace yet; [`Subject::load`] makes it.
     pub fn new() -> Self {
         Self {
-            namespaces: [None, None],
+            places: Default::default(),
             current: 0,
             paced: false,
             buffer: vec![0; 65_536],
@@ -54,8 +88,8 @@ impl Kernel {
     }
 
     fn namespace(&mut self) -> Result<&mut Namespace, Error> {
-        match &mut self.namespaces[self.current] {
-            Some((namespace, _)) => Ok(namespace),
+        match &mut self.places[self.current].namespace {
+            Some(namespace) => Ok(namespace),
             None => Err(Error::Rules {
                 subject: "kernel",
                 reason: "none were loaded".to_owned(),
@@ -65,7 +99,7 @@ impl Kernel {
 
     /// Everything that came out since the last call.
     fn outputs(&mut self) -> Result<Vec<Output>, Error> {
-        let Some((namespace, _)) = &mut self.namespaces[self.current] else {
+        let Some(namespace) = &mut self.places[self.current].namespace else {
             return Ok(Vec::new());
         };
         let opened = &mut namespace.opened;
@@ -103,14 +137,7 @@ fn is_chatter(packet: &[u8]) -> bool {
 impl Subject for Kernel {
     fn load(&mut self, setup: &Setup) -> Result<(), Error> {
         (self.current, self.paced) = (usize::from(setup.tracking), setup.paced);
-        let place = &mut self.namespaces[self.current];
-        let used = place.as_ref().map_or(0, |(_, used)| used + 1);
-        if place.is_none() || used >= CASES_PER_NAMESPACE {
-            *place = None;
-            *place = Some((Namespace::create(setup.tracking)?, 0));
-        } else if let Some((_, counter)) = place {
-            *counter = used;
-        }
+        self.places[self.current].enter(setup.tracking)?;
         let namespace = self.namespace()?;
         namespace.opened.tracking.flush()?;
         namespace.set(setup)?;
@@ -132,7 +159,11 @@ impl Subject for Kernel {
 
     fn inject(&mut self, _at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error> {
         if self.paced {
-            std::thread::sleep(TICK);
+            thread::sleep(TICK);
+        }
+        if Headers::parse(packet).is_ok_and(|headers| headers.is_fragment()) {
+            let tracking = self.current == 1;
+            self.places[self.current].prepare(tracking);
         }
         let opened = &self.namespace()?.opened;
         match port {

@@ -1,7 +1,7 @@
 //! `oracle`: random rules and packets on the kernel and on the engine, compared.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -60,6 +60,14 @@ enum Command {
         /// The files.
         files: Vec<PathBuf>,
     },
+    /// Plays a case file and prints what comes of it, as a case file.
+    Record {
+        /// What plays it.
+        #[arg(long, default_value = "kernel")]
+        on: Against,
+        /// The file.
+        file: PathBuf,
+    },
     /// Prints the rules of a case.
     Rules {
         /// Its seed.
@@ -73,6 +81,11 @@ enum Against {
     Engine,
     /// A second kernel namespace: shows that the comparison itself is sound.
     Kernel,
+}
+
+fn read(file: &Path) -> Result<Trace> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Trace::from_text(&file.display().to_string(), &text)?)
 }
 
 fn main() -> Result<ExitCode> {
@@ -117,7 +130,11 @@ fn main() -> Result<ExitCode> {
                 println!("never fulfilled or reached: {}", unexercised.join(", "));
             }
             for (reason, (count, rule)) in &summary.refused {
-                println!("{count} rules left out: {} ({})", reason.trim(), rule.trim_start_matches("[0:0] "));
+                println!(
+                    "{count} rules left out: {} ({})",
+                    reason.trim(),
+                    rule.trim_start_matches("[0:0] ")
+                );
             }
             println!("{}", summary.line());
             if let Some(file) = json {
@@ -132,8 +149,7 @@ fn main() -> Result<ExitCode> {
         Command::Replay { on, files } => {
             let mut failed = false;
             for file in files {
-                let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-                let trace = Trace::from_text(&file.display().to_string(), &text)?;
+                let trace = read(&file)?;
                 let outcome = match on {
                     Against::Engine => run::replay(&mut Engine::default(), &trace)?,
                     Against::Kernel => run::replay(&mut Kernel::new(), &trace)?,
@@ -144,6 +160,15 @@ fn main() -> Result<ExitCode> {
                 }
             }
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        Command::Record { on, file } => {
+            let trace = read(&file)?;
+            let trace = match on {
+                Against::Engine => run::rerecord(&mut Engine::default(), &trace)?,
+                Against::Kernel => run::rerecord(&mut Kernel::new(), &trace)?,
+            };
+            print!("{}", trace.to_text());
+            Ok(ExitCode::SUCCESS)
         }
         Command::Rules { seed } => {
             let setup = run::setup(seed);

@@ -24,6 +24,10 @@ const MEMORY: usize = 24;
 /// The hosts around the router.
 pub struct Traffic {
     random: Random,
+    /// Whether packets come in fragments in this case.
+    fragments: bool,
+    /// Whether connections are tracked.
+    tracking: bool,
     /// What came out and nobody answered yet.
     unanswered: VecDeque<Output>,
     /// What came out lately.
@@ -39,12 +43,15 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Hosts that do what `seed` says.
-    pub fn new(seed: u64) -> Self {
+    /// Hosts that do what `seed` says, in a case with or without connection tracking.
+    pub fn new(seed: u64, tracking: bool) -> Self {
         let mut random = Random::new(seed);
         let id = random.bits() as u16;
+        let fragments = random.chance(40);
         Self {
             random,
+            fragments,
+            tracking,
             unanswered: VecDeque::new(),
             seen: VecDeque::new(),
             sent: VecDeque::new(),
@@ -96,7 +103,7 @@ impl Traffic {
             self.spoil(&mut input);
         }
         // The machine's own socket cuts what it sends by itself.
-        if input.0 != Port::Host && self.random.chance(5) {
+        if self.fragments && input.0 != Port::Host && self.random.chance(9) {
             return self.cut(input);
         }
         input

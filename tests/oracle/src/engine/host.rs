@@ -1,7 +1,7 @@
 //! The router of [`crate::network`] as the engine's host.
 
-use fielato_netfilter::host::{AddressType, Host, Route, RouteKey};
 use fielato_netfilter::Interface;
+use fielato_netfilter::host::{AddressType, Host, Route, RouteKey};
 use fielato_wire::{Addr, Family};
 
 use crate::network;

@@ -21,8 +21,9 @@ const LOG_GROUP: u16 = 5;
 
 /// Conntrack is lazy per namespace: it works once a rule needs it. This rule does, and stays.
 const TRACKING: &str = "table inet oracle { chain hold { type filter hook output priority 2147483647; ct state new accept; }; }";
-/// Behind everything else in INPUT, so behind the confirmation of new connections (`NF_IP_PRI_CONNTRACK_CONFIRM` is the last
-/// priority too; of equal ones the later registered comes later): what comes here would be given to a socket. It is shown to us
+/// Behind everything else in INPUT, behind the confirmation of new connections too, which has the last priority
+/// (`NF_IP_PRI_CONNTRACK_CONFIRM`). Of equal ones the later registered comes first (`nf_hook_entries_grow`), so this has to be
+/// there before tracking is. What comes here would be given to a socket. It is shown to us
 /// and dropped, so that the kernel's own stack never answers.
 const DELIVERY: &str = "table inet oracle { chain delivery { type filter hook input priority 2147483647; log group 5; drop; }; }";
 /// Before everything else in OUTPUT: what the kernel says unasked about its neighbourhood (multicast listener reports, router
@@ -142,6 +143,7 @@ fn prepare(tracking: bool) -> Result<Opened, Error> {
         fs::write(&path, value).map_err(Error::system(format!("write {path}")))?;
     }
     run("ip", &["-batch", "-"], network::COMMANDS)?;
+    run("nft", &["-f", "-"], DELIVERY)?;
     run("nft", &["-f", "-"], QUIET)?;
     let mut settings = None;
     if tracking {
@@ -157,7 +159,6 @@ fn prepare(tracking: bool) -> Result<Opened, Error> {
     }
     let mut log = Nfnetlink::open()?;
     log.bind_log(LOG_GROUP)?;
-    run("nft", &["-f", "-"], DELIVERY)?;
     Ok(Opened {
         tuns,
         raw_v4: raw(AddressFamily::INET)?,

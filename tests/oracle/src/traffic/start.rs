@@ -96,7 +96,8 @@ impl Traffic {
                 let tag = random.bits() as u32 | 1;
                 ip.sctp(sport, dport, 0, &sctp_init(1, tag))
             }
-            4 => {
+            // Linux 6.16 dropped DCCP and its tracker: with tracking, it is just another protocol there.
+            4 if !self.tracking => {
                 let mut dccp = Dccp::new(0, sport, dport);
                 dccp.code = 42;
                 ip.dccp(&dccp)
