@@ -3,6 +3,7 @@
 pub mod device;
 mod fd;
 mod memory;
+pub mod queue;
 mod sockets;
 mod tun;
 mod uapi;

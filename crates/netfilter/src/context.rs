@@ -76,7 +76,18 @@ pub enum Effect {
 
 /// State that rules share by name. Each kind is bounded.
 #[derive(Debug, Default)]
-pub struct Shared {}
+pub struct Shared {
+    /// Tables of `-m hashlimit`.
+    pub hashlimit: crate::shared::hashlimit::Tables,
+    /// Accounting objects of `-m nfacct`.
+    pub nfacct: crate::shared::nfacct::Objects,
+    /// Rate estimators of `-j RATEEST`.
+    pub rateest: crate::shared::rateest::Estimators,
+    /// Lists of `-m recent`.
+    pub recent: crate::shared::recent::Lists,
+    /// Sets of `-m set` and `-j SET`.
+    pub sets: crate::sets::Sets,
+}
 
 /// A rule's own state, one for each match and target of a compiled rule.
 #[derive(Debug, Default)]
@@ -93,6 +104,8 @@ pub enum Slot {
     },
     /// A count (`quota`, `statistic --mode nth`).
     Count(u64),
+    /// Connections by address (`connlimit`).
+    Connections(Box<crate::matches::connlimit::Connections>),
     /// An extension's.
     Extension(Box<dyn std::any::Any + Send>),
 }

@@ -20,6 +20,8 @@ pub mod nat;
 pub mod packet;
 pub mod queue;
 pub mod rule;
+pub mod sets;
+pub mod shared;
 pub mod syntax;
 pub mod table;
 pub mod targets;

@@ -3,6 +3,7 @@
 use fielato_wire::{Headers, Malformed};
 
 use crate::Interface;
+use crate::conntrack::defrag::Pieces;
 use crate::conntrack::{ConnId, CtState, Direction, Template};
 
 /// How a packet relates to a connection.
@@ -84,6 +85,8 @@ pub struct Packet {
     pub trace: bool,
     /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.
     pub largest_fragment: u16,
+    /// The pieces it came in, when it was put together and its payload was not touched since. It leaves in the same where they fit.
+    pub pieces: Option<Box<Pieces>>,
 }
 
 impl Packet {
@@ -123,6 +126,7 @@ impl Packet {
             bridge: None,
             trace: false,
             largest_fragment: 0,
+            pieces: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_wire::{Addr, Family, checksum, number};
 
-use crate::conntrack::{Config, Conntrack};
+use crate::conntrack::{Config, Conn, Conntrack, Tuple};
 use crate::context::{Context, Effect, Shared, Slot};
 use crate::host::{AddressType, Route, RouteKey, SocketCgroup, SocketOwner};
 use crate::rule::Match;
@@ -39,7 +39,7 @@ pub(crate) fn v4_fragment(protocol: u8, offset: u16, more: bool, payload: &[u8])
     bytes.extend_from_slice(payload);
     let len = bytes.len() as u16;
     bytes[2..4].copy_from_slice(&len.to_be_bytes());
-    let fragment = offset / 8 | if more { 0x2000 } else { 0 };
+    let fragment = (offset / 8) | if more { 0x2000 } else { 0 };
     bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
     let check = checksum::checksum(&bytes[..20]);
     bytes[10..12].copy_from_slice(&check.to_be_bytes());
@@ -91,6 +91,18 @@ pub(crate) fn udp(sport: u16, dport: u16, payload: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(&[0, 0]);
     bytes.extend_from_slice(payload);
     bytes
+}
+
+/// A connection of which the first packet had `original`, without translation.
+pub(crate) fn connection(original: Tuple) -> Conn {
+    let reply = Tuple {
+        src: original.dst,
+        dst: original.src,
+        sport: original.dport,
+        dport: original.sport,
+        ..original
+    };
+    Conn::new(original, reply)
 }
 
 /// A host that answers from its fields.

@@ -50,8 +50,6 @@ impl<const N: usize> Forest<N> {
     #[inline]
     pub(super) fn walk(&self, mut slot: Slot, key: &Lanes<N>) -> Slot {
         while let Slot::Node { cut, at, .. } = slot {
-            #[cfg(count)]
-            super::HOPS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let hash = Hash::of(key.value(cut.lane()) >> cut.shift());
             let next = self.slots.get(at as usize + cut.slot(hash));
             slot = next.copied().unwrap_or_default().admit(hash);
@@ -79,32 +77,6 @@ impl<const N: usize> Forest<N> {
             }
             Slot::Pile { at, .. } => self.piles.get(at as usize)?.first(key, below),
         }
-    }
-
-    pub(super) fn shape(&self) -> String {
-        let biggest = self.piles.iter().map(Pile::entries).max().unwrap_or(0);
-        format!(
-            "trees {} slots {} entries {} piles {} biggest {} roots {:?}",
-            self.trees.len(),
-            self.slots.len(),
-            self.entries(),
-            self.piles.len(),
-            biggest,
-            self.trees
-                .iter()
-                .map(|t| match t.root {
-                    Slot::Node { cut, .. } => format!("{}>>{}/{}", cut.lane(), cut.shift(), cut.slots()),
-                    Slot::Pile { at, .. } => format!("pile {}", self.piles[at as usize].entries()),
-                    Slot::Leaf { rows, .. } => format!("leaf {rows}"),
-                    o => format!("{o:?}"),
-                })
-                .collect::<Vec<_>>()
-        )
-    }
-
-    /// Rows, counting each copy.
-    pub(super) fn entries(&self) -> usize {
-        self.rows.len() + self.piles.iter().map(Pile::entries).sum::<usize>()
     }
 
     /// Bytes held.

@@ -1,6 +1,6 @@
 //! Growing the trees.
 
-use super::choose::{Choice, Chooser, slot_bits, values};
+use super::choose::{Choice, Chooser, Terms, slot_bits, values};
 use super::forest::{Forest, MAX_TREES, Tree};
 use super::pile::Pile;
 use super::row::Row;
@@ -9,30 +9,28 @@ use super::slot::{Cut, Hash, Slot, Tag};
 /// So many rules or fewer are compared one after the other: one tree that is a leaf.
 const LINEAR: usize = 16;
 /// A slot with so many rows or fewer isn't cut further.
-const SMALL: usize = 6;
+const SMALL: usize = 8;
 /// Rows of a leaf at most; more make a pile.
-const LEAF: usize = 16;
+const LEAF: usize = 24;
 /// Cuts on one path at most.
 const MAX_DEPTH: u32 = 8;
 /// Copies of one rule behind one cut at most.
 const MAX_COPIES: usize = 64;
-/// Bits that a cut must gain. A tree costs each search a look, and so does a further cut in it.
-const MIN_GAIN_ROOT: f32 = 0.25;
-fn tune(n: &str, d: f32) -> f32 {
-    static M: std::sync::OnceLock<std::collections::HashMap<String, f32>> = std::sync::OnceLock::new();
-    *M.get_or_init(|| std::env::vars().filter_map(|(k, v)| Some((k, v.parse().ok()?))).collect())
-        .get(n)
-        .unwrap_or(&d)
-}
-const MIN_GAIN_BELOW: f32 = 1.0;
+/// Copies that a small set may make beside two of each rule: that takes little memory, and saves trees.
+const SMALL_SET_COPIES: usize = 8192;
+/// Bits that a tree's first cut must gain, since each search has a look at each tree. What it can't place costs nothing, as it may
+/// gain as much in the next tree.
+const ROOT: Terms = Terms { least: 0.25, aside: 0.0 };
+/// Bits that further cuts must gain. What they put aside makes for more trees, which all searches pay for.
+const BELOW: Terms = Terms { least: 1.0, aside: 5.0 };
 
 /// Grows the forest of these rows, which stand in the order of their indexes.
 pub(super) fn grow<const N: usize>(rows: &[Row<N>]) -> Forest<N> {
     let mut grower = Grower {
         rows,
         forest: Forest::default(),
-        chooser: Chooser::new(),
-        spare: 2 * rows.len() + 1024,
+        chooser: Chooser::new(rows.len()),
+        spare: 2 * rows.len() + SMALL_SET_COPIES.min(8 * rows.len()),
         aside: Vec::new(),
     };
     let mut list: Vec<u32> = (0..rows.len() as u32).collect();
@@ -70,7 +68,7 @@ impl<const N: usize> Grower<'_, N> {
     /// Adds a tree of the rules listed, and returns those that it doesn't hold.
     fn tree(&mut self, list: Vec<u32>) -> Vec<u32> {
         let last = list.len() <= LINEAR || self.forest.trees.len() + 1 >= MAX_TREES;
-        let choice = if last { None } else { self.choose(&list, MIN_GAIN_ROOT) };
+        let choice = if last { None } else { self.choose(&list, ROOT) };
         let root = match choice {
             Some(choice) => self.node(&list, choice, 0),
             None => self.end(&list),
@@ -78,44 +76,35 @@ impl<const N: usize> Grower<'_, N> {
         let mut aside = std::mem::take(&mut self.aside);
         aside.sort_unstable();
         aside.dedup();
-        // A rule put aside may still stand behind some slots of this tree. It is found in its later tree then.
-        let smallest = list.iter().find(|rule| aside.binary_search(rule).is_err());
-        if let Some(row) = smallest.and_then(|rule| self.rows.get(*rule as usize)) {
-            let first = row.index();
-            self.forest.trees.push(Tree { first, root });
-            return aside;
-        }
-        // Each rule was put aside somewhere: no cut helps.
-        self.aside.clear();
-        let root = self.end(&list);
-        let first = list
-            .first()
-            .and_then(|rule| self.rows.get(*rule as usize))
-            .map_or(0, Row::index);
+        // A rule put aside may still stand behind some slots of this tree, but is found in its later tree.
+        let placed = list.iter().find(|rule| aside.binary_search(rule).is_err());
+        let (root, first) = match placed {
+            Some(first) => (root, first),
+            // Each rule was put aside somewhere: cuts don't help.
+            None => {
+                aside.clear();
+                (self.end(&list), list.first().unwrap_or(&0))
+            }
+        };
+        let first = self.rows.get(*first as usize).map_or(0, Row::index);
         self.forest.trees.push(Tree { first, root });
-        Vec::new()
+        aside
     }
 
     /// A part of a tree; rules its cuts can't place are put aside.
     fn branch(&mut self, list: &[u32], depth: u32) -> Slot {
-        if list.len() <= tune("SMALL", 8.0) as usize || depth >= MAX_DEPTH {
+        if list.len() <= SMALL || depth >= MAX_DEPTH {
             return self.end(list);
         }
-        match self.choose(list, MIN_GAIN_BELOW) {
+        match self.choose(list, BELOW) {
             Some(choice) => self.node(list, choice, depth),
             None => self.end(list),
         }
     }
 
-    fn choose(&mut self, list: &[u32], least: f32) -> Option<Choice> {
+    fn choose(&mut self, list: &[u32], terms: Terms) -> Option<Choice> {
         let copies = self.copies(list.len());
-        let choice = self.chooser.choose(
-            self.rows,
-            list,
-            copies,
-            if least == MIN_GAIN_ROOT { 0.0 } else { tune("ASIDE", 5.0) },
-        )?;
-        (choice.gain >= least).then_some(choice)
+        self.chooser.choose(self.rows, list, copies, terms)
     }
 
     /// How often each of so many rules may be copied.
@@ -216,14 +205,16 @@ impl<const N: usize> Grower<'_, N> {
         if list.is_empty() {
             return Slot::Empty;
         }
-        if list.len() <= tune("LEAF", 24.0) as usize
+        if list.len() <= LEAF
             && let (Ok(count), Ok(at)) = (u16::try_from(list.len()), u32::try_from(self.forest.rows.len()))
         {
             self.forest.rows.extend(rows);
             return Slot::Leaf { tag, rows: count, at };
         }
         let at = self.forest.piles.len() as u32;
-        self.forest.piles.push(Pile::new(rows.collect()));
+        let mut pile = Vec::with_capacity(list.len());
+        pile.extend(rows);
+        self.forest.piles.push(Pile::new(pile));
         Slot::Pile { tag, at }
     }
 

@@ -42,11 +42,6 @@ impl<const N: usize> Pile<N> {
         }
     }
 
-    /// Rows, without the boxes around them.
-    pub(super) fn entries(&self) -> usize {
-        self.levels.first().map_or(0, Vec::len)
-    }
-
     /// Bytes held beside the pile itself.
     pub(super) fn memory(&self) -> usize {
         self.levels

@@ -140,6 +140,12 @@ impl<const N: usize> Lanes<N> {
         Self(values.map(|value| value ^ BIAS))
     }
 
+    /// The least index wanted.
+    #[inline]
+    pub(super) fn least_index(&self) -> u32 {
+        self.value(N - 1)
+    }
+
     /// The value of a lane.
     #[inline]
     pub(super) fn value(&self, lane: usize) -> u32 {

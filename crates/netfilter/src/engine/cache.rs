@@ -92,6 +92,8 @@ pub(super) struct FlowCache {
     route_generation: u64,
     /// Packets that took a path.
     pub(super) hits: u64,
+    /// Whether paths are taken and recorded at all.
+    pub(super) enabled: bool,
 }
 
 impl Default for FlowCache {
@@ -102,6 +104,7 @@ impl Default for FlowCache {
             index: HashMap::new(),
             route_generation: 0,
             hits: 0,
+            enabled: true,
         }
     }
 }

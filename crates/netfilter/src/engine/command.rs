@@ -69,6 +69,8 @@ pub enum Command {
     UnregisterHook(Registration),
     /// Changes the settings of connection tracking.
     Configure(Config),
+    /// Turns the flow cache on (as it is at first) or off. Verdicts and counts are the same either way.
+    UseFlowCache(bool),
     /// Forgets one connection.
     DeleteConnection(ConnId),
     /// Forgets all connections.
@@ -152,6 +154,11 @@ impl Netfilter {
             Command::UnregisterHook(registration) => self.unregister(registration),
             Command::Configure(config) => {
                 *self.conntrack.config_mut() = config;
+                Ok(Response::Done)
+            }
+            Command::UseFlowCache(on) => {
+                self.fold_counts();
+                self.cache.enabled = on;
                 Ok(Response::Done)
             }
             Command::DeleteConnection(id) => {

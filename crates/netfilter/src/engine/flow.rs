@@ -15,7 +15,7 @@ impl Netfilter {
             self.fold_counts();
         }
         self.found_invalid = false;
-        let known = match may_be_cached(&packet) {
+        let known = match self.cache.enabled && may_be_cached(&packet) {
             true => self.conntrack.known(&packet, now),
             false => None,
         };

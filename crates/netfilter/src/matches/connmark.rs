@@ -1,18 +1,20 @@
-//! `-m connmark`.
+//! `-m connmark` (`net/netfilter/xt_connmark.c`).
 
+use super::mark::Mark;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 
-/// `-m connmark`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Connmark {}
+/// `-m connmark`: the mark of the packet's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connmark(pub Mark);
 
 impl Connmark {
     pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("connmark: not built yet".to_owned()))
+        Ok(())
     }
 
-    pub(crate) fn matches(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
-        false
+    pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
+        // Without a connection it holds neither plain nor negated.
+        cx.conntrack.of(cx.packet).is_some_and(|conn| self.0.holds(conn.mark))
     }
 }

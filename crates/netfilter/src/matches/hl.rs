@@ -1,18 +1,53 @@
-//! `-m hl`.
+//! `-m hl` (`net/netfilter/xt_hl.c`).
 
+use fielato_wire::Family;
+
+use super::Comparison;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 
-/// `-m hl`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Hl {}
+/// `-m hl`: the hop limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hl {
+    /// How it is compared.
+    pub comparison: Comparison,
+    /// With what.
+    pub value: u8,
+}
 
 impl Hl {
-    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("hl: not built yet".to_owned()))
+    pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        cx.only_family("hl", Family::V6)
     }
 
-    pub(crate) fn matches(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
-        false
+    pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
+        self.comparison.holds(cx.packet.headers.ttl, self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fielato_wire::number;
+
+    use super::*;
+    use crate::rule::Match;
+    use crate::testkit::{self, Answer, answer};
+
+    #[test]
+    fn compares() {
+        // Packets of the kit leave with 64.
+        let cases = [
+            (Comparison::Equal, 64, Answer::Yes),
+            (Comparison::NotEqual, 64, Answer::No),
+            (Comparison::Less, 64, Answer::No),
+            (Comparison::Less, 65, Answer::Yes),
+            (Comparison::Greater, 64, Answer::No),
+            (Comparison::Greater, 63, Answer::Yes),
+        ];
+        for (comparison, value, expected) in cases {
+            let m = Match::Hl(Hl { comparison, value });
+            let packet = testkit::v6(number::UDP, &[0; 8]);
+            assert_eq!(answer(m, packet), expected, "{comparison:?} {value}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use fielato_wire::{Addr, Family, number};
 
 use super::{Manip, NatFlags, NatRange};
-use crate::conntrack::{ConnId, Conntrack, Direction, Tuple};
+use crate::conntrack::{ConnId, Conntrack, Direction, Status, Tuple};
 
 /// First search for a free port looks at so many; each further round at half of the one before.
 const MAX_ATTEMPTS: u32 = 128;
@@ -30,7 +30,7 @@ pub(super) fn unique_tuple(
     // An unchanged tuple, or the mapping that this source has already, comes first.
     if manip == Manip::Source && !range.flags.has(ANY_RANDOM) {
         if in_range(original, range) {
-            if !used(original) {
+            if !used(original) || is_twin(conntrack, id, original) {
                 return (*original, true);
             }
         } else if let Some(tuple) = same_mapping(conntrack, id, original, range)
@@ -57,6 +57,19 @@ pub(super) fn unique_tuple(
     }
     let unused = choose_port(&mut tuple, range, manip, conntrack, id, rng, used);
     (tuple, unused)
+}
+
+/// Whether who has `tuple` is the same connection, begun by another packet that was on its way at the same time: confirming
+/// will join them (`nf_nat_used_tuple_new`). Only where an equal connection is as good as one's own, and nothing is rewritten.
+fn is_twin(conntrack: &Conntrack, id: ConnId, tuple: &Tuple) -> bool {
+    if !matches!(tuple.protocol, number::UDP | number::UDPLITE | number::GRE) {
+        return false;
+    }
+    let Some(own) = conntrack.get(id) else {
+        return false;
+    };
+    let other = conntrack.lookup(tuple, own.zone).and_then(|(other, _)| conntrack.get(other));
+    other.is_some_and(|other| !other.is_translated() && !other.status.has(Status::SEQ_ADJUST) && other.tuples == own.tuples)
 }
 
 /// Whether the source of `tuple` needs no change to lie in `range`.

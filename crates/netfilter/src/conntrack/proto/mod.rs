@@ -1,10 +1,28 @@
 //! Per-protocol tracking: what a packet does to its connection's state and timeout.
 
+mod checksum;
+mod dccp;
+mod gre;
+pub(crate) mod icmp;
+mod sctp;
+mod tcp;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod udp;
+
 use std::fmt;
 
-use fielato_wire::Headers;
+use fielato_wire::{Headers, number};
 
-use super::{Config, Conn, CtState, Direction, Tuple};
+pub use dccp::{Dccp, DccpRole, DccpState};
+pub use gre::Gre;
+pub use sctp::{Sctp, SctpState};
+pub use tcp::{End, Segment, Tcp, TcpState};
+pub use udp::Udp;
+
+use super::{Config, Conn, CtState, Direction, Status, Tuple};
 use crate::{Hook, Now};
 
 /// A packet as a protocol tracker sees it.
@@ -41,6 +59,16 @@ pub enum ProtoState {
     /// Nothing.
     #[default]
     None,
+    /// TCP's.
+    Tcp(Tcp),
+    /// UDP's.
+    Udp(Udp),
+    /// SCTP's.
+    Sctp(Sctp),
+    /// DCCP's.
+    Dccp(Dccp),
+    /// GRE's.
+    Gre(Gre),
     /// A registered protocol's.
     Ext(Box<dyn std::any::Any + Send>),
 }
@@ -58,20 +86,84 @@ pub trait Tracker: Send + Sync {
     /// The numbers as the listing shows them, after the addresses.
     fn print(&self, tuple: &Tuple, out: &mut dyn fmt::Write) -> fmt::Result;
     /// The first packet of a connection: whether it may begin one.
+    #[expect(clippy::new_ret_no_self, clippy::wrong_self_convention, reason = "the kernel's name for it")]
     fn new(&self, conn: &mut Conn, packet: &ProtoPacket<'_>, config: &Config, now: Now) -> bool;
     /// Every packet: state and timeout.
     fn packet(&self, conn: &mut Conn, packet: &ProtoPacket<'_>, config: &Config, now: Now) -> ProtoVerdict;
 }
 
+/// The name of a connection's state as listings show it, where the protocol has states.
+pub const fn state_name(state: &ProtoState) -> Option<&'static str> {
+    match state {
+        ProtoState::Tcp(tcp) => Some(tcp.state.name()),
+        ProtoState::Sctp(sctp) => Some(sctp.state.name()),
+        ProtoState::Dccp(dccp) => Some(dccp.state.name()),
+        ProtoState::None | ProtoState::Udp(_) | ProtoState::Gre(_) | ProtoState::Ext(_) => None,
+    }
+}
+
+/// Whether a connection may be dropped early although it is assured, because it is about to end
+/// (`nf_ct_l4proto.can_early_drop`).
+pub const fn can_early_drop(state: &ProtoState) -> bool {
+    match state {
+        ProtoState::Tcp(tcp) => tcp.state.is_ending(),
+        ProtoState::Sctp(sctp) => sctp.state.is_ending(),
+        ProtoState::Dccp(dccp) => dccp.state.is_ending(),
+        ProtoState::None | ProtoState::Udp(_) | ProtoState::Gre(_) | ProtoState::Ext(_) => false,
+    }
+}
+
 /// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): a wrong checksum, flags
 /// that can't be. False makes the packet INVALID.
 pub(crate) fn is_sound(packet: &ProtoPacket<'_>, config: &Config) -> bool {
-    let _ = (packet, config);
-    true
+    let bytes = packet.transport;
+    let sound = match packet.headers.protocol {
+        number::TCP => tcp::is_sound(bytes),
+        number::UDP => udp::is_sound(bytes),
+        number::UDPLITE => udp::is_sound_lite(bytes),
+        number::ICMP | number::ICMPV6 => icmp::is_sound(packet.headers, bytes),
+        number::SCTP => bytes.len() >= sctp::HEADER,
+        number::DCCP => dccp::is_sound(bytes),
+        _ => return true,
+    };
+    // Only what comes from outside is summed: what this host sends may be left to the device.
+    sound && (!config.checksum || packet.hook != Hook::Prerouting || checksum::is_right(packet.headers, bytes))
 }
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.
+///
+/// A connection that ends with this packet gets [`Status::DYING`] and expires now; the packet itself still belongs to it.
 pub(crate) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
-    let _ = (conn, packet, fresh, config, now);
-    ProtoVerdict::Accept
+    match packet.headers.protocol {
+        number::TCP => tcp::packet(conn, packet, fresh, config, now),
+        number::UDP => udp::packet(conn, fresh, config, now),
+        number::UDPLITE => udp::packet_lite(conn, config, now),
+        number::ICMP | number::ICMPV6 => icmp::packet(conn, packet, fresh, config, now),
+        number::SCTP => sctp::packet(conn, packet, fresh, config, now),
+        number::DCCP => dccp::packet(conn, packet, fresh, config, now),
+        number::GRE => gre::packet(conn, fresh, config, now),
+        _ => {
+            refresh(conn, override_of(conn, 0).unwrap_or(config.timeouts.generic), now);
+            ProtoVerdict::Accept
+        }
+    }
+}
+
+/// Sets the time at which a connection expires, unless that is fixed (`nf_ct_refresh_acct`).
+fn refresh(conn: &mut Conn, seconds: u32, now: Now) {
+    if !conn.status.has(Status::FIXED_TIMEOUT) {
+        conn.deadline = now.mono.saturating_add(u64::from(seconds) * Now::SECOND);
+    }
+}
+
+/// Ends a connection (`nf_ct_kill`).
+fn kill(conn: &mut Conn, now: Now) {
+    conn.status.set(Status::DYING);
+    conn.deadline = now.mono;
+}
+
+/// The timeout that `-j CT --timeout` gave this connection, if any. The kernel's `CTA_TIMEOUT_*` attributes give the order for
+/// each protocol, from 0.
+fn override_of(conn: &Conn, index: usize) -> Option<u32> {
+    conn.extra.as_ref()?.timeouts.as_ref()?.get(index).copied()
 }

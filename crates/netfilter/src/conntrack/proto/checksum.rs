@@ -1,0 +1,47 @@
+//! Transport checksums of received packets (`nf_checksum`, `sctp_error`). ICMP's is verified before its connection
+//! is looked for.
+
+use fielato_wire::{Headers, checksum, number};
+
+use super::dccp;
+
+/// Whether the checksum is right, or the protocol has none that is verified.
+pub(super) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
+    let folds = |protocol: u8, covered: usize| {
+        let pseudo = checksum::pseudo(headers.src, headers.dst, protocol, transport.len() as u32);
+        let bytes = transport.get(..covered).unwrap_or(transport);
+        checksum::fold(pseudo + checksum::sum(bytes)) == 0xffff
+    };
+    match headers.protocol {
+        number::TCP => folds(number::TCP, transport.len()),
+        number::UDP => word(transport, 6) == 0 || folds(number::UDP, transport.len()),
+        number::UDPLITE => {
+            let covered = match word(transport, 4) {
+                0 => transport.len(),
+                covered => usize::from(covered),
+            };
+            // The kernel sums the pseudo header with UDP's number, not UDP-Lite's own (`udplite_error`).
+            folds(number::UDP, covered)
+        }
+        number::DCCP => folds(number::DCCP, dccp::coverage(transport)),
+        number::SCTP => is_right_sctp(transport),
+        _ => true,
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    match bytes.get(at..at + 2) {
+        Some(&[high, low]) => u16::from_be_bytes([high, low]),
+        _ => 0,
+    }
+}
+
+/// RFC 9260 §6.8: the CRC32c is taken with its own field as zero.
+fn is_right_sctp(packet: &[u8]) -> bool {
+    let mut zeroed = packet.to_vec();
+    let Some(field) = zeroed.get_mut(8..12) else {
+        return false;
+    };
+    field.fill(0);
+    packet[8..12] == checksum::crc32c(&zeroed).to_le_bytes()
+}
