@@ -334,9 +334,13 @@ impl Conntrack {
         };
         let listening = self.events.mask.has(EventMask::NEW.or(EventMask::UPDATE));
         let before = (conn.status, if listening { proto::state_name(&conn.proto) } else { None });
-        let registered = self.trackers.get(packet.headers.protocol).is_some();
-        let verdict = if registered || proto::is_sound(&seen, &self.config) {
-            proto::packet_with(self.trackers.as_slice(), conn, &seen, fresh, &self.config, now)
+        let verdict = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
+            if fresh && !tracker.new(conn, &seen, &self.config, now) {
+                return ProtoVerdict::Invalid;
+            }
+            tracker.packet(conn, &seen, &self.config, now)
+        } else if proto::is_sound(&seen, &self.config) {
+            proto::packet(conn, &seen, fresh, &self.config, now)
         } else {
             ProtoVerdict::Invalid
         };

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_wire::{Addr, Family, Headers, number};
 
-use super::{ProtoPacket, ProtoState, ProtoVerdict, is_sound, packet};
-use crate::conntrack::{Config, Conn, CtState, Direction, Status, Tuple, Zone};
+use super::{ProtoPacket, ProtoVerdict, is_sound, packet};
+use crate::conntrack::{Config, Conn, CtState, Direction, Status, Tuple};
 use crate::{Hook, Now};
 
 pub struct Track {
@@ -28,19 +28,7 @@ impl Track {
             family,
         };
         Track {
-            conn: Conn {
-                tuples: [tuple(src, dst), tuple(dst, src)],
-                status: Status(0),
-                mark: 0,
-                zone: Zone::default(),
-                counters: Default::default(),
-                deadline: 0,
-                proto: ProtoState::None,
-                master: None,
-                helper: None,
-                cache: Default::default(),
-                extra: None,
-            },
+            conn: Conn::new(tuple(src, dst), tuple(dst, src)),
             config: Config::default(),
             now: Now::from_secs(1_000),
             hook: Hook::Prerouting,
