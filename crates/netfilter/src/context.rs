@@ -104,6 +104,8 @@ pub enum Slot {
     },
     /// A count (`quota`, `statistic --mode nth`).
     Count(u64),
+    /// Connections by address (`connlimit`).
+    Connections(Box<crate::matches::connlimit::Connections>),
     /// An extension's.
     Extension(Box<dyn std::any::Any + Send>),
 }
