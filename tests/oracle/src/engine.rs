@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fielato_iptables::{BuiltinNames, Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
-use fielato_netfilter::conntrack::{Config, Direction, ProtoState};
+use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::{Effect, Netfilter, Now, Packet, PacketCt, Ruleset};
@@ -77,10 +77,7 @@ impl Engine {
     }
 
     /// What the kernel itself sends, by its own means.
-    fn send(&mut self, mut packet: Packet, now: Now, outputs: &mut Vec<Output>) {
-        if !self.tracking {
-            packet.ct = PacketCt::Untracked;
-        }
+    fn send(&mut self, packet: Packet, now: Now, outputs: &mut Vec<Output>) {
         let fate = self.netfilter.send_local(packet, &mut self.router, now);
         self.settle(fate, now, outputs);
     }
@@ -159,6 +156,10 @@ impl Subject for Engine {
             checksum: setup.checksum,
             tcp_loose: setup.tcp_loose,
             tcp_be_liberal: setup.tcp_liberal,
+            tracking: match setup.tracking {
+                true => Tracking::Always,
+                false => Tracking::WhenNeeded,
+            },
             ..Config::default()
         };
         self.seed = self.seed.wrapping_add(1);
@@ -193,10 +194,7 @@ impl Subject for Engine {
             Port::Inside => host::interface(host::INSIDE),
             Port::Outside => host::interface(host::OUTSIDE),
         };
-        if let Ok(mut packet) = Packet::received(packet.to_vec(), interface) {
-            if !self.tracking {
-                packet.ct = PacketCt::Untracked;
-            }
+        if let Ok(packet) = Packet::received(packet.to_vec(), interface) {
             self.receive(packet, now, &mut outputs);
         }
         Ok(outputs)

@@ -212,6 +212,10 @@ fn answer_source(packet: &Packet, host: &mut dyn Host) -> Option<Addr> {
     if host.address_type(headers.family, headers.dst, None) == AddressType::Local {
         return Some(headers.dst);
     }
+    // IPv6 answers with an address of the interface the packet came in by (`icmp6_send`).
+    if headers.family == Family::V6 && packet.in_interface != Interface::NONE {
+        return host.interface_address(Family::V6, packet.in_interface, headers.src);
+    }
     let back = RouteKey {
         family: headers.family,
         src: Addr::ZERO,
