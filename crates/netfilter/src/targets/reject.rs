@@ -190,7 +190,7 @@ pub(crate) fn icmp_error(
 /// Protocols whose checksum covers all and is always there (`nf_reject_verify_csum`).
 fn has_whole_checksum(packet: &Packet) -> bool {
     match packet.headers.protocol {
-        number::AH | number::ESP | number::SCTP | number::UDPLITE | number::DCCP | number::GRE => false,
+        number::AH | number::ESP | number::SCTP | number::UDPLITE | number::GRE => false,
         number::UDP => read16(packet.transport(), 6) != Some(0),
         _ => true,
     }
