@@ -184,7 +184,8 @@ fn init(tag: u32) -> Vec<u8> {
     [&tag.to_be_bytes()[..], &[0; 12]].concat()
 }
 
-type SctpStep<'a> = (Direction, u32, &'a [(u8, u8, &'a [u8])], ProtoVerdict, &'static str, u64);
+type SctpChunks<'a> = &'a [(u8, u8, &'a [u8])];
+type SctpStep<'a> = (Direction, u32, SctpChunks<'a>, ProtoVerdict, &'static str, u64);
 
 fn play_sctp(steps: &[SctpStep<'_>]) -> Vec<Track> {
     let play = |family| {
@@ -258,7 +259,7 @@ fn a_repeated_sctp_init_does_not_prolong() {
 #[test]
 fn what_can_not_begin_an_association_or_stand_together() {
     let a = init(0xa);
-    let refused: [(u32, &[(u8, u8, &[u8])]); 9] = [
+    let refused: [(u32, SctpChunks<'_>); 9] = [
         (1, &[(1, 0, &a)]),              // INIT with a tag
         (0, &[(1, 0, &a[..8])]),         // INIT cut short
         (0, &[(1, 0, &a), (0, 0, &[])]), // INIT with others
