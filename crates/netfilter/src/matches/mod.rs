@@ -2,6 +2,7 @@
 
 mod comparison;
 mod ext;
+mod extension_header;
 pub(crate) mod options;
 mod range;
 
@@ -174,7 +175,7 @@ impl Match {
             Match::Ipcomp(_) => "ipcomp",
             Match::Iprange(_) => "iprange",
             Match::Ipv6Header(_) => "ipv6header",
-            Match::Ipv6Options(_) => "ipv6opts",
+            Match::Ipv6Options(m) => m.name(),
             Match::Length(_) => "length",
             Match::Limit(_) => "limit",
             Match::Mac(_) => "mac",
@@ -388,9 +389,27 @@ impl Match {
     /// Its state in a fresh rule.
     pub(crate) fn slot(&self, now: Now) -> Slot {
         match self {
+            Match::Connlimit(m) => m.slot(),
             Match::Limit(m) => m.slot(now),
+            Match::Quota(m) => m.slot(),
+            Match::Statistic(m) => m.slot(),
             _ => Slot::None,
         }
+    }
+
+    /// Whether connections must be tracked for it.
+    pub(crate) fn needs_conntrack(&self) -> bool {
+        matches!(
+            self,
+            Match::Cluster(_)
+                | Match::Connbytes(_)
+                | Match::Connlabel(_)
+                | Match::Connlimit(_)
+                | Match::Connmark(_)
+                | Match::Conntrack(_)
+                | Match::Helper(_)
+                | Match::State(_)
+        )
     }
 
     /// Whether the answer is the same for all packets of one direction of a connection in one state that come in by the same
@@ -407,6 +426,8 @@ impl Match {
             | Match::Tos(_)
             | Match::Udp(_) => true,
             Match::Conntrack(m) => m.per_flow(),
+            Match::Dccp(m) => m.per_flow(),
+            Match::Sctp(m) => m.per_flow(),
             Match::State(m) => m.per_flow(),
             Match::Tcp(m) => m.per_flow(),
             _ => false,
