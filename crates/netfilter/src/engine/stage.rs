@@ -187,6 +187,9 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
+    if first && state == CtState::Related {
+        nat::follow_master(cx.conntrack, id, cx.rng);
+    }
     if first && !nat::is_bound(cx.conntrack, id, manip) {
         if let Some((number, table)) = table {
             match table.walk(cx, number, scratch) {
