@@ -7,10 +7,14 @@ use crate::context::{Context, Slot};
 /// `-m cgroup`: the control group of the packet's socket, by path or by class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
-    /// `--path`: path in version 2; groups below it count too.
-    pub path: Option<Box<str>>,
-    /// `--cgroup`: class of version 1.
-    pub class: Option<u32>,
+    /// `--path` was given.
+    pub by_path: bool,
+    /// Path in version 2; groups below it count too.
+    pub path: Box<str>,
+    /// `--cgroup` was given.
+    pub by_class: bool,
+    /// Class of version 1.
+    pub class: u32,
     /// `!`
     pub negated: bool,
 }
@@ -18,7 +22,7 @@ pub struct Cgroup {
 impl Cgroup {
     pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
         cx.only_hooks("cgroup", &[Hook::Output, Hook::Postrouting, Hook::Input])?;
-        if self.path.is_some() == self.class.is_some() {
+        if self.by_path == self.by_class {
             return Err(CheckError("cgroup takes either a path or a class".to_owned()));
         }
         Ok(())
@@ -28,9 +32,9 @@ impl Cgroup {
         let Some(group) = cx.host.socket_cgroup(cx.packet) else {
             return false;
         };
-        let within = match &self.path {
-            Some(path) => is_within(&group.path, path),
-            None => self.class == Some(group.classid),
+        let within = match self.by_path {
+            true => is_within(&group.path, &self.path),
+            false => self.class == group.classid,
         };
         within != self.negated
     }
@@ -54,11 +58,11 @@ mod tests {
     #[test]
     fn class_and_path() {
         let path = |path: &str, negated| {
-            let path = Some(path.into());
             Match::Cgroup(Cgroup {
-                path,
-                class: None,
+                by_path: true,
+                path: path.into(),
                 negated,
+                ..Cgroup::default()
             })
         };
         for packet in testkit::both(number::UDP, &[0; 8]) {
@@ -73,11 +77,11 @@ mod tests {
             assert_eq!(kit.answer(&path("system", false)), Answer::No);
             assert_eq!(kit.answer(&path("user.slice", true)), Answer::Yes);
             let class = |class, negated| {
-                let class = Some(class);
                 Match::Cgroup(Cgroup {
-                    path: None,
+                    by_class: true,
                     class,
                     negated,
+                    ..Cgroup::default()
                 })
             };
             assert_eq!(kit.answer(&class(7, false)), Answer::Yes);

@@ -38,8 +38,14 @@ impl MatchSyntax for CgroupSyntax {
         let mut m = Cgroup::default();
         for option in given {
             match option.option {
-                "path" => m.path = Some(option.value().into()),
-                _ => m.class = Some(values::integer("cgroup", option, 0, u32::MAX.into())? as u32),
+                "path" => {
+                    m.by_path = true;
+                    m.path = option.value().into();
+                }
+                _ => {
+                    m.by_class = true;
+                    m.class = values::integer("cgroup", option, 0, u32::MAX.into())? as u32;
+                }
             }
             m.negated |= option.negated;
         }
@@ -51,11 +57,10 @@ impl MatchSyntax for CgroupSyntax {
             return String::new();
         };
         let inverted = values::not(m.negated);
-        let path = m.path.as_ref().map_or(String::new(), |path| {
-            format!("{inverted} --path{}", values::save_string(path))
-        });
-        let class = m.class.map_or(String::new(), |class| format!("{inverted} --cgroup {class}"));
-        path + &class
+        match m.by_path {
+            true => format!("{inverted} --path{}", values::save_string(&m.path)),
+            false => format!("{inverted} --cgroup {}", m.class),
+        }
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
@@ -63,10 +68,9 @@ impl MatchSyntax for CgroupSyntax {
             return String::new();
         };
         let inverted = if m.negated { "! " } else { "" };
-        match (&m.path, m.class) {
-            (Some(path), _) => format!(" cgroup {inverted}{path}"),
-            (None, Some(class)) => format!(" cgroup {inverted}{class}"),
-            (None, None) => " cgroup".to_owned(),
+        match m.by_path {
+            true => format!(" cgroup {inverted}{}", m.path),
+            false => format!(" cgroup {inverted}{}", m.class),
         }
     }
 }
