@@ -1,6 +1,7 @@
 //! Targets. Each built-in one is a variant, applied without indirection; [`Target::Ext`] carries registered ones.
 
 mod ext;
+mod npt;
 
 pub mod audit;
 pub mod checksum;

@@ -51,25 +51,39 @@ impl Reject {
     }
 
     pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
-        let answer = match *self {
-            Reject::TcpReset => reset(cx),
-            Reject::Unreachable(code) => unreachable(cx, code),
-        };
-        if let Some(data) = answer
-            && let Ok(mut answer) = Packet::local(data)
-        {
-            // It goes the other way of its connection and is RELATED to it (nf_conntrack_attach).
-            if let PacketCt::Tracked { id, direction, .. } = cx.packet.ct {
-                answer.ct = PacketCt::Tracked {
-                    id,
-                    state: CtState::Related,
-                    direction: direction.reverse(),
-                };
+        match *self {
+            Reject::TcpReset => {
+                let answer = reset(cx);
+                send(cx, answer);
             }
-            cx.effects.push(Effect::Send(Box::new(answer)));
+            Reject::Unreachable(code) => {
+                let kind = if cx.packet.headers.family == Family::V4 { 3 } else { 1 };
+                send_icmp_error(cx, kind, code, 0);
+            }
         }
         TargetVerdict::Drop
     }
+}
+
+/// Sends an ICMP or ICMPv6 error about the packet, where one may be sent. `rest` is the second word of its header.
+pub(super) fn send_icmp_error(cx: &mut Context<'_>, kind: u8, code: u8, rest: u32) {
+    let answer = icmp_error(cx, kind, code, rest);
+    send(cx, answer);
+}
+
+fn send(cx: &mut Context<'_>, answer: Option<Vec<u8>>) {
+    let Some(Ok(mut answer)) = answer.map(Packet::local) else {
+        return;
+    };
+    // It goes the other way of its connection and is RELATED to it (nf_conntrack_attach).
+    if let PacketCt::Tracked { id, direction, .. } = cx.packet.ct {
+        answer.ct = PacketCt::Tracked {
+            id,
+            state: CtState::Related,
+            direction: direction.reverse(),
+        };
+    }
+    cx.effects.push(Effect::Send(Box::new(answer)));
 }
 
 /// Whether the destination is one host, not all or a group: such packets are never answered.
@@ -139,7 +153,7 @@ fn reset(cx: &mut Context<'_>) -> Option<Vec<u8>> {
 }
 
 /// An ICMP error for the packet; none for what must not be answered (RFC 1122 §3.2.2, RFC 4443 §2.4 e).
-fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Vec<u8>> {
+fn icmp_error(cx: &mut Context<'_>, kind: u8, code: u8, rest: u32) -> Option<Vec<u8>> {
     let headers = cx.packet.headers;
     if headers.is_later_fragment() || cx.packet.packet_type != PacketType::Unicast || !to_one_host(cx) {
         return None;
@@ -156,8 +170,8 @@ fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Vec<u8>> {
         Family::V4 => 576 - 20 - 8,
         Family::V6 => 1280 - 40 - 8,
     });
-    let kind = if headers.family == Family::V4 { 3 } else { 1 };
-    let mut icmp = vec![kind, code, 0, 0, 0, 0, 0, 0];
+    let mut icmp = vec![kind, code, 0, 0];
+    icmp.extend_from_slice(&rest.to_be_bytes());
     icmp.extend_from_slice(cx.packet.data.get(..quoted)?);
     let (protocol, check, tos) = match headers.family {
         // Errors have precedence "internetwork control".
