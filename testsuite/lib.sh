@@ -119,3 +119,24 @@ count_is() {
         *) fail "$1 $2 $3: no such rule" ;;
     esac
 }
+
+# watch: from now on, `state STATE` says that the last packet crossed FORWARD in that connection tracking state.
+STATES="NEW ESTABLISHED RELATED INVALID UNTRACKED"
+watch() {
+    for each_state in $STATES; do
+        $IPT -t mangle -A FORWARD -m conntrack --ctstate $each_state
+    done
+}
+
+state() {
+    rule=0
+    for each_state in $STATES; do
+        rule=$((rule + 1))
+        if [ "$each_state" = "$1" ]; then
+            count_is mangle FORWARD $rule 1
+        else
+            count_is mangle FORWARD $rule 0
+        fi
+    done
+    $IPT -t mangle -Z FORWARD
+}

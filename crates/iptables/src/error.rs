@@ -80,6 +80,21 @@ pub enum Failure {
     Store(String),
 }
 
+impl Failure {
+    /// The failure whose text this is.
+    pub fn from_text(text: &str) -> Failure {
+        let known = [
+            Failure::NotFound,
+            Failure::Invalid,
+            Failure::Loop,
+            Failure::Stale,
+            Failure::NoTable,
+        ];
+        let found = known.into_iter().find(|failure| failure.to_string() == text);
+        found.unwrap_or_else(|| Failure::Store(text.to_owned()))
+    }
+}
+
 /// Why a command line was refused or failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

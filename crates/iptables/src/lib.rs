@@ -13,8 +13,11 @@ pub mod iptc;
 mod names;
 mod parse;
 mod print;
+pub mod program;
 mod registry;
+pub mod remote;
 pub mod restore;
+pub mod state;
 pub mod text;
 
 pub use command::{Command, Operation};

@@ -311,6 +311,20 @@ pub fn set_up(netlink: &mut Netlink, link: &Link, up: bool) -> Result<(), LinkEr
     change(netlink, link, flags, LinkFlags::Up, None).map_err(failed(doing))
 }
 
+/// Lets an interface send to groups, or not. Without, the kernel joins no group on it by itself and reports none.
+///
+/// # Errors
+/// [`LinkError::Netlink`].
+pub fn set_multicast(netlink: &mut Netlink, link: &Link, multicast: bool) -> Result<(), LinkError> {
+    let flags = if multicast { LinkFlags::Multicast } else { LinkFlags::empty() };
+    let doing = format!(
+        "switch multicast {} on interface {}",
+        if multicast { "on" } else { "off" },
+        link.name
+    );
+    change(netlink, link, flags, LinkFlags::Multicast, None).map_err(failed(doing))
+}
+
 /// Sets the size of the largest packet, in bytes.
 ///
 /// # Errors

@@ -24,7 +24,14 @@ use rules::{KINDS, Kind, Random, beside, inside, prefix};
 
 const SIZES: [usize; 4] = [10, 1000, 10_000, 100_000];
 /// Kinds that stand for what chains look like; the others are for the table.
-const TIMED: [Kind; 5] = [Kind::Mixed, Kind::Pairs, Kind::Services, Kind::Ranges, Kind::Site];
+const TIMED: [Kind; 6] = [
+    Kind::Mixed,
+    Kind::Crowded,
+    Kind::Pairs,
+    Kind::Services,
+    Kind::Ranges,
+    Kind::Site,
+];
 const PACKETS: usize = 4096;
 
 fn tables(_: &mut Criterion) {

@@ -2,4 +2,5 @@
 
 pub mod matches;
 pub mod targets;
+pub mod values;
 mod words;

@@ -570,7 +570,7 @@ fn rule_number(word: &str) -> Result<usize, Error> {
 }
 
 /// The words after `-w`.
-pub fn parse_wait(word: Option<&str>) -> Result<Wait, Error> {
+pub(crate) fn parse_wait(word: Option<&str>) -> Result<Wait, Error> {
     match word {
         None => Ok(Wait::Forever),
         Some(word) if word.trim_start().starts_with('-') => Ok(Wait::Forever),
@@ -583,7 +583,7 @@ pub fn parse_wait(word: Option<&str>) -> Result<Wait, Error> {
 }
 
 /// The word after `-W`; gives what iptables says about it.
-pub fn parse_wait_interval(word: Option<&str>) -> Result<String, Error> {
+pub(crate) fn parse_wait_interval(word: Option<&str>) -> Result<String, Error> {
     let Some(word) = word else {
         return parameter("wait interval value required");
     };

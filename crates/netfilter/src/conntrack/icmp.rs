@@ -62,19 +62,20 @@ pub(super) fn inspect(conntrack: &Conntrack, packet: &Packet, hook: Hook, zone: 
         return Outcome::Invalid;
     }
     let kind = header[0];
-    let is_error = match headers.family {
+    let settled_here = match headers.family {
         Family::V4 if kind > HIGHEST_V4 => return Outcome::Invalid,
         // Unreachable, source quench, redirect, time exceeded, parameter problem.
         Family::V4 => matches!(kind, 3 | 4 | 5 | 11 | 12),
         // Neighbour discovery and multicast listener discovery belong to no connection.
-        Family::V6 if matches!(kind, 130..=136 | 143) => return Outcome::Settled(PacketCt::Untracked),
-        Family::V6 if kind == REDIRECT_V6 => return redirect_v6(conntrack, packet, zone),
-        Family::V6 => kind < 128,
+        Family::V6 => kind < 128 || matches!(kind, 130..=137 | 143),
     };
-    if is_error {
-        relate(conntrack, packet, &transport[HEADER..], headers.dst, zone)
-    } else {
-        Outcome::Track
+    if !settled_here {
+        return Outcome::Track;
+    }
+    match headers.family {
+        Family::V6 if kind == REDIRECT_V6 => redirect_v6(conntrack, packet, zone),
+        Family::V6 if kind >= 128 => Outcome::Settled(PacketCt::Untracked),
+        _ => relate(conntrack, packet, &transport[HEADER..], headers.dst, zone),
     }
 }
 

@@ -4,6 +4,8 @@ use super::{Conn, ConnId, HashKeys};
 
 /// No entry.
 pub(super) const NIL: u32 = u32::MAX;
+/// In place of a neighbour: the entry is not on the list.
+const OUTSIDE: u32 = u32::MAX - 1;
 const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
@@ -27,14 +29,13 @@ pub(super) struct Entry {
     /// unconfirmed connection both together are the moment it was made.
     previous: u32,
     next: u32,
-    /// Neighbours in the list of connections whose source is hashed alike.
-    pub(super) source_previous: u32,
+    /// Neighbours in the list of connections whose source is hashed alike; [`OUTSIDE`] of a connection that is on none.
+    source_previous: u32,
     pub(super) source_next: u32,
     /// Changes that listeners have not been told of.
     pub(super) pending: u16,
     pub(super) phase: Phase,
     pub(super) in_age_list: bool,
-    pub(super) in_source_list: bool,
 }
 
 impl Entry {
@@ -135,12 +136,11 @@ impl Slab {
             generation: 0,
             previous,
             next,
-            source_previous: NIL,
+            source_previous: OUTSIDE,
             source_next: NIL,
             pending: 0,
             phase: Phase::Unconfirmed,
             in_age_list: false,
-            in_source_list: false,
         };
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK => last.push(entry),
@@ -189,6 +189,12 @@ impl Slab {
         self.newest = index;
     }
 
+    /// How many are on that list, counted along it.
+    #[cfg(test)]
+    pub(super) fn age_list_len(&self) -> usize {
+        std::iter::successors(self.entry(self.oldest), |entry| self.entry(entry.next)).count()
+    }
+
     /// Takes a connection off that list, if it is on it.
     pub(super) fn age_remove(&mut self, index: u32) {
         let Some(entry) = self.entry_mut(index).filter(|entry| entry.in_age_list) else {
@@ -235,13 +241,12 @@ impl Sources {
             let chains = (max as usize / 2).clamp(1 << 8, 1 << 22).next_power_of_two();
             self.heads = vec![NIL; chains].into();
         }
-        let Some(entry) = slab.entry_mut(index).filter(|entry| !entry.in_source_list) else {
+        let Some(entry) = slab.entry_mut(index).filter(|entry| entry.source_previous == OUTSIDE) else {
             return;
         };
         let bucket = self.bucket(source_hash(entry, keys));
         let first = std::mem::replace(&mut self.heads[bucket], index);
         (entry.source_previous, entry.source_next) = (NIL, first);
-        entry.in_source_list = true;
         if let Some(after) = slab.entry_mut(first) {
             after.source_previous = index;
         }
@@ -249,11 +254,11 @@ impl Sources {
 
     /// Takes an entry out, if it is in.
     pub(super) fn remove(&mut self, slab: &mut Slab, index: u32, keys: &HashKeys) {
-        let Some(entry) = slab.entry_mut(index).filter(|entry| entry.in_source_list) else {
+        let Some(entry) = slab.entry_mut(index).filter(|entry| entry.source_previous != OUTSIDE) else {
             return;
         };
-        entry.in_source_list = false;
         let (previous, next) = (entry.source_previous, entry.source_next);
+        entry.source_previous = OUTSIDE;
         let bucket = self.bucket(source_hash(entry, keys));
         match slab.entry_mut(previous) {
             Some(before) => before.source_next = next,

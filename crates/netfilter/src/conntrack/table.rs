@@ -1,10 +1,14 @@
 //! The table of connections.
 
+use std::collections::BTreeMap;
+
+use super::event::Events;
+use super::expect::Expectations;
 use super::extract::Trackers;
 use super::index::Index;
-use super::slab::{Entry, NIL, Phase, Slab, Sources};
+use super::slab::{Entry, Phase, Slab, Sources};
 use super::{Config, Conn, ConnId, Direction, HashKeys, Stats, Status, Tracker, Tuple, Zone};
-use crate::{Now, Packet};
+use crate::{Counters, Now, Packet};
 
 /// How many connections of one source are looked at for a mapping.
 const SOURCES_LOOKED_AT: usize = 64;
@@ -12,6 +16,18 @@ const SOURCES_LOOKED_AT: usize = 64;
 const EARLY_DROP_LOOKS: usize = 8;
 /// A connection that is still not confirmed after this time is forgotten: its packet was lost on the way.
 const UNCONFIRMED_LIFETIME: u64 = 600 * Now::SECOND;
+
+/// How many expectations are looked at for expired ones, at a time.
+const EXPECTATIONS_LOOKED_AT: usize = 16;
+
+/// Timeouts that `-j CT --timeout NAME` gives to connections of one protocol (`nfct timeout`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeoutPolicy {
+    /// Transport protocol.
+    pub protocol: u8,
+    /// Seconds, in the order of the protocol's states (`CTA_TIMEOUT_*`).
+    pub seconds: Vec<u32>,
+}
 
 /// All connections and expectations of one namespace.
 #[derive(Debug)]
@@ -21,7 +37,10 @@ pub struct Conntrack {
     pub(super) slab: Slab,
     pub(super) index: Index,
     pub(super) sources: Sources,
+    pub(super) expectations: Expectations,
     pub(super) trackers: Trackers,
+    pub(super) policies: BTreeMap<String, TimeoutPolicy>,
+    pub(super) events: Events,
     pub(super) stats: Stats,
     /// The latest moment that the table was told of.
     pub(super) now: Now,
@@ -60,7 +79,10 @@ impl Conntrack {
             slab: Slab::default(),
             index: Index::default(),
             sources: Sources::default(),
+            expectations: Expectations::default(),
             trackers: Trackers::default(),
+            policies: BTreeMap::new(),
+            events: Events::default(),
             stats: Stats::default(),
             now: Now::default(),
             cursor: 0,
@@ -95,6 +117,21 @@ impl Conntrack {
     /// Registers a protocol, in place of the built-in one of its number.
     pub fn register_tracker(&mut self, tracker: Box<dyn Tracker>) {
         self.trackers.register(tracker);
+    }
+
+    /// Names timeouts for `-j CT --timeout`. Connections that exist keep theirs.
+    pub fn set_timeout_policy(&mut self, name: impl Into<String>, policy: TimeoutPolicy) {
+        self.policies.insert(name.into(), policy);
+    }
+
+    /// Forgets the timeouts of a name; `None` when there are none.
+    pub fn remove_timeout_policy(&mut self, name: &str) -> Option<TimeoutPolicy> {
+        self.policies.remove(name)
+    }
+
+    /// The timeouts of a name.
+    pub fn timeout_policy(&self, name: &str) -> Option<&TimeoutPolicy> {
+        self.policies.get(name)
     }
 
     pub(super) const fn trackers(&self) -> &Trackers {
@@ -153,9 +190,18 @@ impl Conntrack {
     }
 
     /// Whether a reply tuple is in use by another confirmed connection than `except` (`nf_conntrack_tuple_taken`).
+    ///
+    /// A connection with the same original tuple doesn't count: both are one flow, whose packets were on their way at once;
+    /// [`Conntrack::confirm`] sorts that out.
     pub fn tuple_taken(&self, reply: &Tuple, zone: Zone, except: ConnId) -> bool {
-        self.find(reply, zone, |entry, index| index != except.index && self.is_alive(entry))
-            .is_some()
+        let own = self
+            .get(except)
+            .map(|conn| (conn.tuples[0], conn.zone.in_direction(Direction::Original)));
+        let taken = self.find(reply, zone, |entry, index| {
+            let original = (entry.conn.tuples[0], entry.conn.zone.in_direction(Direction::Original));
+            index != except.index && self.is_alive(entry) && own != Some(original)
+        });
+        taken.is_some()
     }
 
     /// Gives a connection that is not confirmed another reply tuple (`nf_conntrack_alter_reply`). False, and nothing changes,
@@ -233,6 +279,11 @@ impl Conntrack {
         self.delete_where(|_, _| true);
     }
 
+    /// Sets a connection's counters to zero; what they were (`conntrack -L -z`). `None` when it is gone.
+    pub fn zero_counters(&mut self, id: ConnId) -> Option<[Counters; 2]> {
+        self.get_mut(id).map(|conn| std::mem::take(&mut conn.counters))
+    }
+
     /// All confirmed connections that live.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
         (0..self.slab.places()).filter_map(|index| {
@@ -247,6 +298,7 @@ impl Conntrack {
     /// yet counts towards the limit, but no packet meets it.
     pub fn expire(&mut self, now: Now, budget: usize) {
         self.advance(now);
+        self.expire_expectations(budget.min(EXPECTATIONS_LOOKED_AT));
         let places = self.slab.places();
         for _ in 0..budget.min(places as usize) {
             let index = self.cursor;
@@ -320,17 +372,28 @@ impl Conntrack {
 
     /// Frees an entry in whatever phase, and takes it out of every index and list.
     pub(super) fn destroy(&mut self, index: u32) {
-        if index == NIL {
+        let Some(phase) = self.slab.entry(index).map(|entry| entry.phase) else {
             return;
-        }
-        for direction in DIRECTIONS {
-            if let Some(hash) = self.hash_of(index, direction) {
-                self.index.remove(hash, slot(index, direction));
+        };
+        self.remove_expectations_of(index);
+        if phase == Phase::Confirmed {
+            self.report_destroy(index);
+            for direction in DIRECTIONS {
+                if let Some(hash) = self.hash_of(index, direction) {
+                    self.index.remove(hash, slot(index, direction));
+                }
             }
         }
         self.slab.age_remove(index);
         self.sources.remove(&mut self.slab, index, &self.keys);
         self.slab.remove(index);
+    }
+
+    /// The tuple of a packet as it is; `None` when it has none: a later fragment, a header cut short.
+    pub fn tuple(&self, packet: &Packet) -> Option<Tuple> {
+        super::extract::has_transport(&packet.headers)
+            .then(|| super::extract::tuple(&packet.headers, packet.transport(), &self.trackers))
+            .flatten()
     }
 
     /// The tuple of packets that answer `tuple`'s; `None` when nothing answers such packets.

@@ -2,9 +2,13 @@
 
 use fielato_wire::number;
 
+use super::event::EventMask;
 use super::proto::{self, ProtoPacket};
 use super::slab::Phase;
-use super::{Conn, ConnId, Conntrack, CtState, Direction, ProtoVerdict, Status, Template, Tuple, Zone, extract, icmp};
+use super::table::DIRECTIONS;
+use super::{
+    Changes, Conn, ConnId, Conntrack, CtState, Direction, ExpectNat, ProtoVerdict, Status, Template, Tuple, Zone, extract, icmp,
+};
 use crate::verdict::{DropReason, Verdict};
 use crate::{Hook, Now, Packet, PacketCt};
 
@@ -97,20 +101,23 @@ impl Conntrack {
             }
             return self.refuse(packet);
         };
-        if entry.phase == Phase::Confirmed || direction == Direction::Reply {
+        if entry.phase == Phase::Confirmed {
+            if entry.pending != 0 {
+                self.report_changes(id);
+            }
+            return Verdict::Accept;
+        }
+        // An answer made here to the packet that began it (REJECT); that packet itself confirms it.
+        if direction == Direction::Reply {
             return Verdict::Accept;
         }
         if entry.conn.status.has(Status::DYING) {
             self.stats.insert_failed += 1;
             return self.refuse(packet);
         }
-        let (tuples, zone) = (entry.conn.tuples, entry.conn.zone);
-        for tuple in &tuples {
-            while let Some((other, _)) = self.find(tuple, zone, |_, _| true) {
-                if self.lookup(tuple, zone).is_some_and(|(living, _)| living == other) {
-                    return self.resolve_clash(packet, id, other);
-                }
-                self.end_dead(other.index);
+        for direction in DIRECTIONS {
+            if let Some(other) = self.clash(id, direction) {
+                return self.resolve_clash(packet, id, other, direction);
             }
         }
         self.enter(id);
@@ -134,26 +141,84 @@ impl Conntrack {
         entry.conn.deadline = entry.conn.deadline.saturating_add(now.saturating_sub(entry.born()));
         entry.conn.status.set(Status::CONFIRMED);
         entry.phase = Phase::Confirmed;
+        let mut changes = match entry.conn.master {
+            Some(_) => Changes::RELATED,
+            None => Changes::NEW,
+        };
+        if entry.conn.helper.is_some() {
+            changes |= Changes::HELPER;
+        }
         let assured = entry.conn.status.has(Status::ASSURED);
-        self.link(id.index);
+        // The loser of a clash stands behind its answers only.
+        if entry.conn.status.has(Status::NAT_CLASH) {
+            self.link_direction(id.index, Direction::Reply);
+        } else {
+            self.link(id.index);
+            self.note_change(id, Changes(changes));
+        }
         if !assured {
             self.slab.age_push(id.index);
         }
         self.stats.insert += 1;
+        self.report_changes(id);
     }
 
-    /// Two packets of one connection were on their way at once, and the other one's was confirmed first: `winner`
-    /// (`nf_ct_resolve_clash`).
-    fn resolve_clash(&mut self, packet: &mut Packet, loser: ConnId, winner: ConnId) -> Verdict {
+    /// The living connection that has a tuple of this one. Dead ones on the way are removed.
+    fn clash(&mut self, id: ConnId, direction: Direction) -> Option<ConnId> {
+        let conn = self.get(id)?;
+        let (tuple, zone) = (*conn.tuple(direction), conn.zone);
+        while let Some((other, _)) = self.find(&tuple, zone, |_, _| true) {
+            if self.slab.get(other).is_some_and(|entry| self.is_alive(entry)) {
+                return Some(other);
+            }
+            self.end_dead(other.index);
+        }
+        None
+    }
+
+    /// Two packets of one connection were on their way at once, and the other one's was confirmed first: `winner`, which has
+    /// this one's tuple of `direction` (`nf_ct_resolve_clash`).
+    fn resolve_clash(&mut self, packet: &mut Packet, loser: ConnId, winner: ConnId, direction: Direction) -> Verdict {
+        let protocol = self.get(loser).map(|conn| conn.tuples[0].protocol);
+        if !protocol.is_some_and(allows_clash) {
+            self.stats.insert_failed += 1;
+            return self.refuse(packet);
+        }
+        if self.merge(packet, loser, winner) {
+            return Verdict::Accept;
+        }
+        // Translated, and to different ends. Answers must find the right one, or there is no help.
+        if direction == Direction::Original {
+            match self.clash(loser, Direction::Reply) {
+                None => {
+                    let soon = self.now.mono.saturating_add(Now::SECOND);
+                    if let Some(entry) = self.slab.get_mut(loser) {
+                        entry.conn.deadline = soon.saturating_sub(self.now.mono.saturating_sub(entry.born()));
+                        entry.conn.status.set(Status::FIXED_TIMEOUT | Status::NAT_CLASH);
+                    }
+                    self.enter(loser);
+                    self.stats.clash_resolve += 1;
+                    return Verdict::Accept;
+                }
+                Some(other) if self.merge(packet, loser, other) => return Verdict::Accept,
+                Some(_) => {}
+            }
+        }
         self.stats.insert_failed += 1;
+        self.refuse(packet)
+    }
+
+    /// Gives a packet to the connection that won against its own, when both are the same connection.
+    fn merge(&mut self, packet: &mut Packet, loser: ConnId, winner: ConnId) -> bool {
         let (Some(lost), Some(won)) = (self.get(loser), self.get(winner)) else {
-            return self.refuse(packet);
+            return false;
         };
-        let protocol = lost.tuple(Direction::Original).protocol;
         let translated = won.status.has(Status::SRC_NAT_DONE | Status::DST_NAT_DONE);
-        let same = lost.tuples == won.tuples && lost.zone == won.zone;
-        if !allows_clash(protocol) || (translated && !same) {
-            return self.refuse(packet);
+        let [original, reply] = lost.tuples;
+        // Both ends may have begun it at once.
+        let same = lost.zone == won.zone && (won.tuples == [original, reply] || won.tuples == [reply, original]);
+        if translated && !same {
+            return false;
         }
         let counters = lost.counters;
         if let Some(conn) = self.get_mut(winner) {
@@ -166,7 +231,7 @@ impl Conntrack {
         }
         self.discard(loser);
         self.stats.clash_resolve += 1;
-        Verdict::Accept
+        true
     }
 
     fn refuse(&mut self, packet: &mut Packet) -> Verdict {
@@ -220,17 +285,36 @@ impl Conntrack {
         let mut conn = Conn::new(*tuple, reply);
         conn.zone = zone;
         if let Some(template) = template {
-            conn.helper = template.helper;
-            if template.helper.is_some() {
-                conn.status.set(Status::HELPER);
+            self.apply(template, &mut conn);
+        }
+        if let Some(expected) = self.meet(tuple, zone) {
+            conn.status.set(Status::EXPECTED);
+            conn.master = Some(expected.master);
+            conn.mark = self.get(expected.master).map_or(0, |master| master.mark);
+            conn.helper = expected.helper;
+            if expected.nat != ExpectNat::None {
+                conn.extra_mut().follow = Some(expected.nat);
             }
-            if template.events.is_some() || template.expect_events.is_some() {
-                let extra = conn.extra_mut();
-                (extra.events, extra.expect_events) = (template.events, template.expect_events);
-            }
+            self.stats.expect_new += 1;
+        } else if let Some(helper) = template.and_then(|template| template.helper) {
+            conn.helper = Some(helper);
+            conn.status.set(Status::HELPER);
         }
         let id = self.slab.insert(conn, now.mono);
         Ok(Some((id, Direction::Original)))
+    }
+
+    /// Gives a new connection what `-j CT` asked for, but for the helper.
+    fn apply(&self, template: &Template, conn: &mut Conn) {
+        if template.events.is_some() || template.expect_events.is_some() {
+            let extra = conn.extra_mut();
+            (extra.events, extra.expect_events) = (template.events, template.expect_events);
+        }
+        let protocol = conn.tuples[0].protocol;
+        let policy = template.timeout.as_ref().and_then(|name| self.policies.get(name));
+        if let Some(policy) = policy.filter(|policy| policy.protocol == protocol) {
+            conn.extra_mut().timeouts = Some(policy.seconds.clone());
+        }
     }
 
     /// Lets the protocol judge a packet of a connection, counts it and gives it its state (`nf_conntrack_handle_packet`).
@@ -248,6 +332,8 @@ impl Conntrack {
             state,
             direction,
         };
+        let listening = self.events.mask.has(EventMask::NEW.or(EventMask::UPDATE));
+        let before = (conn.status, if listening { proto::state_name(&conn.proto) } else { None });
         let verdict = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
             if fresh && !tracker.new(conn, &seen, &self.config, now) {
                 return ProtoVerdict::Invalid;
@@ -270,6 +356,13 @@ impl Conntrack {
         }
         if direction == Direction::Reply {
             conn.status.set(Status::SEEN_REPLY);
+            if conn.status.has(Status::NAT_CLASH) {
+                // Its question is answered; that is all it was kept for.
+                conn.status.set(Status::DYING);
+            }
+        }
+        if listening {
+            entry.pending |= changes(before, (conn.status, proto::state_name(&conn.proto)));
         }
         if entry.in_age_list && entry.conn.status.has(Status::ASSURED) {
             self.slab.age_remove(id.index);
@@ -306,4 +399,22 @@ fn may_begin(tuple: &Tuple) -> bool {
 /// Protocols without a handshake: an equal connection is as good as one's own (`allow_clash`).
 const fn allows_clash(protocol: u8) -> bool {
     matches!(protocol, number::UDP | number::UDPLITE | number::GRE)
+}
+
+type Visible = (Status, Option<&'static str>);
+
+/// What a packet changed.
+fn changes((status, state): Visible, (status_after, state_after): Visible) -> u16 {
+    let gained = Status(status_after.0 & !status.0);
+    let mut changes = 0;
+    if gained.has(Status::SEEN_REPLY) {
+        changes |= Changes::REPLY;
+    }
+    if gained.has(Status::ASSURED) {
+        changes |= Changes::ASSURED;
+    }
+    if state != state_after {
+        changes |= Changes::PROTOINFO;
+    }
+    changes
 }

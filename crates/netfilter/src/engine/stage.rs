@@ -1,5 +1,7 @@
 //! What runs at a hook, in the order of priorities.
 
+use fielato_wire::Extensions;
+
 use super::Netfilter;
 use crate::conntrack::CtState;
 use crate::conntrack::defrag::Defragmented;
@@ -161,7 +163,9 @@ fn put_together(
     config: &crate::conntrack::Config,
     now: Now,
 ) -> Ran {
-    if !packet.headers.is_fragment() || packet.ct == PacketCt::Untracked {
+    // A packet with a fragment header but no other fragments loses that header (RFC 6946).
+    let fragmented = packet.headers.is_fragment() || packet.headers.extensions.0 & Extensions::FRAGMENT != 0;
+    if !fragmented || packet.ct == PacketCt::Untracked {
         return Ran::Through;
     }
     // The zone is not known yet unless a rule before this stage gave a template.

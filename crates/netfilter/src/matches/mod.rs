@@ -2,6 +2,7 @@
 
 mod comparison;
 mod ext;
+mod extension_header;
 pub(crate) mod options;
 mod range;
 
@@ -74,6 +75,7 @@ use crate::Now;
 use crate::check::{CheckContext, CheckError};
 use crate::classify::Bounds;
 use crate::context::{Context, Slot};
+use crate::matches::multiport::PortSide;
 
 /// A condition of a rule (`-m`).
 #[derive(Clone, Debug, PartialEq)]
@@ -173,7 +175,7 @@ impl Match {
             Match::Ipcomp(_) => "ipcomp",
             Match::Iprange(_) => "iprange",
             Match::Ipv6Header(_) => "ipv6header",
-            Match::Ipv6Options(_) => "ipv6opts",
+            Match::Ipv6Options(m) => m.name(),
             Match::Length(_) => "length",
             Match::Limit(_) => "limit",
             Match::Mac(_) => "mac",
@@ -347,23 +349,70 @@ impl Match {
 
     /// Narrows the box of header fields in which it can hold. Whatever it leaves is compared in full.
     pub(crate) fn narrow(&self, bounds: &mut Bounds) {
-        let _ = bounds;
+        fn to<T: Ord + Copy>(bound: &mut (T, T), range: &Range<T>) {
+            if !range.negated {
+                *bound = (bound.0.max(range.min), bound.1.min(range.max));
+            }
+        }
+        match self {
+            Match::Tcp(m) => {
+                to(&mut bounds.sport, &m.sport);
+                to(&mut bounds.dport, &m.dport);
+            }
+            Match::Udp(m) => {
+                to(&mut bounds.sport, &m.sport);
+                to(&mut bounds.dport, &m.dport);
+            }
+            Match::Multiport(m) if !m.negated => {
+                let least = m.ports.iter().map(|range| range.min).min();
+                let most = m.ports.iter().map(|range| range.max).max();
+                if let (Some(min), Some(max)) = (least, most) {
+                    match m.side {
+                        PortSide::Source => to(&mut bounds.sport, &Range::new(min, max)),
+                        PortSide::Destination => to(&mut bounds.dport, &Range::new(min, max)),
+                        PortSide::Either => {}
+                    }
+                }
+            }
+            Match::Iprange(m) => {
+                if let Some(range) = &m.ranges.source {
+                    to(&mut bounds.src, range);
+                }
+                if let Some(range) = &m.ranges.destination {
+                    to(&mut bounds.dst, range);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Its state in a fresh rule.
     pub(crate) fn slot(&self, now: Now) -> Slot {
         match self {
+            Match::Connlimit(m) => m.slot(),
             Match::Limit(m) => m.slot(now),
+            Match::Quota(m) => m.slot(),
+            Match::Statistic(m) => m.slot(),
             _ => Slot::None,
         }
     }
 
-    /// Whether the answer is the same for all packets of one direction of a connection in one state that come in by the
-    /// same interface with the same mark: such answers may be kept with the flow.
+    /// Whether the answer is the same for all packets of one direction of a connection in one state that come in by the same
+    /// interface with the same mark, type of service, connection mark, and TCP flags SYN, ACK, FIN, RST: such answers
+    /// may be kept with the flow.
     pub(crate) fn per_flow(&self) -> bool {
         match self {
-            Match::Comment(_) | Match::Iprange(_) | Match::Mark(_) | Match::Multiport(_) | Match::Udp(_) => true,
+            Match::Comment(_)
+            | Match::Connmark(_)
+            | Match::Dscp(_)
+            | Match::Iprange(_)
+            | Match::Mark(_)
+            | Match::Multiport(_)
+            | Match::Tos(_)
+            | Match::Udp(_) => true,
             Match::Conntrack(m) => m.per_flow(),
+            Match::Dccp(m) => m.per_flow(),
+            Match::Sctp(m) => m.per_flow(),
             Match::State(m) => m.per_flow(),
             Match::Tcp(m) => m.per_flow(),
             _ => false,

@@ -1,6 +1,6 @@
 //! `-m tcp` (`net/netfilter/xt_tcpudp.c`).
 
-use fielato_wire::number;
+use fielato_wire::{TcpFlags, number};
 
 use super::{Range, options};
 use crate::check::{CheckContext, CheckError};
@@ -30,9 +30,10 @@ impl Tcp {
         cx.only_protocols("tcp", &[number::TCP])
     }
 
-    /// Whether nothing but ports is asked for.
+    /// Whether nothing is asked for but ports and the flags that a flow's path is kept by.
     pub(crate) fn per_flow(&self) -> bool {
-        self.flags_mask == 0 && !self.flags_negated && self.option == 0
+        const KEPT: u8 = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::FIN | TcpFlags::RST;
+        self.flags_mask & !KEPT == 0 && self.option == 0
     }
 
     #[inline]

@@ -76,6 +76,13 @@ pub(super) fn of_rule(rule: &Rule, family: Family, interfaces: &mut InterfaceNum
     for m in &rule.matches {
         m.narrow(&mut bounds);
     }
+    let Bounds {
+        src, dst, sport, dport, ..
+    } = &bounds;
+    if src.0 > src.1 || dst.0 > dst.1 || sport.0 > sport.1 || dport.0 > dport.1 {
+        // It holds for no packet at all; comparing in full will say so.
+        return Bounds::ANY;
+    }
     bounds
 }
 

@@ -38,6 +38,8 @@ impl Random {
 pub enum Kind {
     /// Prefixes, ports, port ranges, protocols, interfaces, in all combinations.
     Mixed,
+    /// The same with prefixes so short that many rules hold the same packet.
+    Crowded,
     /// Source prefixes of all lengths and nothing else.
     Sources,
     /// Single source hosts.
@@ -58,8 +60,9 @@ pub enum Kind {
     Dense,
 }
 
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 11] = [
     Kind::Mixed,
+    Kind::Crowded,
     Kind::Sources,
     Kind::Hosts,
     Kind::Destinations,
@@ -88,7 +91,8 @@ fn rule(kind: Kind, family: Family, random: &mut Random) -> Bounds {
         ..Bounds::ANY
     };
     match kind {
-        Kind::Mixed => mixed(&mut rule, family, random),
+        Kind::Mixed => mixed(&mut rule, family, family.bits() / 2, random),
+        Kind::Crowded => mixed(&mut rule, family, family.bits() / 4, random),
         Kind::Sources => rule.src = any_prefix(family, random),
         Kind::Hosts => rule.src = prefix(family, address(family, random), family.bits()),
         Kind::Destinations => rule.dst = any_prefix(family, random),
@@ -139,13 +143,13 @@ fn rule(kind: Kind, family: Family, random: &mut Random) -> Bounds {
     rule
 }
 
-fn mixed(rule: &mut Bounds, family: Family, random: &mut Random) {
+fn mixed(rule: &mut Bounds, family: Family, shortest: u8, random: &mut Random) {
     let addresses = random.between(0, 9);
     if addresses < 7 {
-        rule.src = any_prefix(family, random);
+        rule.src = prefix_from(shortest, family, random);
     }
     if addresses > 3 {
-        rule.dst = any_prefix(family, random);
+        rule.dst = prefix_from(shortest, family, random);
     }
     if random.chance(70) {
         rule.protocol = Some(random.pick(&[TCP, TCP, UDP, ICMP]));
@@ -242,7 +246,11 @@ pub fn whole(family: Family) -> (Addr, Addr) {
 }
 
 fn any_prefix(family: Family, random: &mut Random) -> (Addr, Addr) {
-    let shortest = family.bits() / 4;
+    prefix_from(family.bits() / 4, family, random)
+}
+
+/// A prefix of a random address, with so many bits or more.
+fn prefix_from(shortest: u8, family: Family, random: &mut Random) -> (Addr, Addr) {
     let len = random.between(shortest.into(), family.bits().into()) as u8;
     prefix(family, address(family, random), len)
 }

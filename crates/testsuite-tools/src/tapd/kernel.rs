@@ -1,7 +1,7 @@
 //! The kernel between the taps: two TUN devices in the network namespace that this process is in, which must be a fresh one.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use fielato_io::Tun;
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::{address, link, sysctl};
-use fielato_wire::{Addr, Family, Headers, number};
+use fielato_wire::{Family, Headers};
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -22,16 +22,15 @@ const IPPROTO_RAW: i32 = 255;
 
 /// What each setting is for: the machine forwards; it sends every ICMP error and from every address, so that answers don't depend
 /// on how many came before; it says nothing about itself.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("net.ipv4.ip_forward", "1"),
     ("net.ipv6.conf.all.forwarding", "1"),
     ("net.ipv4.icmp_ratelimit", "0"),
     ("net.ipv4.icmp_ratemask", "0"),
     ("net.ipv6.icmp.ratelimit", "0"),
     ("net.ipv4.conf.all.rp_filter", "0"),
-    ("net.ipv4.conf.default.rp_filter", "0"),
-    ("net.ipv6.conf.default.accept_dad", "0"),
-    ("net.ipv6.conf.default.router_solicitations", "0"),
+    ("net.ipv6.conf.all.accept_dad", "0"),
+    ("net.ipv6.conf.all.accept_ra", "0"),
 ];
 
 /// Two TUN devices and sockets for the machine's own packets.
@@ -48,17 +47,23 @@ impl Kernel {
         if link::list(&mut netlink)?.iter().any(|link| link.name != "lo") {
             bail!("there are interfaces in this network namespace already: start it in a new one (unshare -n)");
         }
-        for (name, value) in SETTINGS {
-            sysctl::write(name, value)?;
-        }
         let loopback = link::get(&mut netlink, "lo")?;
         link::set_up(&mut netlink, &loopback, true)?;
         let mut taps = Vec::new();
+        let mut links = Vec::new();
         for (name, (v4, v6)) in TAPS.iter().zip(NETS) {
             taps.push(Tun::create(name, 1500).with_context(|| format!("make the interface {name}"))?);
             // No link-local address, and so no reports of the groups it would join.
             sysctl::write(&format!("net.ipv6.conf.{name}.addr_gen_mode"), "1")?;
             let link = link::get(&mut netlink, name)?;
+            // Forwarding would make it join the routers' groups, and report that at some moment.
+            link::set_multicast(&mut netlink, &link, false)?;
+            links.push((link, v4, v6));
+        }
+        for (name, value) in SETTINGS {
+            sysctl::write(name, value)?;
+        }
+        for (link, v4, v6) in links {
             link::set_up(&mut netlink, &link, true)?;
             for prefix in [format!("{v4}.1/24"), format!("{v6}::1/64")] {
                 let prefix: IpNet = prefix.parse().with_context(|| format!("the address {prefix}"))?;
@@ -103,7 +108,6 @@ impl Backend for Kernel {
         for (number, tap) in self.taps.iter().enumerate() {
             loop {
                 match tap.read(&mut buffer) {
-                    Ok(len) if is_own_chatter(&buffer[..len]) => {}
                     Ok(len) => all.push((number, buffer[..len].to_vec())),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
@@ -116,22 +120,4 @@ impl Backend for Kernel {
     fn wakes(&self) -> Vec<BorrowedFd<'_>> {
         self.taps.iter().map(|tap| tap.as_fd()).collect()
     }
-}
-
-/// Whether this is what the kernel says by itself: listener reports, and neighbour and router discovery, to a group.
-fn is_own_chatter(packet: &[u8]) -> bool {
-    let Ok(headers) = Headers::parse(packet) else {
-        return true;
-    };
-    let multicast = match headers.dst.to_ip(headers.family) {
-        IpAddr::V4(to) => to.is_multicast(),
-        IpAddr::V6(to) => to.is_multicast(),
-    };
-    let from_here = headers.src == Addr::ZERO
-        || NETS
-            .iter()
-            .any(|(_, v6)| format!("{v6}::1").parse().is_ok_and(|own: IpAddr| headers.src == own.into()))
-        || headers.src.hi >> 54 == 0xfe80 >> 6;
-    let discovery = headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143);
-    multicast && from_here && (discovery || headers.protocol == number::IGMP)
 }

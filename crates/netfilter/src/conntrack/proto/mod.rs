@@ -86,6 +86,7 @@ pub trait Tracker: Send + Sync {
     /// The numbers as the listing shows them, after the addresses.
     fn print(&self, tuple: &Tuple, out: &mut dyn fmt::Write) -> fmt::Result;
     /// The first packet of a connection: whether it may begin one.
+    #[expect(clippy::new_ret_no_self, clippy::wrong_self_convention, reason = "the kernel's name for it")]
     fn new(&self, conn: &mut Conn, packet: &ProtoPacket<'_>, config: &Config, now: Now) -> bool;
     /// Every packet: state and timeout.
     fn packet(&self, conn: &mut Conn, packet: &ProtoPacket<'_>, config: &Config, now: Now) -> ProtoVerdict;
@@ -146,24 +147,6 @@ pub(crate) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, con
             ProtoVerdict::Accept
         }
     }
-}
-
-/// [`packet`], by the tracker registered for the protocol where there is one.
-pub(crate) fn packet_with(
-    trackers: &[Box<dyn Tracker>],
-    conn: &mut Conn,
-    of: &ProtoPacket<'_>,
-    fresh: bool,
-    config: &Config,
-    now: Now,
-) -> ProtoVerdict {
-    let Some(tracker) = trackers.iter().find(|tracker| tracker.protocol() == of.headers.protocol) else {
-        return packet(conn, of, fresh, config, now);
-    };
-    if fresh && !tracker.new(conn, of, config, now) {
-        return ProtoVerdict::Invalid;
-    }
-    tracker.packet(conn, of, config, now)
 }
 
 /// Sets the time at which a connection expires, unless that is fixed (`nf_ct_refresh_acct`).

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_wire::{Addr, Family, Headers, number};
 
-use super::{ProtoPacket, ProtoState, ProtoVerdict, is_sound, packet};
-use crate::conntrack::{Config, Conn, CtState, Direction, Status, Tuple, Zone};
+use super::{ProtoPacket, ProtoVerdict, is_sound, packet};
+use crate::conntrack::{Config, Conn, CtState, Direction, Status, Tuple};
 use crate::{Hook, Now};
 
 pub struct Track {
@@ -14,6 +14,8 @@ pub struct Track {
     pub now: Now,
     pub hook: Hook,
     protocol: u8,
+    /// The connection began in what its caller calls the reply direction.
+    turned: bool,
 }
 
 impl Track {
@@ -28,23 +30,28 @@ impl Track {
             family,
         };
         Track {
-            conn: Conn {
-                tuples: [tuple(src, dst), tuple(dst, src)],
-                status: Status(0),
-                mark: 0,
-                zone: Zone::default(),
-                counters: Default::default(),
-                deadline: 0,
-                proto: ProtoState::None,
-                master: None,
-                helper: None,
-                extra: None,
-            },
+            conn: Conn::new(tuple(src, dst), tuple(dst, src)),
             config: Config::default(),
             now: Now::from_secs(1_000),
             hook: Hook::Prerouting,
             protocol,
+            turned: false,
         }
+    }
+
+    /// The direction in this connection of a packet that goes as `direction` of the first one.
+    pub fn oriented(&mut self, direction: Direction) -> Direction {
+        if !self.conn.status.has(Status::CONFIRMED) {
+            self.turned = direction == Direction::Reply;
+        }
+        if self.turned { direction.reverse() } else { direction }
+    }
+
+    /// Forgets the connection; the next packet begins one, which goes as `direction` of this one.
+    pub fn forget(&mut self, direction: Direction) {
+        let [original, reply] = self.conn.tuples;
+        self.conn = Conn::new(original, reply);
+        self.turned ^= direction == Direction::Reply;
     }
 
     pub fn addresses(family: Family, direction: Direction) -> (Addr, Addr) {

@@ -1,6 +1,11 @@
 //! Connection tracking as a whole, over both families, with a virtual clock.
 
 mod basics;
+mod expecting;
+mod life;
+mod limits;
+mod listing;
+mod random;
 
 use fielato_wire::{Addr, Family, Headers, checksum, number};
 

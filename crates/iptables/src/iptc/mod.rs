@@ -1,11 +1,15 @@
 //! libiptc's operations by their names: a table taken out, changed, and committed back.
 
+mod store;
+
 use std::collections::HashMap;
 
 use fielato_netfilter::rule::{Chain, Policy};
 use fielato_netfilter::{Counters, Rule, Table};
 
 use crate::error::Failure;
+
+pub use store::{Memory, Store, retry, settle};
 
 /// Where a counter of a changed table comes from when the table is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Handle {
     sources: Vec<ChainSources>,
     /// Chains by name.
     index: HashMap<String, usize>,
+    /// When it was taken.
+    generation: u64,
 }
 
 impl Handle {
@@ -72,6 +78,7 @@ impl Handle {
             table,
             sources,
             index: HashMap::new(),
+            generation: 0,
         };
         handle.reindex();
         handle
