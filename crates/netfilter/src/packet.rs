@@ -82,7 +82,7 @@ pub struct Packet {
     /// Bridge ports, when a bridge passes it on.
     pub bridge: Option<BridgePorts>,
     /// The listening socket that TPROXY gave it to.
-    pub tproxy: Option<(fielato_wire::Addr, u16)>,
+    pub tproxy: Option<Box<(fielato_wire::Addr, u16)>>,
     /// Every rule it meets is reported (TRACE).
     pub trace: bool,
     /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.

@@ -19,11 +19,9 @@ impl Timers {
         let room = self.ends.len() < MAX_NAMES;
         match self.ends.get_mut(label) {
             Some(old) => {
-                if *old != end {
-                    self.by_end.remove(&(*old, Box::from(label)));
-                    self.by_end.insert((end, label.into()));
-                    *old = end;
-                }
+                self.by_end.remove(&(*old, Box::from(label)));
+                self.by_end.insert((end, label.into()));
+                *old = end;
             }
             None if room => {
                 self.ends.insert(label.into(), end);

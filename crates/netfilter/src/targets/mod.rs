@@ -257,23 +257,23 @@ impl Target {
     /// Whether it does the same for all packets of a flow and nothing beside what a flow's entry keeps (verdict, marks,
     /// class): see [`crate::rule::Match`].
     pub(crate) fn per_flow(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Target::None
-            | Target::Accept
-            | Target::Drop
-            | Target::Return
-            | Target::Jump(_)
-            | Target::Goto(_)
-            | Target::Mark(_)
-            | Target::Connmark(_)
-            | Target::Classify(_)
-            | Target::Dnat(_)
-            | Target::Masquerade(_)
-            | Target::Netmap(_)
-            | Target::Redirect(_)
-            | Target::Snat(_) => true,
-            _ => false,
-        }
+                | Target::Accept
+                | Target::Drop
+                | Target::Return
+                | Target::Jump(_)
+                | Target::Goto(_)
+                | Target::Mark(_)
+                | Target::Connmark(_)
+                | Target::Classify(_)
+                | Target::Dnat(_)
+                | Target::Masquerade(_)
+                | Target::Netmap(_)
+                | Target::Redirect(_)
+                | Target::Snat(_)
+        )
     }
 }
 

@@ -51,7 +51,7 @@ impl Tproxy {
             if !redirected.is_some_and(|packet| cx.host.has_socket(&packet, true)) {
                 return TargetVerdict::Drop;
             }
-            cx.packet.tproxy = Some((address, port));
+            cx.packet.tproxy = Some(Box::new((address, port)));
         }
         cx.packet.mark = cx.packet.mark & !p.mask ^ p.mark;
         TargetVerdict::Accept

@@ -18,13 +18,13 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec::one("dir"),
     OptionSpec::one("pol"),
     OptionSpec::flag("strict"),
-    OptionSpec::one("reqid").negatable(),
-    OptionSpec::one("spi").negatable(),
-    OptionSpec::one("tunnel-src").negatable(),
-    OptionSpec::one("tunnel-dst").negatable(),
-    OptionSpec::one("proto").negatable(),
-    OptionSpec::one("mode").negatable(),
-    OptionSpec::flag("next"),
+    OptionSpec::one("reqid").negatable().repeatable(),
+    OptionSpec::one("spi").negatable().repeatable(),
+    OptionSpec::one("tunnel-src").negatable().repeatable(),
+    OptionSpec::one("tunnel-dst").negatable().repeatable(),
+    OptionSpec::one("proto").negatable().repeatable(),
+    OptionSpec::one("mode").negatable().repeatable(),
+    OptionSpec::flag("next").repeatable(),
 ];
 
 impl MatchSyntax for PolicySyntax {
