@@ -39,6 +39,9 @@ pub mod tproxy;
 pub mod trace;
 pub mod ttl;
 
+#[cfg(test)]
+mod tests;
+
 pub use ext::{ExtTarget, ExtensionTarget};
 
 use crate::Now;

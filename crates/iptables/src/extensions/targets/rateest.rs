@@ -48,7 +48,7 @@ impl TargetSyntax for RateestSyntax {
         let name = options.required("rateest-name")?;
         let (wanted, average) = (time_of("rateest-interval")?, time_of("rateest-ewmalog")?);
         // The next longer interval of 250 ms, 500 ms and so on to 8 s.
-        let interval = (0..=5).find(|interval| wanted <= SECOND / 4 << interval);
+        let interval = (0..=5).find(|interval| wanted <= (SECOND / 4) << interval);
         let interval = interval.ok_or_else(|| SyntaxError::new("RATEEST: interval value is too large"))?;
         // The largest weight whose time constant is not beyond what was asked for.
         let beyond = |log: &u32| {
