@@ -173,7 +173,7 @@ mod tests {
             let m = |up_to| {
                 let prefix = 128;
                 Match::Connlimit(Connlimit {
-                    limit: 2,
+                    limit: 3,
                     prefix,
                     by_destination: false,
                     up_to,
@@ -182,14 +182,20 @@ mod tests {
             let mut kit = Kit::new(packet(1));
             let (above, up_to) = (m(false), m(true));
             let mut slots = [above.slot(kit.now), up_to.slot(kit.now)];
-            assert_eq!(ask(&mut kit, &above, &mut slots[0], packet(1), true), Answer::No);
-            assert_eq!(ask(&mut kit, &above, &mut slots[0], packet(2), true), Answer::No);
-            assert_eq!(ask(&mut kit, &above, &mut slots[0], packet(3), false), Answer::Yes, "a third");
-            assert_eq!(
-                ask(&mut kit, &above, &mut slots[0], packet(2), false),
-                Answer::No,
-                "the third never left"
-            );
+            // Source port, whether the packet leaves, what is answered.
+            let packets = [
+                (1, true, Answer::No),
+                (2, true, Answer::No),
+                (3, false, Answer::No),
+                (4, false, Answer::No), // the third never left
+                (5, true, Answer::No),
+                (6, false, Answer::Yes),
+                (1, true, Answer::Yes), // seen before, but the sixth is still counted
+            ];
+            for (sport, leaves, expected) in packets {
+                let answer = ask(&mut kit, &above, &mut slots[0], packet(sport), leaves);
+                assert_eq!(answer, expected, "from port {sport}");
+            }
             assert_eq!(
                 ask(&mut kit, &up_to, &mut slots[1], packet(4), false),
                 Answer::Yes,

@@ -46,7 +46,7 @@ impl Dccp {
         let kind = header[8] >> 1 & 15;
         if !self.sport.is_none_or(|range| range.holds(sport))
             || !self.dport.is_none_or(|range| range.holds(dport))
-            || !self.types.is_none_or(|types| (types & 1 << kind != 0) != self.types_negated)
+            || self.types.is_some_and(|types| (types & 1 << kind != 0) == self.types_negated)
         {
             return false;
         }
