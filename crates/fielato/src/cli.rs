@@ -89,6 +89,8 @@ pub enum Command {
     /// Run our user-space WireGuard device in the foreground, configured with `wg`
     #[command(after_help = "Example:\n  fielato device wg0 & wg setconf wg0 wg0.conf && ip link set wg0 up")]
     Device(Device),
+    #[command(flatten)]
+    Iptables(Iptables),
     /// Print a shell's completion script
     #[command(
         hide = true,
@@ -104,6 +106,42 @@ pub enum Command {
         /// Where to
         dir: PathBuf,
     },
+}
+
+/// The iptables programs. Their words are their own: `fielato iptables -h` prints their help.
+#[derive(Debug, Subcommand)]
+pub enum Iptables {
+    /// Change and list IPv4 rules, in the language of iptables
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  FIELATO_RULESET=/tmp/rules fielato iptables -A INPUT -p tcp --dport 22 -j ACCEPT"
+    )]
+    Iptables(Words),
+    /// Print IPv4 rules as a save file
+    #[command(disable_help_flag = true, after_help = "Example:\n  fielato iptables-save -c > rules")]
+    IptablesSave(Words),
+    /// Read IPv4 rules from a save file
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato iptables-restore --test < rules"
+    )]
+    IptablesRestore(Words),
+    /// Change and list IPv6 rules, in the language of ip6tables
+    #[command(disable_help_flag = true, after_help = "Example:\n  fielato ip6tables -S FORWARD")]
+    Ip6tables(Words),
+    /// Print IPv6 rules as a save file
+    #[command(disable_help_flag = true, after_help = "Example:\n  fielato ip6tables-save -t raw")]
+    Ip6tablesSave(Words),
+    /// Read IPv6 rules from a save file
+    #[command(disable_help_flag = true, after_help = "Example:\n  fielato ip6tables-restore -n < rules")]
+    Ip6tablesRestore(Words),
+}
+
+#[derive(Debug, Args)]
+pub struct Words {
+    /// As iptables takes them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD")]
+    pub words: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,9 @@ use fielato_control::client::{NotRunning, Refused};
 use fielato_control::source::BadConfig;
 
 fn main() -> ExitCode {
+    if let Some(code) = commands::iptables::by_name() {
+        return code;
+    }
     let cli = cli::Cli::parse();
     match commands::run(cli) {
         Ok(code) => code,

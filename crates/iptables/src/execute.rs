@@ -200,6 +200,7 @@ impl Executor<'_> {
             family: self.family,
             registry: self.registry,
             names: self.names,
+            complete: false,
         }
     }
 

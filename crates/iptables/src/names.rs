@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use fielato_netfilter::syntax::Names;
+use fielato_wire::{Addr, Family};
 
 use crate::text::leading_number;
 
@@ -220,6 +223,7 @@ pub struct FileNames {
     users: Option<Pairs>,
     groups: Option<Pairs>,
     files: HashMap<String, Pairs>,
+    hosts: Vec<(IpAddr, Vec<String>)>,
 }
 
 /// The protocol is "" for whatever protocol stands first.
@@ -293,6 +297,26 @@ impl FileNames {
     /// Takes the text of `/etc/group`.
     pub fn groups(&mut self, text: &str) {
         self.groups = Some(accounts(text));
+    }
+
+    /// Takes the text of `/etc/hosts`.
+    pub fn hosts(&mut self, text: &str) {
+        for line in lines(text) {
+            let mut words = line.split_whitespace();
+            if let Some(Ok(address)) = words.next().map(str::parse) {
+                self.hosts.push((address, words.map(str::to_owned).collect()));
+            }
+        }
+    }
+
+    /// Takes the text of `/etc/networks`.
+    pub fn networks(&mut self, text: &str) {
+        for line in lines(text) {
+            let mut words = line.split_whitespace();
+            if let (Some(name), Some(Ok(network))) = (words.next(), words.next().map(str::parse::<Ipv4Addr>)) {
+                self.hosts.push((network.into(), vec![name.to_owned()]));
+            }
+        }
     }
 
     /// Takes the text of a file of numbers and names: those of `/etc/iproute2` and `/etc/xtables`, by their file names.
@@ -392,6 +416,18 @@ impl Names for FileNames {
     fn name_of(&self, file: &str, number: u32) -> Option<String> {
         self.files.get(file)?.names.get(&number).cloned()
     }
+
+    fn host(&self, name: &str, family: Family) -> Vec<Addr> {
+        let named = self.hosts.iter().filter(|(_, names)| names.iter().any(|known| known == name));
+        let fitting = named.filter(|(address, _)| address.is_ipv4() == (family == Family::V4));
+        fitting.map(|(address, _)| Addr::from(*address)).collect()
+    }
+
+    fn host_name(&self, address: Addr, family: Family) -> Option<String> {
+        let address = address.to_ip(family);
+        let (_, names) = self.hosts.iter().find(|(known, _)| *known == address)?;
+        names.first().cloned()
+    }
 }
 
 /// The protocol of this name or number (`-p`).
@@ -436,6 +472,15 @@ mod tests {
         assert_eq!(names.group_name(0).as_deref(), Some("root"));
         assert_eq!(names.number("rt_realms", "ten"), Some(16));
         assert_eq!(names.name_of("rt_realms", 16).as_deref(), Some("ten"));
+        names.hosts("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+        names.networks("loopback 127.0.0.0\n");
+        assert_eq!(names.host("ip6-localhost", Family::V6), [Addr::from_bits(1)]);
+        assert_eq!(names.host("ip6-localhost", Family::V4), []);
+        assert_eq!(
+            names.host_name(Addr::from_bits(0x7f000000), Family::V4).as_deref(),
+            Some("loopback")
+        );
+        assert_eq!(names.host_name(Addr::from_bits(1), Family::V6).as_deref(), Some("localhost"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ const V6: &str = "# ipv6\n";
 pub fn encode(tables: &Memory, registry: &Registry, names: &dyn Names) -> String {
     let options = SaveOptions {
         counters: true,
+        complete: true,
         ..SaveOptions::default()
     };
     let save = |family| ruleset(tables.ruleset(family), registry, names, options);

@@ -9,6 +9,7 @@ pub mod link;
 pub mod memory;
 pub mod netlink;
 pub mod netns;
+pub mod nfqueue;
 pub mod nft;
 pub mod route;
 pub mod sysctl;

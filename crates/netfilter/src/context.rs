@@ -60,6 +60,14 @@ pub enum Effect {
     Send(Box<Packet>),
     /// An answer that passed LOCAL_OUT and POST_ROUTING: to be sent by its [`Packet::out_interface`].
     Transmit(Box<Packet>),
+    /// A received packet that the routing decision or forwarding refused, as it was then: the host may answer with an ICMP
+    /// error, to be given to [`crate::Netfilter::send_local`].
+    Undeliverable {
+        /// No route, TTL used up, or too big.
+        reason: crate::DropReason,
+        /// The packet.
+        packet: Box<Packet>,
+    },
     /// TEE: a copy to be sent to a gateway.
     Copy {
         /// The next hop.
@@ -104,6 +112,8 @@ pub enum Slot {
     },
     /// A count (`quota`, `statistic --mode nth`).
     Count(u64),
+    /// Connections by address (`connlimit`).
+    Connections(Box<crate::matches::connlimit::Connections>),
     /// An extension's.
     Extension(Box<dyn std::any::Any + Send>),
 }

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_wire::{Addr, Family, checksum, number};
 
-use crate::conntrack::{Config, Conn, Conntrack, ProtoState, Status, Tuple, Zone};
+use crate::conntrack::{Config, Conn, Conntrack, Tuple};
 use crate::context::{Context, Effect, Shared, Slot};
 use crate::host::{AddressType, Route, RouteKey, SocketCgroup, SocketOwner};
-use crate::rule::{Counters, Match};
+use crate::rule::Match;
 use crate::{Hook, Host, Interface, Now, Packet};
 
 /// Source of IPv4 packets made here.
@@ -102,19 +102,7 @@ pub(crate) fn connection(original: Tuple) -> Conn {
         dport: original.sport,
         ..original
     };
-    Conn {
-        tuples: [original, reply],
-        status: Status::default(),
-        mark: 0,
-        zone: Zone::default(),
-        counters: [Counters::default(); 2],
-        deadline: 0,
-        proto: ProtoState::None,
-        master: None,
-        helper: None,
-        extra: None,
-        cache: Default::default(),
-    }
+    Conn::new(original, reply)
 }
 
 /// A host that answers from its fields.

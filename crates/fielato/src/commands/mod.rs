@@ -4,6 +4,7 @@ mod ban;
 mod device;
 mod docs;
 mod init;
+pub mod iptables;
 mod lab;
 mod member;
 mod render;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
         Command::Lab(command) => return lab::run(command),
         Command::Device(args) => device::run(args)?,
+        Command::Iptables(command) => return Ok(iptables::run(&paths, &command)),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::man(&dir)?,
     }

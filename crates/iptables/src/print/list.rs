@@ -47,7 +47,7 @@ impl Printer<'_> {
         }
         text.push_str("target     prot opt");
         if format.verbose {
-            text.push_str(" in     out   ");
+            text.push_str(" in     out    ");
         }
         text.push_str(" source               destination         \n");
     }

@@ -31,6 +31,8 @@ pub struct SaveOptions<'a> {
     pub comments: Option<(&'a str, &'a str)>,
     /// Only this table (`-t`).
     pub table: Option<&'a str>,
+    /// Also write what iptables-save leaves out though it is part of a rule: an interface `+`.
+    pub complete: bool,
 }
 
 /// What rules are printed with.
@@ -39,6 +41,8 @@ pub(crate) struct Printer<'a> {
     pub(crate) family: Family,
     pub(crate) registry: &'a Registry,
     pub(crate) names: &'a dyn Names,
+    /// See [`SaveOptions::complete`].
+    pub(crate) complete: bool,
 }
 
 /// A rule set as iptables-save writes it.
@@ -54,7 +58,12 @@ pub fn ruleset(rules: &Ruleset, registry: &Registry, names: &dyn Names, options:
 
 /// A table as iptables-save writes it.
 pub fn table(text: &mut String, table: &Table, family: Family, registry: &Registry, names: &dyn Names, options: SaveOptions<'_>) {
-    let printer = Printer { family, registry, names };
+    let printer = Printer {
+        family,
+        registry,
+        names,
+        complete: options.complete,
+    };
     let style = if options.counters {
         CounterStyle::Before
     } else {
@@ -88,7 +97,12 @@ pub fn table(text: &mut String, table: &Table, family: Family, registry: &Regist
 
 /// One rule's line, as `-S` prints it, with its line end.
 pub fn rule(rule: &Rule, chain: &str, family: Family, registry: &Registry, names: &dyn Names) -> String {
-    let printer = Printer { family, registry, names };
+    let printer = Printer {
+        family,
+        registry,
+        names,
+        complete: false,
+    };
     let mut text = String::new();
     printer.rule(&mut text, chain, rule, CounterStyle::None);
     text
@@ -160,8 +174,8 @@ impl Printer<'_> {
     fn ip(&self, text: &mut String, ip: &IpMatch) {
         self.address(text, 's', &ip.source);
         self.address(text, 'd', &ip.destination);
-        interface(text, 'i', &ip.in_interface);
-        interface(text, 'o', &ip.out_interface);
+        self.interface(text, 'i', &ip.in_interface);
+        self.interface(text, 'o', &ip.out_interface);
         if ip.protocol.number != 0 {
             let not = if ip.protocol.negated { " !" } else { "" };
             match protocol_name(ip.protocol.number, false, self.names) {
@@ -174,6 +188,16 @@ impl Printer<'_> {
             Some(Fragment::Later) => text.push_str(" -f"),
             Some(Fragment::FirstOrWhole) => text.push_str(" ! -f"),
         }
+    }
+
+    fn interface(&self, text: &mut String, letter: char, interface: &InterfaceMatch) {
+        // iptables-save leaves out an empty prefix, negated or not.
+        if interface.name.is_empty() && !(self.complete && interface.prefix) {
+            return;
+        }
+        let not = if interface.negated { " !" } else { "" };
+        let plus = if interface.prefix { "+" } else { "" };
+        put(text, format_args!("{not} -{letter} {}{plus}", interface.name));
     }
 
     fn address(&self, text: &mut String, letter: char, address: &AddressMatch) {
@@ -206,16 +230,6 @@ pub(crate) fn prefix_length(mask: Addr, family: Family) -> Option<u8> {
     let bits = mask.to_bits();
     let ones = (bits << (128 - width)).leading_ones();
     (Addr::mask(family, ones as u8) == mask).then_some(ones as u8)
-}
-
-fn interface(text: &mut String, letter: char, interface: &InterfaceMatch) {
-    // An empty prefix asks for nothing that could be written, negated or not.
-    if interface.name.is_empty() {
-        return;
-    }
-    let not = if interface.negated { " !" } else { "" };
-    let plus = if interface.prefix { "+" } else { "" };
-    put(text, format_args!("{not} -{letter} {}{plus}", interface.name));
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -206,7 +206,7 @@ impl Session<'_> {
         let options = SaveOptions {
             counters: arguments.counters,
             comments: Some((self.applet.name(), &date)),
-            table: None,
+            ..SaveOptions::default()
         };
         let text = ruleset(&rules, self.registry, self.names, options);
         world.write(arguments.file, &text)

@@ -56,6 +56,7 @@ impl<F: FnMut(&Request) -> Result<Response, Failure>> Store for RemoteStore<'_, 
         let mut text = loaded.map_or_else(String::new, |loaded| sources::encode(&changed, sources, loaded));
         let options = SaveOptions {
             counters: true,
+            complete: true,
             ..SaveOptions::default()
         };
         table(&mut text, &changed, family, self.registry, self.names, options);

@@ -38,6 +38,7 @@ fn save(family: Family, store: &mut dyn Store, registry: &Registry, names: &dyn 
     }
     let options = SaveOptions {
         counters: true,
+        complete: true,
         ..SaveOptions::default()
     };
     Ok(Response::Ok {

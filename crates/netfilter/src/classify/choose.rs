@@ -11,8 +11,8 @@ const SAMPLE: usize = 4096;
 const FEW: f32 = 2.0;
 /// What a copy costs, in bits of separation, for each doubling of a rule.
 const COPY_COST: f32 = 1.0;
-/// Values looked at in all, for each rule and beside that. Usual rule sets take a third.
-const EFFORT_EACH: u64 = 4000;
+/// Values looked at in all, for each rule and beside that. Usual rule sets take a tenth, unusual ones a third.
+const EFFORT_EACH: u64 = 1000;
 const EFFORT_ONCE: u64 = 1 << 20;
 
 /// A cut to make: a lane without its low bits.

@@ -16,6 +16,8 @@ const LEAF: usize = 24;
 const MAX_DEPTH: u32 = 8;
 /// Copies of one rule behind one cut at most.
 const MAX_COPIES: usize = 64;
+/// Copies that a small set may make beside two of each rule: that takes little memory, and saves trees.
+const SMALL_SET_COPIES: usize = 8192;
 /// Bits that a tree's first cut must gain, since each search has a look at each tree. What it can't place costs nothing, as it may
 /// gain as much in the next tree.
 const ROOT: Terms = Terms { least: 0.25, aside: 0.0 };
@@ -28,7 +30,7 @@ pub(super) fn grow<const N: usize>(rows: &[Row<N>]) -> Forest<N> {
         rows,
         forest: Forest::default(),
         chooser: Chooser::new(rows.len()),
-        spare: 2 * rows.len() + 1024,
+        spare: 2 * rows.len() + SMALL_SET_COPIES.min(8 * rows.len()),
         aside: Vec::new(),
     };
     let mut list: Vec<u32> = (0..rows.len() as u32).collect();
@@ -210,7 +212,9 @@ impl<const N: usize> Grower<'_, N> {
             return Slot::Leaf { tag, rows: count, at };
         }
         let at = self.forest.piles.len() as u32;
-        self.forest.piles.push(Pile::new(rows.collect()));
+        let mut pile = Vec::with_capacity(list.len());
+        pile.extend(rows);
+        self.forest.piles.push(Pile::new(pile));
         Slot::Pile { tag, at }
     }
 

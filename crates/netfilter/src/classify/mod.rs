@@ -9,8 +9,9 @@
 //! interfaces are all found in one step, as in tuple space search, and what is behind a slot is cut further where it is still
 //! much, as in decision trees. A path ends with a few rows (`row`) or, where no cut helps, many in a hierarchy of boxes (`pile`).
 //!
-//! Bounded: a rule is copied only as long as all copies together stay below twice the number of rules, a path has at most eight
-//! cuts, and there are at most ten trees. A rule set made to defeat all cuts is scanned in order, no slower than without this.
+//! Bounded: a rule is copied only as long as all copies together stay below twice the number of rules (ten times in a small
+//! chain), a path has at most eight cuts, there are at most ten trees, and so much effort goes into choosing cuts for each rule.
+//! A rule set made to defeat all cuts is scanned in order, box by box.
 
 mod choose;
 mod forest;

@@ -17,10 +17,6 @@ impl Trackers {
         self.0.push(tracker);
     }
 
-    pub(super) fn as_slice(&self) -> &[Box<dyn Tracker>] {
-        &self.0
-    }
-
     /// The registered protocol of a number.
     pub(super) fn get(&self, protocol: u8) -> Option<&dyn Tracker> {
         self.0

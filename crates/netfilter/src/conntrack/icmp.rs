@@ -58,6 +58,9 @@ pub(super) fn inspect(conntrack: &Conntrack, packet: &Packet, hook: Hook, zone: 
     let Some(header) = transport.first_chunk::<HEADER>() else {
         return Outcome::Invalid;
     };
+    if conntrack.config().checksum && hook == Hook::Prerouting && !has_good_checksum(packet) {
+        return Outcome::Invalid;
+    }
     let kind = header[0];
     let settled_here = match headers.family {
         Family::V4 if kind > HIGHEST_V4 => return Outcome::Invalid,
@@ -67,11 +70,7 @@ pub(super) fn inspect(conntrack: &Conntrack, packet: &Packet, hook: Hook, zone: 
         Family::V6 => kind < 128 || matches!(kind, 130..=137 | 143),
     };
     if !settled_here {
-        // Its tracker verifies the checksum.
         return Outcome::Track;
-    }
-    if conntrack.config().checksum && hook == Hook::Prerouting && !has_good_checksum(packet) {
-        return Outcome::Invalid;
     }
     match headers.family {
         Family::V6 if kind == REDIRECT_V6 => redirect_v6(conntrack, packet, zone),

@@ -389,6 +389,13 @@ impl Conntrack {
         self.slab.remove(index);
     }
 
+    /// The tuple of a packet as it is; `None` when it has none: a later fragment, a header cut short.
+    pub fn tuple(&self, packet: &Packet) -> Option<Tuple> {
+        super::extract::has_transport(&packet.headers)
+            .then(|| super::extract::tuple(&packet.headers, packet.transport(), &self.trackers))
+            .flatten()
+    }
+
     /// The tuple of packets that answer `tuple`'s; `None` when nothing answers such packets.
     pub fn invert(&self, tuple: &Tuple) -> Option<Tuple> {
         self.trackers.invert(tuple)

@@ -88,7 +88,14 @@ impl Netfilter {
             hook = match hook {
                 Hook::Prerouting => match self.route_received(&mut packet, host) {
                     Ok(next) => next,
-                    Err(reason) => return self.drop(&mut packet, reason),
+                    Err(reason) => {
+                        let fate = self.drop(&mut packet, reason);
+                        self.effects.push(Effect::Undeliverable {
+                            reason,
+                            packet: Box::new(packet),
+                        });
+                        return fate;
+                    }
                 },
                 Hook::Forward => Hook::Postrouting,
                 Hook::Output => {

@@ -1,18 +1,83 @@
-//! `-m cgroup`.
+//! `-m cgroup` (`net/netfilter/xt_cgroup.c`, revision 2).
 
+use crate::Hook;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 
-/// `-m cgroup`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cgroup {}
+/// By what the control group is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupKey {
+    /// `--cgroup`: class of version 1.
+    ClassId(u32),
+    /// `--path`: path in version 2; groups below it count too.
+    Path(Box<str>),
+}
+
+/// `-m cgroup`: the control group of the packet's socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The group.
+    pub key: CgroupKey,
+    /// `!`
+    pub negated: bool,
+}
 
 impl Cgroup {
-    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("cgroup: not built yet".to_owned()))
+    pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        cx.only_hooks("cgroup", &[Hook::Output, Hook::Postrouting, Hook::Input])
     }
 
-    pub(crate) fn matches(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
-        false
+    pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
+        let Some(group) = cx.host.socket_cgroup(cx.packet) else {
+            return false;
+        };
+        let within = match &self.key {
+            CgroupKey::ClassId(class) => group.classid == *class,
+            CgroupKey::Path(path) => is_within(&group.path, path),
+        };
+        within != self.negated
+    }
+}
+
+fn is_within(path: &str, ancestor: &str) -> bool {
+    let (path, ancestor) = (path.trim_matches('/'), ancestor.trim_matches('/'));
+    path.strip_prefix(ancestor)
+        .is_some_and(|rest| ancestor.is_empty() || rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use fielato_wire::number;
+
+    use super::*;
+    use crate::host::SocketCgroup;
+    use crate::rule::Match;
+    use crate::testkit::{self, Answer, Kit};
+
+    #[test]
+    fn class_and_path() {
+        let path = |path: &str, negated| {
+            let key = CgroupKey::Path(path.into());
+            Match::Cgroup(Cgroup { key, negated })
+        };
+        for packet in testkit::both(number::UDP, &[0; 8]) {
+            let mut kit = Kit::new(packet);
+            assert_eq!(kit.answer(&path("/", true)), Answer::No, "no socket");
+            kit.host.cgroup = Some(SocketCgroup {
+                classid: 7,
+                path: "/system.slice/ssh".to_owned(),
+            });
+            assert_eq!(kit.answer(&path("/", false)), Answer::Yes);
+            assert_eq!(kit.answer(&path("system.slice", false)), Answer::Yes);
+            assert_eq!(kit.answer(&path("system", false)), Answer::No);
+            assert_eq!(kit.answer(&path("user.slice", true)), Answer::Yes);
+            let class = |class, negated| {
+                let key = CgroupKey::ClassId(class);
+                Match::Cgroup(Cgroup { key, negated })
+            };
+            assert_eq!(kit.answer(&class(7, false)), Answer::Yes);
+            assert_eq!(kit.answer(&class(8, false)), Answer::No);
+            assert_eq!(kit.answer(&class(7, true)), Answer::No);
+        }
     }
 }

@@ -1,18 +1,221 @@
-//! `-m connlimit`.
+//! `-m connlimit` (`net/netfilter/xt_connlimit.c`, `net/netfilter/nf_conncount.c`).
 
+use std::collections::{HashMap, VecDeque};
+
+use fielato_wire::{Addr, Family};
+
+use crate::PacketCt;
 use crate::check::{CheckContext, CheckError};
+use crate::conntrack::proto::TcpState;
+use crate::conntrack::{Conntrack, ProtoState, Tuple, Zone};
 use crate::context::{Context, Slot};
 
-/// `-m connlimit`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Connlimit {}
+/// `-m connlimit`: how many connections there are with the packet's source or destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connlimit {
+    /// Connections.
+    pub limit: u32,
+    /// Length of the prefix under which addresses count as one.
+    pub prefix: u8,
+    /// `--connlimit-daddr`: by destination, not by source.
+    pub by_destination: bool,
+    /// `--connlimit-upto`: no more than the limit, instead of more.
+    pub up_to: bool,
+}
 
 impl Connlimit {
     pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("connlimit: not built yet".to_owned()))
+        Ok(())
     }
 
-    pub(crate) fn matches(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
-        false
+    pub(crate) fn slot(&self) -> Slot {
+        Slot::Connections(Box::default())
+    }
+
+    pub(crate) fn matches(&self, cx: &mut Context<'_>, slot: &mut Slot) -> bool {
+        if !matches!(slot, Slot::Connections(_)) {
+            *slot = self.slot();
+        }
+        let Slot::Connections(connections) = slot else {
+            return false;
+        };
+        let known = match cx.packet.ct {
+            PacketCt::Tracked { .. } => cx.conntrack.of(cx.packet).map(|conn| (conn.tuples[0], conn.zone)),
+            PacketCt::None | PacketCt::Untracked => cx.conntrack.tuple(cx.packet).map(|tuple| (tuple, Zone::default())),
+        };
+        let Some((tuple, zone)) = known else {
+            cx.hotdrop = true;
+            return false;
+        };
+        let headers = &cx.packet.headers;
+        let address = if self.by_destination { headers.dst } else { headers.src };
+        let network = address.and(self.mask(headers.family));
+        let count = connections.count(cx.conntrack, Key { network, zone: zone.id }, tuple, zone);
+        (count > self.limit as usize) != self.up_to
+    }
+
+    fn mask(&self, family: Family) -> Addr {
+        Addr::mask(family, self.prefix)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    network: Addr,
+    zone: u16,
+}
+
+/// Connections that a rule has seen, by network. Those that ended leave when their network is next asked for; and each new
+/// network makes two others be looked through, so that no more are held than there are connections, and as many again.
+#[derive(Debug, Default)]
+pub struct Connections {
+    by_network: HashMap<Key, Vec<(Tuple, Zone)>>,
+    /// Every network once, the one longest unseen to first.
+    order: VecDeque<Key>,
+}
+
+impl Connections {
+    /// How many connections are looked through at most when one is added (`CONNCOUNT_GC_MAX_NODES`, counted by those gone).
+    const MAX_GONE: usize = 8;
+
+    fn count(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
+        let Some(list) = self.by_network.get_mut(&key) else {
+            self.sweep(conntrack);
+            self.by_network.insert(key, vec![(tuple, zone)]);
+            self.order.push_back(key);
+            return 1;
+        };
+        let (mut at, mut gone) = (0, 0);
+        while at < list.len() && gone <= Connections::MAX_GONE {
+            let (seen, seen_zone) = list[at];
+            match life(conntrack, &seen, seen_zone) {
+                Life::Open | Life::Closed if seen == tuple && seen_zone == zone => return list.len(),
+                Life::Open => at += 1,
+                Life::Closed | Life::Gone => {
+                    list.remove(at);
+                    gone += 1;
+                }
+            }
+        }
+        list.push((tuple, zone));
+        list.len()
+    }
+
+    fn sweep(&mut self, conntrack: &Conntrack) {
+        for _ in 0..2 {
+            let Some(key) = self.order.pop_front() else {
+                return;
+            };
+            let Some(list) = self.by_network.get_mut(&key) else {
+                continue;
+            };
+            list.retain(|(tuple, zone)| matches!(life(conntrack, tuple, *zone), Life::Open));
+            if list.is_empty() {
+                self.by_network.remove(&key);
+            } else {
+                self.order.push_back(key);
+            }
+        }
+    }
+}
+
+enum Life {
+    Open,
+    /// TCP that has ended, but is still remembered.
+    Closed,
+    /// Not in the table: it expired, or its first packet never left.
+    Gone,
+}
+
+fn life(conntrack: &Conntrack, tuple: &Tuple, zone: Zone) -> Life {
+    let conn = conntrack.lookup(tuple, zone).and_then(|(id, _)| conntrack.get(id));
+    match conn.map(|conn| &conn.proto) {
+        None => Life::Gone,
+        Some(ProtoState::Tcp(tcp)) if matches!(tcp.state, TcpState::TimeWait | TcpState::Close) => Life::Closed,
+        Some(_) => Life::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fielato_wire::{TcpFlags, number};
+
+    use super::*;
+    use crate::rule::Match;
+    use crate::testkit::{self, Answer, Kit};
+    use crate::{Hook, Packet, Verdict};
+
+    fn syn(sport: u16) -> [Packet; 2] {
+        testkit::both(number::TCP, &testkit::tcp(sport, 80, TcpFlags::SYN, &[]))
+    }
+
+    /// Tracks the packet, asks, and confirms the connection when `leaves`.
+    fn ask(kit: &mut Kit, m: &Match, slot: &mut Slot, packet: Packet, leaves: bool) -> Answer {
+        kit.packet = packet;
+        kit.conntrack.config_mut().checksum = false;
+        assert_eq!(
+            kit.conntrack.track(&mut kit.packet, Hook::Prerouting, kit.now),
+            Verdict::Accept
+        );
+        let answer = kit.answer_with(m, slot);
+        if leaves {
+            assert_eq!(kit.conntrack.confirm(&mut kit.packet, kit.now), Verdict::Accept);
+        } else {
+            kit.conntrack.release(&mut kit.packet);
+        }
+        answer
+    }
+
+    #[test]
+    fn counts_what_was_confirmed() {
+        for family in 0..2 {
+            let packet = |sport| syn(sport)[family].clone();
+            let m = |up_to| {
+                let prefix = 128;
+                Match::Connlimit(Connlimit {
+                    limit: 3,
+                    prefix,
+                    by_destination: false,
+                    up_to,
+                })
+            };
+            let mut kit = Kit::new(packet(1));
+            let (above, up_to) = (m(false), m(true));
+            let mut slots = [above.slot(kit.now), up_to.slot(kit.now)];
+            // Source port, whether the packet leaves, what is answered.
+            let packets = [
+                (1, true, Answer::No),
+                (2, true, Answer::No),
+                (3, false, Answer::No),
+                (4, false, Answer::No), // the third never left
+                (5, true, Answer::No),
+                (6, false, Answer::Yes),
+                (1, true, Answer::Yes), // seen before, but the sixth is still counted
+            ];
+            for (sport, leaves, expected) in packets {
+                let answer = ask(&mut kit, &above, &mut slots[0], packet(sport), leaves);
+                assert_eq!(answer, expected, "from port {sport}");
+            }
+            assert_eq!(
+                ask(&mut kit, &up_to, &mut slots[1], packet(4), false),
+                Answer::Yes,
+                "another rule counts anew"
+            );
+        }
+    }
+
+    #[test]
+    fn a_packet_without_tuple_is_dropped() {
+        let m = Match::Connlimit(Connlimit {
+            limit: 1,
+            prefix: 32,
+            by_destination: false,
+            up_to: false,
+        });
+        assert_eq!(
+            testkit::answer(m.clone(), testkit::v4_fragment(number::TCP, 8, false, &[0; 8])),
+            Answer::Hotdrop
+        );
+        assert_eq!(testkit::answer(m, testkit::v4(number::TCP, &[0; 2])), Answer::Hotdrop);
     }
 }

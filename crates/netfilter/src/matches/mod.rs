@@ -2,6 +2,7 @@
 
 mod comparison;
 mod ext;
+mod extension_header;
 pub(crate) mod options;
 mod range;
 
@@ -174,7 +175,7 @@ impl Match {
             Match::Ipcomp(_) => "ipcomp",
             Match::Iprange(_) => "iprange",
             Match::Ipv6Header(_) => "ipv6header",
-            Match::Ipv6Options(_) => "ipv6opts",
+            Match::Ipv6Options(m) => m.name(),
             Match::Length(_) => "length",
             Match::Limit(_) => "limit",
             Match::Mac(_) => "mac",
@@ -388,7 +389,10 @@ impl Match {
     /// Its state in a fresh rule.
     pub(crate) fn slot(&self, now: Now) -> Slot {
         match self {
+            Match::Connlimit(m) => m.slot(),
             Match::Limit(m) => m.slot(now),
+            Match::Quota(m) => m.slot(),
+            Match::Statistic(m) => m.slot(),
             _ => Slot::None,
         }
     }
@@ -407,6 +411,8 @@ impl Match {
             | Match::Tos(_)
             | Match::Udp(_) => true,
             Match::Conntrack(m) => m.per_flow(),
+            Match::Dccp(m) => m.per_flow(),
+            Match::Sctp(m) => m.per_flow(),
             Match::State(m) => m.per_flow(),
             Match::Tcp(m) => m.per_flow(),
             _ => false,

@@ -2,6 +2,7 @@
 
 mod choose;
 mod icmp;
+pub(crate) mod mangle;
 mod rewrite;
 
 use fielato_wire::{Addr, number};
@@ -117,6 +118,26 @@ impl SeqAdjust {
         } else {
             self.before
         }
+    }
+
+    /// Notes that the payload at `seq` became `delta` bytes longer (`nf_ct_seqadj_set`). What was noted once is not noted again
+    /// when the segment is repeated.
+    pub const fn note(&mut self, seq: u32, delta: i32) {
+        if self.before == self.after || (self.correction.wrapping_sub(seq) as i32) < 0 {
+            self.correction = seq;
+            self.before = self.after;
+            self.after = self.after.wrapping_add(delta);
+        }
+    }
+
+    /// The number that the sender meant by `ack`, which its peer counts in moved numbers.
+    pub const fn restore(&self, ack: u32) -> u32 {
+        let offset = if (self.correction.wrapping_sub(ack.wrapping_sub(self.before as u32)) as i32) < 0 {
+            self.after
+        } else {
+            self.before
+        };
+        ack.wrapping_sub(offset as u32)
     }
 }
 

@@ -1,5 +1,4 @@
-//! Transport checksums of received packets (`nf_checksum`, `sctp_error`). ICMP's is verified before its connection
-//! is looked for.
+//! Transport checksums of received packets (`nf_checksum`, `sctp_error`).
 
 use fielato_wire::{Headers, checksum, number};
 
@@ -13,7 +12,8 @@ pub(super) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
         checksum::fold(pseudo + checksum::sum(bytes)) == 0xffff
     };
     match headers.protocol {
-        number::TCP => folds(number::TCP, transport.len()),
+        number::TCP | number::ICMPV6 => folds(headers.protocol, transport.len()),
+        number::ICMP => checksum::checksum(transport) == 0,
         number::UDP => word(transport, 6) == 0 || folds(number::UDP, transport.len()),
         number::UDPLITE => {
             let covered = match word(transport, 4) {

@@ -14,6 +14,8 @@ pub struct Track {
     pub now: Now,
     pub hook: Hook,
     protocol: u8,
+    /// The connection began in what its caller calls the reply direction.
+    turned: bool,
 }
 
 impl Track {
@@ -33,7 +35,23 @@ impl Track {
             now: Now::from_secs(1_000),
             hook: Hook::Prerouting,
             protocol,
+            turned: false,
         }
+    }
+
+    /// The direction in this connection of a packet that goes as `direction` of the first one.
+    pub fn oriented(&mut self, direction: Direction) -> Direction {
+        if !self.conn.status.has(Status::CONFIRMED) {
+            self.turned = direction == Direction::Reply;
+        }
+        if self.turned { direction.reverse() } else { direction }
+    }
+
+    /// Forgets the connection; the next packet begins one, which goes as `direction` of this one.
+    pub fn forget(&mut self, direction: Direction) {
+        let [original, reply] = self.conn.tuples;
+        self.conn = Conn::new(original, reply);
+        self.turned ^= direction == Direction::Reply;
     }
 
     pub fn addresses(family: Family, direction: Direction) -> (Addr, Addr) {

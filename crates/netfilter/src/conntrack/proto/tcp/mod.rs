@@ -369,9 +369,10 @@ impl Tcp {
         let retransmitted = self.retransmissions >= timeouts.config.tcp_max_retrans;
         if retransmitted && of_state > timeouts.max_retrans() {
             timeouts.max_retrans()
-        } else if ((segment == Segment::Rst && self.state == TcpState::Established) || flags & End::UNACKNOWLEDGED != 0)
-            && of_state > timeouts.unacknowledged()
-        {
+        } else if segment == Segment::Rst {
+            // Also when the state stays, as a challenge ACK may come: soon one or the other will be known.
+            timeouts.of(TcpState::Close)
+        } else if flags & End::UNACKNOWLEDGED != 0 && of_state > timeouts.unacknowledged() {
             timeouts.unacknowledged()
         } else if self.last_window == 0 && of_state > timeouts.max_retrans() {
             timeouts.max_retrans()

@@ -351,7 +351,7 @@ fn a_rst_must_be_exact() {
         // In the window, but not the next: it may be answered by a challenge ACK.
         let mut track = fresh();
         assert_eq!(send(&mut track, Seg(O, RST, 400, 0, 0)), Accept);
-        assert_eq!((state(&track), track.left()), ("ESTABLISHED", 300));
+        assert_eq!((state(&track), track.left()), ("ESTABLISHED", 10));
         // Outside.
         assert_eq!(send(&mut track, Seg(O, RST, 90_000, 0, 0)), Invalid);
     }
@@ -439,6 +439,87 @@ fn acks_of_moved_sequence_numbers_are_in_the_window() {
         send(&mut track, Seg(O, ACK, 101, 501, 20));
         assert_eq!(send(&mut track, Seg(R, ACK, 501, 171, 0)), Accept);
         assert_eq!(send(&mut track, Seg(R, ACK, 501, 172, 0)), Invalid);
+    }
+}
+
+/// Sequences as Linux 6.18 judged them, forwarded between two TUN devices with INVALID dropped. A line is a segment: direction,
+/// flags, sequence number, ACK, window, payload, options; whether it passed; then the listing's state, seconds and ASSURED.
+const KERNEL: &str = include_str!("kernel-6.18.txt");
+
+#[test]
+fn the_kernel_judges_the_same() {
+    let mut track = track(Family::V4);
+    let mut loads = String::new();
+    for (number, line) in KERNEL.lines().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ["sequence", family, loose, liberal, ignore] = words[..] {
+            let family = if family == "v4" { Family::V4 } else { Family::V6 };
+            track = Track::new(family, number::TCP);
+            track.config.checksum = false;
+            track.config.tcp_loose = loose == "loose=1";
+            track.config.tcp_be_liberal = liberal == "liberal=1";
+            track.config.tcp_ignore_invalid_rst = ignore == "ignore_rst=1";
+            loads = line.to_owned();
+            continue;
+        }
+        let [
+            direction,
+            flags,
+            seq,
+            ack,
+            window,
+            len,
+            options,
+            passed,
+            name,
+            seconds,
+            assured,
+        ] = words[..]
+        else {
+            panic!("line {number}: {line}");
+        };
+        let direction = if direction == "0" { O } else { R };
+        let hex = |at: usize| u8::from_str_radix(&options[at..at + 2], 16).unwrap();
+        let options: Vec<u8> = if options == "-" {
+            Vec::new()
+        } else {
+            (0..options.len()).step_by(2).map(hex).collect()
+        };
+        let segment = Seg(
+            direction,
+            u8::from_str_radix(flags, 16).unwrap(),
+            seq.parse().unwrap(),
+            ack.parse().unwrap(),
+            len.parse().unwrap(),
+        );
+        let family = track.conn.tuples[0].family;
+        let bytes = bytes(family, segment, window.parse().unwrap(), &options);
+        let direction = track.oriented(direction);
+        let mut verdict = track.packet(direction, &bytes);
+        if verdict == Repeat {
+            track.forget(direction);
+            verdict = track.packet(O, &bytes);
+        }
+        let alive = track.conn.status.has(Status::CONFIRMED) && !track.conn.status.has(Status::DYING);
+        let found = if alive {
+            (
+                state(&track),
+                track.left(),
+                if track.conn.status.has(Status::ASSURED) { "a" } else { "-" },
+            )
+        } else {
+            track.forget(O);
+            ("-", 0, "-")
+        };
+        let case = format!(
+            "line {}: {line}\n{loads}\nfound {verdict:?} {found:?}\n{:?}",
+            number + 1,
+            track.conn.proto
+        );
+        assert_eq!(verdict == Accept, passed == "pass", "{case}");
+        assert_eq!((found.0, found.2), (name, assured), "{case}");
+        let seconds: u64 = seconds.parse().unwrap();
+        assert!(seconds <= found.1 && found.1 <= seconds + 2, "{case}");
     }
 }
 

@@ -1,0 +1,258 @@
+//! Whether two subjects made the same of a case.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use fielato_wire::{Family, Headers, number};
+
+use crate::case::Step;
+use crate::rename::{Learned, Naming, Renames, is_error};
+use crate::subject::{Connection, Counter, Output};
+
+/// Seconds by which timeouts may differ: the kernel's clock goes on while a case runs and while connections are listed.
+const TIMEOUT_TOLERANCE: u32 = 3;
+
+/// Most outputs of a packet that are printed.
+const SHOWN: usize = 8;
+
+/// Where two subjects differ.
+#[derive(Clone, Debug)]
+pub enum Mismatch {
+    /// What came out of a packet.
+    Outputs {
+        /// Index of the packet.
+        step: usize,
+        /// What should have come out.
+        expected: Vec<Output>,
+        /// What did, in the same naming of ports.
+        got: Vec<Output>,
+    },
+    /// A rule's or policy's counter.
+    Counter {
+        /// As it should be.
+        expected: Counter,
+        /// As it is.
+        got: Counter,
+    },
+    /// Not even the same rules.
+    Rules {
+        /// The first that differs.
+        expected: Option<Counter>,
+        /// What is in its place.
+        got: Option<Counter>,
+    },
+    /// A connection that is missing, surplus or different.
+    Connection {
+        /// As it should be.
+        expected: Option<Box<Connection>>,
+        /// As it is.
+        got: Option<Box<Connection>>,
+    },
+}
+
+impl Mismatch {
+    /// A word for the kind, for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Mismatch::Outputs { .. } => "outputs",
+            Mismatch::Counter { .. } => "counter",
+            Mismatch::Rules { .. } => "rules",
+            Mismatch::Connection { .. } => "connection",
+        }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mismatch::Outputs { step, expected, got } => {
+                writeln!(f, "packet {step}:")?;
+                for (word, outputs) in [("expected", expected), ("got     ", got)] {
+                    for output in outputs.iter().take(SHOWN) {
+                        writeln!(f, "  {word} {output:?}")?;
+                    }
+                    if outputs.len() > SHOWN {
+                        writeln!(f, "  {word} {} more", outputs.len() - SHOWN)?;
+                    }
+                }
+                Ok(())
+            }
+            Mismatch::Counter { expected, got } => writeln!(
+                f,
+                "counter of {} {} {} {}: expected {}:{}, got {}:{}",
+                if expected.v6 { "IPv6" } else { "IPv4" },
+                expected.table,
+                expected.chain,
+                expected
+                    .rule
+                    .map_or_else(|| "policy".to_owned(), |rule| format!("rule {}", rule + 1)),
+                expected.packets,
+                expected.bytes,
+                got.packets,
+                got.bytes
+            ),
+            Mismatch::Rules { expected, got } => writeln!(f, "rules: expected {expected:?}, got {got:?}"),
+            Mismatch::Connection { expected, got } => {
+                for (word, connection) in [("expected", expected), ("got     ", got)] {
+                    match connection {
+                        Some(connection) => writeln!(f, "connection {word} {connection}")?,
+                        None => writeln!(f, "connection {word} none")?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What became of a step.
+pub enum Judged {
+    /// The same.
+    Same,
+    /// Both chose a port by chance, and the choice may have met other conversations.
+    Ambiguous,
+    /// Not the same.
+    Differs(Box<Mismatch>),
+}
+
+/// Compares what came out of `step` with what should have, and learns the names of ports chosen by chance.
+pub fn outputs(index: usize, step: &Step, got: &[Output], renames: &mut Renames) -> Judged {
+    let expected: Vec<Output> = settle(step, &step.outputs);
+    let mut got: Vec<Output> = got
+        .iter()
+        .map(|output| Output {
+            port: output.port,
+            packet: renames.rename(&output.packet, Naming::Reference),
+        })
+        .collect();
+    got = settle(step, &got);
+    if expected.len() == got.len() {
+        let mut ambiguous = false;
+        for (expected, got) in expected.iter().zip(&mut got).filter(|(expected, got)| expected != got) {
+            if expected.port == got.port {
+                ambiguous |= renames.learn(&expected.packet, &got.packet) == Learned::Ambiguous;
+                got.packet = renames.rename(&got.packet, Naming::Reference);
+            }
+        }
+        if ambiguous {
+            return Judged::Ambiguous;
+        }
+        if expected == got {
+            return Judged::Same;
+        }
+    }
+    Judged::Differs(Box::new(Mismatch::Outputs {
+        step: index,
+        expected,
+        got,
+    }))
+}
+
+/// Puts outputs in order by port (each port's own order stays) and takes out what is random by design:
+///
+/// - the identification of ICMP errors the machine itself made (`ip_select_ident`), told by the input being none;
+/// - the identification of IPv6 fragments the machine itself made (`ipv6_select_ident`), told by its being new.
+fn settle(step: &Step, outputs: &[Output]) -> Vec<Output> {
+    let input = Headers::parse(&step.packet).ok();
+    let passes_error = input.is_some_and(|headers| is_error(&headers));
+    let input_fragment = input.and_then(|headers| fragment_id(&step.packet, &headers));
+    let mut outputs = outputs.to_vec();
+    outputs.sort_by_key(|output| output.port);
+    for output in &mut outputs {
+        let Ok(headers) = Headers::parse(&output.packet) else {
+            continue;
+        };
+        match headers.family {
+            Family::V4 if is_error(&headers) && !passes_error => {
+                output.packet[4..6].fill(0);
+                output.packet[10..12].fill(0);
+                let check = fielato_wire::checksum::checksum(&output.packet[..headers.ip_header_len()]);
+                output.packet[10..12].copy_from_slice(&check.to_be_bytes());
+            }
+            Family::V6 if fragment_id(&output.packet, &headers) != input_fragment => {
+                if let Some(at) = fragment_header(&output.packet) {
+                    output.packet[at + 4..at + 8].fill(0);
+                }
+            }
+            _ => {}
+        }
+    }
+    outputs
+}
+
+fn fragment_id(packet: &[u8], headers: &Headers) -> Option<u32> {
+    if headers.family != Family::V6 {
+        return None;
+    }
+    let at = fragment_header(packet)?;
+    packet.get(at + 4..at + 8)?.first_chunk().map(|id| u32::from_be_bytes(*id))
+}
+
+/// Where the IPv6 fragment header stands, whole.
+fn fragment_header(packet: &[u8]) -> Option<usize> {
+    let (mut kind, mut at) = (*packet.get(6)?, 40);
+    loop {
+        let header = packet.get(at..at + 8)?;
+        match kind {
+            number::FRAGMENT => return Some(at),
+            number::HOP_BY_HOP | number::ROUTING | number::DESTINATION => at += (usize::from(header[1]) + 1) * 8,
+            _ => return None,
+        }
+        kind = header[0];
+    }
+}
+
+/// Compares counters.
+pub fn counters(expected: &[Counter], got: &[Counter]) -> Option<Mismatch> {
+    for index in 0..expected.len().max(got.len()) {
+        let (expected, got) = (expected.get(index), got.get(index));
+        match (expected, got) {
+            (Some(a), Some(b)) if a == b => {}
+            (Some(a), Some(b)) if (a.v6, &a.table, &a.chain, a.rule) == (b.v6, &b.table, &b.chain, b.rule) => {
+                return Some(Mismatch::Counter {
+                    expected: a.clone(),
+                    got: b.clone(),
+                });
+            }
+            _ => {
+                return Some(Mismatch::Rules {
+                    expected: expected.cloned(),
+                    got: got.cloned(),
+                });
+            }
+        }
+    }
+    None
+}
+
+/// Compares connections, `got` in its own naming of ports.
+pub fn connections(expected: &[Connection], got: Vec<Connection>, renames: &Renames) -> Option<Mismatch> {
+    let key = |connection: &Connection| (connection.v6, connection.protocol, connection.original, connection.zones);
+    let mut others: BTreeMap<_, _> = got
+        .into_iter()
+        .map(|mut connection| {
+            renames.rename_connection(&mut connection);
+            (key(&connection), connection)
+        })
+        .collect();
+    for connection in expected {
+        let got = others.remove(&key(connection));
+        let same = got.as_ref().is_some_and(|got| {
+            let mut got = got.clone();
+            if got.timeout.abs_diff(connection.timeout) <= TIMEOUT_TOLERANCE {
+                got.timeout = connection.timeout;
+            }
+            got == *connection
+        });
+        if !same {
+            return Some(Mismatch::Connection {
+                expected: Some(Box::new(connection.clone())),
+                got: got.map(Box::new),
+            });
+        }
+    }
+    others.into_values().next().map(|surplus| Mismatch::Connection {
+        expected: None,
+        got: Some(Box::new(surplus)),
+    })
+}

@@ -1,0 +1,312 @@
+//! Our engine, with a little host around it that does what Linux does: routes, delivers, sends ICMP errors, loops back.
+
+mod host;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_netfilter::conntrack::defrag::fragment;
+use fielato_netfilter::conntrack::{Config, Direction, ProtoState};
+use fielato_netfilter::engine::Fate;
+use fielato_netfilter::engine::command::{Caller, Command};
+use fielato_netfilter::{DropReason, Effect, Netfilter, Now, Packet, PacketCt, Ruleset};
+use fielato_wire::Family;
+use fielato_wire::build::Ip;
+
+use crate::error::Error;
+use crate::rename;
+use crate::subject::{Connection, Counter, Output, Port, STATUS_MASK, Setup, Subject, Tuple};
+use host::{LOOPBACK, Router};
+
+/// Most packets that one packet may bring about: copies of copies, answers to answers.
+const EFFECTS: usize = 64;
+
+/// The engine as a [`Subject`].
+pub struct Engine {
+    netfilter: Netfilter,
+    router: Router,
+    registry: Registry,
+    tracking: bool,
+    seed: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Engine {
+    /// An engine without rules; `seed` is its random generator's.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            netfilter: Netfilter::new(Config::default(), seed),
+            router: Router::default(),
+            registry: Registry::builtin(),
+            tracking: true,
+            seed,
+        }
+    }
+
+    /// Packets that took the short way of known flows.
+    pub fn cached_packets(&self) -> u64 {
+        self.netfilter.cached_packets()
+    }
+
+    fn parse(&self, family: Family, rules: &str) -> Result<Ruleset, Error> {
+        restore::parse(rules, family, &self.registry, &BuiltinNames).map_err(|error| Error::Rules {
+            subject: "engine",
+            reason: error.to_string(),
+        })
+    }
+
+    fn accepts(&self, family: Family, rules: &str) -> Result<(), String> {
+        let ruleset = restore::parse(rules, family, &self.registry, &BuiltinNames).map_err(|error| error.error.to_string())?;
+        let mut netfilter = Netfilter::new(Config::default(), 0);
+        let replace = Command::Replace {
+            ruleset,
+            generation: None,
+        };
+        netfilter
+            .execute(Caller::Admin, replace, moment(Duration::ZERO))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn receive(&mut self, packet: Packet, now: Now, outputs: &mut Vec<Output>) {
+        let fate = self.netfilter.receive(packet, &mut self.router, now);
+        self.settle(fate, now, outputs);
+    }
+
+    /// What the kernel itself sends, by its own means.
+    fn send(&mut self, mut packet: Packet, now: Now, outputs: &mut Vec<Output>) {
+        if !self.tracking {
+            packet.ct = PacketCt::Untracked;
+        }
+        let fate = self.netfilter.send_local(packet, &mut self.router, now);
+        self.settle(fate, now, outputs);
+    }
+
+    /// Carries out what a packet's way caused, then its fate.
+    fn settle(&mut self, fate: Fate, now: Now, outputs: &mut Vec<Output>) {
+        let effects: Vec<Effect> = self.netfilter.drain_effects().collect();
+        for effect in effects {
+            if outputs.len() > EFFECTS {
+                return;
+            }
+            match effect {
+                Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, now, outputs),
+                Effect::Undeliverable { reason, packet } => {
+                    if let Some(error) = refusal(&mut self.router, reason, &packet) {
+                        self.send(error, now, outputs);
+                    }
+                }
+                Effect::Copy { gateway, mut packet } => {
+                    packet.ct = PacketCt::Untracked;
+                    self.router.gateway = Some(gateway);
+                    self.send(*packet, now, outputs);
+                    self.router.gateway = None;
+                }
+                Effect::Log { .. } | Effect::NfLog { .. } | Effect::Trace { .. } | Effect::Audit { .. } => {}
+            }
+        }
+        match fate {
+            Fate::Deliver(packet) => outputs.push(Output {
+                port: Port::Host,
+                packet: packet.data,
+            }),
+            Fate::Transmit(packet) => self.transmit(packet, now, outputs),
+            Fate::Dropped(_) | Fate::Stolen | Fate::Fragment | Fate::Queued => {}
+        }
+    }
+
+    fn transmit(&mut self, mut packet: Packet, now: Now, outputs: &mut Vec<Output>) {
+        let port = match packet.out_interface.index {
+            LOOPBACK => {
+                // The loopback keeps connection and mark.
+                packet.in_interface = host::interface(LOOPBACK);
+                packet.out_interface = fielato_netfilter::Interface::NONE;
+                return self.receive(packet, now, outputs);
+            }
+            host::INSIDE => Port::Inside,
+            _ => Port::Outside,
+        };
+        let pieces = fragment(&packet, packet.mtu).unwrap_or_default();
+        outputs.extend(pieces.into_iter().map(|packet| Output { port, packet }));
+    }
+}
+
+/// The ICMP error that forwarding answers with (`ip_forward`, `ip6_forward`).
+fn refusal(router: &mut Router, reason: DropReason, packet: &Packet) -> Option<Packet> {
+    let headers = &packet.headers;
+    let v4 = headers.family == Family::V4;
+    let (kind, code, rest) = match (reason, v4) {
+        (DropReason::TtlExceeded, true) => (11, 0, 0),
+        (DropReason::TtlExceeded, false) => (3, 0, 0),
+        (DropReason::TooBig, true) => (3, 4, packet.mtu),
+        (DropReason::TooBig, false) => (2, 0, packet.mtu),
+        _ => return None,
+    };
+    // RFC 1122 §3.2.2, RFC 4443 §2.4 e: never about an ICMP error, a later fragment, or to nobody in particular.
+    if rename::is_error(headers) || v4 && headers.is_later_fragment() || router.is_nobody(headers.family, headers.src) {
+        return None;
+    }
+    let source = router.source(headers.family, headers.src);
+    let mut ip = Ip::new(headers.family, source, headers.src);
+    if v4 {
+        // IPTOS_PREC_INTERNETCONTROL, without the cost bit (`icmp_send`).
+        ip.tos = headers.tos & 0x1e | 0xc0;
+    }
+    let data = ip.icmp_error(kind, code, rest, &packet.data);
+    Packet::local(data).ok()
+}
+
+impl Subject for Engine {
+    fn prune(&mut self, setup: &mut Setup) -> Vec<(String, String)> {
+        let mut refused = Vec::new();
+        for (family, rules) in [(Family::V4, &mut setup.rules_v4), (Family::V6, &mut setup.rules_v6)] {
+            let mut kept = String::new();
+            let mut head = String::new();
+            for line in rules.lines() {
+                if line.starts_with('*') {
+                    head.clear();
+                }
+                if !line.contains("-A ") {
+                    head += line;
+                    head.push('\n');
+                } else if let Err(reason) = self.accepts(family, &format!("{head}{line}\nCOMMIT\n")) {
+                    refused.push((line.to_owned(), reason));
+                    continue;
+                }
+                kept += line;
+                kept.push('\n');
+            }
+            *rules = kept;
+        }
+        refused
+    }
+
+    fn load(&mut self, setup: &Setup) -> Result<(), Error> {
+        let config = Config {
+            checksum: setup.checksum,
+            tcp_loose: setup.tcp_loose,
+            tcp_be_liberal: setup.tcp_liberal,
+            ..Config::default()
+        };
+        self.seed = self.seed.wrapping_add(1);
+        self.netfilter = Netfilter::new(config, self.seed);
+        self.tracking = setup.tracking;
+        for family in [Family::V4, Family::V6] {
+            let ruleset = self.parse(family, setup.rules(family))?;
+            let replace = Command::Replace {
+                ruleset,
+                generation: None,
+            };
+            self.netfilter
+                .execute(Caller::Admin, replace, moment(Duration::ZERO))
+                .map_err(|error| Error::Rules {
+                    subject: "engine",
+                    reason: error.to_string(),
+                })?;
+        }
+        Ok(())
+    }
+
+    fn inject(&mut self, at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error> {
+        let now = moment(at);
+        let mut outputs = Vec::new();
+        let interface = match port {
+            Port::Host => {
+                if let Ok(packet) = Packet::local(packet.to_vec()) {
+                    self.send(packet, now, &mut outputs);
+                }
+                return Ok(outputs);
+            }
+            Port::Inside => host::interface(host::INSIDE),
+            Port::Outside => host::interface(host::OUTSIDE),
+        };
+        if let Ok(mut packet) = Packet::received(packet.to_vec(), interface) {
+            if !self.tracking {
+                packet.ct = PacketCt::Untracked;
+            }
+            self.receive(packet, now, &mut outputs);
+        }
+        Ok(outputs)
+    }
+
+    fn counters(&mut self) -> Result<Vec<Counter>, Error> {
+        let mut all = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            for table in self.netfilter.ruleset(family).tables {
+                for chain in table.chains {
+                    let counter = |rule, counters: fielato_netfilter::Counters| Counter {
+                        v6: family == Family::V6,
+                        table: table.name.clone(),
+                        chain: chain.name.clone(),
+                        rule,
+                        packets: counters.packets,
+                        bytes: counters.bytes,
+                    };
+                    if chain.policy.is_some() {
+                        all.push(counter(None, chain.counters));
+                    }
+                    let rules = chain.rules.iter().enumerate();
+                    all.extend(rules.map(|(index, rule)| counter(Some(index), rule.counters)));
+                }
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    fn connections(&mut self, at: Duration) -> Result<Vec<Connection>, Error> {
+        if !self.tracking {
+            return Ok(Vec::new());
+        }
+        let now = moment(at);
+        let conntrack = self.netfilter.conntrack();
+        let tuple = |tuple: &fielato_netfilter::conntrack::Tuple| Tuple {
+            src: tuple.src,
+            dst: tuple.dst,
+            sport: tuple.sport,
+            dport: tuple.dport,
+        };
+        let mut all: Vec<Connection> = conntrack
+            .iter()
+            .map(|(_, conn)| Connection {
+                v6: conn.tuples[0].family == Family::V6,
+                protocol: conn.tuples[0].protocol,
+                original: tuple(&conn.tuples[0]),
+                reply: tuple(&conn.tuples[1]),
+                zones: [Direction::Original, Direction::Reply].map(|direction| conn.zone.in_direction(direction)),
+                status: conn.status.0 & STATUS_MASK,
+                mark: conn.mark,
+                counters: [0, 1].map(|side| (conn.counters[side].packets, conn.counters[side].bytes)),
+                state: match &conn.proto {
+                    ProtoState::Tcp(tcp) => Some(tcp.state as u8),
+                    ProtoState::Sctp(sctp) => Some(sctp.state as u8),
+                    _ => None,
+                },
+                helper: conn.helper.map(|helper| helper.name().to_owned()),
+                master: conn
+                    .master
+                    .and_then(|id| conntrack.get(id))
+                    .map(|master| tuple(&master.tuples[0])),
+                timeout: (conn.deadline.saturating_sub(now.mono) / Now::SECOND) as u32,
+            })
+            .collect();
+        all.sort();
+        Ok(all)
+    }
+}
+
+/// The engine's clock: the case's on the monotonic side, the real one on the other, as the kernel's.
+fn moment(at: Duration) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Not at zero, so that nothing is taken for "never".
+    let mono = Duration::from_secs(1_000_000) + at;
+    Now {
+        mono: mono.as_nanos() as u64,
+        wall: wall.as_nanos() as u64,
+    }
+}

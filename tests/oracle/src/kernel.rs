@@ -1,0 +1,220 @@
+//! Linux's netfilter in a network namespace.
+//!
+//! Writing to a TUN runs the receive path before the call returns, so all that a packet brings about can be read at once.
+
+mod connection;
+mod namespace;
+mod nfnetlink;
+mod sys;
+mod table;
+
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use fielato_wire::{Headers, number};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use crate::error::Error;
+use crate::subject::{Connection, Counter, Output, Port, Setup, Subject};
+use namespace::Namespace;
+
+/// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).
+const LOG_PAYLOAD: u16 = 9;
+/// A namespace is left after so many cases, so that nothing can pile up.
+const CASES_PER_NAMESPACE: u32 = 100;
+
+/// A little more than a tick of the usual clock (`CONFIG_HZ=250`).
+const TICK: Duration = Duration::from_millis(5);
+
+/// A namespace in use, and the one after it.
+#[derive(Default)]
+struct Place {
+    namespace: Option<Namespace>,
+    /// Cases it has seen.
+    cases: u32,
+    /// Incomplete datagrams may wait in it, which nothing but time removes: the next case gets another namespace.
+    spoiled: bool,
+    /// That other one, on its way: making it takes a few round trips of RCU, in which the case goes on.
+    next: Option<JoinHandle<Result<Namespace, Error>>>,
+}
+
+impl Place {
+    fn prepare(&mut self, tracking: bool) {
+        self.spoiled = true;
+        self.next.get_or_insert_with(|| thread::spawn(move || Namespace::create(tracking)));
+    }
+
+    fn enter(&mut self, tracking: bool) -> Result<(), Error> {
+        self.cases += 1;
+        if self.namespace.is_none() || self.spoiled || self.cases > CASES_PER_NAMESPACE {
+            self.namespace = None;
+            let next = match self.next.take().map(JoinHandle::join) {
+                Some(Ok(next)) => next,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                None => Namespace::create(tracking),
+            };
+            (self.namespace, self.cases, self.spoiled) = (Some(next?), 1, false);
+        }
+        Ok(())
+    }
+}
+
+/// The kernel as a [`Subject`].
+pub struct Kernel {
+    /// Without and with connection tracking.
+    places: [Place; 2],
+    current: usize,
+    paced: bool,
+    buffer: Vec<u8>,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kernel {
+    /// A kernel without a namespace yet; [`Subject::load`] makes it.
+    pub fn new() -> Self {
+        Self {
+            places: Default::default(),
+            current: 0,
+            paced: false,
+            buffer: vec![0; 65_536],
+        }
+    }
+
+    fn namespace(&mut self) -> Result<&mut Namespace, Error> {
+        match &mut self.places[self.current].namespace {
+            Some(namespace) => Ok(namespace),
+            None => Err(Error::Rules {
+                subject: "kernel",
+                reason: "none were loaded".to_owned(),
+            }),
+        }
+    }
+
+    /// Everything that came out since the last call.
+    fn outputs(&mut self) -> Result<Vec<Output>, Error> {
+        let Some(namespace) = &mut self.places[self.current].namespace else {
+            return Ok(Vec::new());
+        };
+        let opened = &mut namespace.opened;
+        let mut outputs = Vec::new();
+        for (tun, port) in opened.tuns.iter().zip([Port::Inside, Port::Outside]) {
+            loop {
+                match rustix::io::read(tun, &mut self.buffer) {
+                    Ok(length) => outputs.push(Output {
+                        port,
+                        packet: self.buffer[..length].to_vec(),
+                    }),
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => return Err(Error::system(format!("read {}", port.name()))(error)),
+                }
+            }
+        }
+        while let Some(message) = opened.log.logged()? {
+            if let Some((_, packet)) = nfnetlink::attributes(message).find(|(kind, _)| *kind == LOG_PAYLOAD) {
+                outputs.push(Output {
+                    port: Port::Host,
+                    packet: packet.to_vec(),
+                });
+            }
+        }
+        outputs.retain(|output| !is_chatter(&output.packet));
+        Ok(outputs)
+    }
+}
+
+/// Whether the kernel said this unasked: multicast listener reports and neighbour discovery, which no case contains.
+fn is_chatter(packet: &[u8]) -> bool {
+    Headers::parse(packet).is_ok_and(|headers| headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143))
+}
+
+impl Subject for Kernel {
+    fn load(&mut self, setup: &Setup) -> Result<(), Error> {
+        (self.current, self.paced) = (usize::from(setup.tracking), setup.paced);
+        self.places[self.current].enter(setup.tracking)?;
+        let namespace = self.namespace()?;
+        namespace.opened.tracking.flush()?;
+        namespace.set(setup)?;
+        let refused = |error| match error {
+            Error::Program { output, .. } => Error::Rules {
+                subject: "kernel",
+                reason: output,
+            },
+            other => other,
+        };
+        for (program, rules) in [
+            ("iptables-legacy-restore", &setup.rules_v4),
+            ("ip6tables-legacy-restore", &setup.rules_v6),
+        ] {
+            namespace.run(program, &["-c"], rules.clone()).map_err(refused)?;
+        }
+        self.outputs().map(drop)
+    }
+
+    fn inject(&mut self, _at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error> {
+        if self.paced {
+            thread::sleep(TICK);
+        }
+        if Headers::parse(packet).is_ok_and(|headers| headers.is_fragment()) {
+            let tracking = self.current == 1;
+            self.places[self.current].prepare(tracking);
+        }
+        let opened = &self.namespace()?.opened;
+        match port {
+            // EINVAL: not even a version of IP that TUN knows.
+            Port::Inside | Port::Outside => match rustix::io::write(&opened.tuns[port as usize], packet) {
+                Ok(_) | Err(Errno::INVAL) => {}
+                Err(error) => {
+                    return Err(Error::system(format!("write {} bytes to {}", packet.len(), port.name()))(
+                        error,
+                    ));
+                }
+            },
+            Port::Host => {
+                let Ok(headers) = Headers::parse(packet) else {
+                    return Ok(Vec::new());
+                };
+                let (socket, to) = match headers.dst.to_ip(headers.family) {
+                    std::net::IpAddr::V4(to) => (&opened.raw_v4, SocketAddr::V4(SocketAddrV4::new(to, 0))),
+                    std::net::IpAddr::V6(to) => (&opened.raw_v6, SocketAddr::V6(SocketAddrV6::new(to, 0, 0, 0))),
+                };
+                // The call fails with EPERM when a rule drops the packet, and with others when there is no route:
+                // either way nothing comes out, which is what is compared.
+                let _ = rustix::net::sendto(socket, packet, SendFlags::empty(), &to);
+            }
+        }
+        self.outputs()
+    }
+
+    fn counters(&mut self) -> Result<Vec<Counter>, Error> {
+        // Connections are tracked where the nat table is.
+        let nat = self.current == 1;
+        let opened = &self.namespace()?.opened;
+        let mut all = Vec::new();
+        for (socket, v6) in [(&opened.raw_v4, false), (&opened.raw_v6, true)] {
+            for name in ["filter", "mangle", "nat", "raw", "security"] {
+                if nat || name != "nat" {
+                    all.extend(table::counters(socket, v6, name)?);
+                }
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    fn connections(&mut self, _at: Duration) -> Result<Vec<Connection>, Error> {
+        let mut all = Vec::new();
+        self.namespace()?
+            .opened
+            .tracking
+            .list(|message| all.extend(connection::read(message)))?;
+        all.sort();
+        Ok(all)
+    }
+}

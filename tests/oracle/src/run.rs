@@ -1,0 +1,143 @@
+//! One case: made and recorded on one subject, played again on another.
+
+use std::time::{Duration, Instant};
+
+use fielato_wire::Family;
+
+use crate::case::{Step, Trace};
+use crate::compare::{self, Judged, Mismatch};
+use crate::error::Error;
+use crate::random::Random;
+use crate::rename::{Naming, Renames};
+use crate::rules::{self, Conditions};
+use crate::subject::{Setup, Subject};
+use crate::traffic::Traffic;
+
+/// Rules and settings of the case `seed`.
+pub fn setup(seed: u64) -> Setup {
+    let mut random = Random::new(seed);
+    let tracking = random.chance(88);
+    let paced = tracking && random.chance(2);
+    Setup {
+        tracking,
+        tcp_loose: random.chance(50),
+        tcp_liberal: random.chance(20),
+        checksum: random.chance(60),
+        paced,
+        rules_v4: rules::generate(&mut random, Family::V4, Conditions { tracking, paced }),
+        rules_v6: rules::generate(&mut random, Family::V6, Conditions { tracking, paced }),
+    }
+}
+
+/// Rules that answer answers, or copy copies, make the kernel send hundreds of packets for one; a case ends before that.
+const STORM: usize = 16;
+
+/// Makes a case of `packets` packets by `seed`, each following from what came out before, and records it; nothing
+/// when one packet brought about a storm of others.
+///
+/// # Errors
+/// Those of the subject.
+pub fn record(subject: &mut impl Subject, setup: Setup, seed: u64, packets: usize) -> Result<Option<Trace>, Error> {
+    subject.load(&setup)?;
+    let began = Instant::now();
+    // Another stream of numbers than the rules', or rules and packets would follow from each other.
+    let mut traffic = Traffic::new(!seed, setup.tracking);
+    let mut steps = Vec::with_capacity(packets);
+    for _ in 0..packets {
+        let (port, packet) = traffic.next_packet();
+        let at = began.elapsed();
+        let outputs = subject.inject(at, port, &packet)?;
+        if outputs.len() > STORM {
+            return Ok(None);
+        }
+        traffic.observe(&outputs);
+        steps.push(Step {
+            at,
+            port,
+            packet,
+            outputs,
+        });
+    }
+    let at = began.elapsed();
+    Ok(Some(Trace {
+        setup,
+        steps,
+        counters: subject.counters()?,
+        connections: subject.connections(at)?,
+    }))
+}
+
+/// What became of a case that was played again.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// All the same.
+    Same,
+    /// Given up: see [`Judged::Ambiguous`]. Up to this packet all was the same.
+    Ambiguous(usize),
+    /// The first difference.
+    Differs(Box<Mismatch>),
+}
+
+/// Plays a recorded case on `subject` and compares.
+///
+/// # Errors
+/// Those of the subject.
+pub fn replay(subject: &mut impl Subject, trace: &Trace) -> Result<Outcome, Error> {
+    subject.load(&trace.setup)?;
+    let mut renames = Renames::default();
+    for (index, step) in trace.steps.iter().enumerate() {
+        let packet = renames.rename(&step.packet, Naming::Own);
+        let got = subject.inject(step.at, step.port, &packet)?;
+        match compare::outputs(index, step, &got, &mut renames) {
+            Judged::Same => {}
+            Judged::Ambiguous => return Ok(Outcome::Ambiguous(index)),
+            Judged::Differs(mismatch) => return Ok(Outcome::Differs(mismatch)),
+        }
+    }
+    let mismatch = match compare::counters(&trace.counters, &subject.counters()?) {
+        Some(mismatch) => Some(mismatch),
+        None => compare::connections(&trace.connections, subject.connections(last(trace))?, &renames),
+    };
+    Ok(mismatch.map_or(Outcome::Same, |mismatch| Outcome::Differs(Box::new(mismatch))))
+}
+
+fn last(trace: &Trace) -> Duration {
+    trace.steps.last().map_or(Duration::ZERO, |step| step.at)
+}
+
+/// Records the same packets again, after something was taken out of rules or packets. Ports that the subject now chooses by
+/// chance get the names they had in `trace`.
+///
+/// # Errors
+/// Those of the subject.
+pub fn rerecord(subject: &mut impl Subject, trace: &Trace) -> Result<Trace, Error> {
+    subject.load(&trace.setup)?;
+    let mut renames = Renames::default();
+    let mut steps = Vec::with_capacity(trace.steps.len());
+    for (index, step) in trace.steps.iter().enumerate() {
+        let packet = renames.rename(&step.packet, Naming::Own);
+        let got = subject.inject(step.at, step.port, &packet)?;
+        // Whether it is the same as before doesn't matter here, only what ports are called.
+        let _ = compare::outputs(index, step, &got, &mut renames);
+        let outputs = got
+            .into_iter()
+            .map(|mut output| {
+                output.packet = renames.rename(&output.packet, Naming::Reference);
+                output
+            })
+            .collect();
+        steps.push(Step { outputs, ..step.clone() });
+    }
+    let counters = subject.counters()?;
+    let mut connections = subject.connections(last(trace))?;
+    for connection in &mut connections {
+        renames.rename_connection(connection);
+    }
+    connections.sort();
+    Ok(Trace {
+        setup: trace.setup.clone(),
+        steps,
+        counters,
+        connections,
+    })
+}
