@@ -64,6 +64,9 @@ pub fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         .env("TAPS", folder)
         .env(SOCKET, &socket)
         .process_group(0);
+    if engine == "userspace" {
+        command.env(ENGINE_SOCKET, &socket);
+    }
     for (number, name) in TAPS.iter().enumerate() {
         let (v4, v6) = NETS[number];
         command.env(format!("TAP{number}"), name);

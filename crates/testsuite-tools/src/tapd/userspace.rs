@@ -11,7 +11,7 @@ use fielato_iptables::remote::{self, Request, Response};
 use fielato_iptables::{BuiltinNames, Registry};
 use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::engine::Fate;
-use fielato_netfilter::{DropReason, Effect, Netfilter, Now, Packet};
+use fielato_netfilter::{Effect, Netfilter, Now, Packet};
 
 use super::backend::Backend;
 use machine::Machine;
@@ -68,19 +68,30 @@ impl Userspace {
         }
     }
 
-    /// Carries out what packets caused beside their fate.
-    fn carry_out(&mut self) {
-        let effects: Vec<Effect> = self.engine.drain_effects().collect();
-        for effect in effects {
-            match effect {
-                Effect::Transmit(packet) => self.transmit(&packet),
-                Effect::Copy { gateway, packet } => {
-                    if let Some(tap) = self.machine.tap_towards(packet.headers.family, gateway) {
-                        self.sent.push((tap, packet.data));
+    /// Carries out what packets caused beside their fate. What the machine says about one may cause more.
+    fn carry_out(&mut self, now: Now) {
+        loop {
+            let effects: Vec<Effect> = self.engine.drain_effects().collect();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Transmit(packet) => self.transmit(&packet),
+                    Effect::Undeliverable { reason, packet } => {
+                        if let Some(error) = self.machine.error(reason, &packet.data) {
+                            self.send(error, now);
+                        }
+                    }
+                    Effect::Copy { gateway, packet } => {
+                        if let Some(tap) = self.machine.tap_towards(packet.headers.family, gateway) {
+                            self.sent.push((tap, packet.data));
+                        }
+                    }
+                    // Nobody reads logs here; a log rule's counter tells that it was met.
+                    Effect::Log { .. } | Effect::NfLog { .. } | Effect::Trace { .. } | Effect::Audit { .. } | Effect::Send(_) => {
                     }
                 }
-                // Nobody reads logs here; a log rule's counter tells that it was met.
-                Effect::Log { .. } | Effect::NfLog { .. } | Effect::Trace { .. } | Effect::Audit { .. } | Effect::Send(_) => {}
             }
         }
     }
@@ -101,20 +112,16 @@ impl Backend for Userspace {
                     self.send(answer, now);
                 }
             }
-            Fate::Dropped(reason @ (DropReason::TtlExceeded | DropReason::NoRoute | DropReason::TooBig)) => {
-                if let Some(error) = self.machine.error(reason, packet) {
-                    self.send(error, now);
-                }
-            }
             Fate::Dropped(_) | Fate::Stolen | Fate::Fragment | Fate::Queued => {}
         }
-        self.carry_out();
+        self.carry_out(now);
         Ok(())
     }
 
     fn send_local(&mut self, packet: &[u8], now: Instant) -> io::Result<()> {
-        self.send(packet.to_vec(), self.now(now));
-        self.carry_out();
+        let now = self.now(now);
+        self.send(packet.to_vec(), now);
+        self.carry_out(now);
         Ok(())
     }
 
