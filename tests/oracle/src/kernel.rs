@@ -43,7 +43,8 @@ struct Place {
 impl Place {
     fn prepare(&mut self, tracking: bool) {
         self.spoiled = true;
-        self.next.get_or_insert_with(|| thread::spawn(move || Namespace::create(tracking)));
+        self.next
+            .get_or_insert_with(|| thread::spawn(move || Namespace::create(tracking)));
     }
 
     fn enter(&mut self, tracking: bool) -> Result<(), Error> {

@@ -15,7 +15,8 @@ impl Netfilter {
             self.fold_counts();
         }
         self.found_invalid = false;
-        let known = match self.cache.enabled && may_be_cached(&packet) {
+        let tracks = self.families[packet.headers.family as usize].tracks;
+        let known = match tracks && self.cache.enabled && may_be_cached(&packet) {
             true => self.conntrack.known(&packet, now),
             false => None,
         };

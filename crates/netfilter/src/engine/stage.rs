@@ -54,24 +54,24 @@ pub(super) enum Ran {
     Fragment,
 }
 
-/// The stages of each hook for these tables; functions registered in `old` keep their places.
-pub(super) fn in_order(tables: &[CompiledTable], mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
+/// The stages of each hook for these tables, with connection tracking where `tracks`; functions registered in `old` keep their places.
+pub(super) fn in_order(tables: &[CompiledTable], tracks: bool, mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
     Hook::ALL.map(|hook| {
         let mut stages: Vec<Staged> = Vec::new();
         let mut add = |priority, stage| stages.push(Staged { priority, stage });
-        if matches!(hook, Hook::Prerouting | Hook::Output) {
+        if tracks && matches!(hook, Hook::Prerouting | Hook::Output) {
             add(priority::CONNTRACK_DEFRAG, Stage::Defrag);
             add(priority::CONNTRACK, Stage::Conntrack);
         }
-        if matches!(hook, Hook::Input | Hook::Postrouting) {
+        if tracks && matches!(hook, Hook::Input | Hook::Postrouting) {
             add(priority::CONNTRACK_HELPER, Stage::Helper);
             add(priority::CONNTRACK_CONFIRM, Stage::Confirm);
         }
         let nat = tables.iter().position(|table| table.name == "nat").map(|n| n as u16);
         match Manip::at(hook) {
-            Some(Manip::Destination) => add(priority::NAT_DST, Stage::Nat(nat)),
-            Some(Manip::Source) => add(priority::NAT_SRC, Stage::Nat(nat)),
-            None => {}
+            Some(Manip::Destination) if tracks => add(priority::NAT_DST, Stage::Nat(nat)),
+            Some(Manip::Source) if tracks => add(priority::NAT_SRC, Stage::Nat(nat)),
+            _ => {}
         }
         for (number, table) in tables.iter().enumerate() {
             if table.name != "nat" && table.hooks[hook.index()].is_some() {

@@ -82,7 +82,9 @@ impl RoutingHeader {
             && self
                 .length
                 .is_none_or(|length| (length as usize == header.len()) != self.length_negated)
-            && self.kind.is_none_or(|wanted| (wanted == u32::from(kind)) != self.kind_negated)
+            && self
+                .kind
+                .is_none_or(|wanted| (wanted == u32::from(kind)) != self.kind_negated)
             && !(self.reserved && header[4..8] != [0; 4])
             && self.addresses.as_ref().is_none_or(|wanted| wanted.holds(&header[8..]))
     }
