@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use fielato_iptables::remote::{self, Request, Response};
 use fielato_iptables::{BuiltinNames, Registry};
 use fielato_netfilter::conntrack::defrag::fragment;
+use fielato_netfilter::conntrack::{Config, Tracking};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::{Effect, Netfilter, Now, Packet};
 
@@ -33,8 +34,13 @@ impl Userspace {
     /// Without rules and connections.
     pub fn new() -> anyhow::Result<Userspace> {
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+        let config = Config {
+            // As the kernel does.
+            tracking: Tracking::WhenNeeded,
+            ..Config::default()
+        };
         Ok(Userspace {
-            engine: Netfilter::new(Default::default(), seed),
+            engine: Netfilter::new(config, seed),
             machine: Machine::new().context("the machine's addresses")?,
             registry: Registry::builtin(),
             began: Instant::now(),
