@@ -128,10 +128,7 @@ impl Netfilter {
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => {
                         let verdict = cx.conntrack.track(cx.packet, hook, now);
-                        // Invalid, though its flow is known: its path is not the flow's.
-                        if cx.packet.ct == PacketCt::None {
-                            scratch.recorder.spoil();
-                        }
+                        scratch.recorder.tracked(cx.packet.ct);
                         verdict
                     }
                     Stage::Helper => helper::help(cx.conntrack, cx.packet, now),
@@ -194,6 +191,9 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
+    if first && state == CtState::Related {
+        nat::follow_master(cx.conntrack, id, cx.rng);
+    }
     if first && !nat::is_bound(cx.conntrack, id, manip) {
         if let Some((number, table)) = table {
             match table.walk(cx, number, scratch) {
