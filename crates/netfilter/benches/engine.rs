@@ -381,7 +381,11 @@ fn sizes() -> Vec<(String, f64, &'static str)> {
             pass(&mut engine, &one, 0..1, &mut clock);
         }
         let held = ALLOCATED.load(Ordering::Relaxed) - before;
-        rows.push((format!("a tracked connection, {family:?}"), held as f64 / flows as f64, "bytes"));
+        rows.push((
+            format!("a tracked connection, {family:?}"),
+            held as f64 / flows as f64,
+            "bytes",
+        ));
     }
     rows
 }
@@ -396,10 +400,8 @@ fn medians(folder: &Path) -> Vec<(String, f64)> {
         for case in cases.flatten() {
             let read = |file: &str| std::fs::read_to_string(case.path().join("new").join(file)).ok();
             let value = |text: String| serde_json::from_str::<serde_json::Value>(&text).ok();
-            let (Some(estimates), Some(names)) = (
-                read("estimates.json").and_then(value),
-                read("benchmark.json").and_then(value),
-            ) else {
+            let (Some(estimates), Some(names)) = (read("estimates.json").and_then(value), read("benchmark.json").and_then(value))
+            else {
                 continue;
             };
             let name = names["full_id"].as_str().unwrap_or_default().to_owned();
@@ -435,7 +437,12 @@ fn goals(medians: &[(String, f64)], sizes: &[(String, f64, &'static str)]) -> Ve
             let new = |rules: usize| of(&format!("new flow/{f} {rules} rules, {case} matches"));
             let few = new(10);
             for rules in RULES {
-                add(format!("new flow/{f} {rules} rules, {case} matches"), new(rules), 500.0, " ns");
+                add(
+                    format!("new flow/{f} {rules} rules, {case} matches"),
+                    new(rules),
+                    500.0,
+                    " ns",
+                );
             }
             let ratio = new(100_000).zip(few).map(|(many, few)| many / few);
             add(format!("new flow/{f} 100000 to 10 rules, {case} matches"), ratio, 2.0, "×");
@@ -464,7 +471,8 @@ fn main() -> std::io::Result<()> {
     new_flows(&mut criterion);
     criterion.final_summary();
     let sizes = sizes();
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into());
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into());
     let medians = medians(&Path::new(&target).join("criterion"));
     let goals = goals(&medians, &sizes);
     for goal in &goals {
@@ -474,7 +482,11 @@ fn main() -> std::io::Result<()> {
         .iter()
         .map(|(case, time)| json!({ "case": case, "ns": time }))
         .collect();
-    rows.extend(sizes.iter().map(|(case, value, unit)| json!({ "case": case, "value": value, "unit": unit })));
+    rows.extend(
+        sizes
+            .iter()
+            .map(|(case, value, unit)| json!({ "case": case, "value": value, "unit": unit })),
+    );
     let conditions = json!({ "packet": "UDP, 64 bytes", "cores": 1, "statistic": "criterion's median" });
     bench::write("netfilter", "a packet in the engine", &conditions, &rows, &goals)
 }
