@@ -80,6 +80,10 @@ pub enum Effect {
 pub struct Shared {
     /// Tables of `-m hashlimit`.
     pub hashlimit: crate::shared::hashlimit::Tables,
+    /// Timers of `-j IDLETIMER`.
+    pub idletimer: crate::shared::idletimer::Timers,
+    /// Lamps of `-j LED`.
+    pub led: crate::shared::led::Lamps,
     /// Accounting objects of `-m nfacct`.
     pub nfacct: crate::shared::nfacct::Objects,
     /// Rate estimators of `-j RATEEST`.

@@ -67,6 +67,7 @@ impl Conntrack {
                 Err(Full) => {
                     self.stats.drop += 1;
                     self.stats.table_full += 1;
+                    self.pressed = true;
                     return Verdict::Drop(DropReason::TableFull);
                 }
             };

@@ -275,6 +275,10 @@ impl CompiledTable {
                 }
                 let rule = *at;
                 *at += 1;
+                // Behind a standard verdict that every packet takes nothing is reached (`mark_source_chains`).
+                if table.chains[number as usize].rules[rule as usize].always_decides() {
+                    *at = chain.len;
+                }
                 let (CompiledTarget::Jump(to) | CompiledTarget::Goto(to)) = self.rules[(chain.first + rule) as usize].target
                 else {
                     continue;

@@ -141,6 +141,12 @@ fn reset(cx: &mut Context<'_>) -> Option<Vec<u8>> {
     ))
 }
 
+/// Sends an ICMP or ICMPv6 error about the packet, where one may be sent. `rest` is the second word of its header.
+pub(super) fn send_icmp_error(cx: &mut Context<'_>, kind: u8, code: u8, rest: u32) {
+    let answer = icmp_error(cx.packet, cx.host, cx.rng, kind, code, rest);
+    cx.effects.extend(answer.map(|answer| Effect::Send(Box::new(answer))));
+}
+
 /// The ICMP error for the packet; none for what must not be answered.
 fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Packet> {
     // A transport that isn't there can't be verified (`reject6_csum_ok`).
