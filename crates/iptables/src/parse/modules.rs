@@ -170,7 +170,9 @@ impl<'a> Modules<'a> {
         if !spec.repeatable && instance.given.iter().any(|given| given.option == spec.canonical) {
             return parameter(format!("{name}: option \"--{}\" can only be used once.\n", spec.name));
         }
-        let words = first.into_iter().chain(second.filter(|_| spec.arguments == Arguments::Two));
+        let words = first
+            .into_iter()
+            .chain(second.filter(|_| matches!(spec.arguments, Arguments::Two | Arguments::Optional)));
         instance.given.push(Given {
             option: spec.canonical,
             written: spec.name,
