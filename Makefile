@@ -23,10 +23,10 @@ LAB = nftables iptables iproute2 iputils-ping wireguard-tools wireguard-go tcpdu
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-vm faults bench lint docs install uninstall clean
+.PHONY: help build run test test-vm conformance faults bench lint docs install uninstall clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build target/release/fielato
 	@$(NEED) $(BUILD)
@@ -43,6 +43,10 @@ test: ## run every test; those that need root say so when there is none
 test-vm: build ## the talk and the kernel tests on Debian's own kernel in a virtual machine
 	@$(NEED) $(LAB)
 	tools/test-vm.sh
+
+conformance: ## run iptables' own tests, fetched from Debian, against our program and the real one (root)
+	@$(NEED) $(BUILD) $(LAB)
+	tools/conformance.sh
 
 faults: ## kill the daemon at random moments, over and over (root, minutes)
 	@$(NEED) $(BUILD) $(LAB)

@@ -170,6 +170,9 @@ impl<'a> Modules<'a> {
         if !spec.repeatable && instance.given.iter().any(|given| given.option == spec.canonical) {
             return parameter(format!("{name}: option \"--{}\" can only be used once.\n", spec.name));
         }
+        if spec.arguments == Arguments::Two && second.is_none() {
+            return parameter(format!("--{} requires two args.", spec.name));
+        }
         let words = first
             .into_iter()
             .chain(second.filter(|_| matches!(spec.arguments, Arguments::Two | Arguments::Optional)));

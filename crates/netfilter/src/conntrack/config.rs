@@ -1,8 +1,21 @@
 //! Settings, with the kernel's names and defaults (`Documentation/networking/nf_conntrack-sysctl.rst`).
 
+/// When connections are tracked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tracking {
+    /// All packets are.
+    #[default]
+    Always,
+    /// Only while a rule of the family needs it, as in the kernel's namespaces (`nf_ct_netns_get`). Fragments are put
+    /// together only then, too.
+    WhenNeeded,
+}
+
 /// Settings of connection tracking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// When connections are tracked.
+    pub tracking: Tracking,
     /// `nf_conntrack_max`: connections in the table.
     pub max: u32,
     /// Expectations in all (`nf_conntrack_expect_max`).
@@ -28,6 +41,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            tracking: Tracking::Always,
             max: 262_144,
             expect_max: 4_096,
             acct: true,

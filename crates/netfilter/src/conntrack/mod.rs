@@ -26,7 +26,7 @@ mod tests;
 mod track;
 mod tuple;
 
-pub use config::{Config, Timeouts};
+pub use config::{Config, Timeouts, Tracking};
 pub use conn::{Conn, ConnId, CtState, Extra, HelperKind, Status, Zone};
 pub use event::{Change, Changes, Event, EventMask, ExpectChange};
 pub use expect::{ExpectError, ExpectId, ExpectNat, Expectation};

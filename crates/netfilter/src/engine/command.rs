@@ -3,7 +3,7 @@
 use fielato_wire::Family;
 
 use super::{HookFunction, Netfilter, Registration, stage};
-use crate::conntrack::{Config, ConnId, Conntrack};
+use crate::conntrack::{Config, ConnId, Conntrack, Tracking};
 use crate::rule::{Counters, Ruleset, Table};
 use crate::table::{CompileError, CompiledTable, RegisteredTable};
 use crate::verdict::DropReason;
@@ -154,6 +154,8 @@ impl Netfilter {
             Command::UnregisterHook(registration) => self.unregister(registration),
             Command::Configure(config) => {
                 *self.conntrack.config_mut() = config;
+                self.put_in_order(Family::V4);
+                self.put_in_order(Family::V6);
                 Ok(Response::Done)
             }
             Command::UseFlowCache(on) => {
@@ -302,8 +304,15 @@ impl Netfilter {
     fn changed(&mut self, family: Family) {
         let state = &mut self.families[family as usize];
         state.generation += 1;
+        self.put_in_order(family);
+    }
+
+    fn put_in_order(&mut self, family: Family) {
+        let state = &mut self.families[family as usize];
+        let always = self.conntrack.config().tracking == Tracking::Always;
+        state.tracks = always || state.tables.iter().any(|table| table.needs_conntrack);
         let old = std::mem::take(&mut state.hooks);
-        state.hooks = stage::in_order(&state.tables, old);
+        state.hooks = stage::in_order(&state.tables, state.tracks, old);
     }
 
     /// What rules share by name: sets, accounting objects, lists, timers.

@@ -18,7 +18,7 @@ pub use path::Fate;
 pub use stage::{HookFunction, Registration};
 
 use crate::conntrack::defrag::Defrag;
-use crate::conntrack::{Config, Conntrack};
+use crate::conntrack::{Config, Conntrack, Tracking};
 use crate::context::{Effect, Shared};
 use crate::queue::Queues;
 use crate::rule::Ruleset;
@@ -51,6 +51,8 @@ struct PerFamily {
     tables: Vec<CompiledTable>,
     registered_tables: Vec<RegisteredTable>,
     hooks: [Vec<Staged>; 5],
+    /// Whether connections are tracked.
+    tracks: bool,
     /// Grows with each change of the tables.
     generation: u64,
 }
@@ -59,11 +61,13 @@ impl Netfilter {
     /// An engine without rules. `seed` starts its random generator and keys its hash tables.
     pub fn new(config: Config, seed: u64) -> Netfilter {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let tracks = config.tracking == Tracking::Always;
         let family = |family| PerFamily {
             source: Ruleset::new(family),
             tables: Vec::new(),
             registered_tables: Vec::new(),
-            hooks: stage::in_order(&[], Default::default()),
+            hooks: stage::in_order(&[], tracks, Default::default()),
+            tracks,
             generation: 0,
         };
         Netfilter {

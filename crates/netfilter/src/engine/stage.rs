@@ -54,24 +54,24 @@ pub(super) enum Ran {
     Fragment,
 }
 
-/// The stages of each hook for these tables; functions registered in `old` keep their places.
-pub(super) fn in_order(tables: &[CompiledTable], mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
+/// The stages of each hook for these tables, with connection tracking where `tracks`; functions registered in `old` keep their places.
+pub(super) fn in_order(tables: &[CompiledTable], tracks: bool, mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
     Hook::ALL.map(|hook| {
         let mut stages: Vec<Staged> = Vec::new();
         let mut add = |priority, stage| stages.push(Staged { priority, stage });
-        if matches!(hook, Hook::Prerouting | Hook::Output) {
+        if tracks && matches!(hook, Hook::Prerouting | Hook::Output) {
             add(priority::CONNTRACK_DEFRAG, Stage::Defrag);
             add(priority::CONNTRACK, Stage::Conntrack);
         }
-        if matches!(hook, Hook::Input | Hook::Postrouting) {
+        if tracks && matches!(hook, Hook::Input | Hook::Postrouting) {
             add(priority::CONNTRACK_HELPER, Stage::Helper);
             add(priority::CONNTRACK_CONFIRM, Stage::Confirm);
         }
         let nat = tables.iter().position(|table| table.name == "nat").map(|n| n as u16);
         match Manip::at(hook) {
-            Some(Manip::Destination) => add(priority::NAT_DST, Stage::Nat(nat)),
-            Some(Manip::Source) => add(priority::NAT_SRC, Stage::Nat(nat)),
-            None => {}
+            Some(Manip::Destination) if tracks => add(priority::NAT_DST, Stage::Nat(nat)),
+            Some(Manip::Source) if tracks => add(priority::NAT_SRC, Stage::Nat(nat)),
+            _ => {}
         }
         for (number, table) in tables.iter().enumerate() {
             if table.name != "nat" && table.hooks[hook.index()].is_some() {
@@ -126,7 +126,11 @@ impl Netfilter {
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
                     Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
-                    Stage::Conntrack => cx.conntrack.track(cx.packet, hook, now),
+                    Stage::Conntrack => {
+                        let verdict = cx.conntrack.track(cx.packet, hook, now);
+                        scratch.recorder.tracked(cx.packet.ct);
+                        verdict
+                    }
                     Stage::Helper => helper::help(cx.conntrack, cx.packet, now),
                     Stage::Confirm => match helper::adjust_sequence(cx.conntrack, cx.packet) {
                         Verdict::Accept => cx.conntrack.confirm(cx.packet, now),
@@ -187,6 +191,9 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
+    if first && state == CtState::Related {
+        nat::follow_master(cx.conntrack, id, cx.rng);
+    }
     if first && !nat::is_bound(cx.conntrack, id, manip) {
         if let Some((number, table)) = table {
             match table.walk(cx, number, scratch) {

@@ -399,6 +399,21 @@ impl Match {
         }
     }
 
+    /// Whether connections must be tracked for it.
+    pub(crate) fn needs_conntrack(&self) -> bool {
+        matches!(
+            self,
+            Match::Cluster(_)
+                | Match::Connbytes(_)
+                | Match::Connlabel(_)
+                | Match::Connlimit(_)
+                | Match::Connmark(_)
+                | Match::Conntrack(_)
+                | Match::Helper(_)
+                | Match::State(_)
+        )
+    }
+
     /// Whether the answer is the same for all packets of one direction of a connection in one state that come in by the same
     /// interface with the same mark, type of service, connection mark, and TCP flags SYN, ACK, FIN, RST: such answers
     /// may be kept with the flow.
@@ -419,5 +434,16 @@ impl Match {
             Match::Tcp(m) => m.per_flow(),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Match;
+
+    /// A hundred thousand rules are held: what is large stands in a box.
+    #[test]
+    fn a_match_is_small() {
+        assert!(size_of::<Match>() <= 32, "{} bytes", size_of::<Match>());
     }
 }

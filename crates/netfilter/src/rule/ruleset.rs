@@ -57,6 +57,14 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// Whether every packet takes its verdict, so that no rule after it is reached.
+    pub fn always_decides(&self) -> bool {
+        let decides = matches!(self.target, Target::Accept | Target::Drop | Target::Return | Target::Queue);
+        decides && self.matches.is_empty() && self.ip == IpMatch::default()
+    }
+}
+
 impl Default for Rule {
     fn default() -> Rule {
         Rule {

@@ -143,6 +143,8 @@ pub struct CompiledTable {
     pub(crate) slots: Vec<Slot>,
     pub(super) interfaces: InterfaceNumbers,
     pub(super) has_classifier: bool,
+    /// Connections must be tracked for its rules.
+    pub(crate) needs_conntrack: bool,
 }
 
 #[derive(Debug)]
@@ -199,6 +201,7 @@ impl CompiledTable {
             slots: Vec::new(),
             interfaces: InterfaceNumbers::default(),
             has_classifier: false,
+            needs_conntrack: false,
         };
         for (number, chain) in table.chains.iter().enumerate() {
             if chain.policy.is_some()
@@ -220,6 +223,7 @@ impl CompiledTable {
                     Target::Goto(name) => CompiledTarget::Goto(jump(name)?),
                     other => CompiledTarget::Other(other.clone()),
                 };
+                compiled.needs_conntrack |= rule.target.needs_conntrack() || rule.matches.iter().any(Match::needs_conntrack);
                 let first_slot = compiled.slots.len() as u32;
                 compiled.slots.extend(rule.matches.iter().map(|m| m.slot(now)));
                 compiled.slots.push(rule.target.slot(now));
@@ -271,6 +275,10 @@ impl CompiledTable {
                 }
                 let rule = *at;
                 *at += 1;
+                // Behind a standard verdict that every packet takes nothing is reached (`mark_source_chains`).
+                if table.chains[number as usize].rules[rule as usize].always_decides() {
+                    *at = chain.len;
+                }
                 let (CompiledTarget::Jump(to) | CompiledTarget::Goto(to)) = self.rules[(chain.first + rule) as usize].target
                 else {
                     continue;

@@ -257,6 +257,22 @@ impl Target {
         Slot::None
     }
 
+    /// Whether connections must be tracked for it.
+    pub(crate) fn needs_conntrack(&self) -> bool {
+        matches!(
+            self,
+            Target::Connmark(_)
+                | Target::Connsecmark(_)
+                | Target::Ct(_)
+                | Target::Dnat(_)
+                | Target::Masquerade(_)
+                | Target::Netmap(_)
+                | Target::Redirect(_)
+                | Target::Snat(_)
+                | Target::Synproxy(_)
+        )
+    }
+
     /// Whether it does the same for all packets of a flow and nothing beside what a flow's entry keeps (verdict, marks,
     /// class): see [`crate::rule::Match`].
     pub(crate) fn per_flow(&self) -> bool {

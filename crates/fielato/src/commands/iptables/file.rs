@@ -41,10 +41,9 @@ pub struct Lock {
 impl Lock {
     /// Takes it. Without `-w`, iptables 1.8.9 (legacy) waits as long as it takes.
     pub fn take(path: &Path, wait: Wait) -> Result<Lock, Exit> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).ok();
-        }
-        let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        let open = |()| OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+        let opened = folder.and_then(open);
         let file = opened.map_err(|error| Exit {
             code: 4,
             message: format!("Fatal: can't open lock file {}: {}\n", path.display(), reason(&error)),

@@ -58,7 +58,7 @@ pub fn by_name() -> Option<ExitCode> {
 fn applet_main(applet: Applet, invoked: &str, words: &[OsString], paths: &Paths) -> ExitCode {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-    let (registry, names) = (Registry::builtin(), names::Machine::read());
+    let (registry, names) = (Registry::builtin(), names::Machine::default());
     let mut machine = match Machine::new(paths, &registry, &names) {
         Ok(machine) => machine,
         Err(reason) => {
