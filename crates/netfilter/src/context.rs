@@ -60,14 +60,6 @@ pub enum Effect {
     Send(Box<Packet>),
     /// An answer that passed LOCAL_OUT and POST_ROUTING: to be sent by its [`Packet::out_interface`].
     Transmit(Box<Packet>),
-    /// A received packet that the routing decision or forwarding refused, as it was then: the host may answer with an ICMP
-    /// error, to be given to [`crate::Netfilter::send_local`].
-    Undeliverable {
-        /// No route, TTL used up, or too big.
-        reason: crate::DropReason,
-        /// The packet.
-        packet: Box<Packet>,
-    },
     /// TEE: a copy to be sent to a gateway.
     Copy {
         /// The next hop.
@@ -87,6 +79,10 @@ pub enum Effect {
 pub struct Shared {
     /// Tables of `-m hashlimit`.
     pub hashlimit: crate::shared::hashlimit::Tables,
+    /// Timers of `-j IDLETIMER`.
+    pub idletimer: crate::shared::idletimer::Timers,
+    /// Lamps of `-j LED`.
+    pub led: crate::shared::led::Lamps,
     /// Accounting objects of `-m nfacct`.
     pub nfacct: crate::shared::nfacct::Objects,
     /// Rate estimators of `-j RATEEST`.

@@ -81,6 +81,8 @@ pub struct Packet {
     pub packet_type: PacketType,
     /// Bridge ports, when a bridge passes it on.
     pub bridge: Option<BridgePorts>,
+    /// The listening socket that TPROXY gave it to.
+    pub tproxy: Option<Box<(fielato_wire::Addr, u16)>>,
     /// Every rule it meets is reported (TRACE).
     pub trace: bool,
     /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.
@@ -124,6 +126,7 @@ impl Packet {
             destination_mac: None,
             packet_type: PacketType::Unicast,
             bridge: None,
+            tproxy: None,
             trace: false,
             largest_fragment: 0,
             pieces: None,

@@ -308,6 +308,12 @@ impl Set {
         self.entries.get_mut(&found?)
     }
 
+    /// The entry of exactly these parts, networks with their lengths.
+    pub fn lookup_exact(&self, parts: &[Part], now: u64) -> Option<&Entry> {
+        let entry = self.entries.get(&self.key(parts)?)?;
+        (entry.expires == 0 || entry.expires > now).then_some(entry)
+    }
+
     fn probe(&self, parts: &[Part], lengths: [u8; MAX_DIMENSIONS]) -> Option<Key> {
         let mut probe = [Part::Mark(0); MAX_DIMENSIONS];
         let places = probe.get_mut(..parts.len())?;

@@ -123,6 +123,16 @@ pub trait Names {
     fn number(&self, file: &str, name: &str) -> Option<u32>;
     /// The name of a number in such a file.
     fn name_of(&self, file: &str, number: u32) -> Option<String>;
+    /// Whether there is a set of this name (`-m set`, `-j SET`): rules that name another are refused.
+    fn has_set(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+    /// Whether there is an accounting object of this name (`-m nfacct`): rules that name another are refused.
+    fn has_nfacct(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
     /// The addresses of a host's or network's name; none without a resolver.
     fn host(&self, name: &str, family: Family) -> Vec<Addr> {
         let _ = (name, family);

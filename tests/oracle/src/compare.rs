@@ -116,8 +116,8 @@ pub enum Judged {
 }
 
 /// Compares what came out of `step` with what should have, and learns the names of ports chosen by chance.
-pub fn outputs(index: usize, step: &Step, got: &[Output], renames: &mut Renames) -> Judged {
-    let expected: Vec<Output> = settle(step, &step.outputs);
+pub fn outputs(index: usize, step: &Step, tracking: bool, got: &[Output], renames: &mut Renames) -> Judged {
+    let expected: Vec<Output> = settle(step, tracking, &step.outputs);
     let mut got: Vec<Output> = got
         .iter()
         .map(|output| Output {
@@ -125,7 +125,7 @@ pub fn outputs(index: usize, step: &Step, got: &[Output], renames: &mut Renames)
             packet: renames.rename(&output.packet, Naming::Reference),
         })
         .collect();
-    got = settle(step, &got);
+    got = settle(step, tracking, &got);
     if expected.len() == got.len() {
         let mut ambiguous = false;
         for (expected, got) in expected.iter().zip(&mut got).filter(|(expected, got)| expected != got) {
@@ -151,11 +151,11 @@ pub fn outputs(index: usize, step: &Step, got: &[Output], renames: &mut Renames)
 /// Puts outputs in order by port (each port's own order stays) and takes out what is random by design:
 ///
 /// - the identification of ICMP errors the machine itself made (`ip_select_ident`), told by the input being none;
-/// - the identification of IPv6 fragments the machine itself made (`ipv6_select_ident`), told by its being new.
-fn settle(step: &Step, outputs: &[Output]) -> Vec<Output> {
+/// - the identification of IPv6 fragments the machine itself made (`ipv6_select_ident`): all, where datagrams are put together
+///   for tracking.
+fn settle(step: &Step, tracking: bool, outputs: &[Output]) -> Vec<Output> {
     let input = Headers::parse(&step.packet).ok();
     let passes_error = input.is_some_and(|headers| is_error(&headers));
-    let input_fragment = input.and_then(|headers| fragment_id(&step.packet, &headers));
     let mut outputs = outputs.to_vec();
     outputs.sort_by_key(|output| output.port);
     for output in &mut outputs {
@@ -169,7 +169,7 @@ fn settle(step: &Step, outputs: &[Output]) -> Vec<Output> {
                 let check = fielato_wire::checksum::checksum(&output.packet[..headers.ip_header_len()]);
                 output.packet[10..12].copy_from_slice(&check.to_be_bytes());
             }
-            Family::V6 if fragment_id(&output.packet, &headers) != input_fragment => {
+            Family::V6 if tracking => {
                 if let Some(at) = fragment_header(&output.packet) {
                     output.packet[at + 4..at + 8].fill(0);
                 }
@@ -178,14 +178,6 @@ fn settle(step: &Step, outputs: &[Output]) -> Vec<Output> {
         }
     }
     outputs
-}
-
-fn fragment_id(packet: &[u8], headers: &Headers) -> Option<u32> {
-    if headers.family != Family::V6 {
-        return None;
-    }
-    let at = fragment_header(packet)?;
-    packet.get(at + 4..at + 8)?.first_chunk().map(|id| u32::from_be_bytes(*id))
 }
 
 /// Where the IPv6 fragment header stands, whole.

@@ -6,15 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fielato_iptables::{BuiltinNames, Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
-use fielato_netfilter::conntrack::{Config, Direction, ProtoState};
+use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
-use fielato_netfilter::{DropReason, Effect, Netfilter, Now, Packet, PacketCt, Ruleset};
+use fielato_netfilter::{Effect, Netfilter, Now, Packet, PacketCt, Ruleset};
 use fielato_wire::Family;
-use fielato_wire::build::Ip;
 
 use crate::error::Error;
-use crate::rename;
 use crate::subject::{Connection, Counter, Output, Port, STATUS_MASK, Setup, Subject, Tuple};
 use host::{LOOPBACK, Router};
 
@@ -79,10 +77,7 @@ impl Engine {
     }
 
     /// What the kernel itself sends, by its own means.
-    fn send(&mut self, mut packet: Packet, now: Now, outputs: &mut Vec<Output>) {
-        if !self.tracking {
-            packet.ct = PacketCt::Untracked;
-        }
+    fn send(&mut self, packet: Packet, now: Now, outputs: &mut Vec<Output>) {
         let fate = self.netfilter.send_local(packet, &mut self.router, now);
         self.settle(fate, now, outputs);
     }
@@ -96,11 +91,6 @@ impl Engine {
             }
             match effect {
                 Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, now, outputs),
-                Effect::Undeliverable { reason, packet } => {
-                    if let Some(error) = refusal(&mut self.router, reason, &packet) {
-                        self.send(error, now, outputs);
-                    }
-                }
                 Effect::Copy { gateway, mut packet } => {
                     packet.ct = PacketCt::Untracked;
                     self.router.gateway = Some(gateway);
@@ -136,31 +126,6 @@ impl Engine {
     }
 }
 
-/// The ICMP error that forwarding answers with (`ip_forward`, `ip6_forward`).
-fn refusal(router: &mut Router, reason: DropReason, packet: &Packet) -> Option<Packet> {
-    let headers = &packet.headers;
-    let v4 = headers.family == Family::V4;
-    let (kind, code, rest) = match (reason, v4) {
-        (DropReason::TtlExceeded, true) => (11, 0, 0),
-        (DropReason::TtlExceeded, false) => (3, 0, 0),
-        (DropReason::TooBig, true) => (3, 4, packet.mtu),
-        (DropReason::TooBig, false) => (2, 0, packet.mtu),
-        _ => return None,
-    };
-    // RFC 1122 §3.2.2, RFC 4443 §2.4 e: never about an ICMP error, a later fragment, or to nobody in particular.
-    if rename::is_error(headers) || v4 && headers.is_later_fragment() || router.is_nobody(headers.family, headers.src) {
-        return None;
-    }
-    let source = router.source(headers.family, headers.src);
-    let mut ip = Ip::new(headers.family, source, headers.src);
-    if v4 {
-        // IPTOS_PREC_INTERNETCONTROL, without the cost bit (`icmp_send`).
-        ip.tos = headers.tos & 0x1e | 0xc0;
-    }
-    let data = ip.icmp_error(kind, code, rest, &packet.data);
-    Packet::local(data).ok()
-}
-
 impl Subject for Engine {
     fn prune(&mut self, setup: &mut Setup) -> Vec<(String, String)> {
         let mut refused = Vec::new();
@@ -191,6 +156,10 @@ impl Subject for Engine {
             checksum: setup.checksum,
             tcp_loose: setup.tcp_loose,
             tcp_be_liberal: setup.tcp_liberal,
+            tracking: match setup.tracking {
+                true => Tracking::Always,
+                false => Tracking::WhenNeeded,
+            },
             ..Config::default()
         };
         self.seed = self.seed.wrapping_add(1);
@@ -225,10 +194,7 @@ impl Subject for Engine {
             Port::Inside => host::interface(host::INSIDE),
             Port::Outside => host::interface(host::OUTSIDE),
         };
-        if let Ok(mut packet) = Packet::received(packet.to_vec(), interface) {
-            if !self.tracking {
-                packet.ct = PacketCt::Untracked;
-            }
+        if let Ok(packet) = Packet::received(packet.to_vec(), interface) {
             self.receive(packet, now, &mut outputs);
         }
         Ok(outputs)

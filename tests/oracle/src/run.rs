@@ -88,7 +88,7 @@ pub fn replay(subject: &mut impl Subject, trace: &Trace) -> Result<Outcome, Erro
     for (index, step) in trace.steps.iter().enumerate() {
         let packet = renames.rename(&step.packet, Naming::Own);
         let got = subject.inject(step.at, step.port, &packet)?;
-        match compare::outputs(index, step, &got, &mut renames) {
+        match compare::outputs(index, step, trace.setup.tracking, &got, &mut renames) {
             Judged::Same => {}
             Judged::Ambiguous => return Ok(Outcome::Ambiguous(index)),
             Judged::Differs(mismatch) => return Ok(Outcome::Differs(mismatch)),
@@ -118,7 +118,7 @@ pub fn rerecord(subject: &mut impl Subject, trace: &Trace) -> Result<Trace, Erro
         let packet = renames.rename(&step.packet, Naming::Own);
         let got = subject.inject(step.at, step.port, &packet)?;
         // Whether it is the same as before doesn't matter here, only what ports are called.
-        let _ = compare::outputs(index, step, &got, &mut renames);
+        let _ = compare::outputs(index, step, trace.setup.tracking, &got, &mut renames);
         let outputs = got
             .into_iter()
             .map(|mut output| {

@@ -1,5 +1,5 @@
 //! Words of options read as numbers, ports, masks and names, and how they are printed. What is taken and what is refused is
-//! iptables' (`libxtables/xtoptions.c`, `libxtables/xtables.c`).
+//! iptables' (`libxtables/xtoptions.c`, `libxtables/xtables.c`); so are the texts, of which some end with a line end of their own.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -38,7 +38,7 @@ pub fn number(text: &str, min: u64, max: u64) -> Option<u64> {
 pub fn integer(extension: &str, given: &Given, min: u64, max: u64) -> Result<u64, SyntaxError> {
     number(given.value(), min, max).ok_or_else(|| {
         SyntaxError::new(format!(
-            "{extension}: bad value for option \"--{}\", or out of range ({min}-{max}).",
+            "{extension}: bad value for option \"--{}\", or out of range ({min}-{max}).\n",
             given.option
         ))
     })
@@ -47,10 +47,11 @@ pub fn integer(extension: &str, given: &Given, min: u64, max: u64) -> Result<u64
 /// The option's word as `NUMBER` or `[NUMBER]:[NUMBER]`; a missing end is 0 or `max`.
 pub fn integers(extension: &str, given: &Given, max: u64) -> Result<(u64, Option<u64>), SyntaxError> {
     let mut values = Vec::new();
+    let mut near = given.value();
     for part in given.value().split(':') {
         if values.len() == 2 {
             return Err(SyntaxError::new(format!(
-                "{extension}: Too many components for option \"--{}\" (max: 2)",
+                "{extension}: Too many components for option \"--{}\" (max: 2)\n",
                 given.option
             )));
         }
@@ -59,18 +60,19 @@ pub fn integers(extension: &str, given: &Given, max: u64) -> Result<(u64, Option
             Some((value, "")) => value,
             Some((_, rest)) => {
                 return Err(SyntaxError::new(format!(
-                    "{extension}: Argument to \"--{}\" has unexpected characters near \"{rest}\".",
+                    "{extension}: Argument to \"--{}\" has unexpected characters near \"{rest}\".\n",
                     given.option
                 )));
             }
             None => {
                 return Err(SyntaxError::new(format!(
-                    "{extension}: bad value for option \"--{}\" near \"{part}\", or out of range (0-{max}).",
+                    "{extension}: bad value for option \"--{}\" near \"{near}\", or out of range (0-{max}).\n",
                     given.option
                 )));
             }
         };
         values.push(value);
+        near = near.get(part.len() + 1..).unwrap_or("");
     }
     Ok((values[0], values.get(1).copied()))
 }
@@ -110,7 +112,7 @@ pub fn value_mask(extension: &str, given: &Given) -> Result<(u32, u32), SyntaxEr
     let max = u64::from(u32::MAX);
     let bad = || {
         SyntaxError::new(format!(
-            "{extension}: bad integer value for option \"--{}\", or out of range.",
+            "{extension}: bad integer value for option \"--{}\", or out of range.\n",
             given.option
         ))
     };
@@ -130,20 +132,24 @@ pub fn value_mask(extension: &str, given: &Given) -> Result<(u32, u32), SyntaxEr
 
 fn garbage(extension: &str, given: &Given) -> SyntaxError {
     SyntaxError::new(format!(
-        "{extension}: trailing garbage after value for option \"--{}\".",
+        "{extension}: trailing garbage after value for option \"--{}\".\n",
         given.option
     ))
 }
 
 /// `VALUE[/MASK]`, or a name from `file` (see [`Names::number`]).
 pub fn named_value_mask(extension: &str, given: &Given, names: &dyn Names, file: &str) -> Result<(u32, u32), SyntaxError> {
-    match value_mask(extension, given) {
-        Ok(parsed) => Ok(parsed),
-        Err(error) => match names.number(file, given.value()) {
-            Some(value) => Ok((value, u32::MAX)),
-            None => Err(error),
-        },
-    }
+    value_mask(extension, given).or_else(|_| {
+        let unknown = || {
+            SyntaxError::new(format!(
+                "{extension}: could not map name {} to an integer value for option \"--{}\".",
+                given.value(),
+                given.option
+            ))
+        };
+        let value = names.number(file, given.value()).ok_or_else(unknown)?;
+        Ok((value, u32::MAX))
+    })
 }
 
 /// ` 0xVALUE[/0xMASK]`
@@ -195,7 +201,7 @@ pub fn loose_ports(extension: &str, given: &Given, names: &dyn Names) -> Result<
     let (low, high) = (parts.next().unwrap_or(""), parts.next());
     if parts.next().is_some() {
         return Err(SyntaxError::new(format!(
-            "{extension}: Too many components for option \"--{}\" (max: 2)",
+            "{extension}: Too many components for option \"--{}\" (max: 2)\n",
             given.option
         )));
     }
@@ -223,7 +229,7 @@ fn loose_port(text: &str, names: &dyn Names) -> Result<u16, SyntaxError> {
     ["tcp", "udp", "dccp", "udplite", "sctp"]
         .iter()
         .find_map(|protocol| names.service(text, protocol))
-        .ok_or_else(|| SyntaxError::new(format!("Port \"{text}\" does not resolve to anything.")))
+        .ok_or_else(|| SyntaxError::new(format!("Port \"{text}\" does not resolve to anything.\n")))
 }
 
 /// `range` with the option's `!`.
@@ -325,7 +331,7 @@ pub fn address_mask(extension: &str, given: &Given, cx: &ParseContext<'_>) -> Re
         Some((address, mask)) => (address, Some(mask)),
         None => (given.value(), None),
     };
-    let network = address(address_text, cx.family).ok_or_else(|| SyntaxError::new("getaddrinfo: Name or service not known"))?;
+    let network = address(address_text, cx.family).ok_or_else(|| SyntaxError::new("getaddrinfo: Name or service not known\n"))?;
     let mask = match mask_text {
         None => Addr::mask(cx.family, cx.family.bits()),
         Some(text) => prefix_mask(extension, given, text, cx.family)?,
@@ -337,19 +343,25 @@ pub fn address_mask(extension: &str, given: &Given, cx: &ParseContext<'_>) -> Re
     })
 }
 
-/// A prefix length or a mask written as an address.
+/// A prefix length, or a mask written as an address. A mask that is no prefix becomes the full mask, as iptables makes it.
 pub fn prefix_mask(extension: &str, given: &Given, text: &str, family: Family) -> Result<Addr, SyntaxError> {
     if let Some(len) = number(text, 0, family.bits().into()) {
         return Ok(Addr::mask(family, len as u8));
     }
-    let mask = address(text, family).filter(|mask| prefix_len(*mask, family).is_some());
-    mask.ok_or_else(|| {
+    // inet_aton(3) takes an IPv4 address as one number too.
+    let in_one = || match family {
+        Family::V4 => number(text, 0, u32::MAX.into()).map(|bits| Addr::from_bits(bits.into())),
+        Family::V6 => None,
+    };
+    let mask = address(text, family).or_else(in_one).ok_or_else(|| {
         SyntaxError::new(format!(
-            "{extension}: bad value for option \"--{}\", neither a valid network mask nor valid CIDR (0-{}).",
+            "{extension}: bad value for option \"--{}\", neither a valid network mask nor valid CIDR (0-{}).\n",
             given.option,
             family.bits()
         ))
-    })
+    })?;
+    let len = prefix_len(mask, family).unwrap_or(family.bits());
+    Ok(Addr::mask(family, len))
 }
 
 /// The length of a mask that is a prefix.
@@ -374,14 +386,14 @@ pub fn find<'g>(given: &'g [Given], option: &str) -> Option<&'g Given> {
 
 /// The option of this canonical name, which must have been given.
 pub fn required<'g>(extension: &str, given: &'g [Given], option: &str) -> Result<&'g Given, SyntaxError> {
-    find(given, option).ok_or_else(|| SyntaxError::new(format!("{extension}: option \"--{option}\" must be specified")))
+    find(given, option).ok_or_else(|| SyntaxError::new(format!("{extension}: option \"--{option}\" must be specified\n")))
 }
 
 /// Refuses two options together.
 pub fn exclusive(extension: &str, given: &[Given], one: &str, other: &str) -> Result<(), SyntaxError> {
     if find(given, one).is_some() && find(given, other).is_some() {
         return Err(SyntaxError::new(format!(
-            "{extension}: option \"--{one}\" cannot be used together with \"--{other}\"."
+            "{extension}: option \"--{one}\" cannot be used together with \"--{other}\".\n"
         )));
     }
     Ok(())

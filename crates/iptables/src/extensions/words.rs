@@ -197,6 +197,48 @@ pub fn help(heading: &str, lines: &[(&str, &str)]) -> String {
     out
 }
 
+/// `NAME src,dst,...` of `-m set` and `-j SET`.
+pub mod sides {
+    use fielato_netfilter::matches::set::Sides;
+    use fielato_netfilter::syntax::{Given, ParseContext, SyntaxError};
+
+    /// Reads the two words of an option.
+    pub fn parse(given: &Given, cx: &ParseContext<'_>) -> Result<(Box<str>, Sides), SyntaxError> {
+        let [name, flags] = given.values.as_slice() else {
+            return Err(SyntaxError::new(format!("--{} requires two args.", given.written)));
+        };
+        if name.len() > 31 {
+            return Err(SyntaxError::new(format!("setname `{name}' too long, max 31 characters.")));
+        }
+        if !cx.names.has_set(name) {
+            return Err(SyntaxError::new(format!("Set {name} doesn't exist.\n")));
+        }
+        let mut sides = Sides::default();
+        for flag in flags.split(',') {
+            if sides.count == Sides::MAX {
+                return Err(SyntaxError::new("Can't be more src/dst options than 6."));
+            }
+            match flag.get(..3) {
+                Some("src") => sides.source |= 1 << sides.count,
+                Some("dst") => {}
+                _ => {
+                    return Err(SyntaxError::new(
+                        "You must spefify (the comma separated list of) 'src' or 'dst'.",
+                    ));
+                }
+            }
+            sides.count += 1;
+        }
+        Ok((name.as_str().into(), sides))
+    }
+
+    /// As they were written.
+    pub fn show(sides: Sides) -> String {
+        let words = (0..usize::from(sides.count)).map(|place| if sides.is_source(place) { "src" } else { "dst" });
+        words.collect::<Vec<_>>().join(",")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -116,6 +116,7 @@ impl<'a> Line<'a> {
                 Item::Module(module, spec, value) => {
                     let second = match spec.arguments {
                         Arguments::Two => self.options.further(),
+                        Arguments::Optional if value.is_none() => self.options.further(),
                         _ => None,
                     };
                     self.modules.give(module, spec, value, second, invert)?;

@@ -173,7 +173,9 @@ impl<'a> Modules<'a> {
         if spec.arguments == Arguments::Two && second.is_none() {
             return parameter(format!("--{} requires two args.", spec.name));
         }
-        let words = first.into_iter().chain(second.filter(|_| spec.arguments == Arguments::Two));
+        let words = first
+            .into_iter()
+            .chain(second.filter(|_| matches!(spec.arguments, Arguments::Two | Arguments::Optional)));
         instance.given.push(Given {
             option: spec.canonical,
             written: spec.name,

@@ -113,8 +113,10 @@ impl Index {
         };
         let end = (old.next + MOVED_AT_ONCE).min(old.places.len());
         for at in old.next..end {
-            let place = std::mem::replace(&mut old.places[at], LEFT);
+            let place = old.places[at];
             if place != FREE && place != LEFT {
+                // A free place stays free: searches in the old table end there.
+                old.places[at] = LEFT;
                 self.put(place);
             }
         }
@@ -208,6 +210,29 @@ mod tests {
                 assert_eq!(index.find(hash, |v| v == value), Some(value));
             }
         }
+    }
+
+    /// The longest run of places that a search would have to cross.
+    fn longest_search(index: &Index) -> usize {
+        let runs = |places: &[Place]| places.split(|&place| place == FREE).map(<[Place]>::len).max();
+        let old = index.old.as_ref().and_then(|old| runs(&old.places));
+        runs(&index.places).max(old).unwrap_or(0)
+    }
+
+    #[test]
+    fn searches_stay_short_while_it_grows() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut index = Index::default();
+        let mut growing = 0;
+        for value in 0..60_000u32 {
+            index.insert(rng.u32(..), value);
+            if value % 64 == 0 {
+                growing += usize::from(index.old.is_some());
+                let longest = longest_search(&index);
+                assert!(longest < 600, "{longest} places with {value} values");
+            }
+        }
+        assert!(growing > 20);
     }
 
     #[test]

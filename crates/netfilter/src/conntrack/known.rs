@@ -47,7 +47,7 @@ impl Conntrack {
     /// Tracks a packet of a known connection.
     pub(crate) fn follow(&mut self, packet: &mut Packet, known: &Known, hook: Hook, now: Now) -> Followed {
         match self.judge(packet, hook, known.id, known.direction, now) {
-            ProtoVerdict::Accept => Followed::Accept,
+            ProtoVerdict::Accept | ProtoVerdict::Ignore => Followed::Accept,
             ProtoVerdict::Invalid => {
                 self.invalid(packet);
                 Followed::Invalid

@@ -6,7 +6,7 @@ use super::{Conn, ConnId, HashKeys};
 pub(super) const NIL: u32 = u32::MAX;
 /// In place of a neighbour: the entry is not on the list.
 const OUTSIDE: u32 = u32::MAX - 1;
-const CHUNK_BITS: u32 = 8;
+const CHUNK_BITS: u32 = 10;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
 /// What an entry is.
@@ -20,8 +20,9 @@ pub(super) enum Phase {
     Confirmed,
 }
 
-/// A connection with what the table knows about it.
+/// A connection with what the table knows about it. It begins with a cache line, so that reading a tuple fills one or two.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Entry {
     pub(super) conn: Conn,
     pub(super) generation: u32,

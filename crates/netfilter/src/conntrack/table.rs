@@ -7,7 +7,7 @@ use super::expect::Expectations;
 use super::extract::Trackers;
 use super::index::Index;
 use super::slab::{Entry, Phase, Slab, Sources};
-use super::{Config, Conn, ConnId, Direction, HashKeys, Stats, Status, Tracker, Tuple, Zone};
+use super::{Config, Conn, ConnId, Direction, HashKeys, Stats, Status, Tracker, Tuple, Zone, proto};
 use crate::{Counters, Now, Packet};
 
 /// How many connections of one source are looked at for a mapping.
@@ -46,6 +46,8 @@ pub struct Conntrack {
     pub(super) now: Now,
     /// The place where the next search for expired connections begins.
     cursor: u32,
+    /// A packet was dropped because the table was full: the search takes connections too that are about to end.
+    pub(super) pressed: bool,
 }
 
 impl Default for Conntrack {
@@ -68,6 +70,11 @@ pub(super) const fn slot_parts(slot: u32) -> (u32, Direction) {
     (slot >> 1, direction)
 }
 
+/// Whether a connection may go when room is needed (`gc_worker_can_early_drop`).
+const fn may_go(conn: &Conn) -> bool {
+    !conn.status.has(Status::ASSURED) || proto::can_early_drop(&conn.proto)
+}
+
 pub(super) const DIRECTIONS: [Direction; 2] = [Direction::Original, Direction::Reply];
 
 impl Conntrack {
@@ -86,6 +93,7 @@ impl Conntrack {
             stats: Stats::default(),
             now: Now::default(),
             cursor: 0,
+            pressed: false,
         }
     }
 
@@ -303,15 +311,26 @@ impl Conntrack {
         for _ in 0..budget.min(places as usize) {
             let index = self.cursor;
             self.cursor = if index + 1 < places { index + 1 } else { 0 };
+            let pressed = self.is_pressed();
             let Some(entry) = self.slab.entry(index) else {
                 continue;
             };
             match entry.phase {
                 Phase::Confirmed if !self.is_alive(entry) => self.end_dead(index),
+                Phase::Confirmed if pressed && may_go(&entry.conn) => {
+                    self.stats.early_drop += 1;
+                    self.destroy(index);
+                }
                 Phase::Unconfirmed if entry.born().saturating_add(UNCONFIRMED_LIFETIME) <= self.now.mono => self.destroy(index),
                 _ => {}
             }
         }
+    }
+
+    /// Whether the table was found full and is still nearly so (`gc_worker`'s 95 of 100).
+    fn is_pressed(&mut self) -> bool {
+        self.pressed &= u64::from(self.count()) * 100 >= u64::from(self.config.max) * 95;
+        self.pressed
     }
 
     /// Time does not go back.

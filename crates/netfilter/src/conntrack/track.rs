@@ -67,11 +67,12 @@ impl Conntrack {
                 Err(Full) => {
                     self.stats.drop += 1;
                     self.stats.table_full += 1;
+                    self.pressed = true;
                     return Verdict::Drop(DropReason::TableFull);
                 }
             };
             match self.judge(packet, hook, id, direction, now) {
-                ProtoVerdict::Accept => return Verdict::Accept,
+                ProtoVerdict::Accept | ProtoVerdict::Ignore => return Verdict::Accept,
                 ProtoVerdict::Repeat => self.forget(id),
                 ProtoVerdict::Invalid => {
                     self.discard(id);
@@ -344,14 +345,14 @@ impl Conntrack {
         } else {
             ProtoVerdict::Invalid
         };
-        if verdict != ProtoVerdict::Accept {
+        if !matches!(verdict, ProtoVerdict::Accept | ProtoVerdict::Ignore) {
             return verdict;
         }
         if conn.deadline == 0 {
             // Its tracker sets no timeout.
             conn.deadline = now.mono.saturating_add(u64::from(self.config.timeouts.generic) * Now::SECOND);
         }
-        if self.config.acct {
+        if self.config.acct && verdict == ProtoVerdict::Accept {
             conn.counters[direction.index()].add(1, u64::from(packet.headers.len));
         }
         if direction == Direction::Reply {
@@ -368,7 +369,7 @@ impl Conntrack {
             self.slab.age_remove(id.index);
         }
         packet.ct = PacketCt::Tracked { id, state, direction };
-        verdict
+        ProtoVerdict::Accept
     }
 
     /// Forgets a connection that is not confirmed.

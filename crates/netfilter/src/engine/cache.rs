@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use crate::conntrack::CtState;
 use crate::rule::Counters;
 use crate::verdict::DropReason;
-use crate::{Hook, Interface, Packet};
+use crate::{Hook, Interface, Packet, PacketCt};
 use fielato_wire::{Family, TcpFlags};
 
 /// Most paths that are kept; flows beyond them walk the rules.
@@ -174,18 +174,29 @@ impl FlowCache {
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     active: bool,
+    /// What tracking is to make of the packet.
+    expected: PacketCt,
+    /// It did.
+    tracked: bool,
     crossed: Vec<Crossed>,
 }
 
 impl Recorder {
-    pub(super) fn start(&mut self) {
-        self.active = true;
+    pub(super) fn start(&mut self, expected: PacketCt) {
+        (self.active, self.tracked, self.expected) = (true, false, expected);
         self.crossed.clear();
     }
 
-    /// What was met since the start, unless something decided that is not the same for the whole flow.
+    /// Tracking made this of the packet. A packet that is invalid, or belongs elsewhere, says nothing about the flow.
+    pub(super) fn tracked(&mut self, ct: PacketCt) {
+        self.tracked = ct == self.expected;
+        self.active &= self.tracked;
+    }
+
+    /// What was met since the start, unless something decided that is not the same for the whole flow, or the packet ended
+    /// before it was tracked (a flow's later packets are tracked first).
     pub(super) fn finish(&mut self) -> Option<&[Crossed]> {
-        std::mem::take(&mut self.active).then_some(&self.crossed)
+        (std::mem::take(&mut self.active) && self.tracked).then_some(&self.crossed)
     }
 
     /// A counter counted the packet.

@@ -90,16 +90,13 @@ impl Netfilter {
         let mark = |engine: &Netfilter| engine.conntrack.get(known.id).map(|conn| conn.mark);
         let before = mark(self);
         let entry = Entry::of(&packet, entry_hook, known.state, before.unwrap_or(0));
-        self.scratch.recorder.start();
-        if self.found_invalid {
-            self.scratch.recorder.spoil();
-        }
-        let fate = self.advance(entry_hook, 0, packet, host, now);
         let expected = PacketCt::Tracked {
             id: known.id,
             state: known.state,
             direction: known.direction,
         };
+        self.scratch.recorder.start(expected);
+        let fate = self.advance(entry_hook, 0, packet, host, now);
         let (end, mark_after, priority) = match &fate {
             Fate::Deliver(packet) if packet.ct == expected => (End::Deliver, packet.mark, packet.priority),
             Fate::Transmit(packet) if packet.ct == expected => {

@@ -6,6 +6,7 @@ use super::Netfilter;
 use super::stage::Ran;
 use crate::context::Effect;
 use crate::host::{Host, Route, RouteKey};
+use crate::targets::reject;
 use crate::verdict::{DropReason, Verdict};
 use crate::{Hook, Now, Packet};
 
@@ -88,13 +89,14 @@ impl Netfilter {
             hook = match hook {
                 Hook::Prerouting => match self.route_received(&mut packet, host) {
                     Ok(next) => next,
-                    Err(reason) => {
-                        let fate = self.drop(&mut packet, reason);
-                        self.effects.push(Effect::Undeliverable {
-                            reason,
-                            packet: Box::new(packet),
-                        });
-                        return fate;
+                    Err((reason, error)) => {
+                        if let Some((kind, code, rest)) = error
+                            && let Some(answer) = reject::icmp_error(&packet, host, &mut self.rng, kind, code, rest)
+                        {
+                            self.effects.push(Effect::Send(Box::new(answer)));
+                            self.send_answers(host, now);
+                        }
+                        return self.drop(&mut packet, reason);
                     }
                 },
                 Hook::Forward => Hook::Postrouting,
@@ -113,20 +115,22 @@ impl Netfilter {
     }
 
     /// The routing decision about a received packet, and what forwarding does before FORWARD (`ip_forward`, `ip6_forward`).
-    fn route_received(&mut self, packet: &mut Packet, host: &mut dyn Host) -> Result<Hook, DropReason> {
+    fn route_received(&mut self, packet: &mut Packet, host: &mut dyn Host) -> Result<Hook, (DropReason, Option<IcmpError>)> {
+        let v4 = packet.headers.family == Family::V4;
         match host.route(&route_key(packet)) {
             Route::Local => Ok(Hook::Input),
-            Route::Unreachable | Route::Blackhole => Err(DropReason::NoRoute),
+            Route::Unreachable => Err((DropReason::NoRoute, Some(if v4 { (3, 1, 0) } else { (1, 0, 0) }))),
+            Route::Blackhole => Err((DropReason::NoRoute, None)),
             Route::Out { interface, mtu, realm } => {
                 (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
-                decrement_ttl(packet)?;
+                decrement_ttl(packet).map_err(|reason| (reason, Some(if v4 { (11, 0, 0) } else { (3, 0, 0) })))?;
                 let size = match packet.largest_fragment {
                     0 => packet.data.len() as u32,
                     largest => u32::from(largest),
                 };
-                let whole = packet.headers.family == Family::V6 || packet.headers.dont_fragment;
+                let whole = !v4 || packet.headers.dont_fragment;
                 if size > mtu && whole {
-                    return Err(DropReason::TooBig);
+                    return Err((DropReason::TooBig, Some(if v4 { (3, 4, mtu) } else { (2, 0, mtu) })));
                 }
                 Ok(Hook::Forward)
             }
@@ -165,6 +169,9 @@ impl Netfilter {
         self.effects.retain(|effect| !matches!(effect, Effect::Send(_)));
     }
 }
+
+/// Type, code and second word of the ICMP error about a packet that isn't forwarded.
+type IcmpError = (u8, u8, u32);
 
 /// What a route is chosen by.
 fn route_key(packet: &Packet) -> RouteKey {

@@ -126,7 +126,11 @@ impl Netfilter {
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
                     Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
-                    Stage::Conntrack => cx.conntrack.track(cx.packet, hook, now),
+                    Stage::Conntrack => {
+                        let verdict = cx.conntrack.track(cx.packet, hook, now);
+                        scratch.recorder.tracked(cx.packet.ct);
+                        verdict
+                    }
                     Stage::Helper => helper::help(cx.conntrack, cx.packet, now),
                     Stage::Confirm => match helper::adjust_sequence(cx.conntrack, cx.packet) {
                         Verdict::Accept => cx.conntrack.confirm(cx.packet, now),
@@ -187,6 +191,9 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
+    if first && state == CtState::Related {
+        nat::follow_master(cx.conntrack, id, cx.rng);
+    }
     if first && !nat::is_bound(cx.conntrack, id, manip) {
         if let Some((number, table)) = table {
             match table.walk(cx, number, scratch) {

@@ -4,36 +4,37 @@ use crate::Hook;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 
-/// By what the control group is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CgroupKey {
-    /// `--cgroup`: class of version 1.
-    ClassId(u32),
-    /// `--path`: path in version 2; groups below it count too.
-    Path(Box<str>),
-}
-
-/// `-m cgroup`: the control group of the packet's socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `-m cgroup`: the control group of the packet's socket, by path or by class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
-    /// The group.
-    pub key: CgroupKey,
+    /// `--path` was given.
+    pub by_path: bool,
+    /// Path in version 2; groups below it count too.
+    pub path: Box<str>,
+    /// `--cgroup` was given.
+    pub by_class: bool,
+    /// Class of version 1.
+    pub class: u32,
     /// `!`
     pub negated: bool,
 }
 
 impl Cgroup {
     pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        cx.only_hooks("cgroup", &[Hook::Output, Hook::Postrouting, Hook::Input])
+        cx.only_hooks("cgroup", &[Hook::Output, Hook::Postrouting, Hook::Input])?;
+        if self.by_path == self.by_class {
+            return Err(CheckError("cgroup takes either a path or a class".to_owned()));
+        }
+        Ok(())
     }
 
     pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
         let Some(group) = cx.host.socket_cgroup(cx.packet) else {
             return false;
         };
-        let within = match &self.key {
-            CgroupKey::ClassId(class) => group.classid == *class,
-            CgroupKey::Path(path) => is_within(&group.path, path),
+        let within = match self.by_path {
+            true => is_within(&group.path, &self.path),
+            false => self.class == group.classid,
         };
         within != self.negated
     }
@@ -57,8 +58,12 @@ mod tests {
     #[test]
     fn class_and_path() {
         let path = |path: &str, negated| {
-            let key = CgroupKey::Path(path.into());
-            Match::Cgroup(Cgroup { key, negated })
+            Match::Cgroup(Cgroup {
+                by_path: true,
+                path: path.into(),
+                negated,
+                ..Cgroup::default()
+            })
         };
         for packet in testkit::both(number::UDP, &[0; 8]) {
             let mut kit = Kit::new(packet);
@@ -72,8 +77,12 @@ mod tests {
             assert_eq!(kit.answer(&path("system", false)), Answer::No);
             assert_eq!(kit.answer(&path("user.slice", true)), Answer::Yes);
             let class = |class, negated| {
-                let key = CgroupKey::ClassId(class);
-                Match::Cgroup(Cgroup { key, negated })
+                Match::Cgroup(Cgroup {
+                    by_class: true,
+                    class,
+                    negated,
+                    ..Cgroup::default()
+                })
             };
             assert_eq!(kit.answer(&class(7, false)), Answer::Yes);
             assert_eq!(kit.answer(&class(8, false)), Answer::No);

@@ -54,10 +54,13 @@ impl Cluster {
 
     /// The node of a source, from 0.
     fn node(&self, family: Family, src: Addr) -> u32 {
-        let hash = match family {
-            Family::V4 => hash_v4(src, self.seed),
-            Family::V6 => hash_v6(src, self.seed),
+        // Of an IPv6 address the kernel hashes the first four bytes alone: it takes a count of words for one of bytes
+        // (`NF_CT_TUPLE_L3SIZE`).
+        let word = match family {
+            Family::V4 => src.lo as u32,
+            Family::V6 => (src.hi >> 32) as u32,
         };
+        let hash = hash(word, self.seed);
         ((u64::from(hash) * u64::from(self.nodes)) >> 32) as u32
     }
 }
@@ -65,39 +68,10 @@ impl Cluster {
 /// Where the hash begins (`JHASH_INITVAL`).
 const INITIAL: u32 = 0xdead_beef;
 
-/// `jhash_1word` of the address as it lies in a little-endian machine's memory.
-fn hash_v4(address: Addr, seed: u32) -> u32 {
+/// `jhash_1word` of a word as it lies in a little-endian machine's memory: Bob Jenkins' lookup3 (public domain).
+const fn hash(word: u32, seed: u32) -> u32 {
     let start = seed.wrapping_add(INITIAL).wrapping_add(4);
-    finish((address.lo as u32).swap_bytes().wrapping_add(start), start, start)
-}
-
-/// `jhash2` of the address' four words as they lie in a little-endian machine's memory.
-fn hash_v6(address: Addr, seed: u32) -> u32 {
-    let word = |number: u32| ((address.to_bits() >> (96 - 32 * number)) as u32).swap_bytes();
-    let start = INITIAL.wrapping_add(16).wrapping_add(seed);
-    let (a, b, c) = mix(
-        start.wrapping_add(word(0)),
-        start.wrapping_add(word(1)),
-        start.wrapping_add(word(2)),
-    );
-    finish(a.wrapping_add(word(3)), b, c)
-}
-
-/// Bob Jenkins' lookup3 (public domain): mixing of three words.
-const fn mix(mut a: u32, mut b: u32, mut c: u32) -> (u32, u32, u32) {
-    a = a.wrapping_sub(c) ^ c.rotate_left(4);
-    c = c.wrapping_add(b);
-    b = b.wrapping_sub(a) ^ a.rotate_left(6);
-    a = a.wrapping_add(c);
-    c = c.wrapping_sub(b) ^ b.rotate_left(8);
-    b = b.wrapping_add(a);
-    a = a.wrapping_sub(c) ^ c.rotate_left(16);
-    c = c.wrapping_add(b);
-    b = b.wrapping_sub(a) ^ a.rotate_left(19);
-    a = a.wrapping_add(c);
-    c = c.wrapping_sub(b) ^ b.rotate_left(4);
-    b = b.wrapping_add(a);
-    (a, b, c)
+    finish(word.swap_bytes().wrapping_add(start), start, start)
 }
 
 /// lookup3's last step.
@@ -124,13 +98,32 @@ mod tests {
             seed: 0xfeed_cafe,
         };
         let mut counts = [0; 3];
-        for family in [Family::V4, Family::V6] {
-            for number in 1..3001u128 {
-                let node = cluster(1).node(family, Addr::from_bits(0x0a00_0000 + number));
-                counts[node as usize] += 1;
-            }
+        for number in 1..3001u128 {
+            let v4 = Addr::from_bits(0x0a00_0000 + number);
+            let v6 = Addr::from_bits((0x2a00_0000 + number) << 96);
+            counts[cluster(1).node(Family::V4, v4) as usize] += 1;
+            counts[cluster(1).node(Family::V6, v6) as usize] += 1;
         }
         assert!(counts.iter().all(|count| (1800..2200).contains(count)), "{counts:?}");
+    }
+
+    /// Taken from Linux 6.18: which of seven rules counted a packet from these sources.
+    #[test]
+    fn nodes_are_the_kernels() {
+        let cluster = Cluster {
+            nodes: 7,
+            local: 1,
+            negated: false,
+            seed: 0xfeed_cafe,
+        };
+        for (last, node) in (1..).zip([3, 2, 2, 5, 4, 0, 6, 3, 3, 0]) {
+            let source = Addr::from(std::net::Ipv4Addr::new(127, 0, 0, last));
+            assert_eq!(cluster.node(Family::V4, source), node, "127.0.0.{last}");
+        }
+        for (first, node) in (0x2a01u16..).zip([4, 6, 2, 3, 6, 4, 4, 3, 1]) {
+            let source = Addr::from(std::net::Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, first));
+            assert_eq!(cluster.node(Family::V6, source), node, "{first:x}::");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! `-m conntrack` (`net/netfilter/xt_conntrack.c`, revision 3).
 
+use fielato_wire::{Addr, Family};
+
 use super::Range;
 use crate::PacketCt;
 use crate::check::{CheckContext, CheckError};
-use crate::conntrack::{Conn, CtState, Direction, Status};
+use crate::conntrack::{Conn, CtState, Direction, Status, Tuple};
 use crate::context::{Context, Slot};
 use crate::rule::AddressMatch;
 use crate::{Now, Packet};
@@ -31,6 +33,8 @@ impl States {
     /// The state a packet is in. SNAT and DNAT come from the connection.
     fn of(packet: &Packet) -> u8 {
         match packet.ct {
+            // `-j CT` gave it a template, which stands in for the connection until there is one.
+            PacketCt::None if packet.template.is_some() => States::NEW,
             PacketCt::None => States::INVALID,
             PacketCt::Untracked => States::UNTRACKED,
             PacketCt::Tracked { state, .. } => match state {
@@ -129,6 +133,12 @@ impl Conntrack {
         if self.state.is_some_and(|state| !state.holds(cx)) {
             return false;
         }
+        if cx.packet.ct == PacketCt::None
+            && cx.packet.template.is_some()
+            && let Some(criteria) = &self.criteria
+        {
+            return criteria.hold(&template(cx.packet.headers.family), Direction::Original, cx.now);
+        }
         let PacketCt::Tracked { id, direction, .. } = cx.packet.ct else {
             // Of a packet without connection only the state is asked.
             return self.state.is_some();
@@ -139,6 +149,21 @@ impl Conntrack {
             (Some(_), None) => self.state.is_some(),
         }
     }
+}
+
+/// A template as a connection: without addresses (`nf_ct_tmpl_alloc`, `xt_ct_tg_check`).
+fn template(family: Family) -> Conn {
+    let tuple = Tuple {
+        src: Addr::ZERO,
+        dst: Addr::ZERO,
+        sport: 0,
+        dport: 0,
+        protocol: 0,
+        family,
+    };
+    let mut conn = Conn::new(tuple, tuple);
+    conn.status.set(Status::TEMPLATE | Status::CONFIRMED);
+    conn
 }
 
 impl Criteria {

@@ -55,11 +55,15 @@ impl Dccp {
         };
         let begin = fixed_len(kind, header[8] & 1 != 0);
         let end = usize::from(header[4]) * 4;
+        if begin == end {
+            return self.option_negated;
+        }
         match transport.get(begin..end) {
             Some(bytes) => options::find(bytes, option).is_some() != self.option_negated,
+            // As the kernel does: it doesn't have the option, so that the negation holds before the packet is dropped.
             None => {
                 cx.hotdrop = true;
-                false
+                self.option_negated
             }
         }
     }

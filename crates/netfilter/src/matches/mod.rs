@@ -434,3 +434,14 @@ impl Match {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Match;
+
+    /// A hundred thousand rules are held: what is large stands in a box.
+    #[test]
+    fn a_match_is_small() {
+        assert!(size_of::<Match>() <= 32, "{} bytes", size_of::<Match>());
+    }
+}

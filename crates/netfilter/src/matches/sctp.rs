@@ -80,9 +80,11 @@ impl Sctp {
         };
         match chunks.hold(cx.packet.transport()) {
             Some(hold) => hold != chunks.negated,
+            // As the kernel does: a broken packet is one that doesn't have the chunks, so that the negation holds for it
+            // before it is dropped.
             None => {
                 cx.hotdrop = true;
-                false
+                chunks.negated
             }
         }
     }

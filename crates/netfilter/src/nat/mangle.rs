@@ -120,7 +120,7 @@ fn replace(tcp: &mut [u8], at: usize, change: impl FnOnce(u32) -> u32) {
     tcp[at..at + 4].copy_from_slice(&new.to_be_bytes());
     let mut check = u16::from_be_bytes([tcp[16], tcp[17]]);
     // A number at an odd place (options need not be aligned) is summed with its bytes swapped.
-    check = if at % 2 == 0 {
+    check = if at.is_multiple_of(2) {
         checksum::update32(check, old, new)
     } else {
         checksum::update32(check.swap_bytes(), old, new).swap_bytes()

@@ -1,11 +1,13 @@
 //! Address translation on top of connection tracking (`nf_nat_core.c`).
 
 mod choose;
+mod follow;
 mod icmp;
 pub(crate) mod mangle;
 mod rewrite;
 
 use fielato_wire::{Addr, number};
+pub(crate) use follow::follow_master;
 
 use crate::conntrack::{ConnId, Conntrack, CtState, Direction, Status};
 use crate::verdict::{DropReason, Verdict};

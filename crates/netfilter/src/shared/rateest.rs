@@ -52,7 +52,7 @@ impl Estimator {
 
     /// `250 ms << interval` less two steps: -2 is 250 ms.
     fn period(&self) -> u64 {
-        Now::SECOND / 4 << (self.interval + 2)
+        (Now::SECOND / 4) << (self.interval + 2)
     }
 
     /// Takes the samples that are due.

@@ -1,19 +1,35 @@
-//! `-j CHECKSUM`.
+//! `-j CHECKSUM` (`xt_CHECKSUM.c`).
+
+use fielato_wire::{checksum, number};
 
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
+use crate::edit::write16;
 use crate::verdict::TargetVerdict;
 
-/// `-j CHECKSUM`.
+/// `-j CHECKSUM --checksum-fill`: completes the checksum that a sender left to its device. That is the packets made on this
+/// host; what came from elsewhere has its checksum already, right or wrong.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checksum {}
 
 impl Checksum {
-    pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        Err(CheckError("CHECKSUM: not built yet".to_owned()))
+    pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
+        cx.only_tables("CHECKSUM", &["mangle"])
     }
 
-    pub(crate) fn apply(&self, _cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+    pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
+        let headers = cx.packet.headers;
+        let place = match headers.protocol {
+            number::TCP => 16,
+            number::UDP => 6,
+            _ => return TargetVerdict::Continue,
+        };
+        if cx.packet.is_local_output() && !headers.is_fragment() && headers.l4_whole {
+            let transport = headers.transport_mut(&mut cx.packet.data);
+            write16(transport, place, 0);
+            let check = checksum::transport(headers.src, headers.dst, headers.protocol, transport);
+            write16(transport, place, check);
+        }
         TargetVerdict::Continue
     }
 }

@@ -1,6 +1,7 @@
 //! Targets. Each built-in one is a variant, applied without indirection; [`Target::Ext`] carries registered ones.
 
 mod ext;
+mod npt;
 
 pub mod audit;
 pub mod checksum;
@@ -37,6 +38,9 @@ pub mod tos;
 pub mod tproxy;
 pub mod trace;
 pub mod ttl;
+
+#[cfg(test)]
+mod tests;
 
 pub use ext::{ExtTarget, ExtensionTarget};
 
@@ -272,23 +276,23 @@ impl Target {
     /// Whether it does the same for all packets of a flow and nothing beside what a flow's entry keeps (verdict, marks,
     /// class): see [`crate::rule::Match`].
     pub(crate) fn per_flow(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Target::None
-            | Target::Accept
-            | Target::Drop
-            | Target::Return
-            | Target::Jump(_)
-            | Target::Goto(_)
-            | Target::Mark(_)
-            | Target::Connmark(_)
-            | Target::Classify(_)
-            | Target::Dnat(_)
-            | Target::Masquerade(_)
-            | Target::Netmap(_)
-            | Target::Redirect(_)
-            | Target::Snat(_) => true,
-            _ => false,
-        }
+                | Target::Accept
+                | Target::Drop
+                | Target::Return
+                | Target::Jump(_)
+                | Target::Goto(_)
+                | Target::Mark(_)
+                | Target::Connmark(_)
+                | Target::Classify(_)
+                | Target::Dnat(_)
+                | Target::Masquerade(_)
+                | Target::Netmap(_)
+                | Target::Redirect(_)
+                | Target::Snat(_)
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use crate::check::{CheckContext, CheckError};
 use crate::conntrack::CtState;
 use crate::context::{Context, Effect, Slot};
 use crate::edit::{read16, read32};
-use crate::host::{AddressType, Route, RouteKey};
+use crate::host::{AddressType, Host, Route, RouteKey};
 use crate::packet::PacketType;
 use crate::verdict::TargetVerdict;
 use crate::{Hook, Interface, Packet, PacketCt};
@@ -52,24 +52,25 @@ impl Reject {
 
     pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
         let answer = match *self {
-            Reject::TcpReset => reset(cx),
+            Reject::TcpReset => reset(cx).and_then(|data| attached(data, cx.packet)),
             Reject::Unreachable(code) => unreachable(cx, code),
         };
-        if let Some(data) = answer
-            && let Ok(mut answer) = Packet::local(data)
-        {
-            // It goes the other way of its connection and is RELATED to it (nf_conntrack_attach).
-            if let PacketCt::Tracked { id, direction, .. } = cx.packet.ct {
-                answer.ct = PacketCt::Tracked {
-                    id,
-                    state: CtState::Related,
-                    direction: direction.reverse(),
-                };
-            }
-            cx.effects.push(Effect::Send(Box::new(answer)));
-        }
+        cx.effects.extend(answer.map(|answer| Effect::Send(Box::new(answer))));
         TargetVerdict::Drop
     }
+}
+
+/// An answer to `packet`: it goes the other way of its connection and is RELATED to it (`nf_conntrack_attach`).
+fn attached(data: Vec<u8>, packet: &Packet) -> Option<Packet> {
+    let mut answer = Packet::local(data).ok()?;
+    if let PacketCt::Tracked { id, direction, .. } = packet.ct {
+        answer.ct = PacketCt::Tracked {
+            id,
+            state: CtState::Related,
+            direction: direction.reverse(),
+        };
+    }
+    Some(answer)
 }
 
 /// Whether the destination is one host, not all or a group: such packets are never answered.
@@ -88,11 +89,6 @@ const fn is_multicast6(address: Addr) -> bool {
     address.hi >> 56 == 0xff
 }
 
-/// Packets made here have the checksum that they should have.
-fn checksum_ok(cx: &Context<'_>) -> bool {
-    cx.hook == Hook::Output || cx.packet.transport_checksum_ok()
-}
-
 /// A RST for the packet; none for what must not be answered.
 fn reset(cx: &mut Context<'_>) -> Option<Vec<u8>> {
     let headers = cx.packet.headers;
@@ -101,7 +97,7 @@ fn reset(cx: &mut Context<'_>) -> Option<Vec<u8>> {
         return None;
     }
     let flags = headers.tcp_flags;
-    if flags.has(fielato_wire::TcpFlags::RST) || !checksum_ok(cx) {
+    if flags.has(fielato_wire::TcpFlags::RST) || !cx.packet.transport_checksum_ok() {
         return None;
     }
     let transport = cx.packet.transport();
@@ -138,27 +134,49 @@ fn reset(cx: &mut Context<'_>) -> Option<Vec<u8>> {
     ))
 }
 
-/// An ICMP error for the packet; none for what must not be answered (RFC 1122 §3.2.2, RFC 4443 §2.4 e).
-fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Vec<u8>> {
-    let headers = cx.packet.headers;
-    if headers.is_later_fragment() || cx.packet.packet_type != PacketType::Unicast || !to_one_host(cx) {
+/// Sends an ICMP or ICMPv6 error about the packet, where one may be sent. `rest` is the second word of its header.
+pub(super) fn send_icmp_error(cx: &mut Context<'_>, kind: u8, code: u8, rest: u32) {
+    let answer = icmp_error(cx.packet, cx.host, cx.rng, kind, code, rest);
+    cx.effects.extend(answer.map(|answer| Effect::Send(Box::new(answer))));
+}
+
+/// The ICMP error for the packet; none for what must not be answered.
+fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Packet> {
+    // A transport that isn't there can't be verified (`reject6_csum_ok`).
+    let empty = cx.packet.headers.family == Family::V6 && cx.packet.transport().is_empty();
+    if empty || !to_one_host(cx) || has_whole_checksum(cx.packet) && !cx.packet.transport_checksum_ok() {
+        return None;
+    }
+    let kind = if cx.packet.headers.family == Family::V4 { 3 } else { 1 };
+    icmp_error(cx.packet, cx.host, cx.rng, kind, code, 0)
+}
+
+/// An ICMP error about `packet`, `rest` its second word; none for what must not be answered (`icmp_send`, `icmp6_send`; RFC 1122
+/// §3.2.2, RFC 4443 §2.4 e).
+pub(crate) fn icmp_error(
+    packet: &Packet,
+    host: &mut dyn Host,
+    rng: &mut fastrand::Rng,
+    kind: u8,
+    code: u8,
+    rest: u32,
+) -> Option<Packet> {
+    let headers = packet.headers;
+    if headers.is_later_fragment() || packet.packet_type != PacketType::Unicast || answers_error(packet) {
         return None;
     }
     if headers.src == Addr::ZERO || headers.family == Family::V6 && is_multicast6(headers.src) {
         return None;
     }
-    if has_whole_checksum(cx.packet) && !checksum_ok(cx) || answers_error(cx.packet) {
-        return None;
-    }
-    let src = answer_source(cx)?;
-    let quoted = cx.packet.data.len().min(match headers.family {
+    let src = answer_source(packet, host)?;
+    let quoted = packet.data.len().min(match headers.family {
         // 576 bytes in all for IPv4, 1280 for IPv6.
         Family::V4 => 576 - 20 - 8,
         Family::V6 => 1280 - 40 - 8,
     });
-    let kind = if headers.family == Family::V4 { 3 } else { 1 };
-    let mut icmp = vec![kind, code, 0, 0, 0, 0, 0, 0];
-    icmp.extend_from_slice(cx.packet.data.get(..quoted)?);
+    let mut icmp = vec![kind, code, 0, 0];
+    icmp.extend_from_slice(&rest.to_be_bytes());
+    icmp.extend_from_slice(packet.data.get(..quoted)?);
     let (protocol, check, tos) = match headers.family {
         // Errors have precedence "internetwork control".
         Family::V4 => (number::ICMP, checksum::checksum(&icmp), headers.tos & 0x1e | 0xc0),
@@ -168,15 +186,18 @@ fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Vec<u8>> {
         }
     };
     icmp[2..4].copy_from_slice(&check.to_be_bytes());
-    let id = cx.rng.u16(..);
-    Some(ip_packet(headers.family, src, headers.src, protocol, tos, (id, false), &icmp))
+    let id = rng.u16(..);
+    attached(
+        ip_packet(headers.family, src, headers.src, protocol, tos, (id, false), &icmp),
+        packet,
+    )
 }
 
 /// Protocols whose checksum covers all and is always there (`nf_reject_verify_csum`).
 fn has_whole_checksum(packet: &Packet) -> bool {
     match packet.headers.protocol {
-        number::AH | number::ESP | number::SCTP | number::UDPLITE | number::DCCP | number::GRE => false,
-        number::UDP => read16(packet.transport(), 6).is_some_and(|check| check != 0),
+        number::AH | number::ESP | number::SCTP | number::UDPLITE | number::GRE => false,
+        number::UDP => read16(packet.transport(), 6) != Some(0),
         _ => true,
     }
 }
@@ -192,10 +213,14 @@ fn answers_error(packet: &Packet) -> bool {
 }
 
 /// The address that answers: the one the packet was sent to when it is ours, else that of the interface towards the sender.
-fn answer_source(cx: &mut Context<'_>) -> Option<Addr> {
-    let headers = cx.packet.headers;
-    if cx.host.address_type(headers.family, headers.dst, None) == AddressType::Local {
+fn answer_source(packet: &Packet, host: &mut dyn Host) -> Option<Addr> {
+    let headers = packet.headers;
+    if host.address_type(headers.family, headers.dst, None) == AddressType::Local {
         return Some(headers.dst);
+    }
+    // IPv6 answers with an address of the interface the packet came in by (`icmp6_send`).
+    if headers.family == Family::V6 && packet.in_interface != Interface::NONE {
+        return host.interface_address(Family::V6, packet.in_interface, headers.src);
     }
     let back = RouteKey {
         family: headers.family,
@@ -205,8 +230,8 @@ fn answer_source(cx: &mut Context<'_>) -> Option<Addr> {
         mark: 0,
         tos: headers.tos,
     };
-    match cx.host.route(&back) {
-        Route::Out { interface, .. } => cx.host.interface_address(headers.family, interface, headers.src),
+    match host.route(&back) {
+        Route::Out { interface, .. } => host.interface_address(headers.family, interface, headers.src),
         Route::Local => Some(headers.src),
         Route::Unreachable | Route::Blackhole => None,
     }

@@ -1,6 +1,6 @@
 //! `-j TCPMSS` (`xt_TCPMSS.c`).
 
-use fielato_wire::{Family, checksum, number};
+use fielato_wire::{Family, TcpFlags, checksum, number};
 
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
@@ -29,7 +29,7 @@ impl Tcpmss {
             let hooks = [Hook::Forward, Hook::Output, Hook::Postrouting];
             cx.only_hooks("TCPMSS --clamp-mss-to-pmtu", &hooks)?;
         }
-        let syn = |m: &Match| matches!(m, Match::Tcp(_));
+        let syn = |m: &Match| matches!(m, Match::Tcp(tcp) if tcp.flags & TcpFlags::SYN != 0 && !tcp.flags_negated);
         if !cx.matches.iter().any(syn) {
             return Err(CheckError("TCPMSS only works on TCP SYN packets: say --syn".to_owned()));
         }

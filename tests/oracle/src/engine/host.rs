@@ -34,23 +34,6 @@ pub(super) struct Router {
     pub(super) gateway: Option<Addr>,
 }
 
-impl Router {
-    /// The address a packet made here gets as its source towards `dst` (`ip_route_output`, `ipv6_dev_get_saddr`).
-    pub(super) fn source(&self, family: Family, dst: Addr) -> Addr {
-        let local = network::local(family);
-        match network::route(family, dst) {
-            Port::Inside => local[0],
-            Port::Outside => local[1],
-            Port::Host => dst,
-        }
-    }
-
-    /// Whether the address is no single host's.
-    pub(super) fn is_nobody(&self, family: Family, address: Addr) -> bool {
-        !matches!(kind(family, address), AddressType::Unicast | AddressType::Local)
-    }
-}
-
 fn kind(family: Family, address: Addr) -> AddressType {
     if network::local(family).contains(&address) {
         return AddressType::Local;
@@ -121,8 +104,10 @@ impl Host for Router {
         if elsewhere { AddressType::Unicast } else { found }
     }
 
-    fn interface_address(&mut self, family: Family, interface: Interface, _: Addr) -> Option<Addr> {
+    fn interface_address(&mut self, family: Family, interface: Interface, dst: Addr) -> Option<Addr> {
         match interface.index {
+            // What is sent to an address of one's own comes from there.
+            LOOPBACK => Some(dst),
             INSIDE => Some(network::local(family)[0]),
             OUTSIDE => Some(network::local(family)[1]),
             _ => None,

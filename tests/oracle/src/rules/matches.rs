@@ -230,10 +230,9 @@ fn mark(place: &mut Place<'_>) -> Option<String> {
     Some(format!("-m mark {}--mark {}", place.not(), mark_and_mask(place)))
 }
 
+/// Not in `raw`: there it would look at the template that `-j CT` left, which is the rule's and not the packet's.
 fn connmark(place: &mut Place<'_>) -> Option<String> {
-    place
-        .tracking()
-        .then(|| format!("-m connmark {}--mark {}", place.not(), mark_and_mask(place)))
+    (place.tracking() && place.table != "raw").then(|| format!("-m connmark {}--mark {}", place.not(), mark_and_mask(place)))
 }
 
 fn length(place: &mut Place<'_>) -> Option<String> {
@@ -345,8 +344,9 @@ fn connbytes(place: &mut Place<'_>) -> Option<String> {
     ))
 }
 
+/// Not in `raw`, as [`connmark`].
 fn connlimit(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking() {
+    if !place.tracking() || place.table == "raw" {
         return None;
     }
     // Where the count isn't sure, bounds that any count is beyond.

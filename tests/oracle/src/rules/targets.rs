@@ -56,8 +56,9 @@ fn mark(place: &mut Place<'_>) -> Option<String> {
     })
 }
 
+/// Not in `raw`: there it would change the template that `-j CT` left, which is the rule's and not the packet's.
 fn connmark(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking() {
+    if !place.tracking() || place.table == "raw" {
         return None;
     }
     let (value, mask) = (place.random.below(256), place.random.below(256));

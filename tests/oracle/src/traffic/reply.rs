@@ -22,6 +22,10 @@ impl Traffic {
         if headers.family == Family::V4 && (headers.dst.lo >= 0xe000_0000 || headers.dst.lo & 0xff == 0xff) {
             return None;
         }
+        // Nor from the router's own, which IPv6 doesn't mind and then can't answer.
+        if output.port != Port::Host && network::local(headers.family).contains(&headers.dst) {
+            return None;
+        }
         let mut ip = Ip::new(headers.family, headers.dst, headers.src);
         ip.dont_fragment = self.random.chance(50);
         let bytes = headers.transport(&output.packet);

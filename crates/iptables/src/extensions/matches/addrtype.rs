@@ -61,7 +61,6 @@ impl MatchSyntax for AddrtypeSyntax {
     }
 
     fn parse(&self, given: &[Given], _cx: &ParseContext<'_>) -> Result<Match, SyntaxError> {
-        values::exclusive("addrtype", given, "limit-iface-in", "limit-iface-out")?;
         let mut m = Addrtype::default();
         for option in given {
             match option.option {
@@ -74,6 +73,7 @@ impl MatchSyntax for AddrtypeSyntax {
         if m.source.mask | m.destination.mask == 0 {
             return Err(SyntaxError::new("addrtype: you must specify --src-type or --dst-type"));
         }
+        values::exclusive("addrtype", given, "limit-iface-in", "limit-iface-out")?;
         Ok(Match::Addrtype(m))
     }
 

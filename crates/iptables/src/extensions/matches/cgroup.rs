@@ -1,6 +1,6 @@
 //! `-m cgroup`.
 
-use fielato_netfilter::matches::cgroup::{Cgroup, CgroupKey};
+use fielato_netfilter::matches::cgroup::Cgroup;
 use fielato_netfilter::rule::Match;
 use fielato_netfilter::syntax::{Given, MatchSyntax, OptionSpec, ParseContext, PrintContext, SyntaxError};
 use fielato_wire::Family;
@@ -34,16 +34,22 @@ impl MatchSyntax for CgroupSyntax {
     }
 
     fn parse(&self, given: &[Given], _cx: &ParseContext<'_>) -> Result<Match, SyntaxError> {
-        // The command takes none or both, the kernel refuses.
-        let [option] = given else {
-            return Err(SyntaxError::new("cgroup: one of --path and --cgroup is required"));
-        };
-        let key = match option.option {
-            "path" => CgroupKey::Path(option.value().into()),
-            _ => CgroupKey::ClassId(values::integer("cgroup", option, 0, u32::MAX.into())? as u32),
-        };
-        let negated = option.negated;
-        Ok(Match::Cgroup(Cgroup { key, negated }))
+        // None or both of them are the kernel's to refuse.
+        let mut m = Cgroup::default();
+        for option in given {
+            match option.option {
+                "path" => {
+                    m.by_path = true;
+                    m.path = option.value().into();
+                }
+                _ => {
+                    m.by_class = true;
+                    m.class = values::integer("cgroup", option, 0, u32::MAX.into())? as u32;
+                }
+            }
+            m.negated |= option.negated;
+        }
+        Ok(Match::Cgroup(m))
     }
 
     fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
@@ -51,9 +57,9 @@ impl MatchSyntax for CgroupSyntax {
             return String::new();
         };
         let inverted = values::not(m.negated);
-        match &m.key {
-            CgroupKey::Path(path) => format!("{inverted} --path{}", values::save_string(path)),
-            CgroupKey::ClassId(class) => format!("{inverted} --cgroup {class}"),
+        match m.by_path {
+            true => format!("{inverted} --path{}", values::save_string(&m.path)),
+            false => format!("{inverted} --cgroup {}", m.class),
         }
     }
 
@@ -62,9 +68,9 @@ impl MatchSyntax for CgroupSyntax {
             return String::new();
         };
         let inverted = if m.negated { "! " } else { "" };
-        match &m.key {
-            CgroupKey::Path(path) => format!(" cgroup {inverted}{path}"),
-            CgroupKey::ClassId(class) => format!(" cgroup {inverted}{class}"),
+        match m.by_path {
+            true => format!(" cgroup {inverted}{}", m.path),
+            false => format!(" cgroup {inverted}{}", m.class),
         }
     }
 }

@@ -37,14 +37,14 @@ impl MatchSyntax for ClusterSyntax {
     }
 
     fn parse(&self, given: &[Given], _cx: &ParseContext<'_>) -> Result<Match, SyntaxError> {
+        let local = given.iter().find(|option| option.option.starts_with("cluster-local"));
+        let missing = "cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing";
+        let option = local.ok_or_else(|| SyntaxError::new(missing))?;
         values::exclusive("cluster", given, "cluster-local-node", "cluster-local-nodemask")?;
         let nodes = values::required("cluster", given, "cluster-total-nodes")?;
         let nodes = values::integer("cluster", nodes, 1, Cluster::MAX.into())? as u32;
         let seed = values::required("cluster", given, "cluster-hash-seed")?;
         let seed = values::integer("cluster", seed, 0, u32::MAX.into())? as u32;
-        let local = given.iter().find(|option| option.option.starts_with("cluster-local"));
-        let missing = "cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing";
-        let option = local.ok_or_else(|| SyntaxError::new(missing))?;
         let number = values::integer("cluster", option, 1, Cluster::MAX.into())? as u32;
         let (local, too_big) = match option.option {
             "cluster-local-node" => (1 << (number - 1), "`--cluster-local-node' must be <= `--cluster-total-nodes'"),

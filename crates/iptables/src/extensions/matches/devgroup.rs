@@ -16,7 +16,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec::one("dst-group").negatable(),
 ];
 /// The file of group names.
-const FILE: &str = "devgroup";
+const FILE: &str = "group";
 
 impl MatchSyntax for DevgroupSyntax {
     fn name(&self) -> &'static str {

@@ -11,7 +11,7 @@ use crate::extensions::values;
 #[derive(Debug)]
 pub struct LimitSyntax;
 
-const OPTIONS: &[OptionSpec] = &[OptionSpec::one("limit").negatable(), OptionSpec::one("limit-burst")];
+const OPTIONS: &[OptionSpec] = &[OptionSpec::one("limit"), OptionSpec::one("limit-burst")];
 const DEFAULT_BURST: u32 = 5;
 /// Units of a rate, as parsed (the start of a name is enough) and in seconds.
 const UNITS: [(&str, u32); 4] = [("second", 1), ("minute", 60), ("hour", 3600), ("day", 86_400)];
@@ -41,7 +41,6 @@ impl MatchSyntax for LimitSyntax {
         };
         for option in given {
             match option.option {
-                "limit" if option.negated => return Err(SyntaxError::new("limit does not support invert")),
                 "limit" => m.interval = parse_rate(option.value())?,
                 _ => m.burst = values::integer("limit", option, 0, 10_000)? as u32,
             }

@@ -41,14 +41,15 @@ impl MatchSyntax for StatisticSyntax {
     }
 
     fn parse(&self, given: &[Given], _cx: &ParseContext<'_>) -> Result<Match, SyntaxError> {
-        let mode = values::required("statistic", given, "mode")?;
+        // Without --mode the own checks are those of the random mode, and come first.
+        let mode = match values::find(given, "mode").map(Given::value) {
+            None | Some("random") => parse_random(given)?,
+            Some("nth") => parse_nth(given)?,
+            Some(other) => return Err(SyntaxError::new(format!("Bad mode \"{other}\""))),
+        };
+        values::required("statistic", given, "mode")?;
         values::exclusive("statistic", given, "probability", "every")?;
         values::exclusive("statistic", given, "probability", "packet")?;
-        let mode = match mode.value() {
-            "random" => parse_random(given)?,
-            "nth" => parse_nth(given)?,
-            other => return Err(SyntaxError::new(format!("Bad mode \"{other}\""))),
-        };
         let negated = given.iter().any(|option| option.negated);
         Ok(Match::Statistic(Statistic { mode, negated }))
     }
@@ -71,14 +72,14 @@ fn parse_random(given: &[Given]) -> Result<StatisticMode, SyntaxError> {
         .parse::<f64>()
         .ok()
         .filter(|share| (0.0..=1.0).contains(share));
-    let bad = || SyntaxError::new("statistic: bad value for option \"--probability\", or out of range (0-1).");
+    let bad = || SyntaxError::new("statistic: bad value for option \"--probability\", or out of range (0-1).\n");
     Ok(StatisticMode::Random {
         probability: (share.ok_or_else(bad)? * ALWAYS).round() as u32,
     })
 }
 
 fn parse_nth(given: &[Given]) -> Result<StatisticMode, SyntaxError> {
-    let also = |one, other| SyntaxError::new(format!("statistic: option \"--{one}\" also requires \"--{other}\"."));
+    let also = |one, other| SyntaxError::new(format!("statistic: option \"--{one}\" also requires \"--{other}\".\n"));
     let (every, packet) = match (values::find(given, "every"), values::find(given, "packet")) {
         (Some(every), Some(packet)) => (every, packet),
         (Some(_), None) => return Err(also("every", "packet")),

@@ -1,24 +1,42 @@
 //! Targets.
 
 mod nat;
+mod npt;
 
+mod audit;
+mod checksum;
 mod classify;
 mod connmark;
+mod connsecmark;
 mod ct;
 mod dnat;
+mod dnpt;
 mod dscp;
+mod ecn;
 mod hl;
+mod hmark;
+mod idletimer;
+mod led;
 mod log;
 mod mark;
 mod masquerade;
 mod netmap;
 mod nflog;
 mod nfqueue;
+mod rateest;
 mod redirect;
 mod reject;
+mod secmark;
+mod set;
 mod snat;
+mod snpt;
+mod synproxy;
 mod tcpmss;
+mod tcpoptstrip;
+mod tee;
 mod tos;
+mod tproxy;
+mod trace;
 mod ttl;
 
 use std::sync::Arc;
@@ -28,24 +46,41 @@ use fielato_netfilter::syntax::TargetSyntax;
 /// All built-in targets, by name.
 pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
     vec![
+        Arc::new(audit::AuditSyntax),
+        Arc::new(checksum::ChecksumSyntax),
         Arc::new(classify::ClassifySyntax),
         Arc::new(connmark::ConnmarkSyntax),
+        Arc::new(connsecmark::ConnsecmarkSyntax),
         Arc::new(ct::CtSyntax),
         Arc::new(ct::NotrackSyntax),
         Arc::new(dnat::DnatSyntax),
+        Arc::new(dnpt::DnptSyntax),
         Arc::new(dscp::DscpSyntax),
+        Arc::new(ecn::EcnSyntax),
         Arc::new(hl::HlSyntax),
+        Arc::new(hmark::HmarkSyntax),
+        Arc::new(idletimer::IdletimerSyntax),
+        Arc::new(led::LedSyntax),
         Arc::new(log::LogSyntax),
         Arc::new(mark::MarkSyntax),
         Arc::new(masquerade::MasqueradeSyntax),
         Arc::new(netmap::NetmapSyntax),
         Arc::new(nflog::NflogSyntax),
         Arc::new(nfqueue::NfqueueSyntax),
+        Arc::new(rateest::RateestSyntax),
         Arc::new(redirect::RedirectSyntax),
         Arc::new(reject::RejectSyntax),
+        Arc::new(secmark::SecmarkSyntax),
+        Arc::new(set::SetSyntax),
         Arc::new(snat::SnatSyntax),
+        Arc::new(snpt::SnptSyntax),
+        Arc::new(synproxy::SynproxySyntax),
         Arc::new(tcpmss::TcpmssSyntax),
+        Arc::new(tcpoptstrip::TcpoptstripSyntax),
+        Arc::new(tee::TeeSyntax),
         Arc::new(tos::TosSyntax),
+        Arc::new(tproxy::TproxySyntax),
+        Arc::new(trace::TraceSyntax),
         Arc::new(ttl::TtlSyntax),
     ]
 }

@@ -20,7 +20,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec::one("nflog-threshold"),
 ];
 
-const DEFAULT_THRESHOLD: u16 = 1;
+const DEFAULT_THRESHOLD: u16 = 0;
 
 impl TargetSyntax for NflogSyntax {
     fn name(&self) -> &'static str {

@@ -360,3 +360,99 @@ fn no_bytes_panic() {
     defrag.expire(Now::from_secs(10_000));
     assert_empty(&defrag);
 }
+
+/// Datagrams as Linux 6.18 forwarded them between two TUN devices, connection tracking on. A line is a fragment: start, end, whether
+/// more follow, DF, traffic class; then what came out: length, offset, flags, traffic class and a hash of the payload.
+const KERNEL: &str = include_str!("kernel-6.18.txt");
+
+#[test]
+fn the_kernel_forwards_the_same() {
+    let mut defrag = Defrag::default();
+    let (mut family, mut mtu, mut id, mut datagram) = (Family::V4, 0, 0, Vec::new());
+    let mut out = String::new();
+    for (number, line) in KERNEL.lines().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ["datagram", version, settings @ ..] = &words[..] {
+            let values: Vec<u32> = settings
+                .iter()
+                .map(|word| word.split('=').nth(1).unwrap().parse().unwrap())
+                .collect();
+            family = if *version == "v4" { Family::V4 } else { Family::V6 };
+            (mtu, id) = (values[0], values[1]);
+            datagram = kernels_udp(family, values[2] as usize - 8, values[3] as u16);
+            continue;
+        }
+        let at = |place: usize| words[place].parse::<usize>().unwrap();
+        let share = &datagram[at(0)..at(1)];
+        let bytes = match family {
+            Family::V4 => {
+                let mut packet = vec![0x45, at(4) as u8, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 2, 10, 0, 1, 2];
+                packet[2..4].copy_from_slice(&(20 + share.len() as u16).to_be_bytes());
+                packet[4..6].copy_from_slice(&(id as u16).to_be_bytes());
+                let word = (at(3) << 14 | at(2) << 13 | at(0) >> 3) as u16;
+                packet[6..8].copy_from_slice(&word.to_be_bytes());
+                seal_v4(&mut packet, 20);
+                [&packet[..], share].concat()
+            }
+            Family::V6 => {
+                let mut packet = vec![0; 40];
+                packet[..4].copy_from_slice(&(0x6000_0000 | (at(4) as u32) << 20).to_be_bytes());
+                packet[4..6].copy_from_slice(&(8 + share.len() as u16).to_be_bytes());
+                packet[6..8].copy_from_slice(&[number::FRAGMENT, 64]);
+                kernels_end(Family::V6, 0).write(&mut packet[8..24]);
+                kernels_end(Family::V6, 1).write(&mut packet[24..40]);
+                packet.extend_from_slice(&[17, 0]);
+                packet.extend_from_slice(&((at(0) | at(2)) as u16).to_be_bytes());
+                packet.extend_from_slice(&id.to_be_bytes());
+                [&packet[..], share].concat()
+            }
+        };
+        out.clear();
+        if let Defragmented::Whole(packet) = push(&mut defrag, &received(bytes), 0) {
+            for fragment in fragment(&packet, mtu).unwrap_or_default() {
+                out.push(' ');
+                out.push_str(&summary(&fragment));
+            }
+        }
+        let found = if out.is_empty() { "-" } else { out.trim_start() };
+        assert_eq!(found, words[5..].join(" "), "line {}: {line}", number + 1);
+    }
+}
+
+fn kernels_end(family: Family, which: u16) -> Addr {
+    match family {
+        Family::V4 => Addr::from(Ipv4Addr::new(10, 0, which as u8, 2)),
+        Family::V6 => Addr::from(Ipv6Addr::new(0x2001, 0xdb8, which, 0, 0, 0, 0, 2)),
+    }
+}
+
+fn kernels_udp(family: Family, len: usize, port: u16) -> Vec<u8> {
+    let mut udp = [port.to_be_bytes(), [0, 53], (len as u16 + 8).to_be_bytes(), [0, 0]].concat();
+    udp.extend(payload(len));
+    if family == Family::V6 {
+        let check = checksum::transport(kernels_end(family, 0), kernels_end(family, 1), number::UDP, &udp);
+        udp[6..8].copy_from_slice(&check.to_be_bytes());
+    }
+    udp
+}
+
+fn summary(packet: &[u8]) -> String {
+    let headers = Headers::receive(packet).unwrap();
+    let fragmented = headers.extensions.0 & fielato_wire::Extensions::FRAGMENT != 0;
+    let flags = match (headers.family, headers.more_fragments) {
+        (Family::V4, more) => [if headers.dont_fragment { "D" } else { "" }, if more { "M" } else { "" }].concat(),
+        (Family::V6, true) => "M".into(),
+        (Family::V6, false) => if fragmented { "F" } else { "" }.into(),
+    };
+    let hash = packet[headers.ip_header_len()..]
+        .iter()
+        .fold(0x811c_9dc5, |hash: u32, &byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+    format!(
+        "{}:{}:{flags}:{}:{hash:08x}",
+        packet.len(),
+        headers.fragment_offset,
+        headers.tos
+    )
+}

@@ -326,6 +326,54 @@ fn under_nat_a_port_in_use_gives_another() {
 }
 
 #[test]
+fn the_expected_connection_follows_its_master() {
+    for family in FAMILIES {
+        let mut ftp = Ftp::new(family, true);
+        ftp.say(O, &announcement(family, O, 5_001));
+        // The server connects to what it was told.
+        let mut tcp = vec![
+            0,
+            20,
+            0x13,
+            0x89,
+            0,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            0,
+            5 << 4,
+            TcpFlags::SYN,
+            16,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
+        tcp[2..4].copy_from_slice(&5_001u16.to_be_bytes());
+        let mut packet = ip(family, number::TCP, server(family), outside(family), tcp, 16);
+        ftp.conntrack.track(&mut packet, Hook::Prerouting, NOW);
+        let PacketCt::Tracked { id, state, .. } = packet.ct else {
+            panic!("not tracked");
+        };
+        assert_eq!(state, CtState::Related);
+        crate::nat::follow_master(&mut ftp.conntrack, id, &mut fastrand::Rng::with_seed(1));
+        let reply = *ftp.conntrack.get(id).unwrap().tuple(R);
+        assert_eq!((reply.src, reply.sport), (client(family), 5_001));
+        assert_eq!((reply.dst, reply.dport), (server(family), 20));
+        assert_eq!(
+            crate::nat::translate(&ftp.conntrack, &mut packet, Hook::Prerouting),
+            Verdict::Accept
+        );
+        assert_eq!((packet.headers.dst, packet.headers.dport), (client(family), 5_001));
+        assert_sums(&packet);
+    }
+}
+
+#[test]
 fn announcements_by_table() {
     let own = client(Family::V4);
     let own6 = client(Family::V6);

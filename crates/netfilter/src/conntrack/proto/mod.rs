@@ -45,6 +45,9 @@ pub struct ProtoPacket<'a> {
 pub enum ProtoVerdict {
     /// It belongs to the connection.
     Accept,
+    /// It is let through as one of the connection's, but neither counted nor a reason for the connection to live longer
+    /// (`NF_ACCEPT` without `nf_ct_refresh_acct`).
+    Ignore,
     /// It is INVALID: the packet has no connection (`-NF_ACCEPT`).
     Invalid,
     /// The old connection is over: forget it and look again (`-NF_REPEAT`).

@@ -167,7 +167,7 @@ pub(super) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, con
     conn.proto = ProtoState::Sctp(sctp);
     match judged {
         Judged::Invalid => ProtoVerdict::Invalid,
-        Judged::Keep => ProtoVerdict::Accept,
+        Judged::Keep => ProtoVerdict::Ignore,
         Judged::Refresh(state) => {
             refresh(conn, timeout(conn, state, config), now);
             ProtoVerdict::Accept

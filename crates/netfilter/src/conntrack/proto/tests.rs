@@ -184,7 +184,8 @@ fn init(tag: u32) -> Vec<u8> {
     [&tag.to_be_bytes()[..], &[0; 12]].concat()
 }
 
-type SctpStep<'a> = (Direction, u32, &'a [(u8, u8, &'a [u8])], ProtoVerdict, &'static str, u64);
+type SctpChunks<'a> = &'a [(u8, u8, &'a [u8])];
+type SctpStep<'a> = (Direction, u32, SctpChunks<'a>, ProtoVerdict, &'static str, u64);
 
 fn play_sctp(steps: &[SctpStep<'_>]) -> Vec<Track> {
     let play = |family| {
@@ -258,7 +259,7 @@ fn a_repeated_sctp_init_does_not_prolong() {
 #[test]
 fn what_can_not_begin_an_association_or_stand_together() {
     let a = init(0xa);
-    let refused: [(u32, &[(u8, u8, &[u8])]); 9] = [
+    let refused: [(u32, SctpChunks<'_>); 9] = [
         (1, &[(1, 0, &a)]),              // INIT with a tag
         (0, &[(1, 0, &a[..8])]),         // INIT cut short
         (0, &[(1, 0, &a), (0, 0, &[])]), // INIT with others
@@ -374,5 +375,43 @@ fn no_bytes_panic() {
                 }
             }
         }
+    }
+}
+
+/// Sequences as Linux 6.18 judged them, forwarded between two TUN devices with INVALID dropped. A line is a packet: direction, what
+/// follows its ports; whether it passed; then the listing's state, seconds and ASSURED.
+const KERNEL_SCTP: &str = include_str!("sctp-6.18.txt");
+
+#[test]
+fn the_kernel_judges_sctp_the_same() {
+    let mut track = Track::new(Family::V4, number::SCTP);
+    for (line_number, line) in KERNEL_SCTP.lines().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ["sequence", family] = words[..] {
+            let family = if family == "v4" { Family::V4 } else { Family::V6 };
+            track = Track::new(family, number::SCTP);
+            track.config.checksum = false;
+            continue;
+        }
+        let [direction, hex, passed, name, seconds, assured] = words[..] else {
+            panic!("line {line_number}: {line}");
+        };
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let mut bytes = vec![0, 1, 0, 2];
+        bytes.extend((0..hex.len()).step_by(2).map(byte));
+        let direction = track.oriented(if direction == "0" { O } else { R });
+        let verdict = track.packet(direction, &bytes);
+        let found = if track.conn.status.has(Status::CONFIRMED) {
+            let assured = if track.conn.status.has(Status::ASSURED) { "a" } else { "-" };
+            (state_name(&track.conn.proto).unwrap_or("-"), track.left(), assured)
+        } else {
+            track.forget(O);
+            ("-", 0, "-")
+        };
+        let case = format!("line {}: {line}\nfound {verdict:?} {found:?}", line_number + 1);
+        assert_eq!(verdict == Accept, passed == "pass", "{case}");
+        assert_eq!((found.0, found.2), (name, assured), "{case}");
+        let seconds: u64 = seconds.parse().unwrap();
+        assert!(seconds <= found.1 && found.1 <= seconds + 2, "{case}");
     }
 }

@@ -56,6 +56,53 @@ fn a_table_of_assured_connections_refuses() {
     }
 }
 
+/// Opens and closes a TCP connection: it is ASSURED, and in TIME_WAIT.
+fn open_and_close(ct: &mut Conntrack, family: Family, port: u16, now: Now) -> ConnId {
+    const SYN: u8 = 2;
+    const FIN: u8 = 1;
+    const ACK: u8 = 16;
+    let (client, server) = ((1, port), (2, 80));
+    let mut last = None;
+    for (from_client, flags, seq, ack) in [
+        (true, SYN, 100, 0),
+        (false, SYN | ACK, 500, 101),
+        (true, ACK, 101, 501),
+        (true, FIN | ACK, 101, 501),
+        (false, FIN | ACK, 501, 102),
+        (true, ACK, 102, 502),
+    ] {
+        let (src, dst) = if from_client { (client, server) } else { (server, client) };
+        let mut packet = tcp(family, src, dst, flags, seq, ack);
+        assert_eq!(pass(ct, &mut packet, now), Verdict::Accept);
+        last = Some(id(&packet));
+    }
+    last.unwrap()
+}
+
+#[test]
+fn a_full_table_gives_up_what_is_about_to_end() {
+    for family in FAMILIES {
+        let mut ct = table(3);
+        let closed = open_and_close(&mut ct, family, 1000, at(1));
+        let line = ct.records(None).next().unwrap().conntrack_line();
+        assert!(
+            line.starts_with("tcp      6 120 TIME_WAIT ") && line.contains("[ASSURED]"),
+            "{line}"
+        );
+        for port in 0..2 {
+            open(&mut ct, family, port, at(1));
+            assure(&mut ct, family, port, at(2));
+        }
+        ct.expire(at(8), 100);
+        assert!(ct.get(closed).is_some(), "nobody needs the room yet");
+        let refused = ct.track(&mut udp(family, (1, 100), (2, 53)), Hook::Prerouting, at(8));
+        assert_eq!(refused, Verdict::Drop(DropReason::TableFull));
+        ct.expire(at(8), 100);
+        assert_eq!((ct.get(closed).is_none(), ct.count(), ct.stats().early_drop), (true, 2, 1));
+        assert_eq!(pass(&mut ct, &mut udp(family, (1, 100), (2, 53)), at(8)), Verdict::Accept);
+    }
+}
+
 #[test]
 fn connections_that_are_not_confirmed_count() {
     let mut ct = table(2);

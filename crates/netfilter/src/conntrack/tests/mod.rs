@@ -64,6 +64,20 @@ fn udp(family: Family, src: (u16, u16), dst: (u16, u16)) -> Packet {
     received(ip(family, from, to, number::UDP, &header))
 }
 
+/// A TCP segment without payload.
+fn tcp(family: Family, src: (u16, u16), dst: (u16, u16), flags: u8, seq: u32, ack: u32) -> Packet {
+    let (from, to) = (host(family, src.0), host(family, dst.0));
+    let mut header = [0; 20];
+    header[..2].copy_from_slice(&src.1.to_be_bytes());
+    header[2..4].copy_from_slice(&dst.1.to_be_bytes());
+    header[4..8].copy_from_slice(&seq.to_be_bytes());
+    header[8..12].copy_from_slice(&ack.to_be_bytes());
+    (header[12], header[13], header[14]) = (0x50, flags, 0x20);
+    let check = checksum::transport(from, to, number::TCP, &header);
+    header[16..18].copy_from_slice(&check.to_be_bytes());
+    received(ip(family, from, to, number::TCP, &header))
+}
+
 /// An ICMP or ICMPv6 message.
 fn icmp(family: Family, src: u16, dst: u16, kind: u8, code: u8, rest: &[u8]) -> Packet {
     let (from, to) = (host(family, src), host(family, dst));

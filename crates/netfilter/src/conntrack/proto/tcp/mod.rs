@@ -172,7 +172,7 @@ impl Tcp {
                         old = TcpState::SynSent;
                         resynced
                     }
-                    None => return ProtoVerdict::Accept,
+                    None => return ProtoVerdict::Ignore,
                 }
             }
             Step::Ignore => match self.pass_unsure(direction, segment, header, old) {
@@ -180,11 +180,11 @@ impl Tcp {
                     old = TcpState::SynSent;
                     resynced
                 }
-                None => return ProtoVerdict::Accept,
+                None => return ProtoVerdict::Ignore,
             },
             Step::To(TcpState::TimeWait) if old == TcpState::LastAck && self.is_challenge_ack(direction, segment) => {
                 self.last_flags &= !End::CHALLENGE;
-                return ProtoVerdict::Accept;
+                return ProtoVerdict::Ignore;
             }
             Step::To(TcpState::SynSent2) => {
                 self.last_flags |= End::SIMULTANEOUS;
@@ -214,7 +214,7 @@ impl Tcp {
             let offset = seq_offset(conn, direction.reverse(), header.ack.wrapping_sub(1));
             match self.in_window(direction, segment, header, offset, config) {
                 Window::In => {}
-                Window::Ignore => return ProtoVerdict::Accept,
+                Window::Ignore => return ProtoVerdict::Ignore,
                 Window::Out => {
                     self.outside(conn, direction, segment, config, now);
                     return ProtoVerdict::Invalid;
@@ -239,7 +239,7 @@ impl Tcp {
             }
             if segment == Segment::Syn && old == TcpState::SynSent {
                 // Repeated SYNs don't keep an entry alive: another client may want the port.
-                return ProtoVerdict::Accept;
+                return ProtoVerdict::Ignore;
             }
             if new == TcpState::Established {
                 timeout = timeout.min(unacknowledged); // Picked up in the middle, nothing came back yet.
