@@ -140,3 +140,9 @@ state() {
     done
     $IPT -t mangle -Z FORWARD
 }
+
+# The old programs change rules of the user-space engine only.
+needs_ipchains() {
+    [ "$ENGINE" = userspace ] || skip "ipchains and ipfwadm work on the user-space engine only"
+    ipchains -L >/dev/null 2>&1 || skip "this fielato has no ipchains"
+}

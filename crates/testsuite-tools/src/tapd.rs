@@ -6,6 +6,7 @@ pub mod client;
 mod control;
 mod kernel;
 mod tap;
+mod userspace;
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -29,6 +30,8 @@ pub const TAPS: [&str; 2] = ["tap0", "tap1"];
 const NETS: [(&str, &str); 2] = [("10.0.0", "fd00:a0"), ("10.0.1", "fd00:a1")];
 /// The environment variable that names the control socket.
 pub const SOCKET: &str = "TAPD";
+/// The same for fielato's iptables, when the rules are in here.
+const ENGINE_SOCKET: &str = "FIELATO_ENGINE";
 /// Exit code when the script took too long.
 const TOO_LONG: u8 = 124;
 
@@ -43,6 +46,7 @@ pub fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("`{seconds}` is no number of seconds"))?;
     let mut backend: Box<dyn Backend> = match engine.as_str() {
         "kernel" => Box::new(kernel::Kernel::new()?),
+        "userspace" => Box::new(userspace::Userspace::new()?),
         other => bail!("`{other}` is no engine: give kernel or userspace"),
     };
     let folder = Path::new(folder);
@@ -60,6 +64,9 @@ pub fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         .env("TAPS", folder)
         .env(SOCKET, &socket)
         .process_group(0);
+    if engine == "userspace" {
+        command.env(ENGINE_SOCKET, &socket);
+    }
     for (number, name) in TAPS.iter().enumerate() {
         let (v4, v6) = NETS[number];
         command.env(format!("TAP{number}"), name);

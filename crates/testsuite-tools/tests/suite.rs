@@ -35,3 +35,8 @@ fn suite(test: &str, engine: &str) {
 fn scripts_agree_with_the_kernel() {
     suite("scripts_agree_with_the_kernel", "kernel");
 }
+
+#[test]
+fn scripts_agree_with_the_user_space_engine() {
+    suite("scripts_agree_with_the_user_space_engine", "userspace");
+}

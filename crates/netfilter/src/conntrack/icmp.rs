@@ -67,7 +67,7 @@ pub(super) fn inspect(conntrack: &Conntrack, packet: &Packet, hook: Hook, zone: 
         // Unreachable, source quench, redirect, time exceeded, parameter problem.
         Family::V4 => matches!(kind, 3 | 4 | 5 | 11 | 12),
         // Neighbour discovery and multicast listener discovery belong to no connection.
-        Family::V6 => kind < 128 || matches!(kind, 130..=137 | 143),
+        Family::V6 => kind < 128 || matches!(kind, 130..=137 | 143 | 151 | 152),
     };
     if !settled_here {
         return Outcome::Track;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use fielato_wire::Family;
+use fielato_iptables::remote::{Request, Response};
 
 /// A machine with two interfaces that forwards between them.
 pub trait Backend {
@@ -22,14 +22,8 @@ pub trait Backend {
         Vec::new()
     }
 
-    /// The rule set as restore text with counters, and its generation.
-    fn save_rules(&mut self, family: Family) -> Result<(String, u64), String> {
-        Err(format!("the rules of {family:?} are the kernel's own here: use its iptables"))
-    }
-
-    /// Replaces the rule set if its generation is still this one; `false` when it is not.
-    fn restore_rules(&mut self, family: Family, generation: u64, text: &str, now: Instant) -> Result<bool, String> {
-        let _ = (generation, text, now);
-        Err(format!("the rules of {family:?} are the kernel's own here: use its iptables"))
+    /// Answers a question about the rules, or changes them.
+    fn rules(&mut self, _: &Request, _: Instant) -> Response {
+        Response::Error("the rules are the kernel's own here: use its iptables".to_owned())
     }
 }

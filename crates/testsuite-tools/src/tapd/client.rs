@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, bail};
+use fielato_iptables::remote::Response;
 
 use super::SOCKET;
 use crate::frame::{self, Frame};
@@ -19,13 +20,11 @@ pub fn local_ip() -> anyhow::Result<()> {
     stream.write_all(format!("LOCAL {}\n", packet.len()).as_bytes())?;
     stream.write_all(&packet)?;
     stream.shutdown(Shutdown::Write)?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply)?;
-    match reply.trim_end() {
-        "ok" => Ok(()),
-        other => bail!(
-            "the packet could not be sent: {}",
-            other.strip_prefix("error ").unwrap_or(other)
-        ),
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    match Response::decode(&reply)? {
+        Some((Response::Ok { .. }, _)) => Ok(()),
+        Some((Response::Error(reason), _)) => bail!("the packet could not be sent: {reason}"),
+        _ => bail!("tapd gave no answer"),
     }
 }

@@ -437,6 +437,36 @@ fn announcements_by_table() {
     }
 }
 
+/// Lines as Linux 6.18 passed them on, where source NAT shows the client as [`outside`]: family, direction, the line, and what came
+/// out, in hex.
+const KERNEL: &str = include_str!("ftp-6.18.txt");
+
+#[test]
+fn the_kernel_rewrites_the_same() {
+    let text = |hex: &str| -> Vec<u8> {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    };
+    for (number, case) in KERNEL.lines().enumerate() {
+        let words: Vec<&str> = case.split(' ').collect();
+        let [family, direction, line, result] = words[..] else {
+            panic!("line {number}: {case}");
+        };
+        let family = if family == "v4" { Family::V4 } else { Family::V6 };
+        let mut ftp = Ftp::new(family, true);
+        let line = text(line);
+        let (packet, verdict) = ftp.say(if direction == "0" { O } else { R }, &line);
+        let found = (verdict == Verdict::Accept).then(|| packet.transport()[20..].to_vec());
+        let expected = match result {
+            "drop" => None,
+            "same" => Some(line.clone()),
+            other => Some(text(other)),
+        };
+        let show = |text: &Option<Vec<u8>>| text.as_deref().map(|text| text.escape_ascii().to_string());
+        assert_eq!(show(&found), show(&expected), "line {}: {}", number + 1, line.escape_ascii());
+    }
+}
+
 #[test]
 fn no_line_panics() {
     let mut rng = fastrand::Rng::with_seed(11);

@@ -184,10 +184,11 @@ impl Dccp {
         }
         self.last_direction = direction;
         self.last_type = header.kind;
-        if let Step::To(new) = step {
-            self.state = new;
-            refresh(conn, timeout(conn, new, config), now);
-        }
+        let Step::To(new) = step else {
+            return ProtoVerdict::Ignore;
+        };
+        self.state = new;
+        refresh(conn, timeout(conn, new, config), now);
         ProtoVerdict::Accept
     }
 }

@@ -123,6 +123,11 @@ impl Track {
         }
         let fresh = !self.conn.status.has(Status::CONFIRMED);
         let verdict = packet(&mut self.conn, &view, fresh, &self.config, self.now);
+        // What is let through without being counted passes as well.
+        let verdict = match verdict {
+            ProtoVerdict::Ignore => ProtoVerdict::Accept,
+            other => other,
+        };
         if verdict == ProtoVerdict::Accept {
             self.conn.status.set(Status::CONFIRMED);
             if direction == Direction::Reply {

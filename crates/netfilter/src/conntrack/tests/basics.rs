@@ -83,7 +83,7 @@ fn neighbour_and_listener_discovery_are_untracked() {
     for kind in 0..=255 {
         let mut packet = icmp(Family::V6, 1, 2, kind, 0, &[0; 4]);
         pass(&mut ct, &mut packet, at(1));
-        let untracked = matches!(kind, 130..=136 | 143);
+        let untracked = matches!(kind, 130..=136 | 143 | 151 | 152);
         assert_eq!(packet.ct == PacketCt::Untracked, untracked, "{kind}");
         assert_eq!(state(&packet).is_some(), matches!(kind, 128 | 139), "{kind}");
     }
