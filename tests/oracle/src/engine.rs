@@ -14,7 +14,7 @@ use fielato_wire::Family;
 
 use crate::error::Error;
 use crate::subject::{Connection, Counter, Output, Port, STATUS_MASK, Setup, Subject, Tuple};
-use host::{LOOPBACK, Router};
+use host::Router;
 
 /// Most packets that one packet may bring about: copies of copies, answers to answers.
 const EFFECTS: usize = 64;
@@ -90,7 +90,7 @@ impl Engine {
                 return;
             }
             match effect {
-                Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, now, outputs),
+                Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, outputs),
                 Effect::Copy { gateway, mut packet } => {
                     packet.ct = PacketCt::Untracked;
                     self.router.gateway = Some(gateway);
@@ -101,28 +101,27 @@ impl Engine {
             }
         }
         match fate {
-            Fate::Deliver(packet) => outputs.push(Output {
-                port: Port::Host,
-                packet: packet.data,
-            }),
-            Fate::Transmit(packet) => self.transmit(packet, now, outputs),
+            Fate::Deliver(packet) => outputs.push(delivered(packet)),
+            Fate::Transmit(packet) => self.transmit(packet, outputs),
             Fate::Dropped(_) | Fate::Stolen | Fate::Fragment | Fate::Queued => {}
         }
     }
 
-    fn transmit(&mut self, mut packet: Packet, now: Now, outputs: &mut Vec<Output>) {
+    fn transmit(&mut self, packet: Packet, outputs: &mut Vec<Output>) {
         let port = match packet.out_interface.index {
-            LOOPBACK => {
-                // The loopback keeps connection and mark.
-                packet.in_interface = host::interface(LOOPBACK);
-                packet.out_interface = fielato_netfilter::Interface::NONE;
-                return self.receive(packet, now, outputs);
-            }
             host::INSIDE => Port::Inside,
-            _ => Port::Outside,
+            host::OUTSIDE => Port::Outside,
+            _ => return outputs.push(delivered(packet)),
         };
         let pieces = fragment(&packet, packet.mtu).unwrap_or_default();
         outputs.extend(pieces.into_iter().map(|packet| Output { port, packet }));
+    }
+}
+
+fn delivered(packet: Packet) -> Output {
+    Output {
+        port: Port::Host,
+        packet: packet.data,
     }
 }
 

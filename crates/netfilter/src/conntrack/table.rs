@@ -282,6 +282,13 @@ impl Conntrack {
         deleted
     }
 
+    /// A RST made here ends a TCP connection: its state is CLOSE from now on (`nf_conntrack_tcp_set_closing`).
+    pub(crate) fn set_closing(&mut self, id: ConnId, now: Now) {
+        if let Some(entry) = self.slab.get_mut(id) {
+            super::proto::close(&mut entry.conn, &self.config, now);
+        }
+    }
+
     /// Removes every connection (`conntrack -F`).
     pub fn flush(&mut self) {
         self.delete_where(|_, _| true);

@@ -109,6 +109,12 @@ impl Netfilter {
                     Hook::Postrouting
                 }
                 Hook::Input => return Fate::Deliver(packet),
+                Hook::Postrouting if host.is_loopback(packet.out_interface) => {
+                    // What is sent to an address of the host's own comes in again, with its connection and mark.
+                    self.scratch.recorder.spoil();
+                    packet.in_interface = std::mem::take(&mut packet.out_interface);
+                    Hook::Prerouting
+                }
                 Hook::Postrouting => return Fate::Transmit(packet),
             };
         }

@@ -52,7 +52,14 @@ impl Reject {
 
     pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
         let answer = match *self {
-            Reject::TcpReset => reset(cx).and_then(|data| attached(data, cx.packet)),
+            Reject::TcpReset => reset(cx).and_then(|data| {
+                let answer = attached(data, cx.packet)?;
+                // The connection ends with it (`nf_ct_set_closing`).
+                if let PacketCt::Tracked { id, .. } = cx.packet.ct {
+                    cx.conntrack.set_closing(id, cx.now);
+                }
+                Some(answer)
+            }),
             Reject::Unreachable(code) => unreachable(cx, code),
         };
         cx.effects.extend(answer.map(|answer| Effect::Send(Box::new(answer))));
