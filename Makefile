@@ -23,7 +23,7 @@ LAB = nftables iptables iproute2 iputils-ping wireguard-tools wireguard-go tcpdu
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-vm conformance faults bench lint docs install uninstall clean
+.PHONY: help build run test oracle test-vm conformance faults bench lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ run: build ## show the whole gateway at work on three machines in namespaces (ro
 test: ## run every test; those that need root say so when there is none
 	@$(NEED) $(BUILD) $(LAB)
 	tools/test.sh
+
+oracle: ## compare the engine with the kernel, PACKETS=10000000 for long (root)
+	@$(NEED) $(BUILD) $(LAB)
+	$(CARGO) run --release --locked --package fielato-oracle --bin oracle -- run \
+	    --packets $(or $(PACKETS),1000000) --seed $(or $(SEED),$$(date +%s)000000) \
+	    --save tests/oracle/regressions --json $(TARGET)/oracle.json
 
 test-vm: build ## the talk and the kernel tests on Debian's own kernel in a virtual machine
 	@$(NEED) $(LAB)
