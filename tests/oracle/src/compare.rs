@@ -157,7 +157,11 @@ pub fn outputs(index: usize, step: &Step, tracking: bool, got: &[Output], rename
 /// The datagram that a packet's outputs are the fragments of, when it is an ICMP error; and where it came out.
 fn joined(outputs: &[Output]) -> Option<Output> {
     let port = outputs.first()?.port;
-    let pieces: Vec<&[u8]> = outputs.iter().filter(|output| output.port == port).map(|output| &output.packet[..]).collect();
+    let pieces: Vec<&[u8]> = outputs
+        .iter()
+        .filter(|output| output.port == port)
+        .map(|output| &output.packet[..])
+        .collect();
     let packet = build::reassemble(&pieces).filter(|_| pieces.len() == outputs.len() && pieces.len() > 1)?;
     is_error(&Headers::parse(&packet).ok()?).then_some(Output { port, packet })
 }

@@ -9,7 +9,7 @@ use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
-use fielato_netfilter::{Effect, Netfilter, Now, Packet, PacketCt, Ruleset};
+use fielato_netfilter::{Effect, Netfilter, Now, Packet, Ruleset};
 use fielato_wire::Family;
 
 use crate::error::Error;
@@ -25,6 +25,8 @@ pub struct Engine {
     router: Router,
     registry: Registry,
     tracking: bool,
+    /// What is on its way is a copy (TEE).
+    copying: bool,
     seed: u64,
 }
 
@@ -42,6 +44,7 @@ impl Engine {
             router: Router::default(),
             registry: Registry::builtin(),
             tracking: true,
+            copying: false,
             seed,
         }
     }
@@ -91,11 +94,12 @@ impl Engine {
             }
             match effect {
                 Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, outputs),
-                Effect::Copy { gateway, mut packet } => {
-                    packet.ct = PacketCt::Untracked;
-                    self.router.gateway = Some(gateway);
+                // A copy's copies are not made (`nf_skb_duplicated`).
+                Effect::Copy { .. } if self.copying => {}
+                Effect::Copy { gateway, packet } => {
+                    (self.copying, self.router.gateway) = (true, Some(gateway));
                     self.send(*packet, now, outputs);
-                    self.router.gateway = None;
+                    (self.copying, self.router.gateway) = (false, None);
                 }
                 Effect::Log { .. } | Effect::NfLog { .. } | Effect::Trace { .. } | Effect::Audit { .. } => {}
             }

@@ -44,6 +44,9 @@ pub struct Conditions {
     pub tracking: bool,
     /// See [`crate::subject::Setup::paced`].
     pub paced: bool,
+    /// Rules copy packets (TEE), and none remembers how many it saw: the kernel sends a copy before the packet goes on, we after,
+    /// so that they would count in another order.
+    pub copies: bool,
 }
 
 /// Where a rule stands, which decides what it may say.

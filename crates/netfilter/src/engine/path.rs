@@ -125,7 +125,8 @@ impl Netfilter {
         let v4 = packet.headers.family == Family::V4;
         match host.route(&route_key(packet)) {
             Route::Local => Ok(Hook::Input),
-            Route::Unreachable => Err((DropReason::NoRoute, Some(if v4 { (3, 1, 0) } else { (1, 0, 0) }))),
+            // ip_error() for ENETUNREACH, which is what a lookup that finds nothing gives; ip6_pkt_discard() has the same code.
+            Route::Unreachable => Err((DropReason::NoRoute, Some(if v4 { (3, 0, 0) } else { (1, 0, 0) }))),
             Route::Blackhole => Err((DropReason::NoRoute, None)),
             Route::Out { interface, mtu, realm } => {
                 (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);

@@ -47,7 +47,11 @@ const MATCHES: [Entry; 35] = [
 
 /// One that may stand there, with its name.
 pub(super) fn generate(place: &mut Place<'_>) -> Option<(&'static str, String)> {
+    const COUNTING: [&str; 7] = ["limit", "hashlimit", "connbytes", "connlimit", "quota", "statistic", "recent"];
     let (name, _, write) = MATCHES[place.random.weighted(&MATCHES.map(|(_, weight, _)| weight))];
+    if place.conditions.copies && COUNTING.contains(&name) {
+        return None;
+    }
     Some((name, write(place)?))
 }
 

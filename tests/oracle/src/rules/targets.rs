@@ -22,7 +22,7 @@ const ANYWHERE: [Entry; 12] = [
     (2, queue),
     (2, classify),
     (2, tcpmss),
-    (1, tee),
+    (4, tee),
 ];
 
 const RAW: [Entry; 2] = [(8, ct), (1, |_| Some("-j TRACE".to_owned()))];
@@ -102,6 +102,9 @@ fn tcpmss(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn tee(place: &mut Place<'_>) -> Option<String> {
+    if !place.conditions.copies {
+        return None;
+    }
     let port = *place.random.pick(&[Port::Inside, Port::Outside]);
     let gateway = *place.random.pick(network::hosts(place.family, port));
     Some(format!("-j TEE --gateway {}", gateway.display(place.family)))
