@@ -14,7 +14,7 @@ use super::{Reason, RuleContext, family_name};
 
 /// A header's length in bytes, as nft counts it: in units of `unit` bytes, without the first `first` units.
 fn length(key: &str, bytes: u32, negated: bool, unit: u32, first: u32) -> String {
-    let units = (bytes % unit == 0).then_some(bytes / unit);
+    let units = bytes.is_multiple_of(unit).then_some(bytes / unit);
     match units.and_then(|units| units.checked_sub(first)).filter(|&units| units <= 255) {
         Some(units) => format!("{key} hdrlength {}{units}", not(negated)),
         // No header has this length.
