@@ -16,7 +16,7 @@ use crate::traffic::Traffic;
 /// Rules and settings of the case `seed`.
 pub fn setup(seed: u64) -> Setup {
     let mut random = Random::new(seed);
-    let tracking = random.chance(88);
+    let tracking = random.chance(80);
     let paced = tracking && random.chance(2);
     let conditions = Conditions {
         tracking,

@@ -43,7 +43,11 @@ impl CompiledTable {
             self.counters[index as usize].add(1, cx.packet.data.len() as u64);
             recorder.crossed(number, index);
             let compiled = &self.rules[index as usize];
+            // The rule that holds for a malformed packet is counted and its target runs; then the walk ends (`ipt_do_table`).
             let target = match &compiled.target {
+                CompiledTarget::Jump(_) | CompiledTarget::Goto(_) if cx.hotdrop => {
+                    return Verdict::Drop(DropReason::Hotdrop);
+                }
                 CompiledTarget::Jump(to) => {
                     stack.push((chain, rule + 1));
                     (chain, at) = (*to, 0);
@@ -59,7 +63,11 @@ impl CompiledTable {
                 recorder.spoil();
             }
             let slot = compiled.first_slot as usize + compiled.matches.len();
-            match target.apply(cx, &mut self.slots[slot]) {
+            let verdict = target.apply(cx, &mut self.slots[slot]);
+            if cx.hotdrop {
+                return Verdict::Drop(DropReason::Hotdrop);
+            }
+            match verdict {
                 TargetVerdict::Continue => at = rule + 1,
                 TargetVerdict::Return => match stack.pop() {
                     Some((caller, resume)) => (chain, at) = (caller, resume),
@@ -76,13 +84,11 @@ impl CompiledTable {
                 TargetVerdict::Stolen => return Verdict::Stolen,
                 TargetVerdict::Queue { number, bypass } => return Verdict::Queue { number, bypass },
             }
-            if cx.hotdrop {
-                return Verdict::Drop(DropReason::Hotdrop);
-            }
         }
     }
 
-    /// The first rule of `chain` from place `at` on that holds for the packet; none when a match found it malformed.
+    /// The first rule of `chain` from place `at` on that holds for the packet; none, with `hotdrop` set, when a rule before it
+    /// found it malformed. A match that is negated may hold and find it malformed at once.
     fn next_match(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,12 +98,17 @@ impl CompiledTable {
         recorder: &mut Recorder,
     ) -> Option<u32> {
         let chain = &self.chains[chain as usize];
+        let unreadable = cx.packet.headers.lacks_protocol();
         let classifier = chain.classifier.as_ref().zip(key);
         while at < chain.len {
             if let Some((classifier, key)) = classifier {
                 at = classifier.next(key, at)?;
             }
             let rule = &self.rules[(chain.first + at) as usize];
+            if unreadable && rule.ip.needs_protocol(cx.packet) {
+                cx.hotdrop = true;
+                return None;
+            }
             if rule.ip.matches(cx.packet) {
                 let slots = &mut self.slots[rule.first_slot as usize..];
                 let holds = rule.matches.iter().zip(slots).all(|(m, slot)| {
@@ -106,11 +117,11 @@ impl CompiledTable {
                     }
                     m.matches(cx, slot)
                 });
-                if cx.hotdrop {
-                    return None;
-                }
                 if holds {
                     return Some(at);
+                }
+                if cx.hotdrop {
+                    return None;
                 }
             }
             at += 1;

@@ -37,11 +37,11 @@ const MATCHES: [Entry; 35] = [
     ("comment", 1, comment),
     ("helper", 3, helper),
     ("ah", 2, ah),
-    ("frag", 2, frag),
-    ("hbh", 2, hbh),
-    ("dst", 2, dst),
-    ("rt", 2, rt),
-    ("ipv6header", 2, ipv6header),
+    ("frag", 3, frag),
+    ("hbh", 3, hbh),
+    ("dst", 3, dst),
+    ("rt", 4, rt),
+    ("ipv6header", 4, ipv6header),
     ("mac", 1, mac),
 ];
 
@@ -80,6 +80,9 @@ fn protocol(place: &mut Place<'_>) -> Option<String> {
                         "DATAACK,CLOSE,RESET",
                     ];
                     text += &format!(" {}--dccp-types {}", place.not(), place.random.pick(&kinds));
+                }
+                "dccp" if place.random.chance(50) => {
+                    text += &format!(" {}--dccp-option {}", place.not(), place.random.pick(&[32, 1, 5]));
                 }
                 _ => {}
             }
@@ -531,17 +534,35 @@ fn frag(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn hbh(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--hbh-len 8", "--hbh-opts 5", "--hbh-opts 5:2,1:0", "--hbh-len 16"];
+    let options = [
+        "--hbh-len 8",
+        "--hbh-opts 5",
+        "--hbh-opts 5:2,1:0",
+        "--hbh-opts 0,0,1",
+        "--hbh-len 16",
+        "! --hbh-len 8",
+    ];
     (!place.v4()).then(|| format!("-m hbh {}", place.random.pick(&options)))
 }
 
 fn dst(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--dst-len 8", "--dst-opts 1", "--dst-len 16"];
+    let options = ["--dst-len 8", "--dst-opts 1", "--dst-len 16", "--dst-opts 1:4", "! --dst-len 8"];
     (!place.v4()).then(|| format!("-m dst {}", place.random.pick(&options)))
 }
 
 fn rt(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--rt-type 2", "--rt-type 0", "--rt-segsleft 0:1", "--rt-type 2 --rt-len 24"];
+    let options = [
+        "--rt-type 2",
+        "--rt-type 0",
+        "--rt-segsleft 0:1",
+        "--rt-type 2 --rt-len 24",
+        "! --rt-type 2",
+        "! --rt-segsleft 1",
+        "! --rt-len 24",
+        "--rt-type 0 --rt-0-res",
+        "--rt-type 0 --rt-0-addrs fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd",
+        "--rt-type 0 --rt-0-addrs fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd --rt-0-not-strict",
+    ];
     (!place.v4()).then(|| format!("-m rt {}", place.random.pick(&options)))
 }
 
@@ -553,6 +574,10 @@ fn ipv6header(place: &mut Place<'_>) -> Option<String> {
         "--header prot",
         "--header none --soft",
         "--header hop-by-hop",
+        "--header auth --soft",
+        "--header hop-by-hop,prot",
+        "--header dst,prot",
+        "--header esp",
     ];
     (!place.v4()).then(|| format!("-m ipv6header {}{}", place.not(), place.random.pick(&options)))
 }
