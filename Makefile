@@ -23,7 +23,7 @@ LAB = nftables iptables iproute2 iputils-ping wireguard-tools wireguard-go tcpdu
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test oracle test-vm conformance faults bench lint docs install uninstall clean
+.PHONY: help build run test oracle test-vm conformance fuzz faults bench lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ test-vm: build ## the talk and the kernel tests on Debian's own kernel in a virt
 conformance: ## run iptables' own tests, fetched from Debian, against our program and the real one (root)
 	@$(NEED) $(BUILD) $(LAB)
 	tools/conformance.sh
+
+fuzz: ## run each fuzz target for SECONDS (60); needs a nightly compiler
+	@$(NEED) $(BUILD) g++
+	tools/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 faults: ## kill the daemon at random moments, over and over (root, minutes)
 	@$(NEED) $(BUILD) $(LAB)
