@@ -96,7 +96,8 @@ impl Engine {
                 Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, outputs),
                 // A copy's copies are not made (`nf_skb_duplicated`).
                 Effect::Copy { .. } if self.copying => {}
-                Effect::Copy { gateway, packet } => {
+                Effect::Copy { gateway, mut packet } => {
+                    packet.in_interface = fielato_netfilter::Interface::NONE;
                     (self.copying, self.router.gateway) = (true, Some(gateway));
                     self.send(*packet, now, outputs);
                     (self.copying, self.router.gateway) = (false, None);

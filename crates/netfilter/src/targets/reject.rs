@@ -213,7 +213,8 @@ fn has_whole_checksum(packet: &Packet) -> bool {
 fn answers_error(packet: &Packet) -> bool {
     let kind = packet.transport().first().copied();
     match (packet.headers.family, packet.headers.protocol) {
-        (Family::V4, number::ICMP) => kind.is_none_or(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12) || kind > 18),
+        // What the kernel doesn't know counts as an error, too (`icmp_pointers`).
+        (Family::V4, number::ICMP) => kind.is_none_or(|kind| !matches!(kind, 0 | 8 | 13..=18)),
         (Family::V6, number::ICMPV6) => kind.is_none_or(|kind| kind < 128),
         _ => false,
     }

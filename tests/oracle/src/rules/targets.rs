@@ -22,7 +22,7 @@ const ANYWHERE: [Entry; 12] = [
     (2, queue),
     (2, classify),
     (2, tcpmss),
-    (4, tee),
+    (8, tee),
 ];
 
 const RAW: [Entry; 2] = [(8, ct), (1, |_| Some("-j TRACE".to_owned()))];
@@ -111,8 +111,10 @@ fn tcpmss(place: &mut Place<'_>) -> Option<String> {
     Some(format!("-m tcp --tcp-flags SYN,RST SYN -j TCPMSS {target}"))
 }
 
+/// Of forwarded packets only: a copy of what is for the router itself comes back by the loopback, at once in one world and later in
+/// the other.
 fn tee(place: &mut Place<'_>) -> Option<String> {
-    if !place.conditions.copies {
+    if !place.conditions.copies || !place.only(hook::FORWARD) {
         return None;
     }
     let port = *place.random.pick(&[Port::Inside, Port::Outside]);
@@ -211,6 +213,9 @@ fn npt(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn reject(place: &mut Place<'_>) -> Option<String> {
+    if place.conditions.copies {
+        return None; // The answer to a copy may end the connection before the packet itself goes on.
+    }
     if place.protocol == Some("tcp") && place.random.chance(50) {
         return Some("-j REJECT --reject-with tcp-reset".to_owned());
     }
