@@ -253,7 +253,7 @@ fn observers(place: &mut Place<'_>) -> Vec<String> {
 }
 
 /// Protocols by how often rules name them.
-const PROTOCOLS: [(&str, u32); 12] = [
+const PROTOCOLS: [(&str, u32); 14] = [
     ("", 30),
     ("tcp", 28),
     ("udp", 14),
@@ -266,6 +266,8 @@ const PROTOCOLS: [(&str, u32); 12] = [
     ("ah", 3),
     ("all", 1),
     ("99", 1),
+    ("108", 1),
+    ("135", 1),
 ];
 
 fn generate_rule(place: &mut Place<'_>, chains: &[UserChain]) -> String {

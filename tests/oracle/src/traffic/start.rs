@@ -182,7 +182,7 @@ fn extended(random: &mut Random, ip: Ip) -> Ip {
                 data: vec![0; 20],
             }),
         6 => ip
-            .extension(Extension::HopByHop(vec![0, 0, 1, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0]))
+            .extension(Extension::HopByHop(vec![0, 0, 1, 0, 5, 2, 0, 0, 1, 4, 0, 0, 0, 0]))
             .extension(Extension::Ah {
                 spi: 700,
                 data: vec![0; 8],
