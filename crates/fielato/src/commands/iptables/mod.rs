@@ -28,6 +28,7 @@ pub fn run(paths: &Paths, command: &Iptables) -> ExitCode {
         Iptables::Iptables(words) => ("iptables", words),
         Iptables::IptablesSave(words) => ("iptables-save", words),
         Iptables::IptablesRestore(words) => ("iptables-restore", words),
+        Iptables::IptablesXml(words) => ("iptables-xml", words),
         Iptables::Ip6tables(words) => ("ip6tables", words),
         Iptables::Ip6tablesSave(words) => ("ip6tables-save", words),
         Iptables::Ip6tablesRestore(words) => ("ip6tables-restore", words),
