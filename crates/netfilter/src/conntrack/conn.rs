@@ -119,31 +119,33 @@ impl HelperKind {
     }
 }
 
-/// A connection.
+/// A connection. The fields stand in the order in which packets need them: the first two cache lines are enough to find it and
+/// its path.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Conn {
     /// The tuple of each direction, by [`Direction::index`]. The reply's is not the mere inverse when NAT is at work.
     pub tuples: [Tuple; 2],
+    /// When it expires, in nanoseconds of [`crate::Now::mono`].
+    pub deadline: u64,
     /// Status bits.
     pub status: Status,
     /// The connection's mark (`connmark`).
     pub mark: u32,
     /// Zone.
     pub zone: Zone,
-    /// What passed in each direction.
-    pub counters: [Counters; 2],
-    /// When it expires, in nanoseconds of [`crate::Now::mono`].
-    pub deadline: u64,
-    /// The protocol's own state.
-    pub proto: ProtoState,
-    /// The connection that expected this one.
-    pub master: Option<ConnId>,
-    /// The helper that reads its packets.
-    pub helper: Option<HelperKind>,
     /// The path that packets of each direction take, once known.
     pub cache: [crate::engine::CacheRef; 2],
+    /// The helper that reads its packets.
+    pub helper: Option<HelperKind>,
+    /// What passed in each direction.
+    pub counters: [Counters; 2],
+    /// The protocol's own state.
+    pub proto: ProtoState,
     /// What few connections have.
     pub extra: Option<Box<Extra>>,
+    /// The connection that expected this one.
+    pub master: Option<ConnId>,
 }
 
 /// What few connections have, out of the way of the many.

@@ -101,28 +101,26 @@ impl Netfilter {
         } = self;
         let family = &mut families[packet.headers.family as usize];
         let stages = &mut family.hooks[hook.index()];
+        let mut cx = Context {
+            packet,
+            hook,
+            conntrack,
+            shared,
+            host,
+            rng,
+            effects,
+            now,
+            hotdrop: false,
+        };
         while let Some(staged) = stages.get_mut(*from) {
             let mut calls = 0;
             loop {
-                if matches!(staged.stage, Stage::Defrag) {
-                    match put_together(defrag, packet, hook, conntrack.config(), now) {
-                        Ran::Through => break,
-                        other => return other,
-                    }
-                }
-                let mut cx = Context {
-                    packet,
-                    hook,
-                    conntrack,
-                    shared,
-                    host,
-                    rng,
-                    effects,
-                    now,
-                    hotdrop: false,
-                };
+                cx.hotdrop = false;
                 let verdict = match &mut staged.stage {
-                    Stage::Defrag => Verdict::Accept,
+                    Stage::Defrag => match put_together(defrag, cx.packet, hook, cx.conntrack.config(), now) {
+                        Ran::Through => Verdict::Accept,
+                        other => return other,
+                    },
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
                     Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
