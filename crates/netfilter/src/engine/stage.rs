@@ -192,12 +192,14 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
     if first && state == CtState::Related {
         nat::follow_master(cx.conntrack, id, cx.rng);
     }
-    if first && !nat::is_bound(cx.conntrack, id, manip) {
-        if let Some((number, table)) = table {
-            match table.walk(cx, number, scratch) {
-                Verdict::Accept => {}
-                other => return other,
-            }
+    // Without the table nothing is translated, and nothing need be kept from being taken (the kernel has no NAT hooks then).
+    if first
+        && let Some((number, table)) = table
+        && !nat::is_bound(cx.conntrack, id, manip)
+    {
+        match table.walk(cx, number, scratch) {
+            Verdict::Accept => {}
+            other => return other,
         }
         if !nat::is_bound(cx.conntrack, id, manip) {
             match nat::null_binding(cx.conntrack, id, manip, cx.rng) {
