@@ -2,20 +2,33 @@
 
 use crate::{Addr, number};
 
-/// One's complement sum of `bytes`, not yet folded; an odd last byte counts as the high half of a word.
+/// One's complement sum of `bytes`, folded once; an odd last byte counts as the high half of a word.
+///
+/// The sum is taken in the machine's own byte order, and turned at the end: that gives the same (RFC 1071 §2(B)).
+#[inline]
 pub fn sum(bytes: &[u8]) -> u64 {
-    let mut total = 0u64;
-    let mut words = bytes.chunks_exact(4);
-    for word in &mut words {
-        total += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+    let (words, mut rest) = bytes.as_chunks::<8>();
+    // Two halves of 32 bits are added without a carry to look after, however long the packet is.
+    let mut total = words.iter().fold(0u64, |total, word| {
+        let word = u64::from_ne_bytes(*word);
+        total + (word & 0xffff_ffff) + (word >> 32)
+    });
+    if let Some((word, after)) = rest.split_first_chunk::<4>() {
+        total += u64::from(u32::from_ne_bytes(*word));
+        rest = after;
     }
-    let rest = words.remainder();
-    let mut tail = [0u8; 4];
-    tail[..rest.len()].copy_from_slice(rest);
-    total + u64::from(u32::from_be_bytes(tail))
+    if let Some((word, after)) = rest.split_first_chunk::<2>() {
+        total += u64::from(u16::from_ne_bytes(*word));
+        rest = after;
+    }
+    if let Some(&last) = rest.first() {
+        total += u64::from(u16::from_ne_bytes([last, 0]));
+    }
+    u64::from(u16::from_be(fold(total)))
 }
 
 /// Folds a sum to 16 bits (not complemented).
+#[inline]
 pub const fn fold(mut sum: u64) -> u16 {
     sum = (sum & 0xffff_ffff) + (sum >> 32);
     sum = (sum & 0xffff_ffff) + (sum >> 32);
@@ -25,15 +38,22 @@ pub const fn fold(mut sum: u64) -> u16 {
 }
 
 /// The checksum of `bytes` alone: IPv4 headers, ICMP.
+#[inline]
 pub fn checksum(bytes: &[u8]) -> u16 {
     !fold(sum(bytes))
 }
 
 /// The sum of the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1); `len` is the length of the transport part.
 /// IPv4 addresses have low bits only, so that one sum serves both families.
+#[inline]
 pub fn pseudo(src: Addr, dst: Addr, protocol: u8, len: u32) -> u64 {
-    let halves = |a: Addr| (a.hi >> 32) + (a.hi & 0xffff_ffff) + (a.lo >> 32) + (a.lo & 0xffff_ffff);
-    halves(src) + halves(dst) + u64::from(protocol) + u64::from(len)
+    let addresses = halves(src.hi) + halves(src.lo) + halves(dst.hi) + halves(dst.lo);
+    addresses + u64::from(protocol) + u64::from(len)
+}
+
+/// The sum of a number's two halves.
+const fn halves(number: u64) -> u64 {
+    (number >> 32) + (number & 0xffff_ffff)
 }
 
 /// The checksum of a transport header and payload under its pseudo header. For UDP, zero is sent as 0xffff (RFC 768).
@@ -46,21 +66,22 @@ pub fn transport(src: Addr, dst: Addr, protocol: u8, bytes: &[u8]) -> u16 {
 }
 
 /// The checksum after a 16-bit word under it went from `old` to `new` (RFC 1624, equation 3).
+#[inline]
 pub const fn update16(check: u16, old: u16, new: u16) -> u16 {
     !fold(!check as u64 + !old as u64 + new as u64)
 }
 
 /// The checksum after a 32-bit word under it went from `old` to `new`.
+#[inline]
 pub const fn update32(check: u16, old: u32, new: u32) -> u16 {
     !fold(!check as u64 + !old as u64 + new as u64)
 }
 
 /// The checksum after an address under it went from `old` to `new`.
+#[inline]
 pub const fn update_addr(check: u16, old: Addr, new: Addr) -> u16 {
-    let check = update32(check, (old.hi >> 32) as u32, (new.hi >> 32) as u32);
-    let check = update32(check, old.hi as u32, new.hi as u32);
-    let check = update32(check, (old.lo >> 32) as u32, (new.lo >> 32) as u32);
-    update32(check, old.lo as u32, new.lo as u32)
+    // Equation 3 with all words at once: no word is larger than 32 bits, so that nothing is lost before the fold.
+    !fold(!check as u64 + halves(!old.hi) + halves(!old.lo) + halves(new.hi) + halves(new.lo))
 }
 
 /// CRC32c, reflected polynomial 0x82f63b78, a byte at a time.
@@ -96,6 +117,38 @@ mod tests {
         // RFC 1071 §3, the worked example.
         assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
         assert_eq!(checksum(&[0xff]), !0xff00);
+    }
+
+    /// Word by word, as RFC 1071 §1 defines it.
+    fn defined(bytes: &[u8]) -> u16 {
+        let mut total = 0u64;
+        for word in bytes.chunks(2) {
+            total += u64::from(word[0]) << 8 | word.get(1).map_or(0, |&low| u64::from(low));
+        }
+        fold(total)
+    }
+
+    #[test]
+    fn sums_every_length_as_defined() {
+        let bytes: Vec<u8> = (0..300u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for from in 0..9 {
+            for to in from..bytes.len() {
+                assert_eq!(fold(sum(&bytes[from..to])), defined(&bytes[from..to]), "{from}..{to}");
+            }
+        }
+        assert_eq!(fold(sum(&[0xff; 65_535])), defined(&[0xff; 65_535]));
+        assert_eq!(sum(&[0; 64]), 0);
+    }
+
+    #[test]
+    fn updates_ipv6_addresses_as_if_summed_anew() {
+        let mut bytes: Vec<u8> = (0..40u8).map(|n| n.wrapping_mul(77)).collect();
+        for (from, to) in [([0u8; 16], [0xff; 16]), ([0xff; 16], [0; 16]), ([0x20; 16], [9; 16])] {
+            bytes[8..24].copy_from_slice(&from);
+            let before = checksum(&bytes);
+            bytes[8..24].copy_from_slice(&to);
+            assert_eq!(update_addr(before, Addr::read(&from), Addr::read(&to)), checksum(&bytes));
+        }
     }
 
     #[test]

@@ -104,9 +104,11 @@ pub enum HelperKind {
     Named(NamedHelper),
 }
 
-/// A helper of the kernel that is a name only, here.
+/// A helper of the kernel that is a name only, here: its place in the list of them, so that a connection stays small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NamedHelper {
+pub struct NamedHelper(u8);
+
+struct HelperFacts {
     name: &'static str,
     protocols: &'static [u8],
     both_families: bool,
@@ -114,32 +116,38 @@ pub struct NamedHelper {
 
 /// Names, protocols and families that kernel 6.18 takes (`nf_conntrack_*.c`, `nf_nat_snmp_basic_main.c`). H.245 stands there
 /// with UDP.
-const NAMED: [NamedHelper; 11] = [
-    NamedHelper::new("amanda", &[number::UDP]).both(),
-    NamedHelper::new("H.245", &[number::UDP]).both(),
-    NamedHelper::new("Q.931", &[number::TCP]).both(),
-    NamedHelper::new("RAS", &[number::UDP]).both(),
-    NamedHelper::new("irc", &[number::TCP]),
-    NamedHelper::new("netbios-ns", &[number::UDP]),
-    NamedHelper::new("pptp", &[number::TCP]),
-    NamedHelper::new("sane", &[number::TCP]).both(),
-    NamedHelper::new("sip", &[number::TCP, number::UDP]).both(),
-    NamedHelper::new("snmp", &[number::UDP]),
-    NamedHelper::new("snmp_trap", &[number::UDP]),
+static NAMED: [HelperFacts; 11] = [
+    HelperFacts::new("amanda", &[number::UDP]).both(),
+    HelperFacts::new("H.245", &[number::UDP]).both(),
+    HelperFacts::new("Q.931", &[number::TCP]).both(),
+    HelperFacts::new("RAS", &[number::UDP]).both(),
+    HelperFacts::new("irc", &[number::TCP]),
+    HelperFacts::new("netbios-ns", &[number::UDP]),
+    HelperFacts::new("pptp", &[number::TCP]),
+    HelperFacts::new("sane", &[number::TCP]).both(),
+    HelperFacts::new("sip", &[number::TCP, number::UDP]).both(),
+    HelperFacts::new("snmp", &[number::UDP]),
+    HelperFacts::new("snmp_trap", &[number::UDP]),
 ];
 
 impl NamedHelper {
+    const fn facts(self) -> &'static HelperFacts {
+        &NAMED[self.0 as usize]
+    }
+}
+
+impl HelperFacts {
     /// One for IPv4 only.
-    const fn new(name: &'static str, protocols: &'static [u8]) -> NamedHelper {
-        NamedHelper {
+    const fn new(name: &'static str, protocols: &'static [u8]) -> HelperFacts {
+        HelperFacts {
             name,
             protocols,
             both_families: false,
         }
     }
 
-    const fn both(self) -> NamedHelper {
-        NamedHelper {
+    const fn both(self) -> HelperFacts {
+        HelperFacts {
             both_families: true,
             ..self
         }
@@ -152,7 +160,7 @@ impl HelperKind {
         match self {
             HelperKind::Ftp => "ftp",
             HelperKind::Tftp => "tftp",
-            HelperKind::Named(helper) => helper.name,
+            HelperKind::Named(helper) => helper.facts().name,
         }
     }
 
@@ -161,7 +169,7 @@ impl HelperKind {
         match self {
             HelperKind::Ftp => &[number::TCP],
             HelperKind::Tftp => &[number::UDP],
-            HelperKind::Named(helper) => helper.protocols,
+            HelperKind::Named(helper) => helper.facts().protocols,
         }
     }
 
@@ -169,7 +177,7 @@ impl HelperKind {
     pub const fn takes_v6(self) -> bool {
         match self {
             HelperKind::Ftp | HelperKind::Tftp => true,
-            HelperKind::Named(helper) => helper.both_families,
+            HelperKind::Named(helper) => helper.facts().both_families,
         }
     }
 
@@ -178,36 +186,41 @@ impl HelperKind {
         match name {
             "ftp" => Some(HelperKind::Ftp),
             "tftp" => Some(HelperKind::Tftp),
-            _ => NAMED.into_iter().find(|helper| helper.name == name).map(HelperKind::Named),
+            _ => {
+                let place = NAMED.iter().position(|helper| helper.name == name)?;
+                Some(HelperKind::Named(NamedHelper(place as u8)))
+            }
         }
     }
 }
 
-/// A connection.
+/// A connection. The fields stand in the order in which packets need them: the first two cache lines are enough to find it and
+/// its path.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Conn {
     /// The tuple of each direction, by [`Direction::index`]. The reply's is not the mere inverse when NAT is at work.
     pub tuples: [Tuple; 2],
+    /// When it expires, in nanoseconds of [`crate::Now::mono`].
+    pub deadline: u64,
     /// Status bits.
     pub status: Status,
     /// The connection's mark (`connmark`).
     pub mark: u32,
     /// Zone.
     pub zone: Zone,
-    /// What passed in each direction.
-    pub counters: [Counters; 2],
-    /// When it expires, in nanoseconds of [`crate::Now::mono`].
-    pub deadline: u64,
-    /// The protocol's own state.
-    pub proto: ProtoState,
-    /// The connection that expected this one.
-    pub master: Option<ConnId>,
-    /// The helper that reads its packets.
-    pub helper: Option<HelperKind>,
     /// The path that packets of each direction take, once known.
     pub cache: [crate::engine::CacheRef; 2],
+    /// The helper that reads its packets.
+    pub helper: Option<HelperKind>,
+    /// What passed in each direction.
+    pub counters: [Counters; 2],
+    /// The protocol's own state.
+    pub proto: ProtoState,
     /// What few connections have.
     pub extra: Option<Box<Extra>>,
+    /// The connection that expected this one.
+    pub master: Option<ConnId>,
 }
 
 /// What few connections have, out of the way of the many.

@@ -57,7 +57,14 @@ impl Index {
         self.len
     }
 
+    /// What stands where a search for `hash` begins.
+    #[inline]
+    pub(super) fn home_of(&self, hash: u32) -> u64 {
+        self.places.get(home(hash, self.places.len())).copied().unwrap_or(FREE)
+    }
+
     /// The first value of this hash that `is_it` accepts.
+    #[inline]
     pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         find_in(&self.places, hash, &mut is_it).or_else(|| find_in(&self.old.as_ref()?.places, hash, &mut is_it))
     }
@@ -127,6 +134,7 @@ impl Index {
     }
 }
 
+#[inline]
 fn find_in(places: &[Place], hash: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
     let mask = places.len() - 1;
     let mut at = home(hash, places.len()) & mask;

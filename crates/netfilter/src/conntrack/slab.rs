@@ -20,12 +20,16 @@ pub(super) enum Phase {
     Confirmed,
 }
 
-/// A connection with what the table knows about it. It begins with a cache line, so that reading a tuple fills one or two.
+/// A connection with what the table knows about it. It begins with a cache line, and what every packet needs stands first.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Entry {
-    pub(super) conn: Conn,
     pub(super) generation: u32,
+    /// Changes that listeners have not been told of.
+    pub(super) pending: u16,
+    pub(super) phase: Phase,
+    pub(super) in_age_list: bool,
+    pub(super) conn: Conn,
     /// Neighbours in the list of connections that are not ASSURED; of a free place, `next` is the next free one. Of an
     /// unconfirmed connection both together are the moment it was made.
     previous: u32,
@@ -33,16 +37,21 @@ pub(super) struct Entry {
     /// Neighbours in the list of connections whose source is hashed alike; [`OUTSIDE`] of a connection that is on none.
     source_previous: u32,
     pub(super) source_next: u32,
-    /// Changes that listeners have not been told of.
-    pub(super) pending: u16,
-    pub(super) phase: Phase,
-    pub(super) in_age_list: bool,
 }
+
+/// The goal is 320 bytes for a connection with its two places in the index, which is at most three quarters full.
+const _: () = assert!(size_of::<Entry>() <= 256);
 
 impl Entry {
     /// The moment the connection was made; it has a meaning while it is unconfirmed.
     pub(super) const fn born(&self) -> u64 {
         (self.previous as u64) << 32 | self.next as u64
+    }
+
+    /// Reads one field in each cache line that a packet of the connection reads.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        u64::from(self.generation) ^ self.conn.deadline ^ self.conn.counters[0].packets ^ self.conn.counters[1].packets
     }
 }
 
@@ -88,22 +97,26 @@ impl Slab {
         self.chunks.len() * CHUNK * size_of::<Entry>()
     }
 
+    #[inline]
     pub(super) fn entry(&self, index: u32) -> Option<&Entry> {
         self.chunks
             .get(index as usize >> CHUNK_BITS)?
             .get(index as usize & (CHUNK - 1))
     }
 
+    #[inline]
     pub(super) fn entry_mut(&mut self, index: u32) -> Option<&mut Entry> {
         self.chunks
             .get_mut(index as usize >> CHUNK_BITS)?
             .get_mut(index as usize & (CHUNK - 1))
     }
 
+    #[inline]
     pub(super) fn get(&self, id: ConnId) -> Option<&Entry> {
         self.entry(id.index).filter(|entry| entry.generation == id.generation)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Entry> {
         self.entry_mut(id.index).filter(|entry| entry.generation == id.generation)
     }

@@ -354,6 +354,7 @@ impl Conntrack {
     }
 
     /// Time does not go back.
+    #[inline]
     pub(super) fn advance(&mut self, now: Now) {
         if now.mono >= self.now.mono {
             self.now = now;
@@ -361,6 +362,7 @@ impl Conntrack {
     }
 
     /// Whether a connection is in the table and has neither expired nor been doomed.
+    #[inline]
     pub(super) const fn is_alive(&self, entry: &Entry) -> bool {
         matches!(entry.phase, Phase::Confirmed) && entry.conn.deadline > self.now.mono && !entry.conn.status.has(Status::DYING)
     }

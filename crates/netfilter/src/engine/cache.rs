@@ -110,27 +110,23 @@ impl Default for FlowCache {
 }
 
 impl FlowCache {
-    /// The path that a connection noted, if it is still valid and holds for this packet; counts the packet.
+    /// The path that a connection noted, if it is still valid and holds for this packet.
     #[inline]
-    pub(super) fn take(&mut self, noted: CacheRef, entry: &Entry, bytes: u64) -> Option<&Path> {
+    pub(super) fn look(&self, noted: CacheRef, entry: &Entry) -> Option<&Path> {
         if noted.generation != self.generation {
             return None;
         }
-        let (path, counters) = self.paths.get_mut(noted.path as usize)?;
-        if path.entry != *entry {
-            return None;
-        }
-        counters.add(1, bytes);
-        self.hits += 1;
-        Some(path)
+        let (path, _) = self.paths.get(noted.path as usize)?;
+        (path.entry == *entry).then_some(path)
     }
 
-    /// The same, without counting.
+    /// Counts a packet that takes a path, which [`FlowCache::look`] found.
     #[inline]
-    pub(super) fn look(&self, noted: CacheRef, entry: &Entry) -> Option<&Path> {
-        let valid = noted.generation == self.generation;
-        let (path, _) = self.paths.get(noted.path as usize)?;
-        (valid && path.entry == *entry).then_some(path)
+    pub(super) fn count(&mut self, noted: CacheRef, bytes: u64) {
+        if let Some((_, counters)) = self.paths.get_mut(noted.path as usize) {
+            counters.add(1, bytes);
+            self.hits += 1;
+        }
     }
 
     /// The reference to a path, new or known; `None` when there are too many.

@@ -1,7 +1,8 @@
 //! Packets of known flows take the path that one before them took; the others walk, and may leave a path behind.
 
+use super::Netfilter;
 use super::cache::{End, Entry, Path};
-use super::{Fate, Netfilter};
+use super::path::Ended;
 use crate::conntrack::{Followed, Known};
 use crate::host::Host;
 use crate::nat;
@@ -9,97 +10,93 @@ use crate::verdict::Verdict;
 use crate::{Hook, Now, Packet, PacketCt};
 
 impl Netfilter {
+    /// Reads the connections of packets that are about to be given to [`Netfilter::receive`] or [`Netfilter::send_local`], and
+    /// changes nothing. With a million connections most of a packet's time goes into waiting for memory; a host that has several
+    /// packets at hand calls this first, and the waits overlap.
+    pub fn prefetch(&self, packets: &[Packet]) {
+        self.conntrack.warm(packets);
+    }
+
     /// A packet's whole way from `entry` on.
-    pub(super) fn way(&mut self, entry: Hook, packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
+    pub(super) fn way(&mut self, entry: Hook, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Ended {
         if self.cache.routes_changed(host.route_generation()) {
             self.fold_counts();
         }
         self.found_invalid = false;
         let tracks = self.families[packet.headers.family as usize].tracks;
-        let known = match tracks && self.cache.enabled && may_be_cached(&packet) {
-            true => self.conntrack.known(&packet, now),
-            false => None,
-        };
-        let Some(known) = known else {
-            return self.advance(entry, 0, packet, host, now);
-        };
-        match self.replay(entry, packet, &known, now) {
-            Ok(fate) => fate,
-            Err(packet) => self.record(entry, packet, &known, host, now),
+        if tracks
+            && self.cache.enabled
+            && may_be_cached(packet)
+            && let Some(known) = self.conntrack.known(packet, now)
+        {
+            return match self.replay(entry, packet, &known, now) {
+                Some(ended) => ended,
+                None => self.record(entry, packet, &known, host, now),
+            };
         }
+        self.advance(entry, 0, packet, host, now)
     }
 
-    /// Sends a packet the way its flow knows; gives it back when that doesn't hold for it.
-    fn replay(&mut self, entry_hook: Hook, mut packet: Packet, known: &Known, now: Now) -> Result<Fate, Packet> {
-        let Some(conn) = self.conntrack.get(known.id) else {
-            return Err(packet);
-        };
-        let noted = conn.cache[known.direction.index()];
-        let translated = conn.is_translated();
-        let entry = Entry::of(&packet, entry_hook, known.state, conn.mark);
-        let Some(path) = self.cache.look(noted, &entry) else {
-            return Err(packet);
-        };
+    /// Sends a packet the way its flow knows; `None` when that doesn't hold for it.
+    #[inline]
+    fn replay(&mut self, entry_hook: Hook, packet: &mut Packet, known: &Known, now: Now) -> Option<Ended> {
+        let entry = Entry::of(packet, entry_hook, known.state, known.mark);
+        let path = self.cache.look(known.cache, &entry)?;
+        let (end, mark, priority) = (path.end, path.mark, path.priority);
         let forwarded = entry_hook == Hook::Prerouting;
-        if let End::Transmit { mtu, .. } = path.end
+        if let End::Transmit { mtu, .. } = end
             && forwarded
             && (packet.headers.ttl <= 1 || packet.data.len() as u32 > mtu)
         {
-            return Err(packet);
+            return None;
         }
-        match self.conntrack.follow(&mut packet, known, entry_hook, now) {
+        match self.conntrack.follow(packet, known, entry_hook, now) {
             Followed::Accept => {}
             Followed::Invalid => {
                 self.found_invalid = true;
-                return Err(packet);
+                return None;
             }
-            Followed::Again => return Err(packet),
+            Followed::Again => return None,
         }
-        let bytes = packet.data.len() as u64;
-        let Some(path) = self.cache.take(noted, &entry, bytes) else {
-            return Err(packet);
-        };
-        let end = path.end;
-        (packet.mark, packet.priority) = (path.mark, path.priority);
-        if let End::Drop(reason) = end {
-            return Ok(self.drop(&mut packet, reason));
-        }
+        self.cache.count(known.cache, packet.data.len() as u64);
+        (packet.mark, packet.priority) = (mark, priority);
         let last = match end {
             End::Transmit { .. } => Hook::Postrouting,
-            End::Deliver | End::Drop(_) => Hook::Input,
+            End::Deliver => Hook::Input,
+            End::Drop(reason) => return Some(self.drop(packet, reason)),
         };
-        if translated {
+        if known.translated {
             for hook in [entry_hook, last] {
-                if let Verdict::Drop(reason) = nat::translate(&self.conntrack, &mut packet, hook) {
-                    return Ok(self.drop(&mut packet, reason));
+                if let Verdict::Drop(reason) = nat::translate(&self.conntrack, packet, hook) {
+                    return Some(self.drop(packet, reason));
                 }
             }
         }
         let End::Transmit { interface, mtu, realm } = end else {
-            return Ok(Fate::Deliver(packet));
+            return Some(Ended::Deliver);
         };
         (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
-        if forwarded && let Err(reason) = super::path::decrement_ttl(&mut packet) {
-            return Ok(self.drop(&mut packet, reason));
+        if forwarded && let Err(reason) = super::path::decrement_ttl(packet) {
+            return Some(self.drop(packet, reason));
         }
-        Ok(Fate::Transmit(packet))
+        Some(Ended::Transmit)
     }
 
     /// Walks a packet of a known connection, and notes its path with the connection when the next packet may take it.
-    fn record(&mut self, entry_hook: Hook, packet: Packet, known: &Known, host: &mut dyn Host, now: Now) -> Fate {
+    fn record(&mut self, entry_hook: Hook, packet: &mut Packet, known: &Known, host: &mut dyn Host, now: Now) -> Ended {
         let mark = |engine: &Netfilter| engine.conntrack.get(known.id).map(|conn| conn.mark);
         let before = mark(self);
-        let entry = Entry::of(&packet, entry_hook, known.state, before.unwrap_or(0));
+        let entry = Entry::of(packet, entry_hook, known.state, before.unwrap_or(0));
         let expected = PacketCt::Tracked {
             id: known.id,
             state: known.state,
             direction: known.direction,
         };
         self.scratch.recorder.start(expected);
-        let fate = self.advance(entry_hook, 0, packet, host, now);
-        let (end, mark_after, priority) = match &fate {
-            Fate::Deliver(packet) if packet.ct == expected => (End::Deliver, packet.mark, packet.priority),
-            Fate::Transmit(packet) if packet.ct == expected => {
+        let ended = self.advance(entry_hook, 0, packet, host, now);
+        let (end, mark_after, priority) = match ended {
+            Ended::Deliver if packet.ct == expected => (End::Deliver, packet.mark, packet.priority),
+            Ended::Transmit if packet.ct == expected => {
                 let end = End::Transmit {
                     interface: packet.out_interface,
                     mtu: packet.mtu,
@@ -107,10 +104,10 @@ impl Netfilter {
                 };
                 (end, packet.mark, packet.priority)
             }
-            Fate::Dropped(reason) if reason.is_of_rules() => (End::Drop(*reason), 0, 0),
+            Ended::Dropped(reason) if reason.is_of_rules() => (End::Drop(reason), 0, 0),
             _ => {
                 self.scratch.recorder.spoil();
-                return fate;
+                return ended;
             }
         };
         let same_mark = mark(self) == before;
@@ -130,7 +127,7 @@ impl Netfilter {
                 conn.cache[known.direction.index()] = noted;
             }
         }
-        fate
+        ended
     }
 
     /// Packets that took a cached path.

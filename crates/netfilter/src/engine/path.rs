@@ -28,25 +28,52 @@ pub enum Fate {
     Queued,
 }
 
+/// What became of a packet on its way: a [`Fate`] without the packet, which stays where it is until the way is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ended {
+    Deliver,
+    Transmit,
+    Dropped(DropReason),
+    Stolen,
+    Fragment,
+    Queued,
+}
+
+impl Ended {
+    /// With the packet.
+    #[inline]
+    pub(super) fn with(self, packet: Packet) -> Fate {
+        match self {
+            Ended::Deliver => Fate::Deliver(packet),
+            Ended::Transmit => Fate::Transmit(packet),
+            Ended::Dropped(reason) => Fate::Dropped(reason),
+            Ended::Stolen => Fate::Stolen,
+            Ended::Fragment => Fate::Fragment,
+            Ended::Queued => Fate::Queued,
+        }
+    }
+}
+
 /// Most answers (REJECT, SYNPROXY) sent for one packet, answers to answers included.
 const ANSWER_LIMIT: usize = 8;
 
 impl Netfilter {
     /// A packet received: PRE_ROUTING, the route, then LOCAL_IN, or FORWARD and POST_ROUTING.
-    pub fn receive(&mut self, packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
-        let fate = self.way(Hook::Prerouting, packet, host, now);
+    #[inline]
+    pub fn receive(&mut self, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
+        let ended = self.way(Hook::Prerouting, &mut packet, host, now);
         self.send_answers(host, now);
-        fate
+        ended.with(packet)
     }
 
     /// A packet made on this host: the route, LOCAL_OUT, the route again if what it depends on changed, POST_ROUTING.
     pub fn send_local(&mut self, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
         if let Err(reason) = route_out(&mut packet, host) {
-            return self.drop(&mut packet, reason);
+            return self.drop(&mut packet, reason).with(packet);
         }
-        let fate = self.way(Hook::Output, packet, host, now);
+        let ended = self.way(Hook::Output, &mut packet, host, now);
         self.send_answers(host, now);
-        fate
+        ended.with(packet)
     }
 
     /// Runs one hook on a packet, for embedders that have a path of their own. Answers made by targets are left in the effects.
@@ -59,63 +86,75 @@ impl Netfilter {
     }
 
     /// Takes a packet through the rest of its way, from stage `from` of `hook`.
-    pub(super) fn advance(&mut self, mut hook: Hook, mut from: usize, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
+    pub(super) fn advance(
+        &mut self,
+        mut hook: Hook,
+        mut from: usize,
+        packet: &mut Packet,
+        host: &mut dyn Host,
+        now: Now,
+    ) -> Ended {
         loop {
             self.scratch.reroute = false;
-            match self.run_stages(hook, &mut from, &mut packet, host, now) {
+            match self.run_stages(hook, &mut from, packet, host, now) {
                 Ran::Through => {}
-                Ran::Fragment => return Fate::Fragment,
+                Ran::Fragment => return Ended::Fragment,
                 Ran::Stopped(Verdict::Drop(reason)) => {
                     // Answers belong to the packet's connection, which goes with the packet when it is new.
                     self.send_answers(host, now);
-                    return self.drop(&mut packet, reason);
+                    return self.drop(packet, reason);
                 }
-                Ran::Stopped(Verdict::Queue { number, bypass }) => match self.queues.park(number, bypass, hook, from, packet) {
-                    Ok(()) => return Fate::Queued,
-                    Err((back, true)) => {
-                        packet = back;
-                        from += 1;
-                        continue;
+                Ran::Stopped(Verdict::Queue { number, bypass }) => {
+                    let parked = std::mem::replace(packet, Packet::empty(packet.headers));
+                    match self.queues.park(number, bypass, hook, from, parked) {
+                        Ok(()) => return Ended::Queued,
+                        Err((back, bypassed)) => {
+                            *packet = back;
+                            if !bypassed {
+                                return self.drop(packet, DropReason::Queue { number });
+                            }
+                            from += 1;
+                            continue;
+                        }
                     }
-                    Err((mut back, false)) => return self.drop(&mut back, DropReason::Queue { number }),
-                },
+                }
                 Ran::Stopped(Verdict::Stolen | Verdict::Accept | Verdict::Repeat) => {
                     self.send_answers(host, now);
-                    self.conntrack.release(&mut packet);
-                    return Fate::Stolen;
+                    self.conntrack.release(packet);
+                    return Ended::Stolen;
                 }
             }
             from = 0;
             hook = match hook {
-                Hook::Prerouting => match self.route_received(&mut packet, host) {
+                Hook::Prerouting => match self.route_received(packet, host) {
                     Ok(next) => next,
                     Err((reason, error)) => {
                         if let Some((kind, code, rest)) = error
-                            && let Some(answer) = reject::icmp_error(&packet, host, &mut self.rng, kind, code, rest)
+                            && let Some(answer) = reject::icmp_error(packet, host, &mut self.rng, kind, code, rest)
                         {
                             self.effects.push(Effect::Send(Box::new(answer)));
                             self.send_answers(host, now);
                         }
-                        return self.drop(&mut packet, reason);
+                        return self.drop(packet, reason);
                     }
                 },
                 Hook::Forward => Hook::Postrouting,
                 Hook::Output => {
                     if self.scratch.reroute
-                        && let Err(reason) = route_out(&mut packet, host)
+                        && let Err(reason) = route_out(packet, host)
                     {
-                        return self.drop(&mut packet, reason);
+                        return self.drop(packet, reason);
                     }
                     Hook::Postrouting
                 }
-                Hook::Input => return Fate::Deliver(packet),
+                Hook::Input => return Ended::Deliver,
                 Hook::Postrouting if host.is_loopback(packet.out_interface) => {
                     // What is sent to an address of the host's own comes in again, with its connection and mark.
                     self.scratch.recorder.spoil();
                     packet.in_interface = std::mem::take(&mut packet.out_interface);
                     Hook::Prerouting
                 }
-                Hook::Postrouting => return Fate::Transmit(packet),
+                Hook::Postrouting => return Ended::Transmit,
             };
         }
     }
@@ -145,17 +184,21 @@ impl Netfilter {
     }
 
     /// Counts a drop and lets go of what only this packet held.
-    pub(super) fn drop(&mut self, packet: &mut Packet, reason: DropReason) -> Fate {
+    pub(super) fn drop(&mut self, packet: &mut Packet, reason: DropReason) -> Ended {
         self.conntrack.release(packet);
         self.drops.count(reason);
-        Fate::Dropped(reason)
+        Ended::Dropped(reason)
     }
 
     /// Sends the answers that targets made ([`Effect::Send`]); they become [`Effect::Transmit`].
+    #[inline]
     pub(super) fn send_answers(&mut self, host: &mut dyn Host, now: Now) {
-        if self.effects.is_empty() {
-            return;
+        if !self.effects.is_empty() {
+            self.send_all_answers(host, now);
         }
+    }
+
+    fn send_all_answers(&mut self, host: &mut dyn Host, now: Now) {
         self.scratch.recorder.spoil();
         for _ in 0..ANSWER_LIMIT {
             let Some(place) = self.effects.iter().position(|effect| matches!(effect, Effect::Send(_))) else {
@@ -164,12 +207,12 @@ impl Netfilter {
             let Effect::Send(mut answer) = self.effects.remove(place) else {
                 return;
             };
-            let fate = match route_out(&mut answer, host) {
-                Ok(()) => self.advance(Hook::Output, 0, *answer, host, now),
+            let ended = match route_out(&mut answer, host) {
+                Ok(()) => self.advance(Hook::Output, 0, &mut answer, host, now),
                 Err(reason) => self.drop(&mut answer, reason),
             };
-            if let Fate::Transmit(packet) | Fate::Deliver(packet) = fate {
-                self.effects.push(Effect::Transmit(Box::new(packet)));
+            if let Ended::Transmit | Ended::Deliver = ended {
+                self.effects.push(Effect::Transmit(answer));
             }
         }
         // More than that is a loop of targets answering each other.
@@ -207,6 +250,7 @@ fn route_out(packet: &mut Packet, host: &mut dyn Host) -> Result<(), DropReason>
     }
 }
 
+#[inline]
 pub(super) fn decrement_ttl(packet: &mut Packet) -> Result<(), DropReason> {
     if packet.headers.ttl <= 1 {
         return Err(DropReason::TtlExceeded);

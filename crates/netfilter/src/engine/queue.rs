@@ -23,16 +23,16 @@ impl Netfilter {
         if let Some(data) = answer.data {
             packet.data = data;
             if let Err(malformed) = packet.reparse() {
-                return Some(self.drop(&mut packet, DropReason::Malformed(malformed)));
+                return Some(self.drop(&mut packet, DropReason::Malformed(malformed)).with(packet));
             }
         }
         let fate = match answer.verdict {
-            QueueVerdict::Accept => self.advance(hook, stage + 1, packet, host, now),
-            QueueVerdict::Repeat => self.advance(hook, stage, packet, host, now),
-            QueueVerdict::Drop => self.drop(&mut packet, DropReason::QueueVerdict { number }),
+            QueueVerdict::Accept => self.advance(hook, stage + 1, &mut packet, host, now).with(packet),
+            QueueVerdict::Repeat => self.advance(hook, stage, &mut packet, host, now).with(packet),
+            QueueVerdict::Drop => self.drop(&mut packet, DropReason::QueueVerdict { number }).with(packet),
             QueueVerdict::Queue(other) => match self.queues.park(other, false, hook, stage, packet) {
                 Ok(()) => Fate::Queued,
-                Err((mut back, _)) => self.drop(&mut back, DropReason::Queue { number: other }),
+                Err((mut back, _)) => self.drop(&mut back, DropReason::Queue { number: other }).with(back),
             },
         };
         self.send_answers(host, now);

@@ -102,15 +102,20 @@ impl Netfilter {
         } = self;
         let family = &mut families[packet.headers.family as usize];
         let stages = &mut family.hooks[hook.index()];
+        let mut cx = Context {
+            packet,
+            hook,
+            conntrack,
+            shared,
+            host,
+            rng,
+            effects,
+            now,
+            hotdrop: false,
+        };
         while let Some(staged) = stages.get_mut(*from) {
             let mut calls = 0;
             loop {
-                if matches!(staged.stage, Stage::Defrag) {
-                    match put_together(defrag, packet, hook, conntrack.config(), now) {
-                        Ran::Through => break,
-                        other => return other,
-                    }
-                }
                 // The mangle table and NAT have a packet made here routed again when they change what its route depends on
                 // (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't.
                 let reroutes = hook == Hook::Output
@@ -119,20 +124,13 @@ impl Netfilter {
                         Stage::Nat(_) | Stage::Function(..) => true,
                         Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
                     };
-                let routed_by = reroutes.then(|| route_inputs(packet));
-                let mut cx = Context {
-                    packet,
-                    hook,
-                    conntrack,
-                    shared,
-                    host,
-                    rng,
-                    effects,
-                    now,
-                    hotdrop: false,
-                };
+                let routed_by = reroutes.then(|| route_inputs(cx.packet));
+                cx.hotdrop = false;
                 let verdict = match &mut staged.stage {
-                    Stage::Defrag => Verdict::Accept,
+                    Stage::Defrag => match put_together(defrag, cx.packet, hook, cx.conntrack.config(), now) {
+                        Ran::Through => Verdict::Accept,
+                        other => return other,
+                    },
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
                     Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
@@ -153,7 +151,7 @@ impl Netfilter {
                         function.call(&mut cx)
                     }
                 };
-                if routed_by.is_some_and(|inputs| inputs != route_inputs(packet)) {
+                if routed_by.is_some_and(|inputs| inputs != route_inputs(cx.packet)) {
                     scratch.reroute = true;
                 }
                 match verdict {
@@ -207,12 +205,14 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
     if first && state == CtState::Related {
         nat::follow_master(cx.conntrack, id, cx.rng);
     }
-    if first && !nat::is_bound(cx.conntrack, id, manip) {
-        if let Some((number, table)) = table {
-            match table.walk(cx, number, scratch) {
-                Verdict::Accept => {}
-                other => return other,
-            }
+    // Without the table nothing is translated, and nothing need be kept from being taken (the kernel has no NAT hooks then).
+    if first
+        && let Some((number, table)) = table
+        && !nat::is_bound(cx.conntrack, id, manip)
+    {
+        match table.walk(cx, number, scratch) {
+            Verdict::Accept => {}
+            other => return other,
         }
         if !nat::is_bound(cx.conntrack, id, manip) {
             match nat::null_binding(cx.conntrack, id, manip, cx.rng) {

@@ -231,18 +231,22 @@ pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verd
         Direction::Reply => manip.other(),
     };
     let rewritten = conn.status.has(end.rewritten());
-    let done = if is_icmp_error(packet) {
-        icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten)
-    } else if !rewritten {
+    if is_icmp_error(packet) {
+        let done = icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten);
+        return settle(done && packet.reparse().is_ok());
+    }
+    if !rewritten {
         return Verdict::Accept;
-    } else {
-        // The packet is to look like the inverse of the other direction.
-        match conntrack.invert(conn.tuple(direction.reverse())) {
-            Some(target) => rewrite::rewrite(&mut packet.data, &target, manip),
-            None => false,
-        }
-    };
-    if done && packet.reparse().is_ok() {
+    }
+    // The packet is to look like the inverse of the other direction.
+    let done = conntrack
+        .invert(conn.tuple(direction.reverse()))
+        .is_some_and(|target| rewrite::rewrite_packet(packet, &target, manip));
+    settle(done)
+}
+
+fn settle(done: bool) -> Verdict {
+    if done {
         Verdict::Accept
     } else {
         Verdict::Drop(DropReason::NatMalformed)

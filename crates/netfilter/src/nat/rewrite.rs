@@ -3,14 +3,45 @@
 use fielato_wire::{Addr, Family, checksum, number};
 
 use super::Manip;
+use crate::Packet;
 use crate::conntrack::Tuple;
 
 /// Makes the `manip` end of `packet` that of `target`. `packet` may be one that an ICMP error quotes, cut short: what is there is
 /// rewritten. False when not even the ports are there, or it can't be translated; the packet is then to be dropped.
 pub(super) fn rewrite(packet: &mut [u8], target: &Tuple, manip: Manip) -> bool {
-    let Some(place) = Place::find(packet) else {
-        return false;
+    Place::find(packet).is_some_and(|place| rewrite_at(packet, &place, target, manip))
+}
+
+/// The same for a packet that is no quotation; its headers are kept in step.
+pub(super) fn rewrite_packet(packet: &mut Packet, target: &Tuple, manip: Manip) -> bool {
+    let headers = &packet.headers;
+    let has_ports = matches!(headers.protocol, number::TCP | number::UDP) && headers.l4_whole;
+    if !has_ports || headers.extensions.0 != 0 || headers.family != target.family || packet.data.len() < usize::from(headers.len)
+    {
+        return rewrite(&mut packet.data, target, manip) && packet.reparse().is_ok();
+    }
+    // A header that is whole, in its usual place: what is rewritten is known without reading it again.
+    let (src, dst) = match headers.family {
+        Family::V4 => (12, 16),
+        Family::V6 => (8, 24),
     };
+    let place = Place {
+        src,
+        dst,
+        protocol: headers.protocol,
+        transport: Some(usize::from(headers.l4)),
+    };
+    if !rewrite_at(&mut packet.data, &place, target, manip) {
+        return false;
+    }
+    match manip {
+        Manip::Source => (packet.headers.src, packet.headers.sport) = (target.src, target.sport),
+        Manip::Destination => (packet.headers.dst, packet.headers.dport) = (target.dst, target.dport),
+    }
+    true
+}
+
+fn rewrite_at(packet: &mut [u8], place: &Place, target: &Tuple, manip: Manip) -> bool {
     let (field, new) = match manip {
         Manip::Source => (place.src, target.src),
         Manip::Destination => (place.dst, target.dst),
@@ -193,4 +224,47 @@ fn replace_id(bytes: &mut [u8], id: u16) {
     let old = u16::from_be_bytes([bytes[4], bytes[5]]);
     update(bytes, 2, |check| checksum::update16(check, old, id));
     bytes[4..6].copy_from_slice(&id.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Interface;
+    use fielato_wire::Headers;
+    use fielato_wire::build::Ip;
+
+    #[test]
+    fn headers_are_those_of_the_rewritten_bytes() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        for round in 0..4_000 {
+            let family = if rng.bool() { Family::V4 } else { Family::V6 };
+            let mut addr = || Addr::from_bits(rng.u128(..)).and(Addr::mask(family, family.bits()));
+            let (src, dst, target_src, target_dst) = (addr(), addr(), addr(), addr());
+            let payload: Vec<u8> = (0..rng.usize(..40)).map(|_| rng.u8(..)).collect();
+            let mut bytes = Ip::new(family, src, dst).udp(rng.u16(..), rng.u16(..), &payload);
+            if round % 8 == 0 {
+                // Cut short within the transport header: the long way.
+                bytes = Ip::new(family, src, dst).packet(number::UDP, &bytes[..rng.usize(..8)]);
+            }
+            let mut packet = Packet::received(bytes, Interface::NONE).unwrap();
+            let target = Tuple {
+                src: target_src,
+                dst: target_dst,
+                sport: rng.u16(..),
+                dport: rng.u16(..),
+                protocol: number::UDP,
+                family,
+            };
+            let manip = if rng.bool() { Manip::Source } else { Manip::Destination };
+            let whole = packet.headers.l4_whole;
+            assert_eq!(rewrite_packet(&mut packet, &target, manip), whole);
+            assert_eq!(packet.headers, Headers::parse(&packet.data).unwrap());
+            if whole {
+                let headers = &packet.headers;
+                let sum = checksum::pseudo(headers.src, headers.dst, number::UDP, packet.transport().len() as u32);
+                assert_eq!(checksum::fold(sum + checksum::sum(packet.transport())), 0xffff);
+                assert!(Headers::receive(&packet.data).is_ok());
+            }
+        }
+    }
 }
