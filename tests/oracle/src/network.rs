@@ -28,11 +28,11 @@ route add ::/0 dev tun1
 
 /// Settings under `/proc/sys/net` that hold for every case.
 ///
-/// No ICMP rate limit, or REJECT would answer a few packets only. No redirects: they are rate limited per peer by code that
+/// No ICMP rate limit, or REJECT would answer a few packets only; ICMPv6 shares IPv4's limit of all messages. No redirects: they are rate limited per peer by code that
 /// can't be turned off. IPv6 without link-local addresses and address checks, so that the kernel says nothing unasked.
 /// Bytes and packets of connections are counted, which `connbytes` would turn on as soon as it is used and for good.
 /// Incomplete datagrams stay for longer than any case, or the ICMP error about them would be counted by a later one.
-pub const SETTINGS: [(&str, &str); 28] = [
+pub const SETTINGS: [(&str, &str); 30] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
@@ -44,6 +44,8 @@ pub const SETTINGS: [(&str, &str); 28] = [
     ("ipv4/conf/tun1/send_redirects", "0"),
     ("ipv4/icmp_ratelimit", "0"),
     ("ipv4/icmp_ratemask", "0"),
+    ("ipv4/icmp_msgs_per_sec", "1000000000"),
+    ("ipv4/icmp_msgs_burst", "1000000000"),
     ("ipv6/icmp/ratelimit", "0"),
     ("ipv6/auto_flowlabels", "0"),
     ("ipv4/ipfrag_time", "3600"),
