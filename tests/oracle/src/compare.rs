@@ -230,7 +230,12 @@ fn is_moved_error(expected: &[Output], got: &[Output]) -> bool {
     };
     let at = headers.ip_header_len();
     let moved = |index: usize| matches!(index.wrapping_sub(at), 4..12 | 16..18);
-    let differ = expected.packet.iter().zip(&got.packet).enumerate().filter(|(_, (a, b))| a != b);
+    let differ = expected
+        .packet
+        .iter()
+        .zip(&got.packet)
+        .enumerate()
+        .filter(|(_, (a, b))| a != b);
     is_error(&headers)
         && (expected.port, expected.packet.len()) == (got.port, got.packet.len())
         && differ.map(|(index, _)| index).all(moved)

@@ -137,7 +137,9 @@ fn is_chatter(packet: &[u8]) -> bool {
 
 /// The tables of a rule set, empty.
 fn without_rules(rules: &str) -> String {
-    let kept = rules.lines().filter(|line| !line.contains("-A ") && !line.ends_with(" - [0:0]"));
+    let kept = rules
+        .lines()
+        .filter(|line| !line.contains("-A ") && !line.ends_with(" - [0:0]"));
     kept.map(|line| format!("{line}\n")).collect()
 }
 

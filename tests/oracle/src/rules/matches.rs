@@ -554,7 +554,13 @@ fn hbh(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn dst(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--dst-len 8", "--dst-opts 1", "--dst-len 16", "--dst-opts 1:4", "! --dst-len 8"];
+    let options = [
+        "--dst-len 8",
+        "--dst-opts 1",
+        "--dst-len 16",
+        "--dst-opts 1:4",
+        "! --dst-len 8",
+    ];
     (!place.v4()).then(|| format!("-m dst {}", place.random.pick(&options)))
 }
 
@@ -599,7 +605,10 @@ fn policy(place: &mut Place<'_>) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("-m policy --dir {direction} --pol {}", place.random.pick(&["none", "ipsec"])))
+    Some(format!(
+        "-m policy --dir {direction} --pol {}",
+        place.random.pick(&["none", "ipsec"])
+    ))
 }
 
 /// All interfaces are in group 0.
@@ -611,7 +620,11 @@ fn devgroup(place: &mut Place<'_>) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("-m devgroup {}{option} {}", place.not(), place.random.pick(&["0", "1", "0x10/0x10"])))
+    Some(format!(
+        "-m devgroup {}{option} {}",
+        place.not(),
+        place.random.pick(&["0", "1", "0x10/0x10"])
+    ))
 }
 
 fn ipcomp(place: &mut Place<'_>) -> Option<String> {
@@ -646,7 +659,8 @@ fn cluster(place: &mut Place<'_>) -> Option<String> {
 
 fn mh(place: &mut Place<'_>) -> Option<String> {
     let kinds = ["0:255", "0:100", "101"];
-    (!place.v4() && place.protocol == Some("135")).then(|| format!("-m mh {}--mh-type {}", place.not(), place.random.pick(&kinds)))
+    (!place.v4() && place.protocol == Some("135"))
+        .then(|| format!("-m mh {}--mh-type {}", place.not(), place.random.pick(&kinds)))
 }
 
 fn srh(place: &mut Place<'_>) -> Option<String> {

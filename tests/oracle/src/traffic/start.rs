@@ -83,7 +83,11 @@ impl Traffic {
             }
             2 => match random.below(8) {
                 0 => ip.icmp(
-                    if ip.family == Family::V4 { 13 } else { *random.pick(&[100, 128]) },
+                    if ip.family == Family::V4 {
+                        13
+                    } else {
+                        *random.pick(&[100, 128])
+                    },
                     0,
                     random.bits() as u32,
                     &[0; 12],
@@ -126,7 +130,10 @@ impl Traffic {
                     false => ip.packet(number::AH, &ah),
                 }
             }
-            _ => ip.packet(*random.pick(&[99, 103, number::IPIP, number::COMP, number::MOBILITY]), &payload(random)),
+            _ => ip.packet(
+                *random.pick(&[99, 103, number::IPIP, number::COMP, number::MOBILITY]),
+                &payload(random),
+            ),
         }
     }
 }
