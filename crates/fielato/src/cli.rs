@@ -126,6 +126,18 @@ pub enum Iptables {
         after_help = "Example:\n  fielato iptables-restore --test < rules"
     )]
     IptablesRestore(Words),
+    /// Say an iptables command in nft's words
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato iptables-translate -A INPUT -p tcp --dport 22 -j ACCEPT"
+    )]
+    IptablesTranslate(Words),
+    /// Turn an IPv4 save file into one for nft
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato iptables-restore-translate -f rules | nft -f -"
+    )]
+    IptablesRestoreTranslate(Words),
     /// Change and list IPv6 rules, in the language of ip6tables
     #[command(disable_help_flag = true, after_help = "Example:\n  fielato ip6tables -S FORWARD")]
     Ip6tables(Words),
@@ -135,6 +147,18 @@ pub enum Iptables {
     /// Read IPv6 rules from a save file
     #[command(disable_help_flag = true, after_help = "Example:\n  fielato ip6tables-restore -n < rules")]
     Ip6tablesRestore(Words),
+    /// Say an ip6tables command in nft's words
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato ip6tables-translate -A INPUT -s fe80::/10 -j ACCEPT"
+    )]
+    Ip6tablesTranslate(Words),
+    /// Turn an IPv6 save file into one for nft
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato ip6tables-restore-translate -f rules6 | nft -f -"
+    )]
+    Ip6tablesRestoreTranslate(Words),
 }
 
 #[derive(Debug, Args)]

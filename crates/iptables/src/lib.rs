@@ -11,6 +11,7 @@ pub mod extensions;
 mod help;
 pub mod iptc;
 mod names;
+pub mod nft;
 mod parse;
 mod print;
 pub mod program;

@@ -3,6 +3,7 @@
 //! Writing to a TUN runs the receive path before the call returns, so all that a packet brings about can be read at once.
 
 mod connection;
+mod gateway;
 mod namespace;
 mod nfnetlink;
 mod sys;
@@ -18,6 +19,7 @@ use rustix::net::SendFlags;
 
 use crate::error::Error;
 use crate::subject::{Connection, Counter, Output, Port, Setup, Subject};
+pub use gateway::Gateway;
 use namespace::Namespace;
 
 /// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).

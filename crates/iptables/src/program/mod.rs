@@ -1,6 +1,7 @@
 //! The programs themselves, apart from files, locks and sockets: those are the [`World`]'s.
 
 mod options;
+mod translate;
 
 use fielato_netfilter::syntax::Names;
 use fielato_netfilter::{Ruleset, Table};
@@ -34,6 +35,10 @@ pub enum Tool {
     Save,
     /// `iptables-restore`
     Restore,
+    /// `iptables-translate`: a command as nft's.
+    Translate,
+    /// `iptables-restore-translate`: a save file as nft's.
+    RestoreTranslate,
 }
 
 impl Applet {
@@ -43,9 +48,13 @@ impl Applet {
             "iptables" | "iptables-legacy" | "main4" => (Family::V4, Tool::Command),
             "iptables-save" | "iptables-legacy-save" | "save4" => (Family::V4, Tool::Save),
             "iptables-restore" | "iptables-legacy-restore" | "restore4" => (Family::V4, Tool::Restore),
+            "iptables-translate" => (Family::V4, Tool::Translate),
+            "iptables-restore-translate" => (Family::V4, Tool::RestoreTranslate),
             "ip6tables" | "ip6tables-legacy" | "main6" => (Family::V6, Tool::Command),
             "ip6tables-save" | "ip6tables-legacy-save" | "save6" => (Family::V6, Tool::Save),
             "ip6tables-restore" | "ip6tables-legacy-restore" | "restore6" => (Family::V6, Tool::Restore),
+            "ip6tables-translate" => (Family::V6, Tool::Translate),
+            "ip6tables-restore-translate" => (Family::V6, Tool::RestoreTranslate),
             _ => return None,
         };
         Some(Applet { tool, family })
@@ -57,9 +66,13 @@ impl Applet {
             (Family::V4, Tool::Command) => "iptables",
             (Family::V4, Tool::Save) => "iptables-save",
             (Family::V4, Tool::Restore) => "iptables-restore",
+            (Family::V4, Tool::Translate) => "iptables-translate",
+            (Family::V4, Tool::RestoreTranslate) => "iptables-restore-translate",
             (Family::V6, Tool::Command) => "ip6tables",
             (Family::V6, Tool::Save) => "ip6tables-save",
             (Family::V6, Tool::Restore) => "ip6tables-restore",
+            (Family::V6, Tool::Translate) => "ip6tables-translate",
+            (Family::V6, Tool::RestoreTranslate) => "ip6tables-restore-translate",
         }
     }
 }
@@ -104,6 +117,8 @@ pub fn run(applet: Applet, invoked: &str, words: &[&str], registry: &Registry, n
         Tool::Command => session.command(words, world),
         Tool::Save => session.save(invoked, words, world),
         Tool::Restore => session.restore(invoked, words, world),
+        Tool::Translate => session.translate(words, world),
+        Tool::RestoreTranslate => session.restore_translate(invoked, words, world),
     };
     match result {
         Ok(()) => 0,

@@ -129,7 +129,7 @@ fn unknown_arguments() -> Exit {
     }
 }
 
-struct Known {
+pub(super) struct Known {
     letter: char,
     name: &'static str,
     argument: bool,
@@ -138,7 +138,7 @@ struct Known {
 }
 
 impl Known {
-    const fn new(letter: char, name: &'static str, argument: bool) -> Known {
+    pub(super) const fn new(letter: char, name: &'static str, argument: bool) -> Known {
         Known {
             letter,
             name,
@@ -153,10 +153,10 @@ impl Known {
 }
 
 /// What the C library complains of, without the program's name.
-struct Problem(String);
+pub(super) struct Problem(String);
 
 impl Problem {
-    fn exit(self, invoked: &str, advice: &str) -> Exit {
+    pub(super) fn exit(self, invoked: &str, advice: &str) -> Exit {
         Exit {
             code: 1,
             message: format!("{invoked}: {}\n{advice}", self.0),
@@ -164,16 +164,16 @@ impl Problem {
     }
 }
 
-struct Scan<'a, 'w> {
+pub(super) struct Scan<'a, 'w> {
     words: std::iter::Peekable<std::slice::Iter<'w, &'a str>>,
     known: &'static [Known],
     cluster: &'a str,
     /// Words that are no options.
-    rest: Vec<&'a str>,
+    pub(super) rest: Vec<&'a str>,
 }
 
 impl<'a, 'w> Scan<'a, 'w> {
-    fn new(words: &'w [&'a str], known: &'static [Known]) -> Scan<'a, 'w> {
+    pub(super) fn new(words: &'w [&'a str], known: &'static [Known]) -> Scan<'a, 'w> {
         Scan {
             words: words.iter().peekable(),
             known,
@@ -182,7 +182,7 @@ impl<'a, 'w> Scan<'a, 'w> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<(char, Option<&'a str>)>, Problem> {
+    pub(super) fn next(&mut self) -> Result<Option<(char, Option<&'a str>)>, Problem> {
         loop {
             if let Some(letter) = self.cluster.chars().next() {
                 self.cluster = self.cluster.get(letter.len_utf8()..).unwrap_or("");

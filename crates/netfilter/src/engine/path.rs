@@ -61,7 +61,7 @@ impl Netfilter {
     /// Takes a packet through the rest of its way, from stage `from` of `hook`.
     pub(super) fn advance(&mut self, mut hook: Hook, mut from: usize, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
         loop {
-            let routed_by = route_inputs(&packet);
+            self.scratch.reroute = false;
             match self.run_stages(hook, &mut from, &mut packet, host, now) {
                 Ran::Through => {}
                 Ran::Fragment => return Fate::Fragment,
@@ -101,7 +101,7 @@ impl Netfilter {
                 },
                 Hook::Forward => Hook::Postrouting,
                 Hook::Output => {
-                    if route_inputs(&packet) != routed_by
+                    if self.scratch.reroute
                         && let Err(reason) = route_out(&mut packet, host)
                     {
                         return self.drop(&mut packet, reason);
@@ -193,7 +193,7 @@ fn route_key(packet: &Packet) -> RouteKey {
 }
 
 /// What makes a local packet be routed again when LOCAL_OUT changed it (`ip_route_me_harder`'s callers).
-fn route_inputs(packet: &Packet) -> (fielato_wire::Addr, fielato_wire::Addr, u32, u8) {
+pub(super) fn route_inputs(packet: &Packet) -> (fielato_wire::Addr, fielato_wire::Addr, u32, u8) {
     (packet.headers.src, packet.headers.dst, packet.mark, packet.headers.tos)
 }
 

@@ -13,12 +13,14 @@ pub(crate) struct Scratch {
     /// Where to go on after a chain: the chain and the rule's place in it.
     stack: Vec<(u32, u32)>,
     pub(crate) recorder: Recorder,
+    /// What a route depends on was changed at a hook, in a way that asks for another routing decision.
+    pub(crate) reroute: bool,
 }
 
 impl CompiledTable {
     /// Walks the packet of `cx` through the chain of its hook. `number` is this table's in the engine.
     pub(crate) fn walk(&mut self, cx: &mut Context<'_>, number: u16, scratch: &mut Scratch) -> Verdict {
-        let Scratch { stack, recorder } = scratch;
+        let Scratch { stack, recorder, .. } = scratch;
         let Some(start) = self.hooks[cx.hook.index()] else {
             return Verdict::Accept;
         };

@@ -175,6 +175,10 @@ pub(crate) fn icmp_error(
     if headers.src == Addr::ZERO || headers.family == Family::V6 && is_multicast6(headers.src) {
         return None;
     }
+    // A router's anycast address is no single host's (`icmpv6_route_lookup`).
+    if headers.family == Family::V6 && host.address_type(Family::V6, headers.src, None) == AddressType::Anycast {
+        return None;
+    }
     let src = answer_source(packet, host)?;
     let quoted = packet.data.len().min(match headers.family {
         // 576 bytes in all for IPv4, 1280 for IPv6.
