@@ -232,6 +232,9 @@ pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verd
     };
     let rewritten = conn.status.has(end.rewritten());
     let done = if is_icmp_error(packet) {
+        if !icmp::is_sound(packet, hook) {
+            return Verdict::Drop(DropReason::NatMalformed);
+        }
         icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten)
     } else if !rewritten {
         return Verdict::Accept;
