@@ -46,7 +46,7 @@ pub fn record(subject: &mut impl Subject, setup: Setup, seed: u64, packets: usiz
     subject.load(&setup)?;
     let began = Instant::now();
     // Another stream of numbers than the rules', or rules and packets would follow from each other.
-    let mut traffic = Traffic::new(!seed, setup.tracking);
+    let mut traffic = Traffic::new(!seed, &setup);
     let mut steps = Vec::with_capacity(packets);
     for _ in 0..packets {
         let (port, packet) = traffic.next_packet();

@@ -14,7 +14,7 @@ use fielato_wire::{Family, Headers};
 
 use crate::network;
 use crate::random::Random;
-use crate::subject::{Output, Port};
+use crate::subject::{Output, Port, Setup};
 
 /// A packet about to be injected, and where.
 pub type Input = (Port, Vec<u8>);
@@ -44,15 +44,19 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Hosts that do what `seed` says, in a case with or without connection tracking.
-    pub fn new(seed: u64, tracking: bool) -> Self {
+    /// Hosts that do what `seed` says, in a case of these rules and settings.
+    pub fn new(seed: u64, setup: &Setup) -> Self {
         let mut random = Random::new(seed);
         let id = random.bits() as u16;
-        let fragments = random.chance(40);
+        // The kernel can't send the fragments of what is copied (TEE) as they came.
+        let copies = [&setup.rules_v4, &setup.rules_v6]
+            .iter()
+            .any(|rules| rules.contains("-j TEE"));
+        let fragments = random.chance(40) && !copies;
         Self {
             random,
             fragments,
-            tracking,
+            tracking: setup.tracking,
             unanswered: VecDeque::new(),
             seen: VecDeque::new(),
             sent: VecDeque::new(),
@@ -113,7 +117,10 @@ impl Traffic {
     /// Without tracking, IPv4 puts fragments for the router itself together between PRE_ROUTING and LOCAL_IN
     /// (`ip_local_deliver`), which is no part of netfilter.
     fn is_put_together_late(&self, packet: &[u8]) -> bool {
-        let to_router = |headers: Headers| headers.family == Family::V4 && network::route(Family::V4, headers.dst) == Port::Host;
+        let to_router = |headers: Headers| {
+            let nobody = headers.dst.lo & 0xff == 0xff || headers.dst.lo >= 0xe000_0000;
+            headers.family == Family::V4 && (nobody || network::route(Family::V4, headers.dst) == Port::Host)
+        };
         !self.tracking && Headers::parse(packet).is_ok_and(to_router)
     }
 

@@ -60,8 +60,8 @@ impl Netfilter {
 
     /// Takes a packet through the rest of its way, from stage `from` of `hook`.
     pub(super) fn advance(&mut self, mut hook: Hook, mut from: usize, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
+        self.scratch.reroute = false;
         loop {
-            self.scratch.reroute = false;
             match self.run_stages(hook, &mut from, &mut packet, host, now) {
                 Ran::Through => {}
                 Ran::Fragment => return Fate::Fragment,
@@ -101,7 +101,7 @@ impl Netfilter {
                 },
                 Hook::Forward => Hook::Postrouting,
                 Hook::Output => {
-                    if self.scratch.reroute
+                    if std::mem::take(&mut self.scratch.reroute)
                         && let Err(reason) = route_out(&mut packet, host)
                     {
                         return self.drop(&mut packet, reason);
@@ -193,8 +193,18 @@ fn route_key(packet: &Packet) -> RouteKey {
 }
 
 /// What makes a local packet be routed again when LOCAL_OUT changed it (`ip_route_me_harder`'s callers).
-pub(super) fn route_inputs(packet: &Packet) -> (fielato_wire::Addr, fielato_wire::Addr, u32, u8) {
-    (packet.headers.src, packet.headers.dst, packet.mark, packet.headers.tos)
+pub(super) fn route_inputs(packet: &Packet) -> (fielato_wire::Addr, fielato_wire::Addr, u32, (u8, u8)) {
+    // IPv6 asks for the hop limit, too (`ip6t_mangle_out`).
+    let hop_limit = match packet.headers.family {
+        Family::V4 => 0,
+        Family::V6 => packet.headers.ttl,
+    };
+    (
+        packet.headers.src,
+        packet.headers.dst,
+        packet.mark,
+        (packet.headers.tos, hop_limit),
+    )
 }
 
 fn route_out(packet: &mut Packet, host: &mut dyn Host) -> Result<(), DropReason> {

@@ -51,9 +51,7 @@ fn fragment_v4(packet: &Packet, whole: &[u8], mtu: usize, largest: usize) -> Opt
     }
     let (header, payload) = whole.split_at_checked(header_len)?;
     let as_it_came = fitting(packet, payload.len(), mtu - header_len);
-    // A TCP header that was not in the first piece alone was put into one piece on the way, which makes it longer than it came.
-    let tcp_in_one = |pieces: &&Pieces| headers.protocol != number::TCP || pieces.sizes.first().is_some_and(|&size| size >= 20);
-    let as_it_came = as_it_came.filter(|_| !headers.is_fragment()).filter(tcp_in_one);
+    let as_it_came = as_it_came.filter(|_| !headers.is_fragment());
     // DF stays on what is cut anew, as the sender looks for the path's MTU; pieces sent on as they came lose it.
     let flags: u16 = if headers.dont_fragment && as_it_came.is_none() {
         0x4000
@@ -127,6 +125,15 @@ fn fragment_v6(packet: &Packet, whole: &[u8], mtu: usize, largest: usize, id: u3
 /// and all but the last are multiples of 8.
 fn fitting(packet: &Packet, payload_len: usize, room: usize) -> Option<&Pieces> {
     let pieces = packet.pieces.as_deref()?;
+    // A transport header that was not in the first piece alone was put into one on the way: that piece is longer than it came.
+    let header = match packet.headers.protocol {
+        number::TCP => 20,
+        number::SCTP => 12,
+        _ => 8,
+    };
+    if pieces.sizes.first().is_some_and(|&first| first < header) {
+        return None;
+    }
     let total: usize = pieces.sizes.iter().map(|&size| usize::from(size)).sum();
     let (last, others) = pieces.sizes.split_last()?;
     let fits = |&size: &u16| usize::from(size) <= room;
