@@ -666,7 +666,7 @@ fn mh(place: &mut Place<'_>) -> Option<String> {
 fn srh(place: &mut Place<'_>) -> Option<String> {
     let options = [
         "--srh-segs-left-eq 1",
-        "--srh-next-hdr-eq 6",
+        "--srh-next-hdr 6",
         "! --srh-hdr-len-eq 2",
         "--srh-segs-left-lt 2",
         "--srh-tag 0 --srh-last-entry-lt 9",
