@@ -110,6 +110,7 @@ pub enum Command {
 
 /// The iptables programs. Their words are their own: `fielato iptables -h` prints their help.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::enum_variant_names, reason = "they are the programs' names")]
 pub enum Iptables {
     /// Change and list IPv4 rules, in the language of iptables
     #[command(
@@ -138,6 +139,12 @@ pub enum Iptables {
         after_help = "Example:\n  fielato iptables-restore-translate -f rules | nft -f -"
     )]
     IptablesRestoreTranslate(Words),
+    /// Print a save file as XML
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato iptables-save | fielato iptables-xml"
+    )]
+    IptablesXml(Words),
     /// Change and list IPv6 rules, in the language of ip6tables
     #[command(disable_help_flag = true, after_help = "Example:\n  fielato ip6tables -S FORWARD")]
     Ip6tables(Words),

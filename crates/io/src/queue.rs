@@ -264,7 +264,7 @@ impl QueueClient {
     ///
     /// # Errors
     /// [`QueueError::Refused`] carries what the engine has against an earlier message.
-    pub fn next(&mut self) -> Result<Option<QueuedPacket>, QueueError> {
+    pub fn next_packet(&mut self) -> Result<Option<QueuedPacket>, QueueError> {
         loop {
             match self.receive()? {
                 Some(Reply::Packet(packet)) => return Ok(Some(packet)),
@@ -290,9 +290,9 @@ impl QueueClient {
     /// Lets `judge` decide about packets until the engine is gone.
     ///
     /// # Errors
-    /// As [`QueueClient::next`].
+    /// As [`QueueClient::next_packet`].
     pub fn run(&mut self, mut judge: impl FnMut(&QueuedPacket) -> QueueAnswer) -> Result<(), QueueError> {
-        while let Some(packet) = self.next()? {
+        while let Some(packet) = self.next_packet()? {
             let answer = judge(&packet);
             self.verdict(&packet, answer)?;
         }

@@ -192,7 +192,7 @@ fn a_full_queue_drops_and_counts() {
 
     // Only as many bytes as were asked for come, with the whole length.
     lab.server.serve(&mut lab.engine, &mut Wire, Now::from_secs(1), drop);
-    let seen = client.as_mut().unwrap().next().unwrap().unwrap();
+    let seen = client.as_mut().unwrap().next_packet().unwrap().unwrap();
     assert_eq!((seen.data.len(), seen.length as usize), (20, packet.len()));
 
     // A queue has one handler.

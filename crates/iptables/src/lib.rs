@@ -20,6 +20,7 @@ pub mod remote;
 pub mod restore;
 pub mod state;
 pub mod text;
+pub mod xml;
 
 pub use command::{Command, Operation};
 pub use error::{Error, Failure, Program, VERSION};

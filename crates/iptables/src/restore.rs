@@ -1,6 +1,6 @@
 //! Save files read back.
 
-mod words;
+pub(crate) mod words;
 
 use fielato_netfilter::rule::Policy;
 use fielato_netfilter::syntax::Names;
@@ -12,6 +12,7 @@ use crate::execute::{Executor, Output, check};
 use crate::iptc::Handle;
 use crate::parse::{MAX_NAME, Parser, leading_decimal};
 use crate::registry::Registry;
+pub(crate) use words::Word;
 
 /// How to read a save file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -246,14 +247,15 @@ impl Restore<'_> {
     /// `[PACKETS:BYTES] -A CHAIN …`, or any other command.
     fn rule(&self, line: &str, number: usize, table: &str, handle: &mut Handle, output: &mut Output) -> Result<(), Error> {
         let (counters, rest) = rule_counters(line, number)?;
-        let mut tokens = words::split(rest)?;
-        if !self.options.noflush {
-            tokens.extend(std::iter::repeat_n("-v".into(), self.options.verbose.into()));
-        }
+        let words = words::split(rest)?;
+        let mut tokens: Vec<&str> = Vec::with_capacity(words.len() + 4);
         if let Some((packets, bytes)) = counters.filter(|_| self.options.counters) {
-            tokens.splice(0..0, ["--set-counters".into(), packets.into(), bytes.into()]);
+            tokens.extend(["--set-counters", packets, bytes]);
         }
-        let tokens: Vec<&str> = tokens.iter().map(AsRef::as_ref).collect();
+        tokens.extend(words.iter().map(|word| &*word.text));
+        if !self.options.noflush {
+            tokens.extend(std::iter::repeat_n("-v", self.options.verbose.into()));
+        }
         let parser = Parser {
             family: self.family,
             program: self.program,
@@ -276,7 +278,7 @@ impl Restore<'_> {
 }
 
 /// `[PACKETS:BYTES]` of a chain.
-fn chain_counters(word: &str) -> Option<Counters> {
+pub(crate) fn chain_counters(word: &str) -> Option<Counters> {
     let (packets, rest) = word.strip_prefix('[')?.split_once(':')?;
     Some(Counters {
         packets: leading_decimal(packets)?,
@@ -286,7 +288,7 @@ fn chain_counters(word: &str) -> Option<Counters> {
 
 /// The counters before a rule, as words, and the rule.
 #[expect(clippy::type_complexity, reason = "two words and a rest")]
-fn rule_counters(line: &str, number: usize) -> Result<(Option<(&str, &str)>, &str), Error> {
+pub(crate) fn rule_counters(line: &str, number: usize) -> Result<(Option<(&str, &str)>, &str), Error> {
     let Some(inner) = line.strip_prefix('[') else {
         return Ok((None, line));
     };

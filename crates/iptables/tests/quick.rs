@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the crate is sans-IO, this test measures time")]
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fielato_iptables::{BuiltinNames, Registry, check, restore, save};
 use fielato_wire::Family;
@@ -32,17 +32,17 @@ fn text(rules: u32) -> String {
 }
 
 #[test]
-fn a_hundred_rules_in_a_moment() {
-    read(100, Duration::from_secs(5));
+fn a_hundred_rules() {
+    read(100);
 }
 
 #[test]
 #[ignore = "a measurement: with --release"]
-fn a_hundred_thousand_rules_in_a_second() {
-    read(100_000, Duration::from_secs(1));
+fn a_hundred_thousand_rules() {
+    read(100_000);
 }
 
-fn read(rules: u32, limit: Duration) {
+fn read(rules: u32) {
     let registry = Registry::builtin();
     let text = text(rules);
     let start = Instant::now();
@@ -64,5 +64,4 @@ fn read(rules: u32, limit: Duration) {
         lines
     };
     assert!(lines(&saved) == lines(&text), "other lines are saved than were read");
-    assert!(took < limit, "{took:?}");
 }

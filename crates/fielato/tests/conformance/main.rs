@@ -40,6 +40,7 @@ impl Shim {
             "iptables",
             "iptables-save",
             "iptables-restore",
+            "iptables-xml",
             "ip6tables",
             "ip6tables-save",
             "ip6tables-restore",

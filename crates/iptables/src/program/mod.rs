@@ -15,7 +15,8 @@ use crate::parse::Parser;
 use crate::print::{SaveOptions, ruleset};
 use crate::registry::Registry;
 use crate::restore::{Restore, RestoreOptions, Tables};
-use options::{RestoreArguments, SaveArguments};
+use crate::xml;
+use options::{RestoreArguments, SaveArguments, XmlArguments};
 
 /// One of the programs in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum Tool {
     Translate,
     /// `iptables-restore-translate`: a save file as nft's.
     RestoreTranslate,
+    /// `iptables-xml`, which serves both families.
+    Xml,
 }
 
 impl Applet {
@@ -50,6 +53,7 @@ impl Applet {
             "iptables-restore" | "iptables-legacy-restore" | "restore4" => (Family::V4, Tool::Restore),
             "iptables-translate" => (Family::V4, Tool::Translate),
             "iptables-restore-translate" => (Family::V4, Tool::RestoreTranslate),
+            "iptables-xml" | "iptables-legacy-xml" | "xml" => (Family::V4, Tool::Xml),
             "ip6tables" | "ip6tables-legacy" | "main6" => (Family::V6, Tool::Command),
             "ip6tables-save" | "ip6tables-legacy-save" | "save6" => (Family::V6, Tool::Save),
             "ip6tables-restore" | "ip6tables-legacy-restore" | "restore6" => (Family::V6, Tool::Restore),
@@ -63,6 +67,7 @@ impl Applet {
     /// What it calls itself.
     pub fn name(self) -> &'static str {
         match (self.family, self.tool) {
+            (_, Tool::Xml) => "iptables-xml",
             (Family::V4, Tool::Command) => "iptables",
             (Family::V4, Tool::Save) => "iptables-save",
             (Family::V4, Tool::Restore) => "iptables-restore",
@@ -119,6 +124,7 @@ pub fn run(applet: Applet, invoked: &str, words: &[&str], registry: &Registry, n
         Tool::Restore => session.restore(invoked, words, world),
         Tool::Translate => session.translate(words, world),
         Tool::RestoreTranslate => session.restore_translate(invoked, words, world),
+        Tool::Xml => session.xml(invoked, words, world),
     };
     match result {
         Ok(()) => 0,
@@ -270,6 +276,18 @@ impl Session<'_> {
                 message: error.render(&self.program),
             }),
         }
+    }
+
+    fn xml(&self, invoked: &str, words: &[&str], world: &mut dyn World) -> Result<(), Exit> {
+        let arguments = XmlArguments::parse(invoked, words)?;
+        let text = world.read(arguments.file)?;
+        let mut out = String::new();
+        let written = xml::write(&text, arguments.options, &mut out);
+        world.write(None, &out)?;
+        written.map_err(|error| Exit {
+            code: error.exit_code(),
+            message: error.render(&xml::program()),
+        })
     }
 
     fn failing<T>(&self, result: Result<T, Failure>) -> Result<T, Exit> {

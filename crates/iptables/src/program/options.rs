@@ -1,9 +1,10 @@
-//! The options of iptables-save and iptables-restore: plain `getopt_long`, with the C library's own messages.
+//! The options of iptables-save, iptables-restore and iptables-xml: plain `getopt_long`, with the C library's own messages.
 
 use super::Exit;
 use crate::command::Wait;
 use crate::error::{Error, Program};
 use crate::parse::{parse_wait, parse_wait_interval};
+use crate::xml::XmlOptions;
 
 /// `iptables-save`'s.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -119,6 +120,52 @@ impl<'a> RestoreArguments<'a> {
             });
         }
         Ok(RestoreArguments::Read(arguments))
+    }
+}
+
+/// `iptables-xml`'s.
+#[derive(Debug, Default)]
+pub(super) struct XmlArguments<'a> {
+    pub(super) options: XmlOptions,
+    pub(super) file: Option<&'a str>,
+}
+
+const XML: &[Known] = &[
+    Known::new('v', "verbose", false),
+    Known::new('c', "combine", false),
+    Known::new('h', "help", false),
+];
+
+const XML_USAGE: &str = "\
+Usage: iptables-xml [-c] [-v] [-h]
+          [--combine ]
+\t   [ --verbose ]
+\t   [ --help ]
+";
+
+impl<'a> XmlArguments<'a> {
+    pub(super) fn parse(invoked: &str, words: &[&'a str]) -> Result<XmlArguments<'a>, Exit> {
+        let mut arguments = XmlArguments::default();
+        let mut scan = Scan::new(words, XML);
+        while let Some((letter, _)) = scan.next().map_err(|problem| problem.exit(invoked, XML_USAGE))? {
+            match letter {
+                'c' => arguments.options.combine = true,
+                'v' => arguments.options.verbose = true,
+                // Help is given on standard error, with exit code 1, as there.
+                _ => {
+                    return Err(Exit {
+                        code: 1,
+                        message: XML_USAGE.to_owned(),
+                    });
+                }
+            }
+        }
+        match scan.rest[..] {
+            [] => {}
+            [file] => arguments.file = Some(file),
+            _ => return Err(unknown_arguments()),
+        }
+        Ok(arguments)
     }
 }
 

@@ -8,18 +8,26 @@ use crate::error::Error;
 const MAX_WORDS: usize = 254;
 const MAX_WORD: usize = 1023;
 
+/// A word of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word<'a> {
+    pub(crate) text: Cow<'a, str>,
+    /// It stood in quotes, at least in part.
+    pub(crate) quoted: bool,
+}
+
 /// The words of a line: parted by spaces and tabs; double quotes hold a word together, in them a backslash makes the next
 /// character plain. A closing quote ends the word.
-pub(super) fn split(line: &str) -> Result<Vec<Cow<'_, str>>, Error> {
+pub(crate) fn split(line: &str) -> Result<Vec<Word<'_>>, Error> {
     let mut words = Vec::with_capacity(16);
     let mut rest = line.trim_start_matches([' ', '\t']);
     while !rest.is_empty() {
         let end = rest.find([' ', '\t', '"']).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        let word = match after.strip_prefix('"') {
+        let (text, quoted) = match after.strip_prefix('"') {
             None => {
                 rest = after;
-                Cow::Borrowed(word)
+                (Cow::Borrowed(word), false)
             }
             Some(inside) => {
                 let (quoted, after) = unquote(inside);
@@ -30,16 +38,16 @@ pub(super) fn split(line: &str) -> Result<Vec<Cow<'_, str>>, Error> {
                 if text.is_empty() && !closed {
                     break;
                 }
-                Cow::Owned(text)
+                (Cow::Owned(text), closed)
             }
         };
-        if word.len() > MAX_WORD {
+        if text.len() > MAX_WORD {
             return Err(Error::Parameter("Parameter too long!".to_owned()));
         }
         if words.len() >= MAX_WORDS {
             return Err(Error::Parameter("Parser cannot handle more arguments".to_owned()));
         }
-        words.push(word);
+        words.push(Word { text, quoted });
         rest = rest.trim_start_matches([' ', '\t']);
     }
     Ok(words)
@@ -82,7 +90,8 @@ mod tests {
             (r"a\b 'c d'", &[r"a\b", "'c", "d'"]),
             ("", &[]),
         ] {
-            assert_eq!(split(line).unwrap(), words, "{line}");
+            let split: Vec<_> = split(line).unwrap().into_iter().map(|word| word.text).collect();
+            assert_eq!(split, words, "{line}");
         }
         assert!(split(&"x".repeat(1024)).is_err());
         assert!(split(&"x ".repeat(255)).is_err());

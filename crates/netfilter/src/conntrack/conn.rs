@@ -1,5 +1,7 @@
 //! One connection.
 
+use fielato_wire::number;
+
 use super::{Direction, ProtoState, Tuple};
 use crate::Counters;
 
@@ -91,13 +93,57 @@ impl Status {
     }
 }
 
-/// Helpers that follow a protocol's announcements (`-j CT --helper`).
+/// What `-j CT --helper` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HelperKind {
     /// FTP control connections (RFC 959, RFC 2428).
     Ftp,
     /// TFTP (RFC 1350).
     Tftp,
+    /// One of the kernel's others: a name that rules may give and ask for. It reads nothing and expects nothing.
+    Named(NamedHelper),
+}
+
+/// A helper of the kernel that is a name only, here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NamedHelper {
+    name: &'static str,
+    protocols: &'static [u8],
+    both_families: bool,
+}
+
+/// Names, protocols and families that kernel 6.18 takes (`nf_conntrack_*.c`, `nf_nat_snmp_basic_main.c`). H.245 stands there
+/// with UDP.
+const NAMED: [NamedHelper; 11] = [
+    NamedHelper::new("amanda", &[number::UDP]).both(),
+    NamedHelper::new("H.245", &[number::UDP]).both(),
+    NamedHelper::new("Q.931", &[number::TCP]).both(),
+    NamedHelper::new("RAS", &[number::UDP]).both(),
+    NamedHelper::new("irc", &[number::TCP]),
+    NamedHelper::new("netbios-ns", &[number::UDP]),
+    NamedHelper::new("pptp", &[number::TCP]),
+    NamedHelper::new("sane", &[number::TCP]).both(),
+    NamedHelper::new("sip", &[number::TCP, number::UDP]).both(),
+    NamedHelper::new("snmp", &[number::UDP]),
+    NamedHelper::new("snmp_trap", &[number::UDP]),
+];
+
+impl NamedHelper {
+    /// One for IPv4 only.
+    const fn new(name: &'static str, protocols: &'static [u8]) -> NamedHelper {
+        NamedHelper {
+            name,
+            protocols,
+            both_families: false,
+        }
+    }
+
+    const fn both(self) -> NamedHelper {
+        NamedHelper {
+            both_families: true,
+            ..self
+        }
+    }
 }
 
 impl HelperKind {
@@ -106,6 +152,24 @@ impl HelperKind {
         match self {
             HelperKind::Ftp => "ftp",
             HelperKind::Tftp => "tftp",
+            HelperKind::Named(helper) => helper.name,
+        }
+    }
+
+    /// The transport protocols that it can be given to.
+    pub const fn protocols(self) -> &'static [u8] {
+        match self {
+            HelperKind::Ftp => &[number::TCP],
+            HelperKind::Tftp => &[number::UDP],
+            HelperKind::Named(helper) => helper.protocols,
+        }
+    }
+
+    /// Whether it is for IPv6 too; all are for IPv4.
+    pub const fn takes_v6(self) -> bool {
+        match self {
+            HelperKind::Ftp | HelperKind::Tftp => true,
+            HelperKind::Named(helper) => helper.both_families,
         }
     }
 
@@ -114,7 +178,7 @@ impl HelperKind {
         match name {
             "ftp" => Some(HelperKind::Ftp),
             "tftp" => Some(HelperKind::Tftp),
-            _ => None,
+            _ => NAMED.into_iter().find(|helper| helper.name == name).map(HelperKind::Named),
         }
     }
 }

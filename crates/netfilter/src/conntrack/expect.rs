@@ -80,14 +80,14 @@ impl HelperKind {
     /// How many connections one master may expect (`nf_conntrack_expect_policy`).
     pub const fn max_expected(self) -> usize {
         match self {
-            HelperKind::Ftp | HelperKind::Tftp => 1,
+            HelperKind::Ftp | HelperKind::Tftp | HelperKind::Named(_) => 1,
         }
     }
 
     /// How long an expectation lasts, in nanoseconds.
     pub const fn expect_timeout(self) -> u64 {
         match self {
-            HelperKind::Ftp | HelperKind::Tftp => 300 * Now::SECOND,
+            HelperKind::Ftp | HelperKind::Tftp | HelperKind::Named(_) => 300 * Now::SECOND,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `-j CT` and its old name NOTRACK (`xt_CT.c`).
 
-use fielato_wire::number;
+use fielato_wire::Family;
 
 use crate::PacketCt;
 use crate::check::{CheckContext, CheckError};
-use crate::conntrack::{HelperKind, Template};
+use crate::conntrack::Template;
 use crate::context::{Context, Slot};
 use crate::verdict::TargetVerdict;
 
@@ -23,11 +23,11 @@ impl Ct {
     pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
         cx.only_tables("CT", &["raw"])?;
         if let Some(helper) = self.template.helper {
-            let protocol = match helper {
-                HelperKind::Ftp => number::TCP,
-                HelperKind::Tftp => number::UDP,
-            };
-            cx.only_protocols(&format!("CT --helper {}", helper.name()), &[protocol])?;
+            let name = format!("CT --helper {}", helper.name());
+            cx.only_protocols(&name, helper.protocols())?;
+            if !helper.takes_v6() {
+                cx.only_family(&name, Family::V4)?;
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fielato_netfilter::conntrack::Direction;
 use rustix::io::Errno;
 
+use super::is_chatter;
 use super::namespace::Namespace;
 use crate::error::Error;
 
@@ -25,12 +26,16 @@ impl Gateway {
     /// # Errors
     /// Without root.
     pub fn create() -> Result<Self, Error> {
-        let gateway = Self {
+        let mut gateway = Self {
             namespace: Namespace::create(false)?,
             buffer: vec![0; 65_536],
         };
         let uncounted = &["-q", "-w", "net.netfilter.nf_conntrack_acct=0"];
         gateway.run("sysctl", uncounted, String::new())?;
+        // What the kernel said while its interfaces came up.
+        for direction in [Direction::Original, Direction::Reply] {
+            gateway.drain(direction, |_| ())?;
+        }
         Ok(gateway)
     }
 
@@ -56,7 +61,7 @@ impl Gateway {
         Ok(start.elapsed())
     }
 
-    /// Reads what came out at the end of `direction`.
+    /// Reads what came out at the end of `direction`, but for what the kernel says unasked.
     ///
     /// # Errors
     /// When the TUN can't be read.
@@ -64,6 +69,7 @@ impl Gateway {
         let tun = &self.namespace.opened.tuns[1 - direction as usize];
         loop {
             match rustix::io::read(tun, &mut self.buffer) {
+                Ok(length) if is_chatter(&self.buffer[..length]) => {}
                 Ok(length) => each(&self.buffer[..length]),
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(error) => return Err(Error::system("read a TUN")(error)),

@@ -32,6 +32,7 @@ pub fn run(paths: &Paths, command: &Iptables) -> ExitCode {
         Iptables::IptablesRestoreTranslate(words) => ("iptables-restore-translate", words),
         Iptables::Ip6tablesTranslate(words) => ("ip6tables-translate", words),
         Iptables::Ip6tablesRestoreTranslate(words) => ("ip6tables-restore-translate", words),
+        Iptables::IptablesXml(words) => ("iptables-xml", words),
         Iptables::Ip6tables(words) => ("ip6tables", words),
         Iptables::Ip6tablesSave(words) => ("ip6tables-save", words),
         Iptables::Ip6tablesRestore(words) => ("ip6tables-restore", words),
