@@ -32,7 +32,7 @@ route add ::/0 dev tun1
 /// can't be turned off. IPv6 without link-local addresses and address checks, so that the kernel says nothing unasked.
 /// Bytes and packets of connections are counted, which `connbytes` would turn on as soon as it is used and for good.
 /// Incomplete datagrams stay for longer than any case, or the ICMP error about them would be counted by a later one.
-pub const SETTINGS: [(&str, &str); 30] = [
+pub const SETTINGS: [(&str, &str); 31] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
@@ -47,6 +47,8 @@ pub const SETTINGS: [(&str, &str); 30] = [
     ("ipv4/icmp_msgs_per_sec", "1000000000"),
     ("ipv4/icmp_msgs_burst", "1000000000"),
     ("ipv6/icmp/ratelimit", "0"),
+    // Errors are types 0 to 127; the limit for all of them together goes by this, too.
+    ("ipv6/icmp/ratemask", "134-255"),
     ("ipv6/auto_flowlabels", "0"),
     ("ipv4/ipfrag_time", "3600"),
     ("ipv6/ip6frag_time", "3600"),

@@ -122,6 +122,11 @@ impl Renames {
         learned
     }
 
+    /// Whether any port is called something else.
+    pub fn is_empty(&self) -> bool {
+        self.to_own.is_empty()
+    }
+
     /// The packet in another naming.
     pub fn rename(&self, packet: &[u8], to: Naming) -> Vec<u8> {
         let mut packet = packet.to_vec();

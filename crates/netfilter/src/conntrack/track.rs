@@ -326,6 +326,9 @@ impl Conntrack {
         let fresh = entry.phase == Phase::Unconfirmed;
         let conn = &mut entry.conn;
         let state = conn.state(direction);
+        if self.config.checksum && hook == Hook::Prerouting && packet.headers.protocol == number::SCTP {
+            proto::join_sctp_header(packet);
+        }
         let seen = ProtoPacket {
             headers: &packet.headers,
             transport: packet.headers.transport(&packet.data),

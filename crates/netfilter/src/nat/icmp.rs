@@ -4,8 +4,8 @@
 use fielato_wire::{Family, checksum, number};
 
 use super::{Manip, rewrite};
-use crate::Packet;
 use crate::conntrack::{Conn, Conntrack, Direction, Status, Tuple};
+use crate::{Hook, Packet};
 
 /// ICMP and ICMPv6 redirect.
 const REDIRECT: u8 = 5;
@@ -28,7 +28,7 @@ pub(super) fn translate_error(
         Family::V4 => 20,
         Family::V6 => 40,
     };
-    if packet.data.len() < inner + quoted || !is_summed(packet) {
+    if packet.data.len() < inner + quoted {
         return false;
     }
     let redirect = match family {
@@ -59,6 +59,12 @@ pub(super) fn translate_error(
         Family::V6 => number::ICMPV6,
     };
     rewrite::rewrite(&mut packet.data, &Tuple { protocol, ..target }, manip)
+}
+
+/// Whether the error's checksum is right. The kernel notes the first answer with the packet (`ip_summed`), so that what the mangle
+/// table changes on the way isn't held against it.
+pub(super) fn is_sound(packet: &Packet, hook: Hook) -> bool {
+    !matches!(hook, Hook::Prerouting | Hook::Output) || is_summed(packet)
 }
 
 fn is_summed(packet: &Packet) -> bool {

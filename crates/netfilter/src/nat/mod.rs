@@ -232,8 +232,10 @@ pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verd
     };
     let rewritten = conn.status.has(end.rewritten());
     if is_icmp_error(packet) {
-        let done = icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten);
-        return settle(done && packet.reparse().is_ok());
+        let done = icmp::is_sound(packet, hook)
+            && icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten)
+            && packet.reparse().is_ok();
+        return settle(done);
     }
     if !rewritten {
         return Verdict::Accept;

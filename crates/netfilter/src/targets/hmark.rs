@@ -5,7 +5,7 @@ use fielato_wire::{Addr, Family, Headers, number};
 use crate::check::{CheckContext, CheckError};
 use crate::conntrack::Direction;
 use crate::context::{Context, Slot};
-use crate::edit::read32;
+use crate::edit::{read16, read32};
 use crate::verdict::TargetVerdict;
 
 /// `-j HMARK`: a mark by a hash of the flow, the same as the kernel's.
@@ -116,40 +116,112 @@ fn of_connection(cx: &Context<'_>) -> Option<Flow> {
     })
 }
 
-/// The packet's, or that of the packet that an ICMP error is about.
+/// The packet's, or that of the packet that an ICMP error is about; none when that is cut short.
 fn of_packet(headers: &Headers, data: &[u8]) -> Option<Flow> {
-    let error = match (headers.family, headers.protocol) {
-        (Family::V4, number::ICMP) => matches!(headers.icmp_type, 3 | 4 | 5 | 11 | 12),
-        (Family::V6, number::ICMPV6) => (1..128).contains(&headers.icmp_type),
-        _ => false,
-    };
-    if !error || headers.is_fragment() || !headers.l4_whole {
-        return Some(flow(headers, headers.transport(data)));
+    let packet = data.get(..usize::from(headers.len))?;
+    match headers.family {
+        Family::V4 => {
+            let quoting = headers.protocol == number::ICMP && matches!(headers.icmp_type, 3 | 4 | 5 | 11 | 12);
+            let quoted = packet.get(headers.ip_header_len() + 8..).filter(|_| quoting);
+            flow_v4(quoted.unwrap_or(packet))
+        }
+        Family::V6 => {
+            let Some(last) = last_header(packet) else {
+                // A broken chain of headers is hashed as nothing at all.
+                return Some(Flow {
+                    src: Addr::ZERO,
+                    dst: Addr::ZERO,
+                    ports: None,
+                    protocol: 0,
+                });
+            };
+            let whole = last.protocol == number::ICMPV6 && !last.fragment && packet.len() >= last.at + 8;
+            if whole && (1..128).contains(&headers.icmp_type) {
+                let quoted = packet
+                    .get(last.at + 8..)
+                    .filter(|quoted| quoted.len() >= 40 && quoted[0] >> 4 == 6)?;
+                return Some(flow_v6(quoted, &last_header(quoted)?));
+            }
+            Some(flow_v6(packet, &last))
+        }
     }
-    let quoted = headers.transport(data).get(8..)?;
-    // A quotation may be cut short: its lengths are what it says, not what is there.
-    let mut whole = quoted.to_vec();
-    let announced = match headers.family {
-        Family::V4 => usize::from(crate::edit::read16(quoted, 2)?),
-        Family::V6 => usize::from(crate::edit::read16(quoted, 4)?) + 40,
-    };
-    whole.resize(announced.max(quoted.len()), 0);
-    let inner = Headers::parse(&whole).ok()?;
-    let transport = quoted.get(usize::from(inner.l4)..).unwrap_or(&[]);
-    Some(flow(&inner, transport))
 }
 
-fn flow(headers: &Headers, transport: &[u8]) -> Flow {
-    let place = match headers.protocol {
-        number::TCP | number::UDP | number::DCCP | number::ESP | number::SCTP | number::UDPLITE => Some(0),
-        number::AH => Some(4),
-        _ => None,
+fn flow_v4(packet: &[u8]) -> Option<Flow> {
+    let header = packet.first_chunk::<20>()?;
+    let address = |at: usize| Addr {
+        hi: 0,
+        lo: read32(packet, at).unwrap_or(0).into(),
     };
+    let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
+    Some(Flow {
+        src: address(12),
+        dst: address(16),
+        ports: ports_at(packet, usize::from(header[0] & 15) * 4, header[9]).filter(|_| !fragment),
+        protocol: header[9],
+    })
+}
+
+/// The flow of an IPv6 packet, of which at least the fixed header is there.
+fn flow_v6(packet: &[u8], last: &LastHeader) -> Flow {
+    let address = |at: usize| packet.get(at..at + 16).map_or(Addr::ZERO, Addr::read);
     Flow {
-        src: headers.src,
-        dst: headers.dst,
-        ports: place.filter(|_| !headers.is_fragment()).and_then(|at| read32(transport, at)),
-        protocol: headers.protocol,
+        src: address(8),
+        dst: address(24),
+        ports: ports_at(packet, last.at, last.protocol).filter(|_| !last.fragment),
+        protocol: last.protocol,
+    }
+}
+
+fn ports_at(packet: &[u8], transport: usize, protocol: u8) -> Option<u32> {
+    let place = match protocol {
+        number::TCP | number::UDP | number::DCCP | number::ESP | number::SCTP | number::UDPLITE => 0,
+        number::AH => 4,
+        _ => return None,
+    };
+    read32(packet, transport + place)
+}
+
+/// What the extension headers of an IPv6 packet lead to.
+struct LastHeader {
+    protocol: u8,
+    at: usize,
+    /// There is a fragment header.
+    fragment: bool,
+}
+
+/// The first header that is no extension, or the authentication header (`ipv6_find_hdr` with `IP6_FH_F_AUTH`).
+fn last_header(packet: &[u8]) -> Option<LastHeader> {
+    let mut last = LastHeader {
+        protocol: *packet.get(6)?,
+        at: 40,
+        fragment: false,
+    };
+    loop {
+        let extension = matches!(
+            last.protocol,
+            number::HOP_BY_HOP | number::ROUTING | number::FRAGMENT | number::AH | number::DESTINATION
+        );
+        if !extension {
+            return Some(last);
+        }
+        let header = packet.get(last.at..).filter(|header| header.len() >= 2)?;
+        match last.protocol {
+            number::AH => return Some(last),
+            number::FRAGMENT => {
+                last.fragment = true;
+                last.at += 8;
+                let later = read16(header, 2)? & 0xfff8 != 0;
+                last.protocol = header[0];
+                if later {
+                    return Some(last);
+                }
+            }
+            _ => {
+                last.at += (usize::from(header[1]) + 1) * 8;
+                last.protocol = header[0];
+            }
+        }
     }
 }
 

@@ -29,6 +29,8 @@ impl Tee {
         let mut copy = cx.packet.clone();
         // The copy is nobody's connection, must not be fragmented, and can't circle between two hosts for ever.
         copy.ct = PacketCt::Untracked;
+        // Its fragments are shared with the packet: the kernel cuts it anew (`skb_shared` in `ip_do_fragment`).
+        copy.pieces = None;
         if copy.headers.family == Family::V4
             && let Some(word) = read16(&copy.data, 6).filter(|word| word & 0x4000 == 0)
         {

@@ -23,7 +23,7 @@ pub use tcp::{End, Segment, Tcp, TcpState};
 pub use udp::Udp;
 
 use super::{Config, Conn, CtState, Direction, Status, Tuple};
-use crate::{Hook, Now};
+use crate::{Hook, Now, Packet};
 
 /// A packet as a protocol tracker sees it.
 #[derive(Clone, Copy)]
@@ -131,6 +131,15 @@ pub(crate) fn is_sound(packet: &ProtoPacket<'_>, config: &Config) -> bool {
     };
     // Only what comes from outside is summed: what this host sends may be left to the device.
     sound && (!config.checksum || packet.hook != Hook::Prerouting || checksum::is_right(packet.headers, bytes))
+}
+
+/// The kernel wants SCTP's header in one piece when it verifies the checksum (`sctp_error`): what came in smaller ones is cut anew
+/// when it leaves.
+pub(crate) fn join_sctp_header(packet: &mut Packet) {
+    let first = packet.pieces.as_ref().and_then(|pieces| pieces.sizes.first());
+    if first.is_some_and(|&size| usize::from(size) < sctp::HEADER) {
+        packet.pieces = None;
+    }
 }
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.
