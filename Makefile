@@ -23,10 +23,10 @@ LAB = nftables iptables iproute2 iputils-ping wireguard-tools wireguard-go tcpdu
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-vm conformance faults bench lint docs install uninstall clean
+.PHONY: help build run test oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build target/release/fielato
 	@$(NEED) $(BUILD)
@@ -40,6 +40,12 @@ test: ## run every test; those that need root say so when there is none
 	@$(NEED) $(BUILD) $(LAB)
 	tools/test.sh
 
+oracle: ## compare the engine with the kernel, PACKETS=10000000 for long (root)
+	@$(NEED) $(BUILD) $(LAB)
+	$(CARGO) run --release --locked --package fielato-oracle --bin oracle -- run \
+	    --packets $(or $(PACKETS),1000000) --seed $(or $(SEED),$$(date +%s)000000) \
+	    --save tests/oracle/regressions --json $(TARGET)/oracle.json
+
 test-vm: build ## the talk and the kernel tests on Debian's own kernel in a virtual machine
 	@$(NEED) $(LAB)
 	tools/test-vm.sh
@@ -48,14 +54,28 @@ conformance: ## run iptables' own tests, fetched from Debian, against our progra
 	@$(NEED) $(BUILD) $(LAB)
 	tools/conformance.sh
 
+fuzz: ## run each fuzz target for SECONDS (60); needs a nightly compiler
+	@$(NEED) $(BUILD) g++
+	tools/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
+
 faults: ## kill the daemon at random moments, over and over (root, minutes)
 	@$(NEED) $(BUILD) $(LAB)
 	FIELATO_FAULT_ROUNDS=$(or $(ROUNDS),50) $(CARGO) test --release --locked --package fielato --test faults -- --nocapture
 
-bench: ## measure, and write bench/results/*.json
+bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	@$(NEED) $(BUILD) $(LAB)
+	@echo "bench 1 of 4: the guard in the kernel"
 	$(CARGO) bench --locked --package fielato-kernel --bench guard
+	@echo "bench 2 of 4: applying a policy"
 	$(CARGO) bench --locked --package fielato --bench apply
+	@echo "bench 3 of 4: the netfilter engine"
+	$(CARGO) bench --locked --package fielato-netfilter --bench engine
+	@echo "bench 4 of 4: forwarding, in the kernel and in the engine"
+	$(CARGO) bench --locked --package fielato-oracle --bench forward
+
+bench-classify: ## measure the search among many rules alone (minutes)
+	@$(NEED) $(BUILD)
+	$(CARGO) bench --locked --package fielato-netfilter --bench classify
 
 lint: ## format, clippy with warnings as errors, crates without input and output kept so
 	@$(NEED) $(BUILD)

@@ -2,7 +2,7 @@
 
 use fielato_netfilter::syntax::Names;
 use fielato_netfilter::table::{CompileError, CompiledTable, RegisteredTable};
-use fielato_netfilter::{Hook, Now, Rule, Ruleset, Table, Target};
+use fielato_netfilter::{Hook, Rule, Ruleset, Table, Target};
 use fielato_wire::Family;
 
 use crate::command::{Command, Operation, ZeroAfter};
@@ -66,8 +66,8 @@ pub fn check(table: &Table, family: Family) -> Result<(), Failure> {
         hooks: builtin.filter_map(|chain| Hook::from_chain(&chain.name)).collect(),
         priority: 0,
     };
-    match CompiledTable::compile(table, family, &[registered], Now::default()) {
-        Ok(_) => Ok(()),
+    match CompiledTable::check(table, family, &[registered]) {
+        Ok(()) => Ok(()),
         Err(CompileError::Loop { .. } | CompileError::JumpDepth { .. }) => Err(Failure::Loop),
         Err(CompileError::MissingChain { .. }) => Err(Failure::NotFound),
         Err(_) => Err(Failure::Invalid),

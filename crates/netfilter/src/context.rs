@@ -58,7 +58,8 @@ pub enum Effect {
     /// A packet made here (REJECT, SYNPROXY), to be sent through [`Hook::Output`]. The engine does that itself and gives
     /// [`Effect::Transmit`]; an embedder meets this one only when it calls single hooks.
     Send(Box<Packet>),
-    /// An answer that passed LOCAL_OUT and POST_ROUTING: to be sent by its [`Packet::out_interface`].
+    /// An answer that passed LOCAL_OUT and POST_ROUTING: to be sent by its [`Packet::out_interface`]; without one it is for this
+    /// host and passed LOCAL_IN, too.
     Transmit(Box<Packet>),
     /// TEE: a copy to be sent to a gateway.
     Copy {

@@ -21,7 +21,7 @@ pub struct RouteKey {
     pub tos: u8,
 }
 
-/// The routing decision.
+/// The routing decision. A packet made here for an address of the host's own goes out by the loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// For this host.
@@ -103,6 +103,11 @@ pub trait Host {
             Route::Out { interface, .. } => loose || interface.index == key.in_interface.index,
             Route::Local | Route::Unreachable | Route::Blackhole => false,
         }
+    }
+
+    /// Whether what is sent by this interface comes in by it again.
+    fn is_loopback(&self, interface: Interface) -> bool {
+        interface.name.as_str() == "lo"
     }
 
     /// The owner of the local socket that made this packet (`-m owner`).

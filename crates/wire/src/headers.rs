@@ -149,6 +149,16 @@ impl Headers {
         self.fragment_offset != 0
     }
 
+    /// Whether the chain of IPv6 extension headers is cut short, or hidden in another fragment, before it came to a protocol.
+    /// [`Headers::protocol`] is then the extension header that could not be read.
+    pub const fn lacks_protocol(&self) -> bool {
+        matches!(self.family, Family::V6)
+            && matches!(
+                self.protocol,
+                number::HOP_BY_HOP | number::ROUTING | number::FRAGMENT | number::AH | number::DESTINATION
+            )
+    }
+
     /// Length of the IP header: 20 to 60 for IPv4; with all extension headers for IPv6.
     pub const fn ip_header_len(&self) -> usize {
         self.l4 as usize
@@ -248,8 +258,9 @@ fn parse_v6(packet: &[u8]) -> Result<Headers, Malformed> {
 }
 
 impl Headers {
-    /// Walks the IPv6 extension headers, as the kernel's `ipv6_find_hdr` does. A chain that is cut short ends with the header
-    /// that could not be read as the protocol, with [`Headers::l4`] at its place.
+    /// Walks the IPv6 extension headers, as the kernel's `ipv6_find_hdr` does: a header may be longer than the packet, and what
+    /// it says comes next then has no byte left. A chain that is cut short ends with the header that could not be read as the
+    /// protocol, with [`Headers::l4`] at its place.
     fn skip_extensions(&mut self, packet: &[u8]) {
         loop {
             let at = usize::from(self.l4);
@@ -261,10 +272,11 @@ impl Headers {
                 number::AH => Extensions::AH,
                 _ => return,
             };
-            let Some(header) = packet.get(at..at + 8) else {
+            let Some(header) = packet.get(at..).filter(|header| header.len() >= 2) else {
                 return;
             };
             let length = match self.protocol {
+                number::FRAGMENT if header.len() < 8 => return,
                 number::FRAGMENT => {
                     let word = be16(header, 2);
                     self.fragment_offset = word & 0xfff8;
@@ -274,12 +286,9 @@ impl Headers {
                 number::AH => (usize::from(header[1]) + 2) * 4,
                 _ => (usize::from(header[1]) + 1) * 8,
             };
-            if at + length > packet.len() {
-                return;
-            }
             self.extensions.0 |= bit;
             self.protocol = header[0];
-            self.l4 = (at + length) as u16;
+            self.l4 = (at + length).min(packet.len()) as u16;
             if self.fragment_offset != 0 {
                 return;
             }

@@ -126,6 +126,16 @@ impl Coverage {
             .collect()
     }
 
+    /// How many options of matches and targets were in rules.
+    pub fn len(&self) -> usize {
+        self.matches.len() + self.targets.len()
+    }
+
+    /// Whether there were no rules at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// As a few lines of text: name and packets (IPv4 + IPv6).
     pub fn to_text(&self) -> String {
         let list = |counts: &BTreeMap<String, [u64; 2]>| {

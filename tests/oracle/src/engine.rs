@@ -9,12 +9,12 @@ use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
-use fielato_netfilter::{Effect, Netfilter, Now, Packet, PacketCt, Ruleset};
+use fielato_netfilter::{Effect, Netfilter, Now, Packet, Ruleset};
 use fielato_wire::Family;
 
 use crate::error::Error;
 use crate::subject::{Connection, Counter, Output, Port, STATUS_MASK, Setup, Subject, Tuple};
-use host::{LOOPBACK, Router};
+use host::Router;
 
 /// Most packets that one packet may bring about: copies of copies, answers to answers.
 const EFFECTS: usize = 64;
@@ -25,6 +25,8 @@ pub struct Engine {
     router: Router,
     registry: Registry,
     tracking: bool,
+    /// What is on its way is a copy (TEE).
+    copying: bool,
     seed: u64,
 }
 
@@ -42,6 +44,7 @@ impl Engine {
             router: Router::default(),
             registry: Registry::builtin(),
             tracking: true,
+            copying: false,
             seed,
         }
     }
@@ -90,39 +93,40 @@ impl Engine {
                 return;
             }
             match effect {
-                Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, now, outputs),
+                Effect::Transmit(packet) | Effect::Send(packet) => self.transmit(*packet, outputs),
+                // A copy's copies are not made (`nf_skb_duplicated`).
+                Effect::Copy { .. } if self.copying => {}
                 Effect::Copy { gateway, mut packet } => {
-                    packet.ct = PacketCt::Untracked;
-                    self.router.gateway = Some(gateway);
+                    packet.in_interface = fielato_netfilter::Interface::NONE;
+                    (self.copying, self.router.gateway) = (true, Some(gateway));
                     self.send(*packet, now, outputs);
-                    self.router.gateway = None;
+                    (self.copying, self.router.gateway) = (false, None);
                 }
                 Effect::Log { .. } | Effect::NfLog { .. } | Effect::Trace { .. } | Effect::Audit { .. } => {}
             }
         }
         match fate {
-            Fate::Deliver(packet) => outputs.push(Output {
-                port: Port::Host,
-                packet: packet.data,
-            }),
-            Fate::Transmit(packet) => self.transmit(packet, now, outputs),
+            Fate::Deliver(packet) => outputs.push(delivered(packet)),
+            Fate::Transmit(packet) => self.transmit(packet, outputs),
             Fate::Dropped(_) | Fate::Stolen | Fate::Fragment | Fate::Queued => {}
         }
     }
 
-    fn transmit(&mut self, mut packet: Packet, now: Now, outputs: &mut Vec<Output>) {
+    fn transmit(&mut self, packet: Packet, outputs: &mut Vec<Output>) {
         let port = match packet.out_interface.index {
-            LOOPBACK => {
-                // The loopback keeps connection and mark.
-                packet.in_interface = host::interface(LOOPBACK);
-                packet.out_interface = fielato_netfilter::Interface::NONE;
-                return self.receive(packet, now, outputs);
-            }
             host::INSIDE => Port::Inside,
-            _ => Port::Outside,
+            host::OUTSIDE => Port::Outside,
+            _ => return outputs.push(delivered(packet)),
         };
         let pieces = fragment(&packet, packet.mtu).unwrap_or_default();
         outputs.extend(pieces.into_iter().map(|packet| Output { port, packet }));
+    }
+}
+
+fn delivered(packet: Packet) -> Output {
+    Output {
+        port: Port::Host,
+        packet: packet.data,
     }
 }
 

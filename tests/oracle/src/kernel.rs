@@ -3,6 +3,7 @@
 //! Writing to a TUN runs the receive path before the call returns, so all that a packet brings about can be read at once.
 
 mod connection;
+mod gateway;
 mod namespace;
 mod nfnetlink;
 mod sys;
@@ -12,12 +13,13 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use fielato_wire::{Headers, number};
+use fielato_wire::{Family, Headers, number};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::error::Error;
 use crate::subject::{Connection, Counter, Output, Port, Setup, Subject};
+pub use gateway::Gateway;
 use namespace::Namespace;
 
 /// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).
@@ -135,6 +137,14 @@ fn is_chatter(packet: &[u8]) -> bool {
     Headers::parse(packet).is_ok_and(|headers| headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143))
 }
 
+/// The tables of a rule set, empty.
+fn without_rules(rules: &str) -> String {
+    let kept = rules
+        .lines()
+        .filter(|line| !line.contains("-A ") && !line.ends_with(" - [0:0]"));
+    kept.map(|line| format!("{line}\n")).collect()
+}
+
 impl Subject for Kernel {
     fn load(&mut self, setup: &Setup) -> Result<(), Error> {
         (self.current, self.paced) = (usize::from(setup.tracking), setup.paced);
@@ -149,11 +159,18 @@ impl Subject for Kernel {
             },
             other => other,
         };
-        for (program, rules) in [
-            ("iptables-legacy-restore", &setup.rules_v4),
-            ("ip6tables-legacy-restore", &setup.rules_v6),
+        for (program, family) in [
+            ("iptables-legacy-restore", Family::V4),
+            ("ip6tables-legacy-restore", Family::V6),
         ] {
-            namespace.run(program, &["-c"], rules.clone()).map_err(refused)?;
+            let rules = setup.rules(family);
+            // New rules are made before the old ones go, and would find lists of the same name in use.
+            let named = |rules: &str| rules.contains("-m hashlimit") || rules.contains("-m recent");
+            let text = match named(rules) {
+                true => format!("{}{rules}", without_rules(rules)),
+                false => rules.to_owned(),
+            };
+            namespace.run(program, &["-c"], text).map_err(refused)?;
         }
         self.outputs().map(drop)
     }

@@ -44,6 +44,9 @@ pub struct Conditions {
     pub tracking: bool,
     /// See [`crate::subject::Setup::paced`].
     pub paced: bool,
+    /// Rules copy packets (TEE), and none remembers how many it saw: the kernel sends a copy before the packet goes on, we after,
+    /// so that they would count in another order.
+    pub copies: bool,
 }
 
 /// Where a rule stands, which decides what it may say.
@@ -250,27 +253,35 @@ fn observers(place: &mut Place<'_>) -> Vec<String> {
 }
 
 /// Protocols by how often rules name them.
-const PROTOCOLS: [(&str, u32); 12] = [
+const PROTOCOLS: [(&str, u32); 14] = [
     ("", 30),
     ("tcp", 28),
     ("udp", 14),
     ("icmp", 8),
-    ("sctp", 4),
-    ("dccp", 3),
+    ("sctp", 6),
+    ("dccp", 4),
     ("udplite", 2),
     ("gre", 2),
-    ("esp", 2),
-    ("ah", 2),
+    ("esp", 3),
+    ("ah", 3),
     ("all", 1),
     ("99", 1),
+    ("108", 1),
+    ("135", 1),
 ];
 
 fn generate_rule(place: &mut Place<'_>, chains: &[UserChain]) -> String {
     let mut words: Vec<String> = Vec::new();
     let weights = PROTOCOLS.map(|(_, weight)| weight);
     let mut protocol = PROTOCOLS[place.random.weighted(&weights)].0;
-    if protocol == "icmp" && !place.v4() {
-        protocol = "ipv6-icmp";
+    match protocol {
+        "icmp" if !place.v4() => protocol = "ipv6-icmp",
+        // AH is an extension header there, which no `-p` finds. `-p all` asks for the protocol nevertheless, which drops packets
+        // without one; iptables-save doesn't print it.
+        "ah" | "all" if !place.v4() => protocol = "",
+        // DCCP is common without tracking only: see `traffic::start`.
+        "sctp" if !place.tracking() && place.random.chance(50) => protocol = "dccp",
+        _ => {}
     }
     place.protocol = None;
     if !protocol.is_empty() {

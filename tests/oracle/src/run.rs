@@ -16,16 +16,21 @@ use crate::traffic::Traffic;
 /// Rules and settings of the case `seed`.
 pub fn setup(seed: u64) -> Setup {
     let mut random = Random::new(seed);
-    let tracking = random.chance(88);
+    let tracking = random.chance(80);
     let paced = tracking && random.chance(2);
+    let conditions = Conditions {
+        tracking,
+        paced,
+        copies: !paced && random.chance(10),
+    };
     Setup {
         tracking,
         tcp_loose: random.chance(50),
         tcp_liberal: random.chance(20),
         checksum: random.chance(60),
         paced,
-        rules_v4: rules::generate(&mut random, Family::V4, Conditions { tracking, paced }),
-        rules_v6: rules::generate(&mut random, Family::V6, Conditions { tracking, paced }),
+        rules_v4: rules::generate(&mut random, Family::V4, conditions),
+        rules_v6: rules::generate(&mut random, Family::V6, conditions),
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use fielato_wire::{Family, Headers};
 
+use crate::network;
 use crate::random::Random;
 use crate::subject::{Output, Port};
 
@@ -103,10 +104,17 @@ impl Traffic {
             self.spoil(&mut input);
         }
         // The machine's own socket cuts what it sends by itself.
-        if self.fragments && input.0 != Port::Host && self.random.chance(9) {
+        if self.fragments && input.0 != Port::Host && self.random.chance(9) && !self.is_put_together_late(&input.1) {
             return self.cut(input);
         }
         input
+    }
+
+    /// Without tracking, IPv4 puts fragments for the router itself together between PRE_ROUTING and LOCAL_IN
+    /// (`ip_local_deliver`), which is no part of netfilter.
+    fn is_put_together_late(&self, packet: &[u8]) -> bool {
+        let to_router = |headers: Headers| headers.family == Family::V4 && network::route(Family::V4, headers.dst) == Port::Host;
+        !self.tracking && Headers::parse(packet).is_ok_and(to_router)
     }
 
     /// Whoever received one of the last packets answers it.

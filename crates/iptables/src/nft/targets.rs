@@ -223,7 +223,7 @@ fn log(t: &Log) -> Result<String, Reason> {
     Ok(text)
 }
 
-fn nflog(t: &Nflog) -> Result<String, Reason> {
+fn nflog(Nflog(t): &Nflog) -> Result<String, Reason> {
     let mut text = "log".to_owned();
     if !t.prefix.is_empty() {
         text += &format!(" prefix {}", quoted(&t.prefix)?);

@@ -176,25 +176,38 @@ impl Conntrack {
         zone: Zone,
         mut accept: impl FnMut(&Entry, u32) -> bool,
     ) -> Option<(ConnId, Direction)> {
-        let number = zone.in_direction(Direction::Original);
-        let mut search = |number| {
-            self.index.find(self.keys.tuple(tuple, number), |slot| {
-                let (index, direction) = slot_parts(slot);
-                self.slab.entry(index).is_some_and(|entry| {
-                    entry.conn.tuple(direction) == tuple
-                        && entry.conn.zone.in_direction(direction) == zone.in_direction(direction)
-                        && accept(entry, index)
-                })
-            })
-        };
-        let mut found = search(number);
+        let found = self.find_as(tuple, zone, Direction::Original, &mut accept);
         // A zone that counts in one direction only: the other direction's tuples are hashed with zone 0.
-        let other = zone.in_direction(Direction::Reply);
-        if found.is_none() && other != number {
-            found = search(other);
+        if found.is_none() && zone.in_direction(Direction::Original) != zone.in_direction(Direction::Reply) {
+            return self.find_as(tuple, zone, Direction::Reply, &mut accept);
         }
-        let (index, direction) = slot_parts(found?);
-        Some((self.slab.id(index)?, direction))
+        found
+    }
+
+    /// The same among the tuples that are hashed with the number `zone` has in a direction.
+    pub(super) fn find_as(
+        &self,
+        tuple: &Tuple,
+        zone: Zone,
+        hashed: Direction,
+        mut accept: impl FnMut(&Entry, u32) -> bool,
+    ) -> Option<(ConnId, Direction)> {
+        let number = zone.in_direction(hashed);
+        let slot = self.index.find(self.keys.tuple(tuple, number), |slot| {
+            let (index, direction) = slot_parts(slot);
+            self.slab.entry(index).is_some_and(|entry| {
+                let own = entry.conn.zone;
+                entry.conn.tuple(direction) == tuple
+                    && own.in_direction(direction) == number
+                    && number == zone.in_direction(direction)
+                    && accept(entry, index)
+            })
+        })?;
+        let (index, direction) = slot_parts(slot);
+        let conn = &self.slab.entry(index)?.conn;
+        // A packet from an address to itself is its own answer; the kernel's table has the answer first.
+        let itself = conn.tuples[0] == conn.tuples[1] && conn.zone.in_direction(direction.reverse()) == number;
+        Some((self.slab.id(index)?, if itself { Direction::Reply } else { direction }))
     }
 
     /// Whether a reply tuple is in use by another confirmed connection than `except` (`nf_conntrack_tuple_taken`).
@@ -205,7 +218,7 @@ impl Conntrack {
         let own = self
             .get(except)
             .map(|conn| (conn.tuples[0], conn.zone.in_direction(Direction::Original)));
-        let taken = self.find(reply, zone, |entry, index| {
+        let taken = self.find_as(reply, zone, Direction::Reply, |entry, index| {
             let original = (entry.conn.tuples[0], entry.conn.zone.in_direction(Direction::Original));
             index != except.index && self.is_alive(entry) && own != Some(original)
         });
@@ -280,6 +293,13 @@ impl Conntrack {
             }
         }
         deleted
+    }
+
+    /// A RST made here ends a TCP connection: its state is CLOSE from now on (`nf_conntrack_tcp_set_closing`).
+    pub(crate) fn set_closing(&mut self, id: ConnId, now: Now) {
+        if let Some(entry) = self.slab.get_mut(id) {
+            super::proto::close(&mut entry.conn, &self.config, now);
+        }
     }
 
     /// Removes every connection (`conntrack -F`).

@@ -168,7 +168,7 @@ impl Conntrack {
     fn clash(&mut self, id: ConnId, direction: Direction) -> Option<ConnId> {
         let conn = self.get(id)?;
         let (tuple, zone) = (*conn.tuple(direction), conn.zone);
-        while let Some((other, _)) = self.find(&tuple, zone, |_, _| true) {
+        while let Some((other, _)) = self.find_as(&tuple, zone, direction, |_, _| true) {
             if self.slab.get(other).is_some_and(|entry| self.is_alive(entry)) {
                 return Some(other);
             }

@@ -315,6 +315,22 @@ impl Netfilter {
         state.hooks = stage::in_order(&state.tables, state.tracks, old);
     }
 
+    /// What rules share by name: sets, accounting objects, lists, timers.
+    pub const fn shared(&self) -> &crate::context::Shared {
+        &self.shared
+    }
+
+    /// The same, to be changed: sets are made and filled here. Answers that flows have kept are asked for again.
+    pub fn shared_mut(&mut self, caller: Caller) -> Result<&mut crate::context::Shared, CommandError> {
+        match caller {
+            Caller::Admin => {
+                self.cache.clear();
+                Ok(&mut self.shared)
+            }
+            Caller::Reader => Err(CommandError::Permission),
+        }
+    }
+
     /// Connections, to be changed; for embedders that hold the right themselves.
     pub fn conntrack_mut(&mut self, caller: Caller) -> Result<&mut Conntrack, CommandError> {
         match caller {

@@ -61,7 +61,7 @@ impl Netfilter {
     /// Takes a packet through the rest of its way, from stage `from` of `hook`.
     pub(super) fn advance(&mut self, mut hook: Hook, mut from: usize, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
         loop {
-            let routed_by = route_inputs(&packet);
+            self.scratch.reroute = false;
             match self.run_stages(hook, &mut from, &mut packet, host, now) {
                 Ran::Through => {}
                 Ran::Fragment => return Fate::Fragment,
@@ -101,7 +101,7 @@ impl Netfilter {
                 },
                 Hook::Forward => Hook::Postrouting,
                 Hook::Output => {
-                    if route_inputs(&packet) != routed_by
+                    if self.scratch.reroute
                         && let Err(reason) = route_out(&mut packet, host)
                     {
                         return self.drop(&mut packet, reason);
@@ -109,6 +109,12 @@ impl Netfilter {
                     Hook::Postrouting
                 }
                 Hook::Input => return Fate::Deliver(packet),
+                Hook::Postrouting if host.is_loopback(packet.out_interface) => {
+                    // What is sent to an address of the host's own comes in again, with its connection and mark.
+                    self.scratch.recorder.spoil();
+                    packet.in_interface = std::mem::take(&mut packet.out_interface);
+                    Hook::Prerouting
+                }
                 Hook::Postrouting => return Fate::Transmit(packet),
             };
         }
@@ -119,7 +125,8 @@ impl Netfilter {
         let v4 = packet.headers.family == Family::V4;
         match host.route(&route_key(packet)) {
             Route::Local => Ok(Hook::Input),
-            Route::Unreachable => Err((DropReason::NoRoute, Some(if v4 { (3, 1, 0) } else { (1, 0, 0) }))),
+            // ip_error() for ENETUNREACH, which is what a lookup that finds nothing gives; ip6_pkt_discard() has the same code.
+            Route::Unreachable => Err((DropReason::NoRoute, Some(if v4 { (3, 0, 0) } else { (1, 0, 0) }))),
             Route::Blackhole => Err((DropReason::NoRoute, None)),
             Route::Out { interface, mtu, realm } => {
                 (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
@@ -186,7 +193,7 @@ fn route_key(packet: &Packet) -> RouteKey {
 }
 
 /// What makes a local packet be routed again when LOCAL_OUT changed it (`ip_route_me_harder`'s callers).
-fn route_inputs(packet: &Packet) -> (fielato_wire::Addr, fielato_wire::Addr, u32, u8) {
+pub(super) fn route_inputs(packet: &Packet) -> (fielato_wire::Addr, fielato_wire::Addr, u32, u8) {
     (packet.headers.src, packet.headers.dst, packet.mark, packet.headers.tos)
 }
 

@@ -3,6 +3,7 @@
 use fielato_wire::Extensions;
 
 use super::Netfilter;
+use super::path::route_inputs;
 use crate::conntrack::CtState;
 use crate::conntrack::defrag::Defragmented;
 use crate::conntrack::helper;
@@ -110,6 +111,15 @@ impl Netfilter {
                         other => return other,
                     }
                 }
+                // The mangle table and NAT have a packet made here routed again when they change what its route depends on
+                // (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't.
+                let reroutes = hook == Hook::Output
+                    && match staged.stage {
+                        Stage::Table(number) => family.tables[usize::from(number)].name == "mangle",
+                        Stage::Nat(_) | Stage::Function(..) => true,
+                        Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
+                    };
+                let routed_by = reroutes.then(|| route_inputs(packet));
                 let mut cx = Context {
                     packet,
                     hook,
@@ -143,6 +153,9 @@ impl Netfilter {
                         function.call(&mut cx)
                     }
                 };
+                if routed_by.is_some_and(|inputs| inputs != route_inputs(packet)) {
+                    scratch.reroute = true;
+                }
                 match verdict {
                     Verdict::Accept => break,
                     Verdict::Repeat => {

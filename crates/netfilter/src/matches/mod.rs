@@ -5,6 +5,8 @@ mod ext;
 mod extension_header;
 pub(crate) mod options;
 mod range;
+#[cfg(test)]
+mod stateful_tests;
 
 pub mod addrtype;
 pub mod ah;

@@ -3,7 +3,7 @@
 use fielato_wire::{Addr, Family, number};
 
 use super::{Manip, NatFlags, NatRange};
-use crate::conntrack::{ConnId, Conntrack, Direction, Status, Tuple};
+use crate::conntrack::{Conn, ConnId, Conntrack, Direction, Status, Tuple};
 
 /// First search for a free port looks at so many; each further round at half of the one before.
 const MAX_ATTEMPTS: u32 = 128;
@@ -59,17 +59,25 @@ pub(super) fn unique_tuple(
     (tuple, unused)
 }
 
-/// Whether who has `tuple` is the same connection, begun by another packet that was on its way at the same time: confirming
-/// will join them (`nf_nat_used_tuple_new`). Only where an equal connection is as good as one's own, and nothing is rewritten.
+/// Whether who has `tuple` is the same connection, begun by the other end at the same time: confirming will join them
+/// (`nf_nat_used_tuple_new`). Only where an equal connection is as good as one's own, and nothing is rewritten.
 fn is_twin(conntrack: &Conntrack, id: ConnId, tuple: &Tuple) -> bool {
     if !matches!(tuple.protocol, number::UDP | number::UDPLITE | number::GRE) {
         return false;
     }
-    let Some(own) = conntrack.get(id) else {
+    let rewritten = |conn: &Conn| conn.is_translated() || conn.status.has(Status::SEQ_ADJUST);
+    let Some(own) = conntrack.get(id).filter(|own| !rewritten(own)) else {
         return false;
     };
-    let other = conntrack.lookup(tuple, own.zone).and_then(|(other, _)| conntrack.get(other));
-    other.is_some_and(|other| !other.is_translated() && !other.status.has(Status::SEQ_ADJUST) && other.tuples == own.tuples)
+    // Zones may hide one of its directions.
+    let found = conntrack
+        .lookup(tuple, own.zone)
+        .or_else(|| conntrack.lookup(&conntrack.invert(tuple)?, own.zone));
+    let Some((other, _)) = found else {
+        return true;
+    };
+    let other = conntrack.get(other);
+    other.is_some_and(|other| !rewritten(other) && other.tuples[0] == own.tuples[1])
 }
 
 /// Whether the source of `tuple` needs no change to lie in `range`.

@@ -98,13 +98,7 @@ impl IpMatch {
     /// Whether it holds for `packet`.
     pub fn matches(&self, packet: &Packet) -> bool {
         let headers = &packet.headers;
-        if !self.source.matches(headers.src) || !self.destination.matches(headers.dst) {
-            return false;
-        }
-        if !self.in_interface.is_any() && !self.in_interface.matches(packet.in_interface.name) {
-            return false;
-        }
-        if !self.out_interface.is_any() && !self.out_interface.matches(packet.out_interface.name) {
+        if !self.ends_match(packet) {
             return false;
         }
         let protocol = self.protocol;
@@ -116,5 +110,20 @@ impl IpMatch {
             Some(Fragment::Later) => headers.is_later_fragment(),
             Some(Fragment::FirstOrWhole) => !headers.is_later_fragment(),
         }
+    }
+
+    /// Whether a packet whose protocol can't be found comes as far as being asked for it, which it doesn't survive
+    /// (`ip6_packet_match`).
+    pub(crate) fn needs_protocol(&self, packet: &Packet) -> bool {
+        self.protocol.number != 0 && self.ends_match(packet)
+    }
+
+    /// Addresses and interfaces.
+    fn ends_match(&self, packet: &Packet) -> bool {
+        let headers = &packet.headers;
+        self.source.matches(headers.src)
+            && self.destination.matches(headers.dst)
+            && (self.in_interface.is_any() || self.in_interface.matches(packet.in_interface.name))
+            && (self.out_interface.is_any() || self.out_interface.matches(packet.out_interface.name))
     }
 }

@@ -50,6 +50,8 @@ impl InterfaceNumbers {
         );
         // An offset of 8 bytes would overwrite TCP's flags: such fragments are dropped by the tcp match.
         let suspect = transport && !headers.l4_whole && (headers.fragment_offset == 0 || headers.fragment_offset == 8);
+        // Any rule with a protocol drops these.
+        let suspect = suspect || headers.lacks_protocol();
         (!suspect).then(|| Key {
             src: headers.src,
             dst: headers.dst,

@@ -182,6 +182,17 @@ impl CompiledTable {
         registered: &[RegisteredTable],
         now: Now,
     ) -> Result<CompiledTable, CompileError> {
+        let mut compiled = CompiledTable::assemble(table, family, registered, now)?;
+        compiled.classify(table, family);
+        Ok(compiled)
+    }
+
+    /// Finds what is wrong with `table`, without making it ready to be walked.
+    pub fn check(table: &Table, family: Family, registered: &[RegisteredTable]) -> Result<(), CompileError> {
+        CompiledTable::assemble(table, family, registered, Now::default()).map(drop)
+    }
+
+    fn assemble(table: &Table, family: Family, registered: &[RegisteredTable], now: Now) -> Result<CompiledTable, CompileError> {
         let standard = Table::standard_hooks(&table.name).zip(standard_priority(&table.name));
         let known = standard.or_else(|| {
             let found = registered.iter().find(|known| known.name == table.name)?;
@@ -239,17 +250,21 @@ impl CompiledTable {
         compiled.counters.extend(table.chains.iter().map(|chain| chain.counters));
         let reached = compiled.reached_from(table)?;
         check_rules(table, family, &reached)?;
-        for (chain, in_chain) in table.chains.iter().zip(&mut compiled.chains) {
+        Ok(compiled)
+    }
+
+    /// Gives long chains their classifiers.
+    fn classify(&mut self, table: &Table, family: Family) {
+        for (chain, in_chain) in table.chains.iter().zip(&mut self.chains) {
             if chain.rules.len() > LINEAR_CHAIN {
                 let rules = chain.rules.iter();
                 let boxes: Vec<Bounds> = rules
-                    .map(|rule| bounds::of_rule(rule, family, &mut compiled.interfaces))
+                    .map(|rule| bounds::of_rule(rule, family, &mut self.interfaces))
                     .collect();
-                compiled.has_classifier = true;
+                self.has_classifier = true;
                 in_chain.classifier = Some(Classifier::build(family, &boxes));
             }
         }
-        Ok(compiled)
     }
 
     /// The hooks each chain is reached from; finds loops and too deep jumps on the way.

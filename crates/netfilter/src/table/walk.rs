@@ -13,12 +13,14 @@ pub(crate) struct Scratch {
     /// Where to go on after a chain: the chain and the rule's place in it.
     stack: Vec<(u32, u32)>,
     pub(crate) recorder: Recorder,
+    /// What a route depends on was changed at a hook, in a way that asks for another routing decision.
+    pub(crate) reroute: bool,
 }
 
 impl CompiledTable {
     /// Walks the packet of `cx` through the chain of its hook. `number` is this table's in the engine.
     pub(crate) fn walk(&mut self, cx: &mut Context<'_>, number: u16, scratch: &mut Scratch) -> Verdict {
-        let Scratch { stack, recorder } = scratch;
+        let Scratch { stack, recorder, .. } = scratch;
         let Some(start) = self.hooks[cx.hook.index()] else {
             return Verdict::Accept;
         };
@@ -41,7 +43,11 @@ impl CompiledTable {
             self.counters[index as usize].add(1, cx.packet.data.len() as u64);
             recorder.crossed(number, index);
             let compiled = &self.rules[index as usize];
+            // The rule that holds for a malformed packet is counted and its target runs; then the walk ends (`ipt_do_table`).
             let target = match &compiled.target {
+                CompiledTarget::Jump(_) | CompiledTarget::Goto(_) if cx.hotdrop => {
+                    return Verdict::Drop(DropReason::Hotdrop);
+                }
                 CompiledTarget::Jump(to) => {
                     stack.push((chain, rule + 1));
                     (chain, at) = (*to, 0);
@@ -57,7 +63,11 @@ impl CompiledTable {
                 recorder.spoil();
             }
             let slot = compiled.first_slot as usize + compiled.matches.len();
-            match target.apply(cx, &mut self.slots[slot]) {
+            let verdict = target.apply(cx, &mut self.slots[slot]);
+            if cx.hotdrop {
+                return Verdict::Drop(DropReason::Hotdrop);
+            }
+            match verdict {
                 TargetVerdict::Continue => at = rule + 1,
                 TargetVerdict::Return => match stack.pop() {
                     Some((caller, resume)) => (chain, at) = (caller, resume),
@@ -74,13 +84,11 @@ impl CompiledTable {
                 TargetVerdict::Stolen => return Verdict::Stolen,
                 TargetVerdict::Queue { number, bypass } => return Verdict::Queue { number, bypass },
             }
-            if cx.hotdrop {
-                return Verdict::Drop(DropReason::Hotdrop);
-            }
         }
     }
 
-    /// The first rule of `chain` from place `at` on that holds for the packet; none when a match found it malformed.
+    /// The first rule of `chain` from place `at` on that holds for the packet; none, with `hotdrop` set, when a rule before it
+    /// found it malformed. A match that is negated may hold and find it malformed at once.
     fn next_match(
         &mut self,
         cx: &mut Context<'_>,
@@ -90,12 +98,17 @@ impl CompiledTable {
         recorder: &mut Recorder,
     ) -> Option<u32> {
         let chain = &self.chains[chain as usize];
+        let unreadable = cx.packet.headers.lacks_protocol();
         let classifier = chain.classifier.as_ref().zip(key);
         while at < chain.len {
             if let Some((classifier, key)) = classifier {
                 at = classifier.next(key, at)?;
             }
             let rule = &self.rules[(chain.first + at) as usize];
+            if unreadable && rule.ip.needs_protocol(cx.packet) {
+                cx.hotdrop = true;
+                return None;
+            }
             if rule.ip.matches(cx.packet) {
                 let slots = &mut self.slots[rule.first_slot as usize..];
                 let holds = rule.matches.iter().zip(slots).all(|(m, slot)| {
@@ -104,11 +117,11 @@ impl CompiledTable {
                     }
                     m.matches(cx, slot)
                 });
-                if cx.hotdrop {
-                    return None;
-                }
                 if holds {
                     return Some(at);
+                }
+                if cx.hotdrop {
+                    return None;
                 }
             }
             at += 1;

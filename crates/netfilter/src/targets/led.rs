@@ -6,7 +6,11 @@ use crate::verdict::TargetVerdict;
 
 /// `-j LED`: lights a lamp; see [`crate::shared::led`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Led {
+pub struct Led(pub Box<Parameters>);
+
+/// The parameters of `-j LED`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
     /// The lamp's name.
     pub id: Box<str>,
     /// Milliseconds that it stays lit; none for ever.
@@ -20,14 +24,15 @@ impl Led {
     pub const MAX_ID: usize = 16;
 
     pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        if self.id.is_empty() || self.id.len() > Led::MAX_ID {
+        if self.0.id.is_empty() || self.0.id.len() > Led::MAX_ID {
             return Err(CheckError("LED: the name must have 1 to 16 bytes".to_owned()));
         }
         Ok(())
     }
 
     pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
-        cx.shared.led.light(&self.id, self.delay, self.always_blink, cx.now.mono);
+        let p = &*self.0;
+        cx.shared.led.light(&p.id, p.delay, p.always_blink, cx.now.mono);
         TargetVerdict::Continue
     }
 }

@@ -7,7 +7,11 @@ use crate::verdict::TargetVerdict;
 
 /// `-j NFLOG`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Nflog {
+pub struct Nflog(pub Box<Parameters>);
+
+/// The parameters of `-j NFLOG`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
     /// Group.
     pub group: u16,
     /// Before the message; at most 63 bytes.
@@ -31,7 +35,7 @@ pub enum Size {
 
 impl Nflog {
     pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        if self.prefix.len() > 63 {
+        if self.0.prefix.len() > 63 {
             return Err(CheckError("NFLOG: the prefix is longer than 63 bytes".to_owned()));
         }
         Ok(())
@@ -39,12 +43,12 @@ impl Nflog {
 
     pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
         let mut packet = Box::new(cx.packet.clone());
-        if let Size::Bytes(bytes) = self.size {
+        if let Size::Bytes(bytes) = self.0.size {
             packet.data.truncate(bytes as usize);
         }
         cx.effects.push(Effect::NfLog {
-            group: self.group,
-            prefix: self.prefix.to_string(),
+            group: self.0.group,
+            prefix: self.0.prefix.to_string(),
             hook: cx.hook,
             packet,
         });

@@ -52,7 +52,14 @@ impl Reject {
 
     pub(crate) fn apply(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> TargetVerdict {
         let answer = match *self {
-            Reject::TcpReset => reset(cx).and_then(|data| attached(data, cx.packet)),
+            Reject::TcpReset => reset(cx).and_then(|data| {
+                let answer = attached(data, cx.packet)?;
+                // The connection ends with it (`nf_ct_set_closing`).
+                if let PacketCt::Tracked { id, .. } = cx.packet.ct {
+                    cx.conntrack.set_closing(id, cx.now);
+                }
+                Some(answer)
+            }),
             Reject::Unreachable(code) => unreachable(cx, code),
         };
         cx.effects.extend(answer.map(|answer| Effect::Send(Box::new(answer))));
@@ -168,6 +175,10 @@ pub(crate) fn icmp_error(
     if headers.src == Addr::ZERO || headers.family == Family::V6 && is_multicast6(headers.src) {
         return None;
     }
+    // A router's anycast address is no single host's (`icmpv6_route_lookup`).
+    if headers.family == Family::V6 && host.address_type(Family::V6, headers.src, None) == AddressType::Anycast {
+        return None;
+    }
     let src = answer_source(packet, host)?;
     let quoted = packet.data.len().min(match headers.family {
         // 576 bytes in all for IPv4, 1280 for IPv6.
@@ -206,7 +217,8 @@ fn has_whole_checksum(packet: &Packet) -> bool {
 fn answers_error(packet: &Packet) -> bool {
     let kind = packet.transport().first().copied();
     match (packet.headers.family, packet.headers.protocol) {
-        (Family::V4, number::ICMP) => kind.is_none_or(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12) || kind > 18),
+        // What the kernel doesn't know counts as an error, too (`icmp_pointers`).
+        (Family::V4, number::ICMP) => kind.is_none_or(|kind| !matches!(kind, 0 | 8 | 13..=18)),
         (Family::V6, number::ICMPV6) => kind.is_none_or(|kind| kind < 128),
         _ => false,
     }

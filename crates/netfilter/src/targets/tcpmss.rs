@@ -40,6 +40,8 @@ impl Tcpmss {
         if cx.packet.headers.is_later_fragment() {
             return TargetVerdict::Continue;
         }
+        // The kernel puts the packet into one piece for this (`skb_ensure_writable`); one that came in several is then cut anew.
+        cx.packet.pieces = None;
         let Some(header_len) = cx.packet.tcp_header().map(<[u8]>::len) else {
             return TargetVerdict::Drop;
         };

@@ -149,10 +149,13 @@ fn tcpoptstrip_leaves_nops() {
     }
 }
 
+/// Sequence number, acknowledgement and flags of a reset.
+type Reset = (u32, u32, u8);
+
 #[test]
 fn reject_resets_as_the_kernel_does() {
-    // Flags and payload of the packet; sequence number, acknowledgement and flags of the reset.
-    let cases: [(u8, usize, Option<(u32, u32, u8)>); 4] = [
+    // Flags and payload of the packet, and the answer.
+    let cases: [(u8, usize, Option<Reset>); 4] = [
         (TcpFlags::SYN, 0, Some((0, 1, TcpFlags::RST | TcpFlags::ACK))),
         (TcpFlags::ACK, 10, Some((0, 0, TcpFlags::RST))),
         (TcpFlags::FIN, 3, Some((0, 4, TcpFlags::RST | TcpFlags::ACK))),

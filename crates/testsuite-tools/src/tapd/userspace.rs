@@ -74,30 +74,19 @@ impl Userspace {
         }
     }
 
-    /// Carries out what packets caused beside their fate. What the machine says about one may cause more.
-    fn carry_out(&mut self, now: Now) {
-        loop {
-            let effects: Vec<Effect> = self.engine.drain_effects().collect();
-            if effects.is_empty() {
-                return;
-            }
-            for effect in effects {
-                match effect {
-                    Effect::Transmit(packet) => self.transmit(&packet),
-                    Effect::Undeliverable { reason, packet } => {
-                        if let Some(error) = self.machine.error(reason, &packet.data) {
-                            self.send(error, now);
-                        }
-                    }
-                    Effect::Copy { gateway, packet } => {
-                        if let Some(tap) = self.machine.tap_towards(packet.headers.family, gateway) {
-                            self.sent.push((tap, packet.data));
-                        }
-                    }
-                    // Nobody reads logs here; a log rule's counter tells that it was met.
-                    Effect::Log { .. } | Effect::NfLog { .. } | Effect::Trace { .. } | Effect::Audit { .. } | Effect::Send(_) => {
+    /// Carries out what packets caused beside their fate.
+    fn carry_out(&mut self) {
+        let effects: Vec<Effect> = self.engine.drain_effects().collect();
+        for effect in effects {
+            match effect {
+                Effect::Transmit(packet) => self.transmit(&packet),
+                Effect::Copy { gateway, packet } => {
+                    if let Some(tap) = self.machine.tap_towards(packet.headers.family, gateway) {
+                        self.sent.push((tap, packet.data));
                     }
                 }
+                // Nobody reads logs here; a log rule's counter tells that it was met.
+                Effect::Log { .. } | Effect::NfLog { .. } | Effect::Trace { .. } | Effect::Audit { .. } | Effect::Send(_) => {}
             }
         }
     }
@@ -120,14 +109,14 @@ impl Backend for Userspace {
             }
             Fate::Dropped(_) | Fate::Stolen | Fate::Fragment | Fate::Queued => {}
         }
-        self.carry_out(now);
+        self.carry_out();
         Ok(())
     }
 
     fn send_local(&mut self, packet: &[u8], now: Instant) -> io::Result<()> {
         let now = self.now(now);
         self.send(packet.to_vec(), now);
-        self.carry_out(now);
+        self.carry_out();
         Ok(())
     }
 

@@ -106,7 +106,8 @@ impl Host for Router {
 
     fn interface_address(&mut self, family: Family, interface: Interface, dst: Addr) -> Option<Addr> {
         match interface.index {
-            // What is sent to an address of one's own comes from there.
+            // What is sent to an address of one's own comes from there, or from the first of its network.
+            LOOPBACK if dst == network::local(family)[2] => Some(network::local(family)[1]),
             LOOPBACK => Some(dst),
             INSIDE => Some(network::local(family)[0]),
             OUTSIDE => Some(network::local(family)[1]),

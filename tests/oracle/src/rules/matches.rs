@@ -7,7 +7,7 @@ use super::{Place, WORDS, hook};
 /// Name, weight, and what writes it; nothing where it may not stand.
 type Entry = (&'static str, u32, fn(&mut Place<'_>) -> Option<String>);
 
-const MATCHES: [Entry; 35] = [
+const MATCHES: [Entry; 43] = [
     ("protocol", 40, protocol),
     ("multiport", 10, multiport),
     ("conntrack", 14, conntrack),
@@ -37,17 +37,29 @@ const MATCHES: [Entry; 35] = [
     ("comment", 1, comment),
     ("helper", 3, helper),
     ("ah", 2, ah),
-    ("frag", 2, frag),
-    ("hbh", 2, hbh),
-    ("dst", 2, dst),
-    ("rt", 2, rt),
-    ("ipv6header", 2, ipv6header),
+    ("frag", 3, frag),
+    ("hbh", 3, hbh),
+    ("dst", 3, dst),
+    ("rt", 4, rt),
+    ("ipv6header", 4, ipv6header),
     ("mac", 1, mac),
+    ("policy", 1, policy),
+    ("devgroup", 2, devgroup),
+    ("ipcomp", 2, ipcomp),
+    ("bpf", 3, bpf),
+    ("cluster", 2, cluster),
+    ("mh", 2, mh),
+    ("srh", 2, srh),
+    ("physdev", 1, physdev),
 ];
 
 /// One that may stand there, with its name.
 pub(super) fn generate(place: &mut Place<'_>) -> Option<(&'static str, String)> {
+    const COUNTING: [&str; 7] = ["limit", "hashlimit", "connbytes", "connlimit", "quota", "statistic", "recent"];
     let (name, _, write) = MATCHES[place.random.weighted(&MATCHES.map(|(_, weight, _)| weight))];
+    if place.conditions.copies && COUNTING.contains(&name) {
+        return None;
+    }
     Some((name, write(place)?))
 }
 
@@ -76,6 +88,9 @@ fn protocol(place: &mut Place<'_>) -> Option<String> {
                         "DATAACK,CLOSE,RESET",
                     ];
                     text += &format!(" {}--dccp-types {}", place.not(), place.random.pick(&kinds));
+                }
+                "dccp" if place.random.chance(50) => {
+                    text += &format!(" {}--dccp-option {}", place.not(), place.random.pick(&[32, 1, 5]));
                 }
                 _ => {}
             }
@@ -527,17 +542,35 @@ fn frag(place: &mut Place<'_>) -> Option<String> {
 }
 
 fn hbh(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--hbh-len 8", "--hbh-opts 5", "--hbh-opts 5:2,1:0", "--hbh-len 16"];
+    let options = [
+        "--hbh-len 8",
+        "--hbh-opts 5",
+        "--hbh-opts 5:2,1:0",
+        "--hbh-opts 0,0,1",
+        "--hbh-len 16",
+        "! --hbh-len 8",
+    ];
     (!place.v4()).then(|| format!("-m hbh {}", place.random.pick(&options)))
 }
 
 fn dst(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--dst-len 8", "--dst-opts 1", "--dst-len 16"];
+    let options = ["--dst-len 8", "--dst-opts 1", "--dst-len 16", "--dst-opts 1:4", "! --dst-len 8"];
     (!place.v4()).then(|| format!("-m dst {}", place.random.pick(&options)))
 }
 
 fn rt(place: &mut Place<'_>) -> Option<String> {
-    let options = ["--rt-type 2", "--rt-type 0", "--rt-segsleft 0:1", "--rt-type 2 --rt-len 24"];
+    let options = [
+        "--rt-type 2",
+        "--rt-type 0",
+        "--rt-segsleft 0:1",
+        "--rt-type 2 --rt-len 24",
+        "! --rt-type 2",
+        "! --rt-segsleft 1",
+        "! --rt-len 24",
+        "--rt-type 0 --rt-0-res",
+        "--rt-type 0 --rt-0-addrs fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd",
+        "--rt-type 0 --rt-0-addrs fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd --rt-0-not-strict",
+    ];
     (!place.v4()).then(|| format!("-m rt {}", place.random.pick(&options)))
 }
 
@@ -549,8 +582,89 @@ fn ipv6header(place: &mut Place<'_>) -> Option<String> {
         "--header prot",
         "--header none --soft",
         "--header hop-by-hop",
+        "--header auth --soft",
+        "--header hop-by-hop,prot",
+        "--header dst,prot",
+        "--header esp",
     ];
     (!place.v4()).then(|| format!("-m ipv6header {}{}", place.not(), place.random.pick(&options)))
+}
+
+/// There is no IPsec here.
+fn policy(place: &mut Place<'_>) -> Option<String> {
+    let direction = if place.only(hook::PREROUTING | hook::INPUT | hook::FORWARD) {
+        "in"
+    } else if place.only(hook::FORWARD | hook::OUTPUT | hook::POSTROUTING) {
+        "out"
+    } else {
+        return None;
+    };
+    Some(format!("-m policy --dir {direction} --pol {}", place.random.pick(&["none", "ipsec"])))
+}
+
+/// All interfaces are in group 0.
+fn devgroup(place: &mut Place<'_>) -> Option<String> {
+    let option = if place.only(hook::PREROUTING | hook::INPUT | hook::FORWARD) {
+        "--src-group"
+    } else if place.only(hook::FORWARD | hook::OUTPUT | hook::POSTROUTING) {
+        "--dst-group"
+    } else {
+        return None;
+    };
+    Some(format!("-m devgroup {}{option} {}", place.not(), place.random.pick(&["0", "1", "0x10/0x10"])))
+}
+
+fn ipcomp(place: &mut Place<'_>) -> Option<String> {
+    let spis = ["0:30000", "25956", "0:65535"];
+    (place.protocol == Some("108")).then(|| format!("-m ipcomp {}--ipcompspi {}", place.not(), place.random.pick(&spis)))
+}
+
+/// Programs: always, by the length, by the protocol's byte, by an address, and one that loads from beyond the packet.
+fn bpf(place: &mut Place<'_>) -> Option<String> {
+    let (protocol, address) = if place.v4() { (9, 12) } else { (6, 20) };
+    let programs = [
+        "1,6 0 0 1".to_owned(),
+        "4,128 0 0 0,37 0 1 80,6 0 0 1,6 0 0 0".to_owned(),
+        format!("4,48 0 0 {protocol},21 0 1 6,6 0 0 65535,6 0 0 0"),
+        format!("5,32 0 0 {address},84 0 0 3,21 1 0 2,6 0 0 1,6 0 0 0"),
+        "3,32 0 0 3000,6 0 0 1,6 0 0 1".to_owned(),
+    ];
+    Some(format!("-m bpf --bytecode \"{}\"", place.random.pick(&programs)))
+}
+
+fn cluster(place: &mut Place<'_>) -> Option<String> {
+    if !place.tracking() || place.table == "raw" {
+        return None;
+    }
+    let node = place.random.between(1, 2);
+    let not = place.not();
+    Some(format!(
+        "-m cluster --cluster-total-nodes 2 {not}--cluster-local-node {node} --cluster-hash-seed {}",
+        place.random.between(1, 9)
+    ))
+}
+
+fn mh(place: &mut Place<'_>) -> Option<String> {
+    let kinds = ["0:255", "0:100", "101"];
+    (!place.v4() && place.protocol == Some("135")).then(|| format!("-m mh {}--mh-type {}", place.not(), place.random.pick(&kinds)))
+}
+
+fn srh(place: &mut Place<'_>) -> Option<String> {
+    let options = [
+        "--srh-segs-left-eq 1",
+        "--srh-next-hdr-eq 6",
+        "! --srh-hdr-len-eq 2",
+        "--srh-segs-left-lt 2",
+        "--srh-tag 0 --srh-last-entry-lt 9",
+    ];
+    (!place.v4()).then(|| format!("-m srh {}", place.random.pick(&options)))
+}
+
+/// No bridge here.
+fn physdev(place: &mut Place<'_>) -> Option<String> {
+    place
+        .only(hook::PREROUTING | hook::INPUT | hook::FORWARD)
+        .then(|| format!("-m physdev {}--physdev-in eth0", place.not()))
 }
 
 /// There is no MAC on a TUN: it never matches, negated or not.

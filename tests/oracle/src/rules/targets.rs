@@ -22,11 +22,21 @@ const ANYWHERE: [Entry; 12] = [
     (2, queue),
     (2, classify),
     (2, tcpmss),
-    (1, tee),
+    (8, tee),
 ];
 
 const RAW: [Entry; 2] = [(8, ct), (1, |_| Some("-j TRACE".to_owned()))];
-const MANGLE: [Entry; 4] = [(6, ttl), (4, dscp), (4, tos), (1, tproxy)];
+const MANGLE: [Entry; 9] = [
+    (6, ttl),
+    (4, dscp),
+    (4, tos),
+    (1, tproxy),
+    (2, tcpoptstrip),
+    (2, ecn),
+    (2, hmark),
+    (2, npt),
+    (1, |_| Some("-j AUDIT --type accept".to_owned())),
+];
 const NAT: [Entry; 5] = [(14, snat), (14, dnat), (8, masquerade), (6, redirect), (5, netmap)];
 const FILTER: [Entry; 1] = [(10, reject)];
 
@@ -101,7 +111,12 @@ fn tcpmss(place: &mut Place<'_>) -> Option<String> {
     Some(format!("-m tcp --tcp-flags SYN,RST SYN -j TCPMSS {target}"))
 }
 
+/// Of forwarded packets only: a copy of what is for the router itself comes back by the loopback, at once in one world and later in
+/// the other.
 fn tee(place: &mut Place<'_>) -> Option<String> {
+    if !place.conditions.copies || !place.only(hook::FORWARD) {
+        return None;
+    }
     let port = *place.random.pick(&[Port::Inside, Port::Outside]);
     let gateway = *place.random.pick(network::hosts(place.family, port));
     Some(format!("-j TEE --gateway {}", gateway.display(place.family)))
@@ -158,7 +173,49 @@ fn tproxy(place: &mut Place<'_>) -> Option<String> {
     right.then(|| format!("-j TPROXY --on-port {} --tproxy-mark 0x1/0x1", place.port()))
 }
 
+fn tcpoptstrip(place: &mut Place<'_>) -> Option<String> {
+    let options = ["wscale", "mss,sack-permitted", "timestamp,3", "5,8,3,4,2"];
+    (place.protocol == Some("tcp")).then(|| format!("-j TCPOPTSTRIP --strip-options {}", place.random.pick(&options)))
+}
+
+fn ecn(place: &mut Place<'_>) -> Option<String> {
+    (place.v4() && place.protocol == Some("tcp")).then(|| "-j ECN --ecn-tcp-remove".to_owned())
+}
+
+/// Marks by hash: the kernel's seed is the rule's own.
+fn hmark(place: &mut Place<'_>) -> Option<String> {
+    let tuples: &[&str] = match has_ports(place) {
+        true => &["src,dst,sport,dport", "src,sport", "dport", "src,dst,sport,dport,proto"],
+        false => &["src,dst", "src", "dst", "src,dst,proto", "ct,src,dst"],
+    };
+    let modulus = place.random.between(2, 200);
+    Some(format!(
+        "-j HMARK --hmark-tuple {} --hmark-mod {modulus} --hmark-offset {} --hmark-rnd 0x{:x}",
+        place.random.pick(tuples),
+        place.random.between(1, 20),
+        place.random.between(1, 0xffff)
+    ))
+}
+
+/// Prefixes that the same rule, or another like it on the way back, translates to and fro.
+fn npt(place: &mut Place<'_>) -> Option<String> {
+    let (inner, outer) = ("fd00:0:0:1::/64", "2001:db8:0:77::/64");
+    if place.v4() {
+        return None;
+    }
+    if place.only(hook::POSTROUTING | hook::INPUT) {
+        Some(format!("-j SNPT --src-pfx {inner} --dst-pfx {outer}"))
+    } else if place.only(hook::PREROUTING | hook::OUTPUT) {
+        Some(format!("-j DNPT --src-pfx {outer} --dst-pfx {inner}"))
+    } else {
+        None
+    }
+}
+
 fn reject(place: &mut Place<'_>) -> Option<String> {
+    if place.conditions.copies {
+        return None; // The answer to a copy may end the connection before the packet itself goes on.
+    }
     if place.protocol == Some("tcp") && place.random.chance(50) {
         return Some("-j REJECT --reject-with tcp-reset".to_owned());
     }

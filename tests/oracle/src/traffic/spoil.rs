@@ -13,7 +13,7 @@ impl Traffic {
         };
         let transport = headers.transport(packet).len();
         let random = &mut self.random;
-        match random.weighted(&[14, 16, 12, 10, 10, 5, 4, 4]) {
+        match random.weighted(&[14, 16, 12, 10, 10, 5, 4, 4, 3]) {
             // A wrong transport checksum, by a bit of the payload or of the checksum itself.
             0 => {
                 let bytes = headers.transport_mut(packet);
@@ -55,6 +55,12 @@ impl Traffic {
             6 if *port != Port::Host => packet.extend_from_slice(&[0; 7]),
             // No UDP checksum.
             7 if headers.protocol == number::UDP && transport >= 8 => headers.transport_mut(packet)[6..8].fill(0),
+            // A chain of extension headers that ends too soon, or goes on beyond the packet.
+            8 if headers.family == Family::V6 && headers.ip_header_len() > 48 && !headers.is_fragment() => {
+                let keep = random.between(48, headers.ip_header_len() as u32 - 1) as usize;
+                packet.truncate(keep);
+                packet[4..6].copy_from_slice(&(keep as u16 - 40).to_be_bytes());
+            }
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! First packets of conversations.
 
 use fielato_wire::build::{Dccp, Extension, Ip, Tcp};
-use fielato_wire::{Addr, Family, TcpFlags, number};
+use fielato_wire::{Addr, Family, Headers, TcpFlags, number};
 
 use super::{Input, Traffic};
 use crate::network;
@@ -60,7 +60,7 @@ impl Traffic {
     fn first(&mut self, ip: &Ip) -> Vec<u8> {
         let random = &mut self.random;
         let (sport, dport) = (*random.pick(&CLIENTS), *random.pick(&SERVICES));
-        match random.weighted(&[44, 22, 12, 6, 4, 3, 3, 3, 3]) {
+        match random.weighted(&[40, 20, 12, 6, 6, 3, 3, 6, 4]) {
             0 => {
                 let dport = if random.chance(25) { 21 } else { dport };
                 let flags = if random.chance(88) {
@@ -83,7 +83,7 @@ impl Traffic {
             }
             2 => match random.below(8) {
                 0 => ip.icmp(
-                    if ip.family == Family::V4 { 13 } else { 128 },
+                    if ip.family == Family::V4 { 13 } else { *random.pick(&[100, 128]) },
                     0,
                     random.bits() as u32,
                     &[0; 12],
@@ -98,9 +98,17 @@ impl Traffic {
             }
             // Linux 6.16 dropped DCCP and its tracker: with tracking, it is just another protocol there.
             4 if !self.tracking => {
-                let mut dccp = Dccp::new(0, sport, dport);
+                let mut dccp = Dccp::new(*random.pick(&[0, 0, 0, 2, 4, 7]), sport, dport);
                 dccp.code = 42;
-                ip.dccp(&dccp)
+                dccp.payload = dccp_options(random);
+                let mut packet = ip.dccp(&dccp);
+                // Options belong to the header by its data offset, in words.
+                if let Ok(headers) = Headers::parse(&packet)
+                    && let Some(offset) = headers.transport_mut(&mut packet).get_mut(4)
+                {
+                    *offset += random.below(3) as u8;
+                }
+                packet
             }
             5 => ip.udplite(sport, dport, *random.pick(&[0, 8, 12]), &payload(random)),
             6 => match random.below(3) {
@@ -118,7 +126,7 @@ impl Traffic {
                     false => ip.packet(number::AH, &ah),
                 }
             }
-            _ => ip.packet(*random.pick(&[99, 103, number::IPIP, number::COMP]), &payload(random)),
+            _ => ip.packet(*random.pick(&[99, 103, number::IPIP, number::COMP, number::MOBILITY]), &payload(random)),
         }
     }
 }
@@ -133,24 +141,52 @@ fn header(random: &mut Random, family: Family, src: Addr, dst: Addr) -> Ip {
     if random.chance(10) {
         ip.ttl = *random.pick(&[1, 2, 5, 63, 100, 255]);
     }
-    if random.chance(3) {
-        match family {
-            // No-operations and an end: options that routers don't touch.
-            Family::V4 => ip.options = vec![1, 1, 1, 0],
-            Family::V6 => ip = extended(random, ip),
-        }
+    match family {
+        // No-operations and an end: options that routers don't touch.
+        Family::V4 if random.chance(3) => ip.options = vec![1, 1, 1, 0],
+        Family::V6 if random.chance(12) => ip = extended(random, ip),
+        _ => {}
     }
     ip
 }
 
 fn extended(random: &mut Random, ip: Ip) -> Ip {
-    match random.below(4) {
-        0 => ip.extension(Extension::HopByHop(vec![5, 2, 0, 0])),
+    let router_alert = || Extension::HopByHop(vec![5, 2, 0, 0]);
+    match random.below(8) {
+        0 => ip.extension(router_alert()),
         1 => ip.extension(Extension::Destination(vec![])),
         2 => ip.extension(Extension::Ah {
-            spi: 700,
+            spi: *random.pick(&[700, 1000, 5000]),
             data: vec![0; 16],
         }),
+        // Mobile IPv6's routing header; type 0, which only its addressee minds; an unknown type.
+        3 => ip.extension(Extension::Routing {
+            kind: 2,
+            left: random.below(3) as u8,
+            data: [&[0; 4][..], &[0xfd; 16]].concat(),
+        }),
+        4 => {
+            let addresses = random.between(0, 3) as usize;
+            ip.extension(Extension::Routing {
+                kind: *random.pick(&[0, 0, 4, 253]),
+                left: random.below(3) as u8,
+                data: [vec![0; 4], vec![0xfd; 16 * addresses]].concat(),
+            })
+        }
+        5 => ip
+            .extension(router_alert())
+            .extension(Extension::Destination(vec![1, 4, 0, 0, 0, 0]))
+            .extension(Extension::Routing {
+                kind: 2,
+                left: 0,
+                data: vec![0; 20],
+            }),
+        6 => ip
+            .extension(Extension::HopByHop(vec![0, 0, 1, 0, 5, 2, 0, 0, 1, 4, 0, 0, 0, 0]))
+            .extension(Extension::Ah {
+                spi: 700,
+                data: vec![0; 8],
+            }),
         _ => ip
             .extension(Extension::HopByHop(vec![]))
             .extension(Extension::Destination(vec![0; 9])),
@@ -191,6 +227,13 @@ pub(super) fn syn_options(random: &mut Random) -> Vec<u8> {
         options.extend_from_slice(&[1, 3, 3, random.below(15) as u8]);
     }
     options
+}
+
+/// Options of a DCCP packet (RFC 4340 §5.8), which the header's data offset may or may not take in: padding, Mandatory, Change L,
+/// one that is longer than there is room.
+fn dccp_options(random: &mut Random) -> Vec<u8> {
+    let options: [&[u8]; 4] = [&[], &[0, 1, 0, 0], &[32, 4, 1, 2], &[32, 9, 1, 2]];
+    random.pick(&options).to_vec()
 }
 
 /// A TFTP read or write request (RFC 1350 §5).

@@ -33,7 +33,7 @@ impl MatchSyntax for IcmpSyntax {
             "icmp match options:\n\
              [!] --icmp-type typename      type by name\n\
              [!] --icmp-type type[/code]   type and code by number\n\
-             Valid names:{}",
+             Valid ICMP Types:{}",
             icmp_types::ICMP.help()
         )
     }

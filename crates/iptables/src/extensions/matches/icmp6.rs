@@ -33,7 +33,7 @@ impl MatchSyntax for Icmp6Syntax {
             "icmpv6 match options:\n\
              [!] --icmpv6-type typename      type by name\n\
              [!] --icmpv6-type type[/code]   type and code by number\n\
-             Valid names:{}",
+             Valid ICMPv6 Types:{}",
             icmp_types::ICMPV6.help()
         )
     }

@@ -2,7 +2,7 @@
 
 use fielato_netfilter::Target;
 use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, SyntaxError, TargetSyntax};
-use fielato_netfilter::targets::led::Led;
+use fielato_netfilter::targets::led::{Led, Parameters};
 use fielato_wire::Family;
 
 use crate::extensions::words::{self, Options};
@@ -43,15 +43,15 @@ impl TargetSyntax for LedSyntax {
             Some(text) if text.get(..3).is_some_and(|head| head.eq_ignore_ascii_case("inf")) => None,
             Some(_) => options.number("led-delay", 0, u32::MAX.into())?.map(|delay| delay as u32),
         };
-        Ok(Target::Led(Led {
+        Ok(Target::Led(Led(Box::new(Parameters {
             id: words::cut(options.required("led-trigger-id")?, Led::MAX_ID).into(),
             delay,
             always_blink: options.has("led-always-blink"),
-        }))
+        }))))
     }
 
     fn save(&self, t: &Target, _cx: &PrintContext<'_>) -> String {
-        let Target::Led(t) = t else {
+        let Target::Led(Led(t)) = t else {
             return String::new();
         };
         let mut out = format!(" --led-trigger-id \"{}\"", escaped(&t.id));
@@ -64,7 +64,7 @@ impl TargetSyntax for LedSyntax {
     }
 
     fn print(&self, t: &Target, _cx: &PrintContext<'_>) -> String {
-        let Target::Led(t) = t else {
+        let Target::Led(Led(t)) = t else {
             return String::new();
         };
         let mut out = format!(" led-trigger-id:\"{}\"", escaped(&t.id));

@@ -4,7 +4,7 @@ use fielato_netfilter::Target;
 use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, SyntaxError, TargetSyntax};
 use fielato_wire::Family;
 
-use fielato_netfilter::targets::nflog::{Nflog, Size};
+use fielato_netfilter::targets::nflog::{Nflog, Parameters, Size};
 
 use super::log;
 use crate::extensions::words::{self, Options};
@@ -50,7 +50,7 @@ impl TargetSyntax for NflogSyntax {
         let range = options.number("nflog-range", 0, u32::MAX.into())?;
         let size = options.number("nflog-size", 0, u32::MAX.into())?;
         let prefix = log::prefix(options.text("nflog-prefix"))?;
-        Ok(Target::Nflog(Nflog {
+        Ok(Target::Nflog(Nflog(Box::new(Parameters {
             group: options.number("nflog-group", 0, 0xffff)?.unwrap_or(0) as u16,
             prefix: words::cut(prefix, 63).into(),
             size: match (size, range) {
@@ -61,7 +61,7 @@ impl TargetSyntax for NflogSyntax {
             threshold: options
                 .number("nflog-threshold", 0, 0xffff)?
                 .map_or(DEFAULT_THRESHOLD, |threshold| threshold as u16),
-        }))
+        }))))
     }
 
     fn save(&self, t: &Target, _cx: &PrintContext<'_>) -> String {
@@ -74,7 +74,7 @@ impl TargetSyntax for NflogSyntax {
 }
 
 fn show(t: &Target, dashes: &str) -> String {
-    let Target::Nflog(t) = t else {
+    let Target::Nflog(Nflog(t)) = t else {
         return String::new();
     };
     let mut out = String::new();

@@ -51,7 +51,9 @@ fn fragment_v4(packet: &Packet, whole: &[u8], mtu: usize, largest: usize) -> Opt
     }
     let (header, payload) = whole.split_at_checked(header_len)?;
     let as_it_came = fitting(packet, payload.len(), mtu - header_len);
-    let as_it_came = as_it_came.filter(|_| !headers.is_fragment());
+    // A TCP header that was not in the first piece alone was put into one piece on the way, which makes it longer than it came.
+    let tcp_in_one = |pieces: &&Pieces| headers.protocol != number::TCP || pieces.sizes.first().is_some_and(|&size| size >= 20);
+    let as_it_came = as_it_came.filter(|_| !headers.is_fragment()).filter(tcp_in_one);
     // DF stays on what is cut anew, as the sender looks for the path's MTU; pieces sent on as they came lose it.
     let flags: u16 = if headers.dont_fragment && as_it_came.is_none() {
         0x4000

@@ -151,7 +151,7 @@ pub(super) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, con
         },
     };
     if header.kind == RESET && !conn.status.has(Status::SEEN_REPLY) {
-        kill(conn, now); // The only answer is a Reset: there never was a connection.
+        kill(conn); // The only answer is a Reset: there never was a connection.
         return ProtoVerdict::Accept;
     }
     let verdict = dccp.judge(conn, packet.direction, &header, config, now);

@@ -135,7 +135,7 @@ pub(crate) fn is_sound(packet: &ProtoPacket<'_>, config: &Config) -> bool {
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.
 ///
-/// A connection that ends with this packet gets [`Status::DYING`] and expires now; the packet itself still belongs to it.
+/// A connection that ends with this packet gets [`Status::DYING`]; the packet itself still belongs to it.
 pub(crate) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
     match packet.headers.protocol {
         number::TCP => tcp::packet(conn, packet, fresh, config, now),
@@ -159,10 +159,14 @@ fn refresh(conn: &mut Conn, seconds: u32, now: Now) {
     }
 }
 
-/// Ends a connection (`nf_ct_kill`).
-fn kill(conn: &mut Conn, now: Now) {
+/// Makes a TCP connection CLOSE, because a RST was made here; others stay as they are (`nf_ct_set_closing`).
+pub(crate) fn close(conn: &mut Conn, config: &Config, now: Now) {
+    tcp::close(conn, config, now);
+}
+
+/// Ends a connection (`nf_ct_kill`). What was left of its time stays to be seen by the packet that ends it.
+fn kill(conn: &mut Conn) {
     conn.status.set(Status::DYING);
-    conn.deadline = now.mono;
 }
 
 /// The timeout that `-j CT --timeout` gave this connection, if any. The kernel's `CTA_TIMEOUT_*` attributes give the order for

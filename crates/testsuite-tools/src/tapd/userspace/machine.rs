@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use fielato_netfilter::host::{AddressType, Host, Route, RouteKey, SocketOwner};
-use fielato_netfilter::{DropReason, Interface, Packet};
+use fielato_netfilter::{Interface, Packet};
 use fielato_wire::build::{Ip, Tcp};
 use fielato_wire::text::Line;
 use fielato_wire::{Addr, Family, Headers, TcpFlags, number};
@@ -91,21 +91,6 @@ impl Machine {
             Family::V6 => 0,
         };
         Some(Ip::between(source, about.src)?.tos(tos).icmp_error(kind, code, rest, packet))
-    }
-
-    /// What forwarding says about a packet that it can't send on.
-    pub fn error(&self, reason: DropReason, packet: &[u8]) -> Option<Vec<u8>> {
-        let v4 = packet.first()? >> 4 == 4;
-        let (kind, code, rest) = match reason {
-            DropReason::TtlExceeded if v4 => (11, 0, 0),
-            DropReason::TtlExceeded => (3, 0, 0),
-            DropReason::NoRoute if v4 => (3, 0, 0),
-            DropReason::NoRoute => (1, 0, 0),
-            DropReason::TooBig if v4 => (3, 4, MTU),
-            DropReason::TooBig => (2, 0, MTU),
-            _ => return None,
-        };
-        self.tell(packet, kind, code, rest)
     }
 
     /// What a host answers to a packet for itself when no port is open.

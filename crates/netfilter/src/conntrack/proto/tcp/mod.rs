@@ -234,7 +234,7 @@ impl Tcp {
         if !conn.status.has(Status::SEEN_REPLY) {
             if header.is_rst() {
                 // The only answer is a RST: there never was a connection.
-                kill(conn, now);
+                kill(conn);
                 return ProtoVerdict::Accept;
             }
             if segment == Segment::Syn && old == TcpState::SynSent {
@@ -396,6 +396,15 @@ enum Reset {
 struct TcpTimeouts<'a> {
     conn: &'a Conn,
     config: &'a Config,
+}
+
+/// A RST made here ends the connection (`nf_conntrack_tcp_set_closing`).
+pub(super) fn close(conn: &mut Conn, config: &Config, now: Now) {
+    if let ProtoState::Tcp(tcp) = &mut conn.proto {
+        tcp.state = TcpState::Close;
+        let timeout = TcpTimeouts { conn, config }.of(TcpState::Close);
+        conn.deadline = now.mono.saturating_add(u64::from(timeout) * Now::SECOND);
+    }
 }
 
 impl TcpTimeouts<'_> {

@@ -1,0 +1,370 @@
+//! A sequence of packets through a whole engine with small limits, while time passes and rules change.
+
+use std::collections::HashSet;
+
+use fielato_netfilter::conntrack::{Config, Direction};
+use fielato_netfilter::engine::Fate;
+use fielato_netfilter::engine::command::{Caller, Command};
+use fielato_netfilter::queue::{QueueAnswer, QueueVerdict};
+use fielato_netfilter::{Netfilter, Now};
+use fielato_wire::build::{Ip, fragments};
+use fielato_wire::{Family, Headers};
+
+use crate::machine::{self, INSIDE, OUTSIDE, Router};
+use crate::source::Source;
+use crate::{packets, sums};
+
+/// Most steps of one input.
+const STEPS: usize = 64;
+const CONNECTIONS: u32 = 12;
+const EXPECTATIONS: u32 = 3;
+const FRAGMENT_MEMORY: usize = 8 << 10;
+const QUEUE: usize = 3;
+/// Answers of one packet ([`fielato_netfilter::Effect::Transmit`]), and lines or copies of every rule it met.
+const EFFECTS: usize = 64;
+/// Bytes of the connection table: generous for a dozen connections.
+const MEMORY: usize = 1 << 20;
+
+/// Rule sets to choose from; `{net}` and the others are filled in by family.
+const RULES: [&str; 6] = [
+    "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
+-A POSTROUTING -o eth1 -j MASQUERADE\nCOMMIT\n",
+    "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
+-A PREROUTING -p tcp --dport 80 -j DNAT --to-destination {in2}:2000-2001\n\
+-A PREROUTING -p udp -j REDIRECT --to-ports 53-54 --random\n\
+-A POSTROUTING -p tcp -j SNAT --to-source {out254}:1024-1026 --random-fully\n\
+-A POSTROUTING -p udp -j MASQUERADE --to-ports 40000-40001\n\
+-A POSTROUTING -j SNAT --to-source {out254} --persistent\nCOMMIT\n",
+    "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+-A PREROUTING -p tcp --dport 21 -j CT --helper ftp\n-A PREROUTING -p udp --dport 69 -j CT --helper tftp\n\
+-A PREROUTING -p tcp --dport 5000 -j CT --notrack\n-A PREROUTING -p udp --dport 2000 -j CT --zone 3\nCOMMIT\n\
+*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
+-A PREROUTING -d {out254} -p tcp --dport 21 -j DNAT --to-destination {in1}\n-A POSTROUTING -o eth1 -j MASQUERADE\nCOMMIT\n",
+    "*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+:POSTROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1000\n\
+-A PREROUTING -p tcp -j TCPOPTSTRIP --strip-options timestamp,sack-permitted\n-A PREROUTING -p tcp -j ECN --ecn-tcp-remove{v4}\n\
+-A PREROUTING -j DSCP --set-dscp 0x2e\n-A FORWARD -m recent --name r --set -j CONNMARK --save-mark\n\
+-A FORWARD -m hashlimit --hashlimit-above 2/sec --hashlimit-name h --hashlimit-mode srcip,dstport -j MARK --set-mark 3\n\
+-A FORWARD -m connbytes --connbytes 300 --connbytes-dir both --connbytes-mode bytes -j TOS --set-tos 0x10\n\
+-A FORWARD -m string --algo bm --string abc -j LOG\n-A POSTROUTING -m u32 --u32 \"6&0xFF=1:17\" -j {hl}\nCOMMIT\n",
+    "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n:user - [0:0]\n\
+-A INPUT -p tcp -j REJECT --reject-with tcp-reset\n-A INPUT -j REJECT\n-A FORWARD -m conntrack --ctstate INVALID -j REJECT\n\
+-A FORWARD -p tcp -m connlimit --connlimit-above 2 -j REJECT --reject-with tcp-reset\n-A FORWARD -j user\n\
+-A user -p udp -m limit --limit 5/min -j TEE --gateway {in2}\n-A user -p udp -j NFQUEUE --queue-num 0\n\
+-A user -p icmp -j NFQUEUE --queue-num 1 --queue-bypass\n-A user -m conntrack --ctstate NEW,ESTABLISHED,RELATED -j ACCEPT\nCOMMIT\n",
+    "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
+-A PREROUTING -i eth1 -j NETMAP --to {in0net}\n-A POSTROUTING -o eth1 -j NETMAP --to {out0net}\n\
+-A INPUT -p udp -j SNAT --to-source {out3}\n-A OUTPUT -p tcp -j DNAT --to-destination {in1}:21\nCOMMIT\n",
+];
+
+fn rules(family: Family, choice: usize) -> String {
+    let show = |address: fielato_wire::Addr| address.display(family).to_string();
+    let port = |address| match family {
+        Family::V4 => show(address),
+        Family::V6 => format!("[{}]", show(address)),
+    };
+    let text = RULES[choice % RULES.len()]
+        .replace("{in2}:", &format!("{}:", port(machine::inside(family, 2))))
+        .replace("{in1}:", &format!("{}:", port(machine::inside(family, 1))))
+        .replace("{out254}:", &format!("{}:", port(machine::outside(family, 254))))
+        .replace(
+            "{in0net}",
+            &format!(
+                "{}/{}",
+                show(machine::inside(family, 0)),
+                if family == Family::V4 { 30 } else { 126 }
+            ),
+        )
+        .replace(
+            "{out0net}",
+            &format!(
+                "{}/{}",
+                show(machine::outside(family, 0)),
+                if family == Family::V4 { 30 } else { 126 }
+            ),
+        )
+        .replace("{in1}", &show(machine::inside(family, 1)))
+        .replace("{in2}", &show(machine::inside(family, 2)))
+        .replace("{out3}", &show(machine::outside(family, 3)))
+        .replace("{out254}", &show(machine::outside(family, 254)));
+    match family {
+        Family::V4 => text.replace("{v4}", "").replace("{hl}", "TTL --ttl-inc 1"),
+        // ECN and IPv4's ICMP are not there.
+        Family::V6 => text
+            .replace("{hl}", "HL --hl-inc 1")
+            .lines()
+            .filter(|line| !line.contains("{v4}"))
+            .map(|line| format!("{}\n", line.replace("-p icmp ", "-p icmpv6 ")))
+            .collect(),
+    }
+}
+
+/// An engine under way.
+struct Run<'a> {
+    source: Source<'a>,
+    netfilter: Netfilter,
+    now: Now,
+    /// The packet that came out last, with the interface behind which its receiver is.
+    last: Option<(Vec<u8>, u32)>,
+    /// Every packet so far had right checksums, so whatever waits in a queue has.
+    sound: bool,
+}
+
+/// Packets, answers, errors, fragments, time, queues and new rules, as the bytes say. Every limit holds after each step, no two live
+/// connections share a tuple, and sound packets stay sound.
+pub fn conntrack(data: &[u8]) {
+    let mut source = Source::new(data);
+    let config = Config {
+        max: CONNECTIONS,
+        expect_max: EXPECTATIONS,
+        fragment_memory: FRAGMENT_MEMORY,
+        tcp_loose: source.flag(),
+        checksum: source.flag(),
+        ..Config::default()
+    };
+    let mut netfilter = Netfilter::new(config, 7);
+    let now = Now::from_secs(1000);
+    for number in [0, 1] {
+        let bind = Command::BindQueue { number, length: QUEUE };
+        let bound = netfilter.execute(Caller::Admin, bind, now);
+        assert!(bound.is_ok(), "{bound:?}");
+    }
+    let mut run = Run {
+        source,
+        netfilter,
+        now,
+        last: None,
+        sound: true,
+    };
+    run.change_rules();
+    for _ in 0..STEPS {
+        if run.source.is_empty() {
+            return;
+        }
+        run.step();
+        run.check();
+    }
+}
+
+impl Run<'_> {
+    fn change_rules(&mut self) {
+        let choice = self.source.below(256);
+        for family in [Family::V4, Family::V6] {
+            let ruleset = machine::rules(family, &rules(family, choice));
+            machine::replace(&mut self.netfilter, ruleset, self.now);
+        }
+    }
+
+    fn step(&mut self) {
+        match self.source.below(16) {
+            0..=5 => {
+                let packet = self.packet();
+                let by = self.interface();
+                self.receive(packet, by);
+            }
+            6..=8 => self.answer(),
+            9 => self.complain(),
+            10 => self.fragments(),
+            11 => {
+                // Anything at all, with a header checksum that lets it in.
+                let bytes = mended(self.source.bytes(255));
+                let by = self.interface();
+                self.receive(bytes, by);
+            }
+            12 => {
+                let packet = self.packet();
+                let sound = self.judge(&packet);
+                if let Ok(packet) = fielato_netfilter::Packet::local(packet) {
+                    let fate = self.netfilter.send_local(packet, &mut Router, self.now);
+                    self.settle(fate, sound);
+                }
+            }
+            13 => {
+                let seconds = [0, 1, 29, 31, 130, 700, 500_000][self.source.below(7)];
+                self.now = self
+                    .now
+                    .plus(seconds * Now::SECOND + u64::from(self.source.byte()) * 1_000_000);
+                if self.source.flag() {
+                    self.netfilter.expire(self.now, self.source.below(64));
+                }
+            }
+            14 => self.handle_queue(),
+            _ => self.change_rules(),
+        }
+    }
+
+    fn interface(&mut self) -> u32 {
+        if self.source.flag() { INSIDE } else { OUTSIDE }
+    }
+
+    fn packet(&mut self) -> Vec<u8> {
+        let family = if self.source.flag() { Family::V6 } else { Family::V4 };
+        let ip = packets::ip(&mut self.source, family);
+        packets::transport(&mut self.source, &ip)
+    }
+
+    fn receive(&mut self, packet: Vec<u8>, by: u32) {
+        let sound = self.judge(&packet);
+        if let Some(fate) = machine::receive(&mut self.netfilter, packet, by, self.now) {
+            self.settle(fate, sound);
+        }
+    }
+
+    /// Whether a packet's checksums are right and will be in what comes out at once. A fragment may complete another's datagram.
+    fn judge(&mut self, packet: &[u8]) -> bool {
+        let is_whole = Headers::parse(packet).is_ok_and(|headers| !headers.is_fragment());
+        let sound = is_whole && sums::verify(packet).is_ok();
+        self.sound &= sound;
+        sound
+    }
+
+    fn settle(&mut self, fate: Fate, sound: bool) {
+        let effects = self.netfilter.drain_effects().count();
+        assert!(effects <= EFFECTS, "{effects} effects of one packet");
+        if let Some(packet) = machine::passed(fate) {
+            let headers = Headers::parse(&packet.data);
+            assert_eq!(headers, Ok(packet.headers), "the headers are those of the bytes");
+            if sound {
+                let verified = sums::verify(&packet.data);
+                assert!(verified.is_ok(), "{verified:?} after rewriting: {:02x?}", packet.data);
+            }
+            self.last = Some((packet.data, packet.out_interface.index));
+        }
+    }
+
+    /// The receiver of the last packet sends something back.
+    fn answer(&mut self) {
+        let Some((packet, by)) = self.last.clone() else {
+            return;
+        };
+        let Ok(headers) = Headers::parse(&packet) else {
+            return;
+        };
+        let ip = Ip::new(headers.family, headers.dst, headers.src);
+        let (sport, dport) = (headers.dport, headers.sport);
+        let answer = match headers.protocol {
+            fielato_wire::number::TCP => {
+                let flags = [0x12, 0x10, 0x11, 0x04, 0x18][self.source.below(5)];
+                let seq = packet
+                    .get(usize::from(headers.l4) + 4..)
+                    .and_then(|rest| rest.first_chunk::<4>());
+                let ack = seq.map_or(0, |seq| u32::from_be_bytes(*seq)).wrapping_add(1);
+                let tcp = fielato_wire::build::Tcp::new(sport, dport).ack(ack).flags(flags);
+                ip.tcp(&tcp.seq(self.source.byte().into()).payload(self.source.bytes(80)))
+            }
+            fielato_wire::number::UDP => ip.udp(sport, dport, self.source.bytes(40)),
+            fielato_wire::number::ICMP | fielato_wire::number::ICMPV6 => {
+                let word = packet
+                    .get(usize::from(headers.l4) + 4..)
+                    .and_then(|rest| rest.first_chunk::<2>());
+                ip.echo_reply(word.map_or(0, |word| u16::from_be_bytes(*word)), 1, &[])
+            }
+            protocol => ip.packet(protocol, self.source.bytes(60)),
+        };
+        let by = if by == INSIDE { INSIDE } else { OUTSIDE };
+        self.receive(answer, by);
+    }
+
+    /// Somebody sends an ICMP error about the last packet.
+    fn complain(&mut self) {
+        let Some((packet, by)) = self.last.clone() else {
+            return;
+        };
+        let Ok(headers) = Headers::parse(&packet) else {
+            return;
+        };
+        let from = machine::outside(headers.family, 3);
+        let kind = match headers.family {
+            Family::V4 => self.source.pick(&[3, 4, 5, 11, 12]),
+            Family::V6 => self.source.pick(&[1, 2, 3, 4]),
+        };
+        let cut = 28 + self.source.below(256);
+        let quote = packet.get(..cut).unwrap_or(&packet);
+        let error = Ip::new(headers.family, from, headers.src).icmp_error(kind, self.source.byte() & 15, 0, quote);
+        self.receive(error, if by == INSIDE { INSIDE } else { OUTSIDE });
+    }
+
+    fn fragments(&mut self) {
+        let packet = self.packet();
+        let by = self.interface();
+        let (order, leave_out) = (self.source.byte(), self.source.byte());
+        let Ok(mut pieces) = fragments(&packet, 72, u32::from(order & 3)) else {
+            return;
+        };
+        let middle = usize::from(order) % pieces.len();
+        pieces.rotate_left(middle);
+        for (index, piece) in pieces.into_iter().enumerate() {
+            if leave_out >> (index % 8) & 1 == 0 {
+                self.receive(piece, by);
+            }
+        }
+    }
+
+    fn handle_queue(&mut self) {
+        let number = u16::from(self.source.flag());
+        let Some(id) = self.netfilter.next_queued(number).map(|queued| queued.id) else {
+            return;
+        };
+        let verdict = match self.source.below(4) {
+            0 => QueueVerdict::Accept,
+            1 => QueueVerdict::Repeat,
+            2 => QueueVerdict::Drop,
+            _ => QueueVerdict::Queue(1 - number),
+        };
+        let mut answer = QueueAnswer::plain(verdict);
+        if self.source.flag() {
+            answer.mark = Some(self.source.long());
+        }
+        if self.source.below(4) == 1 {
+            self.sound = false;
+            answer.data = Some(mended(self.source.bytes(200)));
+        }
+        if let Some(fate) = self.netfilter.reinject(number, id, answer, &mut Router, self.now) {
+            self.settle(fate, self.sound);
+        }
+    }
+
+    fn check(&self) {
+        let conntrack = self.netfilter.conntrack();
+        assert!(conntrack.count() <= CONNECTIONS, "{} connections", conntrack.count());
+        assert!(conntrack.expectation_count() <= EXPECTATIONS);
+        assert!(conntrack.memory() <= MEMORY, "{} bytes", conntrack.memory());
+        for number in [0, 1] {
+            let statistics = self.netfilter.queues().statistics(number);
+            assert!(statistics.is_some_and(|statistics| statistics.waiting <= QUEUE));
+        }
+        let mut tuples = HashSet::new();
+        for (_, conn) in conntrack.iter() {
+            let own: HashSet<_> = [Direction::Original, Direction::Reply]
+                .map(|direction| (*conn.tuple(direction), conn.zone.in_direction(direction)))
+                .into();
+            for tuple in own {
+                assert!(tuples.insert(tuple), "two connections share {}", tuple.0);
+            }
+        }
+        for record in conntrack.records(None) {
+            let _ = (record.conntrack_line(), record.proc_line());
+        }
+    }
+}
+
+/// Bytes with an IPv4 header's length and checksum made right, so that they pass for a packet.
+fn mended(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let len = bytes.len();
+    match bytes.first() {
+        Some(first) if first & 1 == 1 && len >= 40 => {
+            bytes[0] = 0x60;
+            bytes[4..6].copy_from_slice(&(len as u16 - 40).to_be_bytes());
+        }
+        Some(_) if len >= 20 => {
+            bytes[0] = 0x45;
+            bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+            bytes[10..12].fill(0);
+            let check = fielato_wire::checksum::checksum(&bytes[..20]);
+            bytes[10..12].copy_from_slice(&check.to_be_bytes());
+        }
+        _ => {}
+    }
+    bytes
+}
