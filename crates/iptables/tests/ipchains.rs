@@ -460,3 +460,36 @@ fn accounting_rules_of_ipfwadm_count() {
     let listed = lab.machine.run("ipfwadm -A in -l -v -n");
     assert!(listed.contains("    1    28 -          udp "), "{listed}");
 }
+
+#[test]
+fn the_kernel_takes_the_rules_that_are_printed() {
+    let test = "the_kernel_takes_the_rules_that_are_printed";
+    if !fielato_testkit::root(test)
+        || !fielato_testkit::need(test, "iptables-legacy-restore")
+        || !fielato_testkit::need(test, "unshare")
+    {
+        return;
+    }
+    let mut machine = Machine::default();
+    for line in [
+        "ipchains -P forward MASQ",
+        "ipchains -N sub",
+        "ipchains -A sub -p icmp -s ! 10/8 ping -j REJECT -l",
+        "ipchains -A input -p tcp -d 0/0 80 -j REDIRECT 3128",
+        "ipchains -A input -p tcp -t 0x01 0x10 -m 7 ! -y -j sub",
+        "ipchains -A output -f -i ! eth+ -j DENY",
+        "ipfwadm -A both -a -P udp",
+    ] {
+        machine.run(line);
+    }
+    let text = machine.run("ipchains --print");
+    let mut child = std::process::Command::new("unshare")
+        .args(["--net", "iptables-legacy-restore", "--counters"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+}

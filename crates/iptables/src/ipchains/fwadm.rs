@@ -177,7 +177,7 @@ impl<'a> Given<'a> {
 
     /// One rule for each pair of ports: ipfwadm takes lists of them.
     fn rules(&self) -> Result<Vec<Vec<String>>, Error> {
-        // iptables tells packets with ACK from all others; 2.2 does by the missing -y only for those that open a connection.
+        // 2.2 has no word for the ACK bit alone: what doesn't open a connection is nearest.
         if self.acknowledged && self.flags.contains(&"-y") {
             return refused("-k and -y exclude each other");
         }
