@@ -127,6 +127,24 @@ pub enum Iptables {
         after_help = "Example:\n  fielato iptables-restore --test < rules"
     )]
     IptablesRestore(Words),
+    /// Change, list and check rules in the language of Linux 2.2
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato ipchains --print -A input -p tcp -d 0/0 23 -j DENY"
+    )]
+    Ipchains(Words),
+    /// Print rules as ipchains commands
+    #[command(disable_help_flag = true, after_help = "Example:\n  fielato ipchains-save > rules")]
+    IpchainsSave(Words),
+    /// Read rules from what ipchains-save printed
+    #[command(disable_help_flag = true, after_help = "Example:\n  fielato ipchains-restore < rules")]
+    IpchainsRestore(Words),
+    /// Change and list rules in the language of Linux 2.0
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  fielato ipfwadm -I -a deny -P tcp -D 0/0 23"
+    )]
+    Ipfwadm(Words),
     /// Say an iptables command in nft's words
     #[command(
         disable_help_flag = true,

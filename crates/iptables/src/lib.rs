@@ -9,6 +9,7 @@ mod error;
 mod execute;
 pub mod extensions;
 mod help;
+pub mod ipchains;
 pub mod iptc;
 mod names;
 pub mod nft;

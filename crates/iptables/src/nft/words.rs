@@ -170,9 +170,9 @@ const KEYWORDS: &[&str] = &[
     "ether",
     "exists",
     "exp",
-    "export",
     "expectation",
     "expiration",
+    "export",
     "exthdr",
     "fib",
     "flags",
@@ -201,8 +201,8 @@ const KEYWORDS: &[&str] = &[
     "hop-limit",
     "hoplimit",
     "hour",
-    "ibrname",
     "ibriport",
+    "ibrname",
     "ibrvproto",
     "icmp",
     "icmpv6",
@@ -217,7 +217,6 @@ const KEYWORDS: &[&str] = &[
     "index",
     "insert",
     "interval",
-    "iif",
     "ip",
     "ip6",
     "ipsec",
@@ -292,9 +291,9 @@ const KEYWORDS: &[&str] = &[
     "return",
     "rt",
     "rtclassid",
-    "ruleset",
     "rule",
     "rules",
+    "ruleset",
     "saddr",
     "sctp",
     "secmark",
@@ -345,3 +344,34 @@ const KEYWORDS: &[&str] = &[
     "xt",
     "zone",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_or_mangled() {
+        assert!(KEYWORDS.is_sorted());
+        for (name, expected) in [
+            ("FORWARD", "FORWARD"),
+            ("f2b-ssh", "f2b-ssh"),
+            ("drop", "xt.drop"),
+            ("zone", "xt.zone"),
+            ("a b", "xt.a_20b"),
+            ("xt.drop", "xt.xt_2edrop"),
+            ("", "xt."),
+        ] {
+            assert_eq!(identifier(name), expected);
+        }
+    }
+
+    #[test]
+    fn what_always_holds_and_what_never_does() {
+        assert_eq!(within("k", &Range::new(1u8, 5).not(), 255), "k != 1-5");
+        assert_eq!(within("k", &Range::new(0u8, 255).not(), 255), NEVER);
+        assert_eq!(within("k", &Range::new(5u8, 1), 255), NEVER);
+        assert_eq!(masked("k", 0xf, 0x10, true), "");
+        assert_eq!(masked("k", 0xf, 0x10, false), NEVER);
+        assert_eq!(masked("k", 0, 0, false), "");
+    }
+}

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use fielato_control::Paths;
 use fielato_iptables::command::Wait;
+use fielato_iptables::ipchains::program::{self as ipchains, Tool};
 use fielato_iptables::iptc::Store;
 use fielato_iptables::program::{self, Applet, Exit, World};
 use fielato_iptables::{Failure, Registry};
@@ -28,6 +29,10 @@ pub fn run(paths: &Paths, command: &Iptables) -> ExitCode {
         Iptables::Iptables(words) => ("iptables", words),
         Iptables::IptablesSave(words) => ("iptables-save", words),
         Iptables::IptablesRestore(words) => ("iptables-restore", words),
+        Iptables::Ipchains(words) => ("ipchains", words),
+        Iptables::IpchainsSave(words) => ("ipchains-save", words),
+        Iptables::IpchainsRestore(words) => ("ipchains-restore", words),
+        Iptables::Ipfwadm(words) => ("ipfwadm", words),
         Iptables::IptablesTranslate(words) => ("iptables-translate", words),
         Iptables::IptablesRestoreTranslate(words) => ("iptables-restore-translate", words),
         Iptables::Ip6tablesTranslate(words) => ("ip6tables-translate", words),
@@ -37,8 +42,8 @@ pub fn run(paths: &Paths, command: &Iptables) -> ExitCode {
         Iptables::Ip6tablesSave(words) => ("ip6tables-save", words),
         Iptables::Ip6tablesRestore(words) => ("ip6tables-restore", words),
     };
-    match Applet::find(name) {
-        Some(applet) => applet_main(applet, name, words, paths),
+    match Program::find(name) {
+        Some(program) => program_main(program, name, words, paths),
         None => ExitCode::FAILURE,
     }
 }
@@ -52,26 +57,50 @@ pub fn by_name() -> Option<ExitCode> {
     let words: Vec<OsString> = words.collect();
     let root = std::env::var_os("FIELATO_ROOT").unwrap_or_else(|| "/".into());
     let paths = Paths::new(root, None);
-    if let Some(applet) = called.to_str().and_then(Applet::find) {
-        return Some(applet_main(applet, &called.to_string_lossy(), &words, &paths));
+    if let Some(program) = called.to_str().and_then(Program::find) {
+        return Some(program_main(program, &called.to_string_lossy(), &words, &paths));
     }
     let (name, rest) = words.split_first()?;
-    let applet = name.to_str().and_then(Applet::find)?;
-    Some(applet_main(applet, &name.to_string_lossy(), rest, &paths))
+    let program = name.to_str().and_then(Program::find)?;
+    Some(program_main(program, &name.to_string_lossy(), rest, &paths))
 }
 
-fn applet_main(applet: Applet, invoked: &str, words: &[OsString], paths: &Paths) -> ExitCode {
+/// A program of either kind.
+#[derive(Clone, Copy)]
+enum Program {
+    Iptables(Applet),
+    Ipchains(Tool),
+}
+
+impl Program {
+    fn find(name: &str) -> Option<Program> {
+        let iptables = Applet::find(name).map(Program::Iptables);
+        iptables.or_else(|| Tool::find(name).map(Program::Ipchains))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Program::Iptables(applet) => applet.name(),
+            Program::Ipchains(tool) => tool.name(),
+        }
+    }
+}
+
+fn program_main(program: Program, invoked: &str, words: &[OsString], paths: &Paths) -> ExitCode {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     let (registry, names) = (Registry::builtin(), names::Machine::default());
     let mut machine = match Machine::new(paths, &registry, &names) {
         Ok(machine) => machine,
         Err(reason) => {
-            eprintln!("{}: {reason}", applet.name());
+            eprintln!("{}: {reason}", program.name());
             return ExitCode::from(4);
         }
     };
-    ExitCode::from(program::run(applet, invoked, &words, &registry, &names, &mut machine))
+    ExitCode::from(match program {
+        Program::Iptables(applet) => program::run(applet, invoked, &words, &registry, &names, &mut machine),
+        Program::Ipchains(tool) => ipchains::run(tool, &words, &registry, &names, &mut machine),
+    })
 }
 
 struct Machine<'a> {
