@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fielato_properties::check;
 
-/// Random inputs of each property.
+/// Random inputs of each property, unless FIELATO_PROPERTY_ROUNDS says otherwise.
 const ROUNDS: u64 = 1500;
 
 #[test]
@@ -24,6 +24,9 @@ fn every_property_holds_for_its_corpus() {
 
 #[test]
 fn every_property_holds_for_random_input() {
+    let rounds = std::env::var("FIELATO_PROPERTY_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok());
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     for (name, check) in check::ALL {
         let seeds: Vec<Vec<u8>> = corpora
@@ -32,7 +35,7 @@ fn every_property_holds_for_random_input() {
             .unwrap()
             .map(|file| std::fs::read(file.unwrap().path()).unwrap())
             .collect();
-        for seed in 0..ROUNDS {
+        for seed in 0..rounds.unwrap_or(ROUNDS) {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut input = if random.u8(..) < 100 {
                 (0..random.usize(..600)).map(|_| random.u8(..)).collect()

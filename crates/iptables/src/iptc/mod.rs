@@ -257,6 +257,9 @@ impl Handle {
         if self.is_chain(chain) || is_verdict(chain) {
             return Err(Failure::ChainExists);
         }
+        if is_too_long(chain) {
+            return Err(Failure::Invalid);
+        }
         self.index.insert(chain.to_owned(), self.table.chains.len());
         self.table.chains.push(Chain::user(chain));
         self.sources.push(ChainSources::default());
@@ -305,6 +308,9 @@ impl Handle {
         if self.builtin(from) {
             return Err(Failure::NotFound);
         }
+        if is_too_long(to) {
+            return Err(Failure::Invalid);
+        }
         for rule in self.table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
             if let Target::Jump(chain) | Target::Goto(chain) = &mut rule.target
                 && chain == from
@@ -342,7 +348,30 @@ impl Handle {
     }
 }
 
+/// libiptc takes two bytes more (`IPT_CHAINLABEL`); the kernel cuts such a name, and what iptables-save then writes
+/// iptables-restore refuses.
+fn is_too_long(chain: &str) -> bool {
+    chain.len() >= crate::parse::MAX_NAME
+}
+
 /// Words that are no chain's name.
 fn is_verdict(name: &str) -> bool {
     matches!(name, "ACCEPT" | "DROP" | "QUEUE" | "RETURN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_chain_gets_a_name_that_save_files_refuse() {
+        let mut handle = Handle::init(Table::standard("filter").unwrap());
+        let (longest, too_long) = ("a".repeat(28), "a".repeat(29));
+        handle.create_chain("user").unwrap();
+        assert_eq!(handle.create_chain(&too_long), Err(Failure::Invalid));
+        assert_eq!(handle.rename_chain("user", &too_long), Err(Failure::Invalid));
+        assert!(handle.is_chain("user") && !handle.is_chain(&too_long));
+        assert_eq!(handle.rename_chain("user", &longest), Ok(()));
+        assert!(handle.is_chain(&longest) && !handle.is_chain("user"));
+    }
 }

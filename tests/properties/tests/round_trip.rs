@@ -1,0 +1,111 @@
+//! Generated rule sets saved and read back, by us and by the kernel's iptables.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use fielato_iptables::save::{self, SaveOptions};
+use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_oracle::random::Random;
+use fielato_oracle::rules::{Conditions, generate};
+use fielato_wire::Family;
+
+/// A rule set of the oracle's grammar, as we save it; `None` when we refuse one of its rules.
+fn saved(seed: u64, family: Family, registry: &Registry) -> Option<String> {
+    let conditions = Conditions {
+        tracking: true,
+        paced: seed.is_multiple_of(2),
+    };
+    let text = generate(&mut Random::new(seed), family, conditions);
+    let rules = restore::parse(&text, family, registry, &BuiltinNames).ok()?;
+    let options = SaveOptions {
+        counters: true,
+        ..SaveOptions::default()
+    };
+    Some(save::ruleset(&rules, registry, &BuiltinNames, options))
+}
+
+#[test]
+fn what_we_save_we_read_back() {
+    let registry = Registry::builtin();
+    let mut count = 0;
+    for seed in 0..400 {
+        for family in [Family::V4, Family::V6] {
+            let Some(first) = saved(seed, family, &registry) else {
+                continue;
+            };
+            count += 1;
+            let again = restore::parse(&first, family, &registry, &BuiltinNames)
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}\n{first}"));
+            let options = SaveOptions {
+                counters: true,
+                ..SaveOptions::default()
+            };
+            assert_eq!(save::ruleset(&again, &registry, &BuiltinNames, options), first, "seed {seed}");
+        }
+    }
+    assert!(count > 500, "only {count} of 800 generated rule sets were taken");
+}
+
+/// Runs `restore` then `save` in a network namespace of their own, which ends with them.
+fn through_kernel(program: &str, text: &str) -> Result<String, String> {
+    let script = format!("{program}-restore -c && {program}-save -c");
+    let mut child = Command::new("unshare")
+        .args(["-n", "timeout", "60", "sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let mut stdin = child.stdin.take().unwrap();
+    // A program that refuses a line closes its input; its message tells.
+    let _ = stdin.write_all(text.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// The tables of a save file by name, without comments.
+fn tables(text: &str) -> Vec<String> {
+    let lines: String = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let mut tables: Vec<String> = lines.split_inclusive("COMMIT\n").map(str::to_owned).collect();
+    tables.sort();
+    tables
+}
+
+#[test]
+fn what_we_save_the_kernel_saves_the_same() {
+    let name = "what_we_save_the_kernel_saves_the_same";
+    if !fielato_testkit::root(name)
+        || !fielato_testkit::need(name, "iptables-legacy-restore")
+        || !fielato_testkit::need(name, "unshare")
+    {
+        return;
+    }
+    let registry = Registry::builtin();
+    let (mut same, mut refused) = (0, Vec::new());
+    for seed in 0..40 {
+        for (family, program) in [(Family::V4, "iptables-legacy"), (Family::V6, "ip6tables-legacy")] {
+            let Some(ours) = saved(seed, family, &registry) else {
+                continue;
+            };
+            match through_kernel(program, &ours) {
+                Ok(theirs) => {
+                    assert_eq!(tables(&theirs), tables(&ours), "{program}, seed {seed}");
+                    same += 1;
+                }
+                Err(why) => refused.push(format!("{program}, seed {seed}: {why}")),
+            }
+        }
+    }
+    // Rules for modules that a kernel lacks are refused with their whole file.
+    println!("{same} rule sets the same, refused: {refused:#?}");
+    assert!(same >= 40, "{same} the same; refused: {refused:#?}");
+}
