@@ -110,6 +110,7 @@ pub enum Command {
 
 /// The iptables programs. Their words are their own: `fielato iptables -h` prints their help.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::enum_variant_names, reason = "they are the programs' names")]
 pub enum Iptables {
     /// Change and list IPv4 rules, in the language of iptables
     #[command(

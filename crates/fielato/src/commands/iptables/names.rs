@@ -17,8 +17,11 @@ pub struct Machine {
     numbers: OnceCell<FileNames>,
 }
 
+/// A file, and what takes the names in its text.
+type Source = (&'static str, fn(&mut FileNames, &str));
+
 /// A set of names from the files that are there.
-fn from(files: &[(&str, fn(&mut FileNames, &str))]) -> FileNames {
+fn from(files: &[Source]) -> FileNames {
     let mut names = FileNames::new();
     for (path, take) in files {
         if let Ok(text) = std::fs::read_to_string(path) {
@@ -39,13 +42,12 @@ impl Machine {
     }
 
     fn accounts(&self) -> &FileNames {
-        let files: [(_, fn(&mut FileNames, &str)); 2] = [("/etc/passwd", FileNames::users), ("/etc/group", FileNames::groups)];
+        let files: [Source; 2] = [("/etc/passwd", FileNames::users), ("/etc/group", FileNames::groups)];
         self.accounts.get_or_init(|| from(&files))
     }
 
     fn hosts(&self) -> &FileNames {
-        let files: [(_, fn(&mut FileNames, &str)); 2] =
-            [("/etc/hosts", FileNames::hosts), ("/etc/networks", FileNames::networks)];
+        let files: [Source; 2] = [("/etc/hosts", FileNames::hosts), ("/etc/networks", FileNames::networks)];
         self.hosts.get_or_init(|| from(&files))
     }
 
