@@ -171,3 +171,39 @@ fn each_table_is_committed_where_it_ends() {
         assert_eq!(log.0, wanted);
     }
 }
+
+/// As kernel 6.18 takes them.
+#[test]
+fn helpers_by_name() {
+    let both = [Family::V4, Family::V6];
+    for (helper, protocols, families) in [
+        ("ftp", &["tcp"][..], &both[..]),
+        ("tftp", &["udp"], &both),
+        ("amanda", &["udp"], &both),
+        ("Q.931", &["tcp"], &both),
+        ("RAS", &["udp"], &both),
+        ("irc", &["tcp"], &[Family::V4]),
+        ("netbios-ns", &["udp"], &[Family::V4]),
+        ("pptp", &["tcp"], &[Family::V4]),
+        ("sane", &["tcp"], &both),
+        ("sip", &["tcp", "udp"], &both),
+        ("snmp", &["udp"], &[Family::V4]),
+        ("gopher", &[], &both),
+    ] {
+        for (family, protocol) in both
+            .into_iter()
+            .flat_map(|family| ["tcp", "udp"].map(|protocol| (family, protocol)))
+        {
+            let rule = format!("-A PREROUTING -p {protocol} -j CT --helper {helper}\n");
+            let text = format!("*raw\n{rule}COMMIT\n");
+            let registry = Registry::builtin();
+            let read = restore::parse(&text, family, &registry, &BuiltinNames);
+            let takes = protocols.contains(&protocol) && families.contains(&family);
+            assert_eq!(read.is_ok(), takes, "{family:?}: {rule}");
+            if let Ok(rules) = read {
+                let saved = save::ruleset(&rules, &registry, &BuiltinNames, Default::default());
+                assert!(saved.contains(&rule), "{saved}");
+            }
+        }
+    }
+}

@@ -22,7 +22,9 @@ pub(crate) fn split(line: &str) -> Result<Vec<Word<'_>>, Error> {
     let mut words = Vec::with_capacity(16);
     let mut rest = line.trim_start_matches([' ', '\t']);
     while !rest.is_empty() {
-        let end = rest.find([' ', '\t', '"']).unwrap_or(rest.len());
+        // All three are ASCII, so the place is a character's.
+        let end = rest.bytes().position(|byte| matches!(byte, b' ' | b'\t' | b'"'));
+        let end = end.unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         let (text, quoted) = match after.strip_prefix('"') {
             None => {

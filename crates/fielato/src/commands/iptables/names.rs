@@ -17,7 +17,7 @@ pub struct Machine {
     numbers: OnceCell<FileNames>,
 }
 
-/// A file and what takes its names.
+/// A file, and what takes the names in its text.
 type Source = (&'static str, fn(&mut FileNames, &str));
 
 /// A set of names from the files that are there.
