@@ -25,7 +25,7 @@ use fielato_netfilter::matches::udp::Udp;
 use fielato_netfilter::matches::{Match, Range};
 use fielato_netfilter::rule::{AddressMatch, InterfaceMatch, Rule, Target};
 use fielato_netfilter::targets::masquerade::Masquerade;
-use fielato_netfilter::{Host, Interface, InterfaceName, Netfilter, Now, Packet, Ruleset, Table};
+use fielato_netfilter::{Host, Interface, Netfilter, Now, Packet, Ruleset, Table};
 use fielato_testkit::bench::{self, Goal};
 use fielato_wire::build::Ip;
 use fielato_wire::{Addr, Family, number};
