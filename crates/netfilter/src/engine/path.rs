@@ -104,20 +104,14 @@ impl Netfilter {
                     self.send_answers(host, now);
                     return self.drop(packet, reason);
                 }
-                Ran::Stopped(Verdict::Queue { number, bypass }) => {
-                    let parked = std::mem::replace(packet, Packet::empty(packet.headers));
-                    match self.queues.park(number, bypass, hook, from, parked) {
-                        Ok(()) => return Ended::Queued,
-                        Err((back, bypassed)) => {
-                            *packet = back;
-                            if !bypassed {
-                                return self.drop(packet, DropReason::Queue { number });
-                            }
-                            from += 1;
-                            continue;
-                        }
+                Ran::Stopped(Verdict::Queue { number, bypass }) => match self.queues.park(number, bypass, hook, from, packet) {
+                    Ok(()) => return Ended::Queued,
+                    Err(true) => {
+                        from += 1;
+                        continue;
                     }
-                }
+                    Err(false) => return self.drop(packet, DropReason::Queue { number }),
+                },
                 Ran::Stopped(Verdict::Stolen | Verdict::Accept | Verdict::Repeat) => {
                     self.send_answers(host, now);
                     self.conntrack.release(packet);

@@ -30,9 +30,9 @@ impl Netfilter {
             QueueVerdict::Accept => self.advance(hook, stage + 1, &mut packet, host, now).with(packet),
             QueueVerdict::Repeat => self.advance(hook, stage, &mut packet, host, now).with(packet),
             QueueVerdict::Drop => self.drop(&mut packet, DropReason::QueueVerdict { number }).with(packet),
-            QueueVerdict::Queue(other) => match self.queues.park(other, false, hook, stage, packet) {
+            QueueVerdict::Queue(other) => match self.queues.park(other, false, hook, stage, &mut packet) {
                 Ok(()) => Fate::Queued,
-                Err((mut back, _)) => self.drop(&mut back, DropReason::Queue { number: other }).with(back),
+                Err(_) => self.drop(&mut packet, DropReason::Queue { number: other }).with(packet),
             },
         };
         self.send_answers(host, now);

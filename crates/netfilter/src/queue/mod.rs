@@ -122,30 +122,24 @@ impl Queues {
             .unwrap_or_default()
     }
 
-    /// Puts a packet into a queue. When it can't stay, it comes back with whether it is to go on (`bypass`; a full queue
-    /// drops even so, as in the kernel without NFQA_CFG_F_FAIL_OPEN).
-    pub(crate) fn park(
-        &mut self,
-        number: u16,
-        bypass: bool,
-        hook: Hook,
-        stage: usize,
-        packet: Packet,
-    ) -> Result<(), (Packet, bool)> {
+    /// Takes a packet into a queue. When it can't stay, it is left as it is, and the error says whether it is to go on (`bypass`;
+    /// a full queue drops even so, as in the kernel without NFQA_CFG_F_FAIL_OPEN).
+    pub(crate) fn park(&mut self, number: u16, bypass: bool, hook: Hook, stage: usize, packet: &mut Packet) -> Result<(), bool> {
         let Some(queue) = self.queues.get_mut(&number) else {
             self.unhandled += 1;
-            return Err((packet, bypass));
+            return Err(bypass);
         };
         if queue.fresh.len() + queue.given.len() >= queue.length {
             queue.full += 1;
-            return Err((packet, false));
+            return Err(false);
         }
         self.next += 1;
         queue.queued += 1;
+        let left = Packet::empty(packet.headers);
         queue.fresh.push_back(Queued {
             id: self.next,
             hook,
-            packet,
+            packet: std::mem::replace(packet, left),
             stage,
         });
         Ok(())
