@@ -13,6 +13,7 @@ use fielato_wire::Family;
 fn saved(seed: u64, family: Family, registry: &Registry) -> Option<String> {
     let conditions = Conditions {
         tracking: true,
+        copies: true,
         paced: seed.is_multiple_of(2),
     };
     let text = generate(&mut Random::new(seed), family, conditions);
