@@ -4,44 +4,55 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use fielato_iptables::save::{self, SaveOptions};
-use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_iptables::{FileNames, Registry, restore};
 use fielato_oracle::random::Random;
 use fielato_oracle::rules::{Conditions, generate};
 use fielato_wire::Family;
 
+/// Names as the real programs find them on this machine.
+fn names() -> FileNames {
+    let mut names = FileNames::new();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    names.protocols(&read("/etc/protocols"));
+    names.services(&read("/etc/services"));
+    names.numbers("group", &read("/etc/iproute2/group"));
+    names.numbers("rt_realms", &read("/etc/iproute2/rt_realms"));
+    names
+}
+
 /// A rule set of the oracle's grammar, as we save it; `None` when we refuse one of its rules.
-fn saved(seed: u64, family: Family, registry: &Registry) -> Option<String> {
+fn saved(seed: u64, family: Family, registry: &Registry, names: &FileNames) -> Option<String> {
     let conditions = Conditions {
         tracking: true,
         copies: true,
         paced: seed.is_multiple_of(2),
     };
     let text = generate(&mut Random::new(seed), family, conditions);
-    let rules = restore::parse(&text, family, registry, &BuiltinNames).ok()?;
+    let rules = restore::parse(&text, family, registry, names).ok()?;
     let options = SaveOptions {
         counters: true,
         ..SaveOptions::default()
     };
-    Some(save::ruleset(&rules, registry, &BuiltinNames, options))
+    Some(save::ruleset(&rules, registry, names, options))
 }
 
 #[test]
 fn what_we_save_we_read_back() {
-    let registry = Registry::builtin();
+    let (registry, names) = (Registry::builtin(), names());
     let mut count = 0;
     for seed in 0..400 {
         for family in [Family::V4, Family::V6] {
-            let Some(first) = saved(seed, family, &registry) else {
+            let Some(first) = saved(seed, family, &registry, &names) else {
                 continue;
             };
             count += 1;
-            let again = restore::parse(&first, family, &registry, &BuiltinNames)
-                .unwrap_or_else(|error| panic!("seed {seed}: {error}\n{first}"));
+            let again =
+                restore::parse(&first, family, &registry, &names).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{first}"));
             let options = SaveOptions {
                 counters: true,
                 ..SaveOptions::default()
             };
-            assert_eq!(save::ruleset(&again, &registry, &BuiltinNames, options), first, "seed {seed}");
+            assert_eq!(save::ruleset(&again, &registry, &names, options), first, "seed {seed}");
         }
     }
     assert!(count > 500, "only {count} of 800 generated rule sets were taken");
@@ -90,16 +101,24 @@ fn what_we_save_the_kernel_saves_the_same() {
     {
         return;
     }
-    let registry = Registry::builtin();
+    let (registry, names) = (Registry::builtin(), names());
     let (mut same, mut refused) = (0, Vec::new());
     for seed in 0..40 {
         for (family, program) in [(Family::V4, "iptables-legacy"), (Family::V6, "ip6tables-legacy")] {
-            let Some(ours) = saved(seed, family, &registry) else {
+            let Some(ours) = saved(seed, family, &registry, &names) else {
                 continue;
             };
             match through_kernel(program, &ours) {
                 Ok(theirs) => {
-                    assert_eq!(tables(&theirs), tables(&ours), "{program}, seed {seed}");
+                    let (theirs, ours) = (tables(&theirs), tables(&ours));
+                    let pairs = theirs
+                        .iter()
+                        .flat_map(|text| text.lines())
+                        .zip(ours.iter().flat_map(|text| text.lines()));
+                    for (kernels, own) in pairs {
+                        assert_eq!(own, kernels, "{program}, seed {seed}");
+                    }
+                    assert_eq!(theirs.len(), ours.len(), "{program}, seed {seed}");
                     same += 1;
                 }
                 Err(why) => refused.push(format!("{program}, seed {seed}: {why}")),
