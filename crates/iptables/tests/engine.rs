@@ -301,3 +301,70 @@ fn a_stale_replacement_changes_nothing() {
     lab.engine.execute(Caller::Admin, command, lab.now).unwrap_err();
     lab.passes(0, between(Family::V4, 2, 3).udp(1, 2, b"x"));
 }
+
+/// Counts how often it was checked and let go of; refuses to stand in INPUT.
+#[derive(Debug, Default)]
+struct Counted {
+    checks: std::sync::atomic::AtomicI64,
+}
+
+impl fielato_netfilter::matches::ExtensionMatch for Counted {
+    fn name(&self) -> &str {
+        "counted"
+    }
+
+    fn check(&self, cx: &fielato_netfilter::check::CheckContext<'_>) -> Result<(), fielato_netfilter::check::CheckError> {
+        cx.only_hooks("counted", &[fielato_netfilter::Hook::Forward])?;
+        self.checks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn matches(&self, _: &mut fielato_netfilter::Context<'_>, _: &mut fielato_netfilter::context::Slot) -> bool {
+        true
+    }
+
+    fn destroy(&self) {
+        self.checks.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn same(&self, _: &dyn fielato_netfilter::matches::ExtensionMatch) -> bool {
+        true
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+#[test]
+fn an_extension_is_let_go_of_as_often_as_it_was_checked() {
+    use fielato_netfilter::matches::ExtMatch;
+    use fielato_netfilter::rule::{Match, Rule};
+    let counted = std::sync::Arc::new(Counted::default());
+    let held = || counted.checks.load(std::sync::atomic::Ordering::Relaxed);
+    let with = |chains: &[(&str, usize)]| {
+        let mut ruleset = rules(Family::V4, &["-A OUTPUT -j ACCEPT"]);
+        for &(chain, count) in chains {
+            let chain = ruleset.table_mut("filter").unwrap().chain_mut(chain).unwrap();
+            chain.rules.extend((0..count).map(|_| Rule {
+                matches: vec![Match::Ext(ExtMatch(counted.clone()))],
+                ..Rule::default()
+            }));
+        }
+        ruleset
+    };
+    let mut lab = Lab::new(Family::V4, &[]);
+    lab.replace(with(&[("FORWARD", 3)]));
+    assert_eq!((held(), lab.engine.extension_uses("counted")), (3, 3));
+    // A set that is refused half way leaves nothing behind, and the old one in place.
+    let command = Command::Replace {
+        ruleset: with(&[("FORWARD", 2), ("OUTPUT", 1)]),
+        generation: None,
+    };
+    assert!(lab.engine.execute(Caller::Admin, command, lab.now).is_err());
+    assert_eq!((held(), lab.engine.extension_uses("counted")), (3, 3));
+    lab.replace(with(&[("FORWARD", 1)]));
+    assert_eq!((held(), lab.engine.extension_uses("counted")), (1, 1));
+    lab.replace(with(&[]));
+    assert_eq!((held(), lab.engine.extension_uses("counted")), (0, 0));
+}

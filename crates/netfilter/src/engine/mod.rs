@@ -102,6 +102,12 @@ impl Netfilter {
         ruleset
     }
 
+    /// How many rules of both families use the registered match or target of this name: its use count.
+    pub fn extension_uses(&self, name: &str) -> usize {
+        let tables = self.families.iter().flat_map(|family| &family.tables);
+        tables.map(|table| table.extension_uses(name)).sum()
+    }
+
     /// A number that grows with each change of a family's tables.
     pub fn generation(&self, family: Family) -> u64 {
         self.families[family as usize].generation

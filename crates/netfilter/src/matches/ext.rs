@@ -18,7 +18,7 @@ pub trait ExtensionMatch: fmt::Debug + Send + Sync {
     /// Whether it holds for the packet. `slot` is the rule's own state.
     fn matches(&self, cx: &mut Context<'_>, slot: &mut Slot) -> bool;
 
-    /// A compiled rule that held it is gone.
+    /// A rule is gone whose check it passed: called once for each successful check.
     fn destroy(&self) {}
 
     /// Whether `other` has the same parameters.

@@ -399,6 +399,13 @@ impl Match {
         }
     }
 
+    /// A rule whose check it passed is gone.
+    pub(crate) fn destroy(&self) {
+        if let Match::Ext(extension) = self {
+            extension.destroy();
+        }
+    }
+
     /// Whether connections must be tracked for it.
     pub(crate) fn needs_conntrack(&self) -> bool {
         matches!(

@@ -145,6 +145,8 @@ pub struct CompiledTable {
     pub(super) has_classifier: bool,
     /// Connections must be tracked for its rules.
     pub(crate) needs_conntrack: bool,
+    /// Its rules passed their checks: they are to be let go of when it goes.
+    live: bool,
 }
 
 #[derive(Debug)]
@@ -213,6 +215,7 @@ impl CompiledTable {
             interfaces: InterfaceNumbers::default(),
             has_classifier: false,
             needs_conntrack: false,
+            live: false,
         };
         for (number, chain) in table.chains.iter().enumerate() {
             if chain.policy.is_some()
@@ -250,6 +253,7 @@ impl CompiledTable {
         compiled.counters.extend(table.chains.iter().map(|chain| chain.counters));
         let reached = compiled.reached_from(table)?;
         check_rules(table, family, &reached)?;
+        compiled.live = true;
         Ok(compiled)
     }
 
@@ -419,6 +423,32 @@ fn jump_target(table: &Table, numbers: &HashMap<&str, u32>, chain: &str, rule: u
     Ok(number)
 }
 
+impl Drop for CompiledTable {
+    fn drop(&mut self) {
+        if !self.live {
+            return;
+        }
+        for rule in &self.rules {
+            rule.matches.iter().for_each(Match::destroy);
+            if let CompiledTarget::Other(target) = &rule.target {
+                target.destroy();
+            }
+        }
+    }
+}
+
+impl CompiledTable {
+    /// How many rules use the registered match or target of this name.
+    pub(crate) fn extension_uses(&self, name: &str) -> usize {
+        let uses = |rule: &CompiledRule| {
+            let matches = rule.matches.iter().filter(|m| matches!(m, Match::Ext(m) if m.name() == name));
+            let target = matches!(&rule.target, CompiledTarget::Other(Target::Ext(t)) if t.name() == name);
+            matches.count() + usize::from(target)
+        };
+        self.rules.iter().map(uses).sum()
+    }
+}
+
 fn check_rules(table: &Table, family: Family, reached: &[HookMask]) -> Result<(), CompileError> {
     for (chain, &hooks) in table.chains.iter().zip(reached) {
         for (position, rule) in chain.rules.iter().enumerate() {
@@ -429,8 +459,16 @@ fn check_rules(table: &Table, family: Family, reached: &[HookMask]) -> Result<()
                 ip: &rule.ip,
                 matches: &rule.matches,
             };
-            let checked = rule.matches.iter().try_for_each(|m| m.check(&cx));
-            if let Err(source) = checked.and_then(|()| rule.target.check(&cx)) {
+            let mut checked = 0;
+            let matches = rule.matches.iter().try_for_each(|m| m.check(&cx).inspect(|()| checked += 1));
+            if let Err(source) = matches.and_then(|()| rule.target.check(&cx)) {
+                // What was checked is let go of, as when a rule set is replaced.
+                rule.matches[..checked].iter().for_each(Match::destroy);
+                let before = table.chains.iter().flat_map(|chain| &chain.rules);
+                for passed in before.take_while(|passed| !std::ptr::eq(*passed, rule)) {
+                    passed.matches.iter().for_each(Match::destroy);
+                    passed.target.destroy();
+                }
                 return Err(CompileError::Check {
                     table: table.name.clone(),
                     chain: chain.name.clone(),

@@ -19,7 +19,7 @@ pub trait ExtensionTarget: fmt::Debug + Send + Sync {
     /// Does it. `slot` is the rule's own state.
     fn apply(&self, cx: &mut Context<'_>, slot: &mut Slot) -> TargetVerdict;
 
-    /// A compiled rule that held it is gone.
+    /// A rule is gone whose check it passed: called once for each successful check.
     fn destroy(&self) {}
 
     /// Whether `other` has the same parameters.

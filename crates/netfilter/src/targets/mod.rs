@@ -257,6 +257,13 @@ impl Target {
         Slot::None
     }
 
+    /// A rule whose check it passed is gone.
+    pub(crate) fn destroy(&self) {
+        if let Target::Ext(extension) = self {
+            extension.destroy();
+        }
+    }
+
     /// Whether connections must be tracked for it.
     pub(crate) fn needs_conntrack(&self) -> bool {
         matches!(
