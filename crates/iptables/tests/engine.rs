@@ -368,3 +368,38 @@ fn an_extension_is_let_go_of_as_often_as_it_was_checked() {
     lab.replace(with(&[]));
     assert_eq!((held(), lab.engine.extension_uses("counted")), (0, 0));
 }
+
+#[test]
+fn a_queued_packet_misses_no_table_when_rules_are_replaced() {
+    use fielato_netfilter::queue::{QueueAnswer, QueueVerdict};
+    for family in FAMILIES {
+        let mut lab = Lab::new(family, &["-t mangle -A FORWARD -j NFQUEUE", "-A FORWARD -j DROP"]);
+        let bind = Command::BindQueue { number: 0, length: 9 };
+        lab.engine.execute(Caller::Admin, bind, lab.now).unwrap();
+        let queue = |lab: &mut Lab, port| {
+            assert!(matches!(
+                lab.receive(0, between(family, 2, 3).udp(port, 2, b"x")),
+                Fate::Queued
+            ));
+            lab.engine.next_queued(0).unwrap().id
+        };
+        let accept = |lab: &mut Lab, id| {
+            let answer = QueueAnswer::plain(QueueVerdict::Accept);
+            lab.engine.reinject(0, id, answer, &mut Router, lab.now).unwrap()
+        };
+        // Without a change, filter drops it; without mangle before it, filter still does.
+        let id = queue(&mut lab, 1);
+        assert!(matches!(accept(&mut lab, id), Fate::Dropped(reason) if reason.is_of_rules()));
+        let id = queue(&mut lab, 2);
+        let remove = Command::RemoveTable {
+            family,
+            table: "mangle".to_owned(),
+        };
+        lab.engine.execute(Caller::Admin, remove, lab.now).unwrap();
+        assert!(matches!(accept(&mut lab, id), Fate::Dropped(reason) if reason.is_of_rules()));
+        // With an open filter it passes.
+        lab.replace(rules(family, &["-t mangle -A FORWARD -j NFQUEUE", "-A FORWARD -j ACCEPT"]));
+        let id = queue(&mut lab, 3);
+        assert!(matches!(accept(&mut lab, id), Fate::Transmit(_)));
+    }
+}

@@ -104,14 +104,17 @@ impl Netfilter {
                     self.send_answers(host, now);
                     return self.drop(packet, reason);
                 }
-                Ran::Stopped(Verdict::Queue { number, bypass }) => match self.queues.park(number, bypass, hook, from, packet) {
-                    Ok(()) => return Ended::Queued,
-                    Err(true) => {
-                        from += 1;
-                        continue;
+                Ran::Stopped(Verdict::Queue { number, bypass }) => {
+                    let stage = self.place_of(packet, hook, from);
+                    match self.queues.park(number, bypass, hook, stage, packet) {
+                        Ok(()) => return Ended::Queued,
+                        Err(true) => {
+                            from += 1;
+                            continue;
+                        }
+                        Err(false) => return self.drop(packet, DropReason::Queue { number }),
                     }
-                    Err(false) => return self.drop(packet, DropReason::Queue { number }),
-                },
+                }
                 Ran::Stopped(Verdict::Stolen | Verdict::Accept | Verdict::Repeat) => {
                     self.send_answers(host, now);
                     self.conntrack.release(packet);

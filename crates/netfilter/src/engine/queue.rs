@@ -1,10 +1,10 @@
 //! Queued packets go on from where they waited.
 
 use super::{Fate, Netfilter};
-use crate::Now;
 use crate::host::Host;
-use crate::queue::{QueueAnswer, QueueHandler, QueueVerdict, Queued};
+use crate::queue::{QueueAnswer, QueueHandler, QueueVerdict, Queued, StagePlace};
 use crate::verdict::DropReason;
+use crate::{Hook, Now, Packet};
 
 impl Netfilter {
     /// The next packet that waits in a queue.
@@ -27,8 +27,14 @@ impl Netfilter {
             }
         }
         let fate = match answer.verdict {
-            QueueVerdict::Accept => self.advance(hook, stage + 1, &mut packet, host, now).with(packet),
-            QueueVerdict::Repeat => self.advance(hook, stage, &mut packet, host, now).with(packet),
+            QueueVerdict::Accept => {
+                let from = self.resume_after(&packet, hook, stage);
+                self.advance(hook, from, &mut packet, host, now).with(packet)
+            }
+            QueueVerdict::Repeat => {
+                let from = self.resume_at(&packet, hook, stage);
+                self.advance(hook, from, &mut packet, host, now).with(packet)
+            }
             QueueVerdict::Drop => self.drop(&mut packet, DropReason::QueueVerdict { number }).with(packet),
             QueueVerdict::Queue(other) => match self.queues.park(other, false, hook, stage, &mut packet) {
                 Ok(()) => Fate::Queued,
@@ -37,6 +43,31 @@ impl Netfilter {
         };
         self.send_answers(host, now);
         Some(fate)
+    }
+
+    /// The place of a hook's stage, to be found again later.
+    pub(super) fn place_of(&self, packet: &Packet, hook: Hook, number: usize) -> StagePlace {
+        let stages = &self.families[packet.headers.family as usize].hooks[hook.index()];
+        let priority = stages.get(number).map_or(i32::MAX, |staged| staged.priority);
+        StagePlace { number, priority }
+    }
+
+    /// The number of the stage at `place` now, or of the one that took its place: the first that is not before it.
+    fn resume_at(&self, packet: &Packet, hook: Hook, place: StagePlace) -> usize {
+        let stages = &self.families[packet.headers.family as usize].hooks[hook.index()];
+        match stages.get(place.number) {
+            Some(staged) if staged.priority == place.priority => place.number,
+            _ => stages.partition_point(|staged| staged.priority < place.priority),
+        }
+    }
+
+    /// The number of the first stage behind `place`. Rules may have been replaced since the packet was queued, and with tables
+    /// the stages: a packet must not miss one of those that came.
+    fn resume_after(&self, packet: &Packet, hook: Hook, place: StagePlace) -> usize {
+        let at = self.resume_at(packet, hook, place);
+        let stages = &self.families[packet.headers.family as usize].hooks[hook.index()];
+        let still_there = stages.get(at).is_some_and(|staged| staged.priority == place.priority);
+        at + usize::from(still_there)
     }
 
     /// Lets `handler` judge everything that waits in a queue now, at most the queue's length of packets; calls `done` with

@@ -52,6 +52,13 @@ pub trait QueueHandler: Send {
     fn handle(&mut self, packet: &Packet, hook: Hook) -> QueueAnswer;
 }
 
+/// A stage of a hook, so that it is found again when stages came or went meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StagePlace {
+    pub(crate) number: usize,
+    pub(crate) priority: i32,
+}
+
 /// A packet that waits.
 #[derive(Debug)]
 pub struct Queued {
@@ -61,7 +68,8 @@ pub struct Queued {
     pub hook: Hook,
     /// The packet.
     pub packet: Packet,
-    pub(crate) stage: usize,
+    /// Which stage of the hook queued it.
+    pub(crate) stage: StagePlace,
 }
 
 /// Counts of a queue.
@@ -124,7 +132,14 @@ impl Queues {
 
     /// Takes a packet into a queue. When it can't stay, it is left as it is, and the error says whether it is to go on (`bypass`;
     /// a full queue drops even so, as in the kernel without NFQA_CFG_F_FAIL_OPEN).
-    pub(crate) fn park(&mut self, number: u16, bypass: bool, hook: Hook, stage: usize, packet: &mut Packet) -> Result<(), bool> {
+    pub(crate) fn park(
+        &mut self,
+        number: u16,
+        bypass: bool,
+        hook: Hook,
+        stage: StagePlace,
+        packet: &mut Packet,
+    ) -> Result<(), bool> {
         let Some(queue) = self.queues.get_mut(&number) else {
             self.unhandled += 1;
             return Err(bypass);
