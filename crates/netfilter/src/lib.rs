@@ -14,6 +14,7 @@ pub mod engine;
 pub mod hook;
 pub mod host;
 pub mod interface;
+mod jhash;
 mod log_line;
 pub mod matches;
 pub mod nat;

@@ -4,6 +4,7 @@ use fielato_wire::{Addr, Family};
 
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
+use crate::jhash::jhash;
 use crate::packet::PacketType;
 
 /// `-m cluster`: the connection's source falls to this node of a cluster.
@@ -60,29 +61,10 @@ impl Cluster {
             Family::V4 => src.lo as u32,
             Family::V6 => (src.hi >> 32) as u32,
         };
-        let hash = hash(word, self.seed);
+        // As the word lies in a little-endian machine's memory.
+        let hash = jhash(&[word.swap_bytes()], self.seed);
         ((u64::from(hash) * u64::from(self.nodes)) >> 32) as u32
     }
-}
-
-/// Where the hash begins (`JHASH_INITVAL`).
-const INITIAL: u32 = 0xdead_beef;
-
-/// `jhash_1word` of a word as it lies in a little-endian machine's memory: Bob Jenkins' lookup3 (public domain).
-const fn hash(word: u32, seed: u32) -> u32 {
-    let start = seed.wrapping_add(INITIAL).wrapping_add(4);
-    finish(word.swap_bytes().wrapping_add(start), start, start)
-}
-
-/// lookup3's last step.
-const fn finish(mut a: u32, mut b: u32, mut c: u32) -> u32 {
-    c = (c ^ b).wrapping_sub(b.rotate_left(14));
-    a = (a ^ c).wrapping_sub(c.rotate_left(11));
-    b = (b ^ a).wrapping_sub(a.rotate_left(25));
-    c = (c ^ b).wrapping_sub(b.rotate_left(16));
-    a = (a ^ c).wrapping_sub(c.rotate_left(4));
-    b = (b ^ a).wrapping_sub(a.rotate_left(14));
-    (c ^ b).wrapping_sub(b.rotate_left(24))
 }
 
 #[cfg(test)]

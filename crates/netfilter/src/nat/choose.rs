@@ -4,6 +4,7 @@ use fielato_wire::{Addr, Family, number};
 
 use super::{Manip, NatFlags, NatRange};
 use crate::conntrack::{Conn, ConnId, Conntrack, Direction, Status, Tuple};
+use crate::jhash::jhash;
 
 /// First search for a free port looks at so many; each further round at half of the one before.
 const MAX_ATTEMPTS: u32 = 128;
@@ -137,7 +138,7 @@ fn choose_address(tuple: &mut Tuple, range: &NatRange, manip: Manip, zone: u16) 
     };
     let persistent = range.flags.has(NatFlags::PERSISTENT);
     let seed = if persistent { 0 } else { words[last] ^ u32::from(zone) };
-    let mut hash = jhash2(address_words(family, tuple.src), seed);
+    let mut hash = jhash(&address_words(family, tuple.src), seed);
 
     let (min, max) = (address_words(family, range.min_addr), address_words(family, range.max_addr));
     let mut chosen = [0u32; 4];
@@ -189,35 +190,6 @@ fn address_words(family: Family, address: Addr) -> [u32; 4] {
         *word = u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
     }
     words
-}
-
-/// Bob Jenkins' lookup3 over four words (`jhash2` in `linux/jhash.h`).
-fn jhash2(key: [u32; 4], seed: u32) -> u32 {
-    let start = 0xdead_beef_u32.wrapping_add(4 << 2).wrapping_add(seed);
-    let (mut a, mut b, mut c) = (
-        start.wrapping_add(key[0]),
-        start.wrapping_add(key[1]),
-        start.wrapping_add(key[2]),
-    );
-    for (i, rotate) in [4, 6, 8, 16, 19, 4].into_iter().enumerate() {
-        let (x, y, z) = match i % 3 {
-            0 => (&mut a, &mut c, b),
-            1 => (&mut b, &mut a, c),
-            _ => (&mut c, &mut b, a),
-        };
-        *x = x.wrapping_sub(*y) ^ y.rotate_left(rotate);
-        *y = y.wrapping_add(z);
-    }
-    a = a.wrapping_add(key[3]);
-    for (i, rotate) in [14, 11, 25, 16, 4, 14, 24].into_iter().enumerate() {
-        let (x, y) = match i % 3 {
-            0 => (&mut c, b),
-            1 => (&mut a, c),
-            _ => (&mut b, a),
-        };
-        *x = (*x ^ y).wrapping_sub(y.rotate_left(rotate));
-    }
-    c
 }
 
 /// Looks for a free port in the range, from a random (or shifted) start, in ever shorter rounds
@@ -283,20 +255,6 @@ fn choose_port(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_bit_of_key_and_seed_counts() {
-        let base = jhash2([1, 2, 3, 4], 5);
-        assert_eq!(base, jhash2([1, 2, 3, 4], 5));
-        for bit in 0..128 {
-            let mut key = [1, 2, 3, 4];
-            key[bit / 32] ^= 1 << (bit % 32);
-            assert_ne!(jhash2(key, 5), base, "bit {bit}");
-        }
-        for bit in 0..32 {
-            assert_ne!(jhash2([1, 2, 3, 4], 5 ^ (1 << bit)), base, "seed bit {bit}");
-        }
-    }
 
     #[test]
     fn a_range_of_addresses_is_spread_and_kept() {

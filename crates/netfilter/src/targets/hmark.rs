@@ -6,6 +6,7 @@ use crate::check::{CheckContext, CheckError};
 use crate::conntrack::Direction;
 use crate::context::{Context, Slot};
 use crate::edit::{read16, read32};
+use crate::jhash::jhash;
 use crate::verdict::TargetVerdict;
 
 /// `-j HMARK`: a mark by a hash of the flow, the same as the kernel's.
@@ -83,7 +84,7 @@ impl Parameters {
         let masked = |address: Addr, mask: Option<Addr>| fold(address.and(mask.unwrap_or(Addr::ZERO)));
         let (src, dst) = (masked(flow.src, self.source_mask), masked(flow.dst, self.destination_mask));
         let ports = flow.ports.map_or(0, |ports| self.ports(ports));
-        let hash = jhash_3words(src.min(dst), src.max(dst), ports, self.seed);
+        let hash = jhash(&[src.min(dst), src.max(dst), ports], self.seed);
         let hash = hash ^ u32::from(flow.protocol) & u32::from(self.protocol_mask.unwrap_or(0));
         let scaled = (u64::from(hash) * u64::from(self.modulus)) >> 32;
         (scaled as u32).wrapping_add(self.offset.unwrap_or(0))
@@ -223,18 +224,4 @@ fn last_header(packet: &[u8]) -> Option<LastHeader> {
             }
         }
     }
-}
-
-/// Bob Jenkins' lookup3 over three words (`linux/jhash.h`).
-fn jhash_3words(a: u32, b: u32, c: u32, seed: u32) -> u32 {
-    let start = seed.wrapping_add(0xdead_beef).wrapping_add(3 << 2);
-    let [mut a, mut b, mut c] = [a, b, c].map(|word| word.wrapping_add(start));
-    let mix = |x: u32, y: u32, bits: u32| (x ^ y).wrapping_sub(y.rotate_left(bits));
-    c = mix(c, b, 14);
-    a = mix(a, c, 11);
-    b = mix(b, a, 25);
-    c = mix(c, b, 16);
-    a = mix(a, c, 4);
-    b = mix(b, a, 14);
-    mix(c, b, 24)
 }
