@@ -103,9 +103,21 @@ const CRC32C: [u32; 256] = {
 
 /// CRC32c of `bytes`. An SCTP packet carries it little-endian, taken with the field itself as zero (RFC 9260 §6.8, appendix A).
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes
+    !crc32c_on(u32::MAX, bytes)
+}
+
+fn crc32c_on(crc: u32, bytes: &[u8]) -> u32 {
+    bytes
         .iter()
-        .fold(u32::MAX, |crc, byte| crc >> 8 ^ CRC32C[usize::from(crc as u8 ^ byte)])
+        .fold(crc, |crc, byte| crc >> 8 ^ CRC32C[usize::from(crc as u8 ^ byte)])
+}
+
+/// The checksum that an SCTP packet should carry at its bytes 8 to 11, which count as zero (RFC 9260 §6.8); `None` when it has no
+/// such bytes.
+pub fn sctp(packet: &[u8]) -> Option<[u8; 4]> {
+    let (head, rest) = (packet.get(..8)?, packet.get(12..)?);
+    let crc = crc32c_on(crc32c_on(crc32c_on(u32::MAX, head), &[0; 4]), rest);
+    Some((!crc).to_le_bytes())
 }
 
 #[cfg(test)]
@@ -157,6 +169,21 @@ mod tests {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    }
+
+    #[test]
+    fn sctp_agrees_with_the_builder() {
+        use crate::build::Ip;
+        let sent = |sport| Ip::v4([10, 0, 0, 1], [10, 0, 0, 2]).sctp(sport, 2, 3, &[6, 0, 0, 4]);
+        let packet = sent(1);
+        assert_eq!(sctp(&packet[20..]).unwrap(), packet[28..32]);
+        let mut other = packet.clone();
+        other[21] = 9;
+        assert_ne!(sctp(&other[20..]).unwrap(), other[28..32]);
+        let check = sctp(&other[20..]).unwrap();
+        other[28..32].copy_from_slice(&check);
+        assert_eq!(other, sent(9));
+        assert_eq!(sctp(&packet[20..31]), None);
     }
 
     #[test]

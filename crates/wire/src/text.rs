@@ -372,11 +372,7 @@ fn sum_is_right(headers: &Headers, transport: &[u8]) -> bool {
     let pseudo = |src: Addr, dst: Addr| checksum::pseudo(src, dst, protocol, transport.len() as u32);
     let pseudo = match protocol {
         number::UDP if headers.family == Family::V4 && transport.get(6..8) == Some(&[0, 0]) => return true,
-        number::SCTP => {
-            let mut bytes = transport.to_vec();
-            bytes[8..12].fill(0);
-            return checksum::crc32c(&bytes).to_le_bytes() == transport[8..12];
-        }
+        number::SCTP => return checksum::sctp(transport).is_some_and(|check| check == transport[8..12]),
         number::TCP | number::UDP | number::ICMPV6 => pseudo(src, dst),
         number::ICMP => 0,
         // UDP-Lite and DCCP may leave a part of the packet uncovered, others have no checksum known here.

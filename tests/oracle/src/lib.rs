@@ -9,7 +9,6 @@ pub mod campaign;
 pub mod case;
 pub mod compare;
 pub mod coverage;
-mod crc32c;
 pub mod engine;
 pub mod error;
 pub mod hex;

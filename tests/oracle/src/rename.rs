@@ -8,7 +8,6 @@ use std::collections::HashMap;
 
 use fielato_wire::{Addr, Family, Headers, checksum, number};
 
-use crate::crc32c;
 use crate::rules::{CLIENTS, SERVICES};
 use crate::subject::{Connection, Tuple};
 
@@ -245,12 +244,12 @@ fn write_ports(protocol: u8, bytes: &mut [u8], old: [u16; 2], new: [u16; 2]) {
     let (places, sum_at): (&[usize], _) = match protocol {
         number::TCP => (&[0, 2], 16),
         number::SCTP => {
-            let right = bytes.len() >= 12 && crc32c::is_right(bytes);
+            let right = checksum::sctp(bytes).is_some_and(|check| check == bytes[8..12]);
             for (at, new) in [0, 2].into_iter().zip(new) {
                 bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
             }
-            if right {
-                crc32c::write(bytes);
+            if right && let Some(check) = checksum::sctp(bytes) {
+                bytes[8..12].copy_from_slice(&check);
             }
             return;
         }

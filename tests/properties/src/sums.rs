@@ -48,10 +48,7 @@ fn transport(headers: &Headers, bytes: &[u8]) -> Result<(), String> {
             }
         }
         number::SCTP => {
-            let mut zeroed = bytes.to_vec();
-            zeroed[8..12].fill(0);
-            let right = checksum::crc32c(&zeroed).to_le_bytes();
-            let crc = bytes[8..12] == right;
+            let crc = checksum::sctp(bytes).is_some_and(|right| right == bytes[8..12]);
             return if crc { Ok(()) } else { Err("SCTP checksum".to_owned()) };
         }
         _ => return Ok(()),

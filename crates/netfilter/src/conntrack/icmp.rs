@@ -1,8 +1,9 @@
 //! ICMP and ICMPv6 beside the connections that they make themselves: errors belong to the connection whose packet they quote
 //! (`nf_conntrack_proto_icmp.c`, `nf_conntrack_proto_icmpv6.c`).
 
-use fielato_wire::{Addr, Family, checksum, number};
+use fielato_wire::{Addr, Family};
 
+use super::proto::checksum;
 use super::{Conntrack, CtState, Zone, extract};
 use crate::{Hook, Packet, PacketCt};
 
@@ -58,7 +59,7 @@ pub(super) fn inspect(conntrack: &Conntrack, packet: &Packet, hook: Hook, zone: 
     let Some(header) = transport.first_chunk::<HEADER>() else {
         return Outcome::Invalid;
     };
-    if conntrack.config().checksum && hook == Hook::Prerouting && !has_good_checksum(packet) {
+    if conntrack.config().checksum && hook == Hook::Prerouting && !checksum::is_right(headers, transport) {
         return Outcome::Invalid;
     }
     let kind = header[0];
@@ -114,16 +115,5 @@ fn redirect_v6(conntrack: &Conntrack, packet: &Packet, zone: Zone) -> Outcome {
             relate(conntrack, packet, quotation, headers.dst, zone)
         }
         _ => Outcome::Invalid,
-    }
-}
-
-fn has_good_checksum(packet: &Packet) -> bool {
-    let (headers, transport) = (&packet.headers, packet.transport());
-    match headers.family {
-        Family::V4 => checksum::checksum(transport) == 0,
-        Family::V6 => {
-            let pseudo = checksum::pseudo(headers.src, headers.dst, number::ICMPV6, transport.len() as u32);
-            checksum::fold(pseudo + checksum::sum(transport)) == 0xffff
-        }
     }
 }

@@ -4,7 +4,7 @@
 use fielato_wire::{Family, checksum, number};
 
 use super::{Manip, rewrite};
-use crate::conntrack::{Conn, Conntrack, Direction, Status, Tuple};
+use crate::conntrack::{Conn, Conntrack, Direction, Status, Tuple, proto};
 use crate::{Hook, Packet};
 
 /// ICMP and ICMPv6 redirect.
@@ -64,16 +64,7 @@ pub(super) fn translate_error(
 /// Whether the error's checksum is right. The kernel notes the first answer with the packet (`ip_summed`), so that what the mangle
 /// table changes on the way isn't held against it.
 pub(super) fn is_sound(packet: &Packet, hook: Hook) -> bool {
-    !matches!(hook, Hook::Prerouting | Hook::Output) || is_summed(packet)
-}
-
-fn is_summed(packet: &Packet) -> bool {
-    let headers = &packet.headers;
-    let bytes = packet.transport();
-    match headers.family {
-        Family::V4 => checksum::checksum(bytes) == 0,
-        Family::V6 => checksum::transport(headers.src, headers.dst, number::ICMPV6, bytes) == 0,
-    }
+    !matches!(hook, Hook::Prerouting | Hook::Output) || proto::checksum::is_right(&packet.headers, packet.transport())
 }
 
 fn sum(packet: &mut Packet) {

@@ -147,10 +147,8 @@ fn transport(bytes: &mut [u8], protocol: u8, old: Addr, new: Addr, target: &Tupl
                 return false;
             }
             bytes[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
-            if bytes.len() >= 12 {
-                bytes[8..12].fill(0);
-                let check = checksum::crc32c(bytes);
-                bytes[8..12].copy_from_slice(&check.to_le_bytes());
+            if let Some(check) = checksum::sctp(bytes) {
+                bytes[8..12].copy_from_slice(&check);
             }
             true
         }

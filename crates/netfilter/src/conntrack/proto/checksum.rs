@@ -5,7 +5,7 @@ use fielato_wire::{Headers, checksum, number};
 use super::dccp;
 
 /// Whether the checksum is right, or the protocol has none that is verified.
-pub(super) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
+pub(crate) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
     let folds = |protocol: u8, covered: usize| {
         let pseudo = checksum::pseudo(headers.src, headers.dst, protocol, transport.len() as u32);
         let bytes = transport.get(..covered).unwrap_or(transport);
@@ -24,7 +24,7 @@ pub(super) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
             folds(number::UDP, covered)
         }
         number::DCCP => folds(number::DCCP, dccp::coverage(transport)),
-        number::SCTP => is_right_sctp(transport),
+        number::SCTP => checksum::sctp(transport).is_some_and(|check| check == transport[8..12]),
         _ => true,
     }
 }
@@ -34,14 +34,4 @@ fn word(bytes: &[u8], at: usize) -> u16 {
         Some(&[high, low]) => u16::from_be_bytes([high, low]),
         _ => 0,
     }
-}
-
-/// RFC 9260 §6.8: the CRC32c is taken with its own field as zero.
-fn is_right_sctp(packet: &[u8]) -> bool {
-    let mut zeroed = packet.to_vec();
-    let Some(field) = zeroed.get_mut(8..12) else {
-        return false;
-    };
-    field.fill(0);
-    packet[8..12] == checksum::crc32c(&zeroed).to_le_bytes()
 }

@@ -1,6 +1,6 @@
 //! Per-protocol tracking: what a packet does to its connection's state and timeout.
 
-mod checksum;
+pub(crate) mod checksum;
 mod dccp;
 mod gre;
 pub(crate) mod icmp;
