@@ -1,46 +1,16 @@
 //! Words of options as iptables reads and writes them (`libxtables/xtoptions.c`).
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_netfilter::syntax::{Given, Names, SyntaxError};
 use fielato_wire::{Addr, Family};
 
-/// A number at the head of `text`, as C's `strtoul` with base 0 reads it (0x: hexadecimal, 0: octal), and what follows.
-pub fn number_prefix(text: &str) -> Option<(u64, &str)> {
-    let text = text.trim_start();
-    let text = text.strip_prefix('+').unwrap_or(text);
-    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) if hex.starts_with(|c: char| c.is_ascii_hexdigit()) => (hex, 16),
-        _ if text.starts_with('0') => (text, 8),
-        _ => (text, 10),
-    };
-    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
-    let (head, rest) = digits.split_at(end);
-    Some((u64::from_str_radix(head, radix).ok()?, rest))
-}
-
-/// A number that is all of `text`, no larger than `max`.
-pub fn number(text: &str, max: u64) -> Option<u64> {
-    number_prefix(text)
-        .filter(|&(number, rest)| rest.is_empty() && number <= max)
-        .map(|(number, _)| number)
-}
+use super::values;
 
 /// A port by number or by name.
 pub fn port(text: &str, names: &dyn Names) -> Option<u16> {
-    match number(text, 0xffff) {
-        Some(port) => Some(port as u16),
-        None => names.service(text, "tcp").or_else(|| names.service(text, "udp")),
-    }
-}
-
-/// An address of `family`.
-pub fn address(text: &str, family: Family) -> Option<Addr> {
-    match family {
-        Family::V4 => text.parse::<Ipv4Addr>().ok().map(Addr::from),
-        Family::V6 => text.parse::<Ipv6Addr>().ok().map(Addr::from),
-    }
+    let service = |protocol| values::port(text, protocol, names).ok();
+    service("tcp").or_else(|| service("udp"))
 }
 
 /// `ADDRESS`, `ADDRESS/LENGTH` or `ADDRESS/MASK`: the address as it is, and the mask.
@@ -48,41 +18,19 @@ pub fn address_mask(text: &str, family: Family) -> Option<(Addr, Addr)> {
     let (head, mask) = match text.split_once('/') {
         None => (text, Addr::mask(family, family.bits())),
         Some((head, mask)) => {
-            let length = number(mask, family.bits().into()).map(|length| Addr::mask(family, length as u8));
-            (head, length.or_else(|| address(mask, family))?)
+            let length = values::number(mask, 0, family.bits().into()).map(|length| Addr::mask(family, length as u8));
+            (head, length.or_else(|| values::address(mask, family))?)
         }
     };
-    Some((address(head, family)?, mask))
-}
-
-/// The length of a prefix mask; none when it has holes.
-pub fn prefix_length(mask: Addr, family: Family) -> Option<u8> {
-    (0..=family.bits()).find(|&length| Addr::mask(family, length) == mask)
+    Some((values::address(head, family)?, mask))
 }
 
 /// `ADDRESS/LENGTH`, or `ADDRESS/MASK` when the mask has holes.
 pub fn show_network(network: Addr, mask: Addr, family: Family) -> String {
-    match prefix_length(mask, family) {
+    match mask.prefix_len(family) {
         Some(length) => format!("{}/{length}", network.display(family)),
         None => format!("{}/{}", network.display(family), mask.display(family)),
     }
-}
-
-/// A word with a leading space, quoted when it holds more than letters, digits, `_` and `-` (`xtables_save_string`).
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !word.is_empty() && word.chars().all(plain) {
-        return format!(" {word}");
-    }
-    let mut out = String::from(" \"");
-    for c in word.chars() {
-        if matches!(c, '"' | '\\' | '\'') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
-    out
 }
 
 /// The longest head of `text` of at most `max` bytes.
@@ -138,7 +86,7 @@ impl<'a> Options<'a> {
         let Some(text) = self.text(option) else {
             return Ok(None);
         };
-        match number(text, max).filter(|&number| number >= min) {
+        match values::number(text, min, max) {
             Some(number) => Ok(Some(number)),
             None => Err(SyntaxError::new(format!(
                 "{}: bad value for option \"--{option}\", or out of range ({min}-{max}).",
@@ -154,7 +102,7 @@ impl<'a> Options<'a> {
         };
         let all = u64::from(u32::MAX);
         let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
-        let pair = number(value, all).zip(mask.map_or(Some(all), |mask| number(mask, all)));
+        let pair = values::number(value, 0, all).zip(mask.map_or(Some(all), |mask| values::number(mask, 0, all)));
         match pair {
             Some((value, mask)) => Ok(Some((value as u32, mask as u32))),
             None => Err(SyntaxError::new(format!(
@@ -236,39 +184,5 @@ pub mod sides {
     pub fn show(sides: Sides) -> String {
         let words = (0..usize::from(sides.count)).map(|place| if sides.is_source(place) { "src" } else { "dst" });
         words.collect::<Vec<_>>().join(",")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_numbers_as_c_does() {
-        for (text, number) in [("10", 10), ("0x1F", 31), ("017", 15), ("0", 0), ("4294967295", 4_294_967_295)] {
-            assert_eq!(super::number(text, u64::from(u32::MAX)), Some(number), "{text}");
-        }
-        for text in ["", "-1", "08", "1a", "4294967296", "0x"] {
-            assert_eq!(super::number(text, u64::from(u32::MAX)), None, "{text}");
-        }
-        assert_eq!(number_prefix("42-1234"), Some((42, "-1234")));
-    }
-
-    #[test]
-    fn quotes_what_needs_it() {
-        assert_eq!(quoted("plain_1-2"), " plain_1-2");
-        assert_eq!(quoted("test: "), " \"test: \"");
-        assert_eq!(quoted("a\"b\\c'"), " \"a\\\"b\\\\c\\'\"");
-        assert_eq!(quoted(""), " \"\"");
-    }
-
-    #[test]
-    fn shows_masks_with_holes_as_masks() {
-        let mask = address("255.0.255.0", Family::V4).unwrap();
-        assert_eq!(show_network(Addr::ZERO, mask, Family::V4), "0.0.0.0/255.0.255.0");
-        assert_eq!(
-            address_mask("dead::/64", Family::V6).map(|(n, m)| show_network(n, m, Family::V6)),
-            Some("dead::/64".to_owned())
-        );
     }
 }

@@ -9,6 +9,7 @@ use fielato_wire::Family;
 use fielato_netfilter::matches::policy::{Element, Parameters, Policy};
 use fielato_wire::{Addr, number};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m policy`.
@@ -139,7 +140,7 @@ fn add(element: &mut Element, given: &Given, cx: &ParseContext<'_>) -> Result<()
     let bad = || SyntaxError::new(format!("policy: bad value for option \"--{}\"", given.option));
     let (text, negated) = (given.value(), given.negated);
     let long = || {
-        words::number(text, u32::MAX.into())
+        values::number(text, 0, u32::MAX.into())
             .map(|number| number as u32)
             .ok_or_else(bad)
     };
@@ -153,7 +154,7 @@ fn add(element: &mut Element, given: &Given, cx: &ParseContext<'_>) -> Result<()
         "tunnel-src" => element.source.replace((network()?, negated)).is_some(),
         "tunnel-dst" => element.destination.replace((network()?, negated)).is_some(),
         "proto" => {
-            let protocol = words::number(text, 255)
+            let protocol = values::number(text, 0, 255)
                 .map(|number| number as u8)
                 .or_else(|| cx.names.protocol(text));
             if !matches!(protocol, Some(number::AH | number::ESP | number::COMP)) {
@@ -201,7 +202,7 @@ fn show(element: &Element, dashes: &str, numeric: bool, cx: &PrintContext<'_>) -
     }
     for (name, network) in [("tunnel-dst", element.destination), ("tunnel-src", element.source)] {
         if let Some(((address, mask), negated)) = network {
-            let whole = words::prefix_length(mask, cx.family) == Some(cx.family.bits());
+            let whole = mask.prefix_len(cx.family) == Some(cx.family.bits());
             let text = match whole {
                 // iptables leaves out the mask of a whole address.
                 true => address.display(cx.family).to_string(),

@@ -6,6 +6,7 @@ use fielato_netfilter::nat::{NatFlags, NatRange};
 use fielato_netfilter::syntax::{ParseContext, SyntaxError};
 use fielato_wire::{Addr, Family, number};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// `--random`, `--random-fully`, `--persistent`, in the order in which they are shown.
@@ -44,7 +45,7 @@ pub(super) fn range(text: &str, cx: &ParseContext<'_>) -> Result<NatRange, Synta
     }
     let (first, last) = addresses.split_once('-').unwrap_or((addresses, addresses));
     let parse =
-        |text: &str| words::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("Bad IP address \"{text}\"")));
+        |text: &str| values::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("Bad IP address \"{text}\"")));
     (range.min_addr, range.max_addr) = (parse(first)?, parse(last)?);
     range.flags.0 |= NatFlags::MAP_IPS;
     Ok(range)
@@ -74,7 +75,7 @@ pub(super) fn ports(text: &str, cx: &ParseContext<'_>, range: &mut NatRange) -> 
         return Err(SyntaxError::new("Need TCP, UDP, SCTP or DCCP with port specification"));
     }
     let invalid = |text: &str| SyntaxError::new(format!("Port `{text}' not valid"));
-    let as_number = |text| words::number_prefix(text).filter(|&(port, _)| port <= 0xffff);
+    let as_number = |text| values::leading_number(text, 0xffff);
     range.flags.0 |= NatFlags::PROTO_SPECIFIED;
     let (first, rest) = match as_number(text) {
         Some(found) => found,
