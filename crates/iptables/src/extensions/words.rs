@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use fielato_netfilter::syntax::{Given, Names, SyntaxError};
-use fielato_wire::{Addr, Family};
 
 use super::values;
 
@@ -11,26 +10,6 @@ use super::values;
 pub fn port(text: &str, names: &dyn Names) -> Option<u16> {
     let service = |protocol| values::port(text, protocol, names).ok();
     service("tcp").or_else(|| service("udp"))
-}
-
-/// `ADDRESS`, `ADDRESS/LENGTH` or `ADDRESS/MASK`: the address as it is, and the mask.
-pub fn address_mask(text: &str, family: Family) -> Option<(Addr, Addr)> {
-    let (head, mask) = match text.split_once('/') {
-        None => (text, Addr::mask(family, family.bits())),
-        Some((head, mask)) => {
-            let length = values::number(mask, 0, family.bits().into()).map(|length| Addr::mask(family, length as u8));
-            (head, length.or_else(|| values::address(mask, family))?)
-        }
-    };
-    Some((values::address(head, family)?, mask))
-}
-
-/// `ADDRESS/LENGTH`, or `ADDRESS/MASK` when the mask has holes.
-pub fn show_network(network: Addr, mask: Addr, family: Family) -> String {
-    match mask.prefix_len(family) {
-        Some(length) => format!("{}/{length}", network.display(family)),
-        None => format!("{}/{}", network.display(family), mask.display(family)),
-    }
 }
 
 /// The longest head of `text` of at most `max` bytes.
@@ -57,7 +36,7 @@ impl<'a> Options<'a> {
 
     /// An option as it was given.
     pub fn get(&self, option: &str) -> Option<&'a Given> {
-        self.given.iter().find(|given| given.option == option)
+        values::find(self.given, option)
     }
 
     /// Whether an option was given.
@@ -77,49 +56,26 @@ impl<'a> Options<'a> {
 
     /// An option's word, which must be given.
     pub fn required(&self, option: &str) -> Result<&'a str, SyntaxError> {
-        self.text(option)
-            .ok_or_else(|| SyntaxError::new(format!("{}: option \"--{option}\" must be specified", self.name)))
+        values::required(self.name, self.given, option).map(Given::value)
     }
 
     /// An option's number from `min` to `max`.
     pub fn number(&self, option: &str, min: u64, max: u64) -> Result<Option<u64>, SyntaxError> {
-        let Some(text) = self.text(option) else {
-            return Ok(None);
-        };
-        match values::number(text, min, max) {
-            Some(number) => Ok(Some(number)),
-            None => Err(SyntaxError::new(format!(
-                "{}: bad value for option \"--{option}\", or out of range ({min}-{max}).",
-                self.name
-            ))),
-        }
+        let number = |given| values::integer(self.name, given, min, max);
+        self.get(option).map(number).transpose()
     }
 
     /// An option's `VALUE[/MASK]`, 32 bits each.
     pub fn mark_mask(&self, option: &str) -> Result<Option<(u32, u32)>, SyntaxError> {
-        let Some(text) = self.text(option) else {
-            return Ok(None);
-        };
-        let all = u64::from(u32::MAX);
-        let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
-        let pair = values::number(value, 0, all).zip(mask.map_or(Some(all), |mask| values::number(mask, 0, all)));
-        match pair {
-            Some((value, mask)) => Ok(Some((value as u32, mask as u32))),
-            None => Err(SyntaxError::new(format!(
-                "{}: bad mark value for option \"--{option}\", or out of range.",
-                self.name
-            ))),
-        }
+        let pair = |given| values::value_mask(self.name, given);
+        self.get(option).map(pair).transpose()
     }
 
     /// Refuses two of `options` together.
     pub fn exclusive(&self, options: &[&str]) -> Result<(), SyntaxError> {
         let mut present = options.iter().filter(|option| self.has(option));
         match (present.next(), present.next()) {
-            (Some(first), Some(second)) => Err(SyntaxError::new(format!(
-                "{}: option \"--{second}\" cannot be used together with \"--{first}\".",
-                self.name
-            ))),
+            (Some(first), Some(second)) => values::exclusive(self.name, self.given, second, first),
             _ => Ok(()),
         }
     }
@@ -128,7 +84,7 @@ impl<'a> Options<'a> {
     pub fn needs(&self, option: &str, other: &str) -> Result<(), SyntaxError> {
         if self.has(option) && !self.has(other) {
             return Err(SyntaxError::new(format!(
-                "{}: option \"--{option}\" also requires \"--{other}\".",
+                "{}: option \"--{option}\" also requires \"--{other}\".\n",
                 self.name
             )));
         }

@@ -157,12 +157,8 @@ impl TargetSyntax for HmarkSyntax {
 
 /// A prefix length, or a mask.
 fn prefix(options: &Options<'_>, option: &str, family: Family) -> Result<Option<Addr>, SyntaxError> {
-    let Some(text) = options.text(option) else {
-        return Ok(None);
-    };
-    let length = values::number(text, 0, family.bits().into()).map(|length| Addr::mask(family, length as u8));
-    let bad = || SyntaxError::new(format!("HMARK: bad value for option \"--{option}\": \"{text}\""));
-    length.or_else(|| values::address(text, family)).map(Some).ok_or_else(bad)
+    let mask = |given: &Given| values::prefix_mask("HMARK", given, given.value(), family);
+    options.get(option).map(mask).transpose()
 }
 
 fn length(mask: Addr, family: Family) -> String {
