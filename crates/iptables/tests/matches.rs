@@ -1,6 +1,7 @@
 //! Matches in iptables' words: what `-S` and `-L -n` print of them, as the real program (1.8.9) does.
 
-use fielato_iptables::{BuiltinNames, Parser, Program, Registry, execute};
+mod common;
+
 use fielato_netfilter::Ruleset;
 use fielato_wire::Family;
 
@@ -8,19 +9,8 @@ use fielato_wire::Family;
 type Case = (Family, &'static str, &'static str, &'static str, &'static str, &'static str);
 
 fn run(rules: &mut Ruleset, words: &str) -> String {
-    let (registry, names) = (Registry::builtin(), BuiltinNames);
-    let program = Program::legacy("iptables");
-    let parser = Parser {
-        family: rules.family,
-        program: &program,
-        registry: &registry,
-        names: &names,
-        restore: None,
-    };
     let split: Vec<&str> = words.split_whitespace().map(|word| word.trim_matches('"')).collect();
-    let command = parser.parse(&split).unwrap_or_else(|error| panic!("{words}: {error}"));
-    let mut output = Default::default();
-    execute(&command, rules, &registry, &names, &mut output).unwrap_or_else(|error| panic!("{words}: {error}"));
+    let output = common::run(rules, &split).unwrap_or_else(|error| panic!("{words}: {error}"));
     output.out
 }
 
