@@ -411,13 +411,6 @@ fn the_kernel_takes_the_rules_that_are_printed() {
         machine.run(line);
     }
     let text = machine.run("ipchains --print");
-    let mut child = std::process::Command::new("unshare")
-        .args(["--net", "iptables-legacy-restore", "--counters"])
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(child.stdin.as_mut().unwrap(), text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = fielato_testkit::run("unshare", &["--net", "iptables-legacy-restore", "--counters"], &text);
     assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
 }

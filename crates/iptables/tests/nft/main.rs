@@ -3,9 +3,6 @@
 mod cases;
 mod upstream;
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use fielato_iptables::{BuiltinNames, Registry, nft, restore};
 use fielato_netfilter::Ruleset;
 use fielato_wire::Family;
@@ -52,15 +49,7 @@ fn words(family: Family, table: &str, line: &str) -> Result<String, String> {
 
 /// What nft says against a text; nothing when it would take it.
 fn refusal(text: &str) -> Option<String> {
-    let mut child = Command::new("unshare")
-        .args(["--net", "nft", "--check", "--file", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = fielato_testkit::run("unshare", &["--net", "nft", "--check", "--file", "-"], text);
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
