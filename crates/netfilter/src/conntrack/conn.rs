@@ -263,11 +263,13 @@ impl Conn {
     }
 
     /// The tuple of a direction.
+    #[inline]
     pub const fn tuple(&self, direction: Direction) -> &Tuple {
         &self.tuples[direction.index()]
     }
 
     /// The state of a packet that goes in `direction` now.
+    #[inline]
     pub const fn state(&self, direction: Direction) -> CtState {
         if matches!(direction, Direction::Reply) || self.status.has(Status::SEEN_REPLY) {
             CtState::Established

@@ -343,10 +343,8 @@ impl Conntrack {
                 return ProtoVerdict::Invalid;
             }
             tracker.packet(conn, &seen, &self.config, now)
-        } else if proto::is_sound(&seen, &self.config) {
-            proto::packet(conn, &seen, fresh, &self.config, now)
         } else {
-            ProtoVerdict::Invalid
+            proto::judge(conn, &seen, fresh, &self.config, now)
         };
         if !matches!(verdict, ProtoVerdict::Accept | ProtoVerdict::Ignore) {
             return verdict;

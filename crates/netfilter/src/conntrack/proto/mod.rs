@@ -116,11 +116,30 @@ pub const fn can_early_drop(state: &ProtoState) -> bool {
     }
 }
 
+/// What a packet does to its connection: [`is_sound`], then [`packet`].
+#[inline]
+pub(crate) fn judge(conn: &mut Conn, seen: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
+    let judge = |protocol: u8, conn: &mut Conn| {
+        if is_sound(protocol, seen, config) {
+            packet(protocol, conn, seen, fresh, config, now)
+        } else {
+            ProtoVerdict::Invalid
+        }
+    };
+    // Most packets are of one of these: with the protocol known, one decision stands for all that follow.
+    match seen.headers.protocol {
+        number::UDP => judge(number::UDP, conn),
+        number::TCP => judge(number::TCP, conn),
+        protocol => judge(protocol, conn),
+    }
+}
+
 /// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): a wrong checksum, flags
 /// that can't be. False makes the packet INVALID.
-pub(crate) fn is_sound(packet: &ProtoPacket<'_>, config: &Config) -> bool {
+#[inline(always)]
+fn is_sound(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> bool {
     let bytes = packet.transport;
-    let sound = match packet.headers.protocol {
+    let sound = match protocol {
         number::TCP => tcp::is_sound(bytes),
         number::UDP => udp::is_sound(bytes),
         number::UDPLITE => udp::is_sound_lite(bytes),
@@ -130,7 +149,7 @@ pub(crate) fn is_sound(packet: &ProtoPacket<'_>, config: &Config) -> bool {
         _ => return true,
     };
     // Only what comes from outside is summed: what this host sends may be left to the device.
-    sound && (!config.checksum || packet.hook != Hook::Prerouting || checksum::is_right(packet.headers, bytes))
+    sound && (!config.checksum || packet.hook != Hook::Prerouting || checksum::is_right_as(protocol, packet.headers, bytes))
 }
 
 /// The kernel wants SCTP's header in one piece when it verifies the checksum (`sctp_error`): what came in smaller ones is cut anew
@@ -145,8 +164,9 @@ pub(crate) fn join_sctp_header(packet: &mut Packet) {
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.
 ///
 /// A connection that ends with this packet gets [`Status::DYING`]; the packet itself still belongs to it.
-pub(crate) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
-    match packet.headers.protocol {
+#[inline(always)]
+fn packet(protocol: u8, conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
+    match protocol {
         number::TCP => tcp::packet(conn, packet, fresh, config, now),
         number::UDP => udp::packet(conn, fresh, config, now),
         number::UDPLITE => udp::packet_lite(conn, config, now),
@@ -162,6 +182,7 @@ pub(crate) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, con
 }
 
 /// Sets the time at which a connection expires, unless that is fixed (`nf_ct_refresh_acct`).
+#[inline]
 fn refresh(conn: &mut Conn, seconds: u32, now: Now) {
     if !conn.status.has(Status::FIXED_TIMEOUT) {
         conn.deadline = now.mono.saturating_add(u64::from(seconds) * Now::SECOND);
@@ -180,6 +201,7 @@ fn kill(conn: &mut Conn) {
 
 /// The timeout that `-j CT --timeout` gave this connection, if any. The kernel's `CTA_TIMEOUT_*` attributes give the order for
 /// each protocol, from 0.
+#[inline]
 fn override_of(conn: &Conn, index: usize) -> Option<u32> {
     conn.extra.as_ref()?.timeouts.as_ref()?.get(index).copied()
 }
