@@ -40,6 +40,9 @@ impl Conntrack {
     #[inline]
     pub(crate) fn known(&mut self, packet: &Packet, now: Now) -> Option<Known> {
         self.advance(now);
+        if self.half_zones {
+            return None;
+        }
         let (tuple, hash) = self.ordinary_tuple(packet)?;
         let slot = self.index.find(hash, |slot| {
             let (index, direction) = slot_parts(slot);

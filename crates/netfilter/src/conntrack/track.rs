@@ -7,7 +7,8 @@ use super::proto::{self, ProtoPacket};
 use super::slab::Phase;
 use super::table::DIRECTIONS;
 use super::{
-    Changes, Conn, ConnId, Conntrack, CtState, Direction, ExpectNat, ProtoVerdict, Status, Template, Tuple, Zone, extract, icmp,
+    Changes, Conn, ConnId, Conntrack, CtState, Direction, ExpectNat, Master, ProtoVerdict, Status, Template, Tuple, Zone,
+    extract, icmp,
 };
 use crate::verdict::{DropReason, Verdict};
 use crate::{Hook, Now, Packet, PacketCt};
@@ -285,13 +286,20 @@ impl Conntrack {
         }
         let mut conn = Conn::new(*tuple, reply);
         conn.zone = zone;
+        self.half_zones |= zone.in_direction(Direction::Original) != zone.in_direction(Direction::Reply);
         if let Some(template) = template {
             self.apply(template, &mut conn);
         }
         if let Some(expected) = self.meet(tuple, zone) {
             conn.status.set(Status::EXPECTED);
             conn.master = Some(expected.master);
-            conn.mark = self.get(expected.master).map_or(0, |master| master.mark);
+            if let Some(master) = self.get(expected.master) {
+                conn.mark = master.mark;
+                conn.extra_mut().master = Some(Master {
+                    tuple: master.tuples[0],
+                    helper: master.helper,
+                });
+            }
             conn.helper = expected.helper;
             if expected.nat != ExpectNat::None {
                 conn.extra_mut().follow = Some(expected.nat);

@@ -50,6 +50,10 @@ impl Netfilter {
         {
             return None;
         }
+        // NAT drops what it can't rewrite in the midst of the way, so that not all of the path is crossed.
+        if known.translated && !nat::can_translate(packet) {
+            return None;
+        }
         match self.conntrack.follow(packet, known, entry_hook, now) {
             Followed::Accept => {}
             Followed::Invalid => {

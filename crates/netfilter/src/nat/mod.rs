@@ -262,6 +262,11 @@ fn translate_end(
     settle(done)
 }
 
+/// Whether [`translate`] can rewrite the packet, which may be cut short.
+pub(crate) fn can_translate(packet: &Packet) -> bool {
+    rewrite::is_rewritable(packet.headers.protocol, packet.transport())
+}
+
 fn settle(done: bool) -> Verdict {
     if done {
         Verdict::Accept
