@@ -327,7 +327,8 @@ impl Conntrack {
         let conn = &mut entry.conn;
         let state = conn.state(direction);
         if self.config.checksum && hook == Hook::Prerouting && packet.headers.protocol == number::SCTP {
-            proto::join_sctp_header(packet);
+            // `sctp_error` verifies the checksum.
+            packet.join_header(12);
         }
         let seen = ProtoPacket {
             headers: &packet.headers,
@@ -338,16 +339,25 @@ impl Conntrack {
         };
         let listening = self.events.mask.has(EventMask::NEW.or(EventMask::UPDATE));
         let before = (conn.status, if listening { proto::state_name(&conn.proto) } else { None });
+        let (mut summed, mut right) = (false, true);
         let verdict = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
             if fresh && !tracker.new(conn, &seen, &self.config, now) {
                 return ProtoVerdict::Invalid;
             }
             tracker.packet(conn, &seen, &self.config, now)
-        } else if proto::is_sound(&seen, &self.config) {
-            proto::packet(conn, &seen, fresh, &self.config, now)
+        } else if proto::is_sound(&seen) {
+            right = proto::has_right_checksum(&seen, &self.config);
+            summed = proto::was_summed(&seen, &self.config);
+            match right {
+                true => proto::packet(conn, &seen, fresh, &self.config, now),
+                false => ProtoVerdict::Invalid,
+            }
         } else {
             ProtoVerdict::Invalid
         };
+        if summed {
+            packet.note_checksum(right);
+        }
         if !matches!(verdict, ProtoVerdict::Accept | ProtoVerdict::Ignore) {
             return verdict;
         }

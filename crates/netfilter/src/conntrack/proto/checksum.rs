@@ -29,7 +29,7 @@ pub(crate) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..at + 2) {
         Some(&[high, low]) => u16::from_be_bytes([high, low]),
         _ => 0,

@@ -23,7 +23,7 @@ pub use tcp::{End, Segment, Tcp, TcpState};
 pub use udp::Udp;
 
 use super::{Config, Conn, CtState, Direction, Status, Tuple};
-use crate::{Hook, Now, Packet};
+use crate::{Hook, Now};
 
 /// A packet as a protocol tracker sees it.
 #[derive(Clone, Copy)]
@@ -116,30 +116,37 @@ pub const fn can_early_drop(state: &ProtoState) -> bool {
     }
 }
 
-/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): a wrong checksum, flags
-/// that can't be. False makes the packet INVALID.
-pub(crate) fn is_sound(packet: &ProtoPacket<'_>, config: &Config) -> bool {
+/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): lengths, flags that can't
+/// be. False makes the packet INVALID.
+pub(crate) fn is_sound(packet: &ProtoPacket<'_>) -> bool {
     let bytes = packet.transport;
-    let sound = match packet.headers.protocol {
+    match packet.headers.protocol {
         number::TCP => tcp::is_sound(bytes),
         number::UDP => udp::is_sound(bytes),
         number::UDPLITE => udp::is_sound_lite(bytes),
         number::ICMP | number::ICMPV6 => icmp::is_sound(packet.headers, bytes),
         number::SCTP => bytes.len() >= sctp::HEADER,
         number::DCCP => dccp::is_sound(bytes),
-        _ => return true,
-    };
-    // Only what comes from outside is summed: what this host sends may be left to the device.
-    sound && (!config.checksum || packet.hook != Hook::Prerouting || checksum::is_right(packet.headers, bytes))
+        _ => true,
+    }
 }
 
-/// The kernel wants SCTP's header in one piece when it verifies the checksum (`sctp_error`): what came in smaller ones is cut anew
-/// when it leaves.
-pub(crate) fn join_sctp_header(packet: &mut Packet) {
-    let first = packet.pieces.as_ref().and_then(|pieces| pieces.sizes.first());
-    if first.is_some_and(|&size| usize::from(size) < sctp::HEADER) {
-        packet.pieces = None;
-    }
+/// And then the checksum. Only what comes from outside is summed, as what this host sends may be left to the device. ICMP's was
+/// looked at before.
+pub(crate) fn has_right_checksum(packet: &ProtoPacket<'_>, config: &Config) -> bool {
+    let icmp = matches!(packet.headers.protocol, number::ICMP | number::ICMPV6);
+    let summed = config.checksum && packet.hook == Hook::Prerouting && !icmp;
+    !summed || checksum::is_right(packet.headers, packet.transport)
+}
+
+/// Whether the whole transport was summed for that, with the pseudo header.
+pub(crate) fn was_summed(packet: &ProtoPacket<'_>, config: &Config) -> bool {
+    let whole = match packet.headers.protocol {
+        number::TCP => true,
+        number::UDP => checksum::word(packet.transport, 6) != 0,
+        _ => false,
+    };
+    config.checksum && packet.hook == Hook::Prerouting && whole
 }
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.
