@@ -221,6 +221,8 @@ pub struct Conn {
     pub proto: ProtoState,
     /// The connection that expected this one.
     pub master: Option<ConnId>,
+    /// Number of the interface whose address it was given (MASQUERADE); 0 when it was given none.
+    pub masqueraded_by: u32,
 }
 
 /// What remains to be known of a connection that expected another.
@@ -268,6 +270,7 @@ impl Conn {
             deadline: 0,
             proto: ProtoState::None,
             master: None,
+            masqueraded_by: 0,
             helper: None,
             cache: Default::default(),
             extra: None,

@@ -270,7 +270,9 @@ impl Conntrack {
                 && own.sport == wanted.sport
                 && own.protocol == wanted.protocol
                 && own.family == wanted.family
-                && entry.conn.zone.in_direction(Direction::Original) == number;
+                && entry.conn.zone.in_direction(Direction::Original) == number
+                // The kernel's connection would be gone with the packet that ended it.
+                && !entry.conn.status.has(super::Status::DYING);
             same.then(|| self.slab.id(index)).flatten()
         })
     }
@@ -304,9 +306,12 @@ impl Conntrack {
         deleted
     }
 
-    /// A RST made here ends a TCP connection: its state is CLOSE from now on (`nf_conntrack_tcp_set_closing`).
+    /// A RST made here ends a TCP connection that is in the table: its state is CLOSE from now on
+    /// (`nf_conntrack_tcp_set_closing`).
     pub(crate) fn set_closing(&mut self, id: ConnId, now: Now) {
-        if let Some(entry) = self.slab.get_mut(id) {
+        if let Some(entry) = self.slab.get_mut(id)
+            && entry.phase == Phase::Confirmed
+        {
             super::proto::close(&mut entry.conn, &self.config, now);
         }
     }

@@ -218,6 +218,15 @@ pub fn is_icmp_error(packet: &Packet) -> bool {
     )
 }
 
+/// Whether the packet goes out by another interface than the one whose address its connection has: routes have changed, and with
+/// that address answers would not come back (`nf_nat_oif_changed`).
+pub(crate) fn leaves_masquerade(conn: &Conn, packet: &Packet, direction: Direction, hook: Hook) -> bool {
+    hook == Hook::Postrouting
+        && direction == Direction::Original
+        && conn.masqueraded_by != 0
+        && conn.masqueraded_by != packet.out_interface.index
+}
+
 /// Rewrites a packet by its connection's binding (`nf_nat_packet`, and for ICMP errors
 /// `nf_nat_icmp_reply_translation`), checksums updated incrementally, headers parsed again.
 #[inline]
@@ -250,10 +259,8 @@ fn translate_end(
     rewritten: bool,
 ) -> Verdict {
     if is_icmp_error(packet) {
-        let done = icmp::is_sound(packet, hook)
-            && icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten)
-            && packet.reparse().is_ok();
-        return settle(done);
+        let done = icmp::translate_error(conntrack, conn, packet, direction, hook, rewritten);
+        return settle(done && packet.reparse().is_ok());
     }
     // The packet is to look like the inverse of the other direction.
     let done = conntrack
