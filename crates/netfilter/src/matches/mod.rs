@@ -392,7 +392,6 @@ impl Match {
             | Match::Conntrack(_)
             | Match::Devgroup(_)
             | Match::Dscp(_)
-            | Match::Hl(_)
             | Match::Iprange(_)
             | Match::Length(_)
             | Match::Mark(_)
