@@ -5,6 +5,7 @@ use fielato_wire::{Headers, Malformed};
 use crate::Interface;
 use crate::conntrack::defrag::Pieces;
 use crate::conntrack::{ConnId, CtState, Direction, Template};
+use crate::summed::Summed;
 
 /// How a packet relates to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub struct Packet {
     /// Link-layer kind.
     pub packet_type: PacketType,
     /// Bridge ports, when a bridge passes it on.
-    pub bridge: Option<BridgePorts>,
+    pub bridge: Option<Box<BridgePorts>>,
     /// The listening socket that TPROXY gave it to.
     pub tproxy: Option<Box<(fielato_wire::Addr, u16)>>,
     /// Every rule it meets is reported (TRACE).
@@ -89,10 +90,13 @@ pub struct Packet {
     pub largest_fragment: u16,
     /// The pieces it came in, when it was put together and its payload was not touched since. It leaves in the same where they fit.
     pub pieces: Option<Box<Pieces>>,
+    /// What is known of its transport checksum.
+    pub(crate) summed: Summed,
 }
 
 impl Packet {
     /// A packet received on `interface`. Checks what a receiver checks ([`Headers::receive`]) and cuts padding off.
+    #[inline]
     pub fn received(data: Vec<u8>, interface: Interface) -> Result<Packet, Malformed> {
         let headers = Headers::receive(&data)?;
         Ok(Packet::with(data, headers, interface))
@@ -109,6 +113,7 @@ impl Packet {
         Packet::with(Vec::new(), headers, Interface::NONE)
     }
 
+    #[inline(always)]
     fn with(mut data: Vec<u8>, headers: Headers, in_interface: Interface) -> Packet {
         data.truncate(usize::from(headers.len));
         Packet {
@@ -130,6 +135,7 @@ impl Packet {
             trace: false,
             largest_fragment: 0,
             pieces: None,
+            summed: Summed::default(),
         }
     }
 
@@ -139,7 +145,17 @@ impl Packet {
         Ok(())
     }
 
+    /// The first `len` bytes of the transport are needed in one piece, to be written or summed (`skb_ensure_writable`): the first
+    /// fragment becomes longer if it had fewer, and what it was put together from is cut anew when it leaves.
+    pub(crate) fn join_header(&mut self, len: u16) {
+        let first = self.pieces.as_ref().and_then(|pieces| pieces.sizes.first());
+        if first.is_some_and(|&first| first < len) {
+            self.pieces = None;
+        }
+    }
+
     /// The transport header and payload.
+    #[inline]
     pub fn transport(&self) -> &[u8] {
         self.headers.transport(&self.data)
     }

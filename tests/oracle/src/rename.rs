@@ -4,12 +4,15 @@
 //! the other, in headers and in the packets that ICMP errors quote. A choice that meets a port that conversations use anyway may
 //! decide the fate of another connection; such a case can't be compared and is given up ([`Learned::Ambiguous`]).
 
+mod pieces;
+
 use std::collections::HashMap;
 
 use fielato_wire::{Addr, Family, Headers, checksum, number};
 
 use crate::rules::{CLIENTS, SERVICES};
-use crate::subject::{Connection, Tuple};
+use crate::subject::{Connection, Output, Tuple};
+pub use pieces::fragment_header;
 
 /// One end of a conversation, seen together with the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +50,27 @@ pub enum Learned {
 pub struct Renames {
     to_own: HashMap<End, u16>,
     to_reference: HashMap<End, u16>,
+    /// The same whoever the peer is, while that is sure: a peer may be called otherwise in a quotation, or in a connection (SNPT).
+    to_own_anywhere: HashMap<End, Option<u16>>,
+    to_reference_anywhere: HashMap<End, Option<u16>>,
+}
+
+impl End {
+    fn without_peer(self) -> End {
+        End {
+            peer: Addr::ZERO,
+            peer_port: 0,
+            ..self
+        }
+    }
+}
+
+/// Notes a name, or that there are several.
+fn note(names: &mut HashMap<End, Option<u16>>, end: End, name: u16) {
+    let known = names.entry(end).or_insert(Some(name));
+    if *known != Some(name) {
+        *known = None;
+    }
 }
 
 /// Ports, or ICMP's identifier in both places; nothing where there are none.
@@ -99,7 +123,12 @@ impl Renames {
         if differs == [false; 2] {
             return Learned::Nothing;
         }
-        let mut learned = Learned::Pair;
+        // Both ends have one address (a packet from a translated address to itself): then a port doesn't tell whose it is.
+        let mut learned = if theirs.src == theirs.dst {
+            Learned::Ambiguous
+        } else {
+            Learned::Pair
+        };
         let addresses = [theirs.src, theirs.dst];
         for side in (0..2).filter(|side| differs[*side]) {
             let end = |port, peer_port| End {
@@ -114,6 +143,8 @@ impl Renames {
                 self.to_own.insert(end(reference, peer_ports[0]), own);
                 self.to_reference.insert(end(own, peer_ports[1]), reference);
             }
+            note(&mut self.to_own_anywhere, end(reference, 0).without_peer(), own);
+            note(&mut self.to_reference_anywhere, end(own, 0).without_peer(), reference);
             if is_used(theirs.protocol, reference) || is_used(theirs.protocol, own) {
                 learned = Learned::Ambiguous;
             }
@@ -133,6 +164,40 @@ impl Renames {
             self.rename_in_place(&mut packet, to);
         }
         packet
+    }
+
+    /// What came out of one packet in another naming.
+    pub fn outputs(&self, outputs: &[Output], to: Naming) -> Vec<Output> {
+        let rename = |output: &Output| {
+            let there = outputs.iter().filter(|other| other.port == output.port);
+            Output {
+                port: output.port,
+                packet: self.rename_among(&output.packet, there.map(|other| &other.packet[..]), to),
+            }
+        };
+        outputs.iter().map(rename).collect()
+    }
+
+    /// Whether the packet, in the reference's naming, has a port that is another conversation's in the other naming.
+    pub fn is_clash(&self, packet: &[u8]) -> bool {
+        let Ok(headers) = Headers::parse(packet) else {
+            return false;
+        };
+        let Some(ports) = ports(packet, &headers) else {
+            return false;
+        };
+        let addresses = [headers.src, headers.dst];
+        (0..2).any(|side| {
+            let any_peer = headers.protocol == number::UDP || is_icmp(headers.protocol);
+            let end = End {
+                protocol: headers.protocol,
+                address: addresses[side],
+                port: ports[side],
+                peer: addresses[1 - side],
+                peer_port: if any_peer { 0 } else { ports[1 - side] },
+            };
+            self.to_reference.contains_key(&end) && !self.to_own.contains_key(&end)
+        })
     }
 
     /// The connection in the reference's naming.
@@ -157,9 +222,9 @@ impl Renames {
     }
 
     fn names(&self, protocol: u8, src: Addr, dst: Addr, [sport, dport]: [u16; 2], to: Naming) -> [u16; 2] {
-        let names = match to {
-            Naming::Reference => &self.to_reference,
-            Naming::Own => &self.to_own,
+        let (names, anywhere) = match to {
+            Naming::Reference => (&self.to_reference, &self.to_reference_anywhere),
+            Naming::Own => (&self.to_own, &self.to_own_anywhere),
         };
         let look = |address, port, peer, peer_port| {
             let peer_port = if is_icmp(protocol) { 0 } else { peer_port };
@@ -172,7 +237,8 @@ impl Renames {
             };
             // A TFTP server answers from another port than the one that was asked.
             let any_port = || names.get(&End { peer_port: 0, ..end }).filter(|_| protocol == number::UDP);
-            names.get(&end).or_else(any_port).copied().unwrap_or(port)
+            let any_peer = || anywhere.get(&end.without_peer()).copied().flatten();
+            names.get(&end).or_else(any_port).copied().or_else(any_peer).unwrap_or(port)
         };
         [look(src, sport, dst, dport), look(dst, dport, src, sport)]
     }

@@ -195,7 +195,7 @@ impl HelperKind {
 }
 
 /// A connection. The fields stand in the order in which packets need them: the first two cache lines are enough to find it and
-/// its path.
+/// its path, the third has all else that a packet without a window to check changes.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Conn {
@@ -213,14 +213,25 @@ pub struct Conn {
     pub cache: [crate::engine::CacheRef; 2],
     /// The helper that reads its packets.
     pub helper: Option<HelperKind>,
+    /// What few connections have.
+    pub extra: Option<Box<Extra>>,
     /// What passed in each direction.
     pub counters: [Counters; 2],
     /// The protocol's own state.
     pub proto: ProtoState,
-    /// What few connections have.
-    pub extra: Option<Box<Extra>>,
     /// The connection that expected this one.
     pub master: Option<ConnId>,
+    /// Number of the interface whose address it was given (MASQUERADE); 0 when it was given none.
+    pub masqueraded_by: u32,
+}
+
+/// What remains to be known of a connection that expected another.
+#[derive(Clone, Copy, Debug)]
+pub struct Master {
+    /// Its original tuple.
+    pub tuple: Tuple,
+    /// The helper that read its packets.
+    pub helper: Option<HelperKind>,
 }
 
 /// What few connections have, out of the way of the many.
@@ -240,6 +251,9 @@ pub struct Extra {
     pub expect_events: Option<u32>,
     /// What NAT is to do with the connection because it was expected; NAT takes it.
     pub follow: Option<super::ExpectNat>,
+    /// What the connection that expected this one was. It may end first: the kernel then keeps it for this one's sake
+    /// (`nf_conntrack_get(&exp->master->ct_general)` in `init_conntrack`).
+    pub master: Option<Master>,
     /// Places of the expectations that this connection's helper has announced, oldest first.
     pub(super) expecting: Vec<u32>,
 }
@@ -256,6 +270,7 @@ impl Conn {
             deadline: 0,
             proto: ProtoState::None,
             master: None,
+            masqueraded_by: 0,
             helper: None,
             cache: Default::default(),
             extra: None,
@@ -263,11 +278,13 @@ impl Conn {
     }
 
     /// The tuple of a direction.
+    #[inline]
     pub const fn tuple(&self, direction: Direction) -> &Tuple {
         &self.tuples[direction.index()]
     }
 
     /// The state of a packet that goes in `direction` now.
+    #[inline]
     pub const fn state(&self, direction: Direction) -> CtState {
         if matches!(direction, Direction::Reply) || self.status.has(Status::SEEN_REPLY) {
             CtState::Established
@@ -276,6 +293,11 @@ impl Conn {
         } else {
             CtState::New
         }
+    }
+
+    /// What the connection that expected this one is, or was.
+    pub fn known_master(&self) -> Option<&Master> {
+        self.extra.as_ref()?.master.as_ref()
     }
 
     /// Whether either end is rewritten.

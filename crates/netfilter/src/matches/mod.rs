@@ -344,42 +344,67 @@ impl Match {
         }
     }
 
-    /// Narrows the box of header fields in which it can hold. Whatever it leaves is compared in full.
-    pub(crate) fn narrow(&self, bounds: &mut Bounds) {
-        fn to<T: Ord + Copy>(bound: &mut (T, T), range: &Range<T>) {
+    /// Narrows the box of header fields in which it can hold. Whether it holds for every ordinary packet within: whole, with a
+    /// whole transport header and no extension headers. Otherwise what is within is compared in full.
+    pub(crate) fn narrow(&self, bounds: &mut Bounds) -> bool {
+        fn to<T: Ord + Copy>(bound: &mut (T, T), range: &Range<T>) -> bool {
             if !range.negated {
                 *bound = (bound.0.max(range.min), bound.1.min(range.max));
             }
+            !range.negated
         }
         match self {
+            Match::Comment(_) => true,
             Match::Tcp(m) => {
-                to(&mut bounds.sport, &m.sport);
-                to(&mut bounds.dport, &m.dport);
+                let ports = to(&mut bounds.sport, &m.sport) & to(&mut bounds.dport, &m.dport);
+                ports && m.flags_mask == 0 && !m.flags_negated && m.option == 0
             }
-            Match::Udp(m) => {
-                to(&mut bounds.sport, &m.sport);
-                to(&mut bounds.dport, &m.dport);
-            }
+            Match::Udp(m) => to(&mut bounds.sport, &m.sport) & to(&mut bounds.dport, &m.dport),
             Match::Multiport(m) if !m.negated => {
                 let least = m.ports.iter().map(|range| range.min).min();
                 let most = m.ports.iter().map(|range| range.max).max();
-                if let (Some(min), Some(max)) = (least, most) {
-                    match m.side {
-                        PortSide::Source => to(&mut bounds.sport, &Range::new(min, max)),
-                        PortSide::Destination => to(&mut bounds.dport, &Range::new(min, max)),
-                        PortSide::Either => {}
-                    }
-                }
+                let (Some(min), Some(max)) = (least, most) else {
+                    return false;
+                };
+                let narrowed = match m.side {
+                    PortSide::Source => to(&mut bounds.sport, &Range::new(min, max)),
+                    PortSide::Destination => to(&mut bounds.dport, &Range::new(min, max)),
+                    PortSide::Either => false,
+                };
+                narrowed && m.ports.len() == 1
             }
             Match::Iprange(m) => {
-                if let Some(range) = &m.ranges.source {
-                    to(&mut bounds.src, range);
-                }
-                if let Some(range) = &m.ranges.destination {
-                    to(&mut bounds.dst, range);
-                }
+                let source = m.ranges.source.is_none_or(|range| to(&mut bounds.src, &range));
+                let destination = m.ranges.destination.is_none_or(|range| to(&mut bounds.dst, &range));
+                source && destination
             }
-            _ => {}
+            _ => false,
+        }
+    }
+
+    /// Whether it makes no difference that it is not asked: it counts nothing, and has no packet dropped that the classifier
+    /// could find a rule for.
+    pub(crate) fn only_looks(&self) -> bool {
+        match self {
+            Match::Addrtype(_)
+            | Match::Comment(_)
+            | Match::Connmark(_)
+            | Match::Conntrack(_)
+            | Match::Devgroup(_)
+            | Match::Dscp(_)
+            | Match::Iprange(_)
+            | Match::Length(_)
+            | Match::Mark(_)
+            | Match::Multiport(_)
+            | Match::Physdev(_)
+            | Match::Pkttype(_)
+            | Match::State(_)
+            | Match::Tos(_)
+            | Match::Ttl(_)
+            | Match::Udp(_) => true,
+            // The options may be malformed.
+            Match::Tcp(m) => m.option == 0,
+            _ => false,
         }
     }
 
@@ -414,6 +439,11 @@ impl Match {
                 | Match::Helper(_)
                 | Match::State(_)
         )
+    }
+
+    /// Whether datagrams must be put together for it (`nf_defrag_ipv4_enable`'s callers).
+    pub(crate) const fn needs_defrag(&self) -> bool {
+        matches!(self, Match::Socket(_))
     }
 
     /// Whether the answer is the same for all packets of one direction of a connection in one state that come in by the same

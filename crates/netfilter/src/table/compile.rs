@@ -145,6 +145,8 @@ pub struct CompiledTable {
     pub(super) has_classifier: bool,
     /// Connections must be tracked for its rules.
     pub(crate) needs_conntrack: bool,
+    /// Datagrams must be put together for its rules.
+    pub(crate) needs_defrag: bool,
     /// Its rules passed their checks: they are to be let go of when it goes.
     live: bool,
 }
@@ -160,13 +162,17 @@ pub(crate) struct CompiledChain {
     pub(super) classifier: Option<Classifier>,
 }
 
+/// What a packet needs first stands first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct CompiledRule {
-    pub(crate) ip: IpMatch,
-    pub(crate) matches: Box<[Match]>,
-    pub(crate) target: CompiledTarget,
+    /// Its box says all that it asks of an ordinary packet.
+    pub(super) exact: bool,
     /// The slots of its matches, then its target's.
     pub(crate) first_slot: u32,
+    pub(crate) matches: Box<[Match]>,
+    pub(crate) target: CompiledTarget,
+    pub(crate) ip: IpMatch,
 }
 
 #[derive(Debug)]
@@ -215,6 +221,7 @@ impl CompiledTable {
             interfaces: InterfaceNumbers::default(),
             has_classifier: false,
             needs_conntrack: false,
+            needs_defrag: false,
             live: false,
         };
         for (number, chain) in table.chains.iter().enumerate() {
@@ -238,10 +245,12 @@ impl CompiledTable {
                     other => CompiledTarget::Other(other.clone()),
                 };
                 compiled.needs_conntrack |= rule.target.needs_conntrack() || rule.matches.iter().any(Match::needs_conntrack);
+                compiled.needs_defrag |= rule.target.needs_defrag() || rule.matches.iter().any(Match::needs_defrag);
                 let first_slot = compiled.slots.len() as u32;
                 compiled.slots.extend(rule.matches.iter().map(|m| m.slot(now)));
                 compiled.slots.push(rule.target.slot(now));
                 compiled.rules.push(CompiledRule {
+                    exact: false,
                     ip: rule.ip,
                     matches: rule.matches.clone().into(),
                     target,
@@ -261,9 +270,16 @@ impl CompiledTable {
     fn classify(&mut self, table: &Table, family: Family) {
         for (chain, in_chain) in table.chains.iter().zip(&mut self.chains) {
             if chain.rules.len() > LINEAR_CHAIN {
-                let rules = chain.rules.iter();
-                let boxes: Vec<Bounds> = rules
-                    .map(|rule| bounds::of_rule(rule, family, &mut self.interfaces))
+                let compiled = &mut self.rules[in_chain.first as usize..];
+                let boxes: Vec<Bounds> = chain
+                    .rules
+                    .iter()
+                    .zip(compiled)
+                    .map(|(rule, compiled)| {
+                        let (bounds, exact) = bounds::of_rule(rule, family, &mut self.interfaces);
+                        compiled.exact = exact;
+                        bounds
+                    })
                     .collect();
                 self.has_classifier = true;
                 in_chain.classifier = Some(Classifier::build(family, &boxes));

@@ -38,6 +38,8 @@ impl Tcpoptstrip {
         if headers.is_later_fragment() {
             return TargetVerdict::Continue;
         }
+        // As for TCPMSS, the kernel puts the packet into one piece.
+        cx.packet.pieces = None;
         let Some(header_len) = cx.packet.tcp_header().map(<[u8]>::len) else {
             return TargetVerdict::Drop;
         };

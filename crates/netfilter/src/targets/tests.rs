@@ -183,8 +183,10 @@ fn reject_resets_as_the_kernel_does() {
             assert_eq!((read32(tcp, 4), read32(tcp, 8), tcp[13]), (Some(seq), Some(ack), flags));
             assert!(sent.transport_checksum_ok() && Headers::receive(&sent.data).is_ok());
             // A wrong checksum is not answered.
-            let last = kit.packet.data.len() - 1;
-            kit.packet.data[last] ^= 1;
+            let mut wrong = kit.packet;
+            *wrong.data.last_mut().unwrap() ^= 1;
+            wrong.summed = Default::default();
+            let mut kit = Kit::new(wrong);
             apply(&mut kit, &reset);
             assert!(effect(&mut kit).is_none());
         }

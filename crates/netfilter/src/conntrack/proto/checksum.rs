@@ -4,15 +4,16 @@ use fielato_wire::{Headers, checksum, number};
 
 use super::dccp;
 
-/// Whether the checksum is right, or the protocol has none that is verified.
-pub(crate) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
+/// Whether the checksum of a packet of this protocol is right, or the protocol has none that is verified.
+#[inline(always)]
+pub(super) fn is_right(protocol: u8, headers: &Headers, transport: &[u8]) -> bool {
     let folds = |protocol: u8, covered: usize| {
         let pseudo = checksum::pseudo(headers.src, headers.dst, protocol, transport.len() as u32);
         let bytes = transport.get(..covered).unwrap_or(transport);
         checksum::fold(pseudo + checksum::sum(bytes)) == 0xffff
     };
-    match headers.protocol {
-        number::TCP | number::ICMPV6 => folds(headers.protocol, transport.len()),
+    match protocol {
+        number::TCP | number::ICMPV6 => folds(protocol, transport.len()),
         number::ICMP => checksum::checksum(transport) == 0,
         number::UDP => word(transport, 6) == 0 || folds(number::UDP, transport.len()),
         number::UDPLITE => {
@@ -29,7 +30,7 @@ pub(crate) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..at + 2) {
         Some(&[high, low]) => u16::from_be_bytes([high, low]),
         _ => 0,

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_wire::{Addr, Family, Headers, number};
 
-use super::{ProtoPacket, ProtoVerdict, is_sound, packet};
+use super::{ProtoPacket, ProtoVerdict, has_right_checksum, is_sound, packet};
 use crate::conntrack::{Config, Conn, CtState, Direction, Status, Tuple};
 use crate::{Hook, Now};
 
@@ -96,7 +96,11 @@ impl Track {
 
     pub fn is_sound(&self, direction: Direction, transport: &[u8]) -> bool {
         let headers = self.headers(direction, transport);
-        is_sound(&self.view(&headers, direction, transport), &self.config)
+        self.passes(&self.view(&headers, direction, transport))
+    }
+
+    fn passes(&self, view: &ProtoPacket<'_>) -> bool {
+        is_sound(self.protocol, view) && has_right_checksum(self.protocol, view, &self.config)
     }
 
     fn view<'a>(&self, headers: &'a Headers, direction: Direction, transport: &'a [u8]) -> ProtoPacket<'a> {
@@ -115,14 +119,14 @@ impl Track {
     pub fn packet(&mut self, direction: Direction, transport: &[u8]) -> ProtoVerdict {
         let headers = self.headers(direction, transport);
         let view = self.view(&headers, direction, transport);
-        if !is_sound(&view, &self.config) {
+        if !self.passes(&view) {
             return ProtoVerdict::Invalid;
         }
         if matches!(self.protocol, number::ICMP | number::ICMPV6) && !self.conn.status.has(Status::CONFIRMED) {
             self.conn.tuples[0].dport = u16::from(headers.icmp_type) << 8 | u16::from(headers.icmp_code);
         }
         let fresh = !self.conn.status.has(Status::CONFIRMED);
-        let verdict = packet(&mut self.conn, &view, fresh, &self.config, self.now);
+        let verdict = packet(headers.protocol, &mut self.conn, &view, fresh, &self.config, self.now);
         // What is let through without being counted passes as well.
         let verdict = match verdict {
             ProtoVerdict::Ignore => ProtoVerdict::Accept,
