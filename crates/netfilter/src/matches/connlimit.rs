@@ -6,7 +6,7 @@ use fielato_wire::{Addr, Family};
 
 use crate::check::{CheckContext, CheckError};
 use crate::conntrack::proto::TcpState;
-use crate::conntrack::{Conntrack, ProtoState, Status, Tuple, Zone};
+use crate::conntrack::{Conn, Conntrack, ProtoState, Status, Tuple, Zone};
 use crate::context::{Context, Slot};
 
 /// `-m connlimit`: how many connections there are with the packet's source or destination.
@@ -40,13 +40,14 @@ impl Connlimit {
         };
         let conntrack = &*cx.conntrack;
         let known = match conntrack.of(cx.packet) {
-            Some(conn) => Some((conn.tuples[0], conn.zone, conn.status.has(Status::CONFIRMED))),
+            Some(conn) => Some((conn.tuples[0], conn.zone, is_settled(conn))),
             None => conntrack.tuple(cx.packet).map(|tuple| {
                 let zone = Zone::default();
-                (tuple, zone, conntrack.lookup(&tuple, zone).is_some())
+                let conn = conntrack.lookup(&tuple, zone).and_then(|(id, _)| conntrack.get(id));
+                (tuple, zone, conn.is_some_and(is_settled))
             }),
         };
-        let Some((tuple, zone, confirmed)) = known else {
+        let Some((tuple, zone, settled)) = known else {
             cx.hotdrop = true;
             return false;
         };
@@ -54,8 +55,8 @@ impl Connlimit {
         let address = if self.by_destination { headers.dst } else { headers.src };
         let network = address.and(self.mask(headers.family));
         let key = Key { network, zone: zone.id };
-        let count = match confirmed {
-            true => connections.count_confirmed(conntrack, key, tuple, zone),
+        let count = match settled {
+            true => connections.count_settled(conntrack, key, tuple, zone),
             false => connections.count_new(conntrack, key, tuple, zone),
         };
         if count == 0 {
@@ -116,8 +117,8 @@ impl Connections {
         list.len()
     }
 
-    /// How many there are when the packet's is in the table: then it is not added, unless it is the first of its network.
-    fn count_confirmed(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
+    /// How many there are when the packet's has long begun: then it is not added, unless it is the first of its network.
+    fn count_settled(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
         let Some(list) = self.by_network.get_mut(&key) else {
             return self.begin(conntrack, key, tuple, zone);
         };
@@ -156,6 +157,11 @@ impl Connections {
             }
         }
     }
+}
+
+/// Whether packets of the connection no longer count as those that began it.
+const fn is_settled(conn: &Conn) -> bool {
+    conn.status.has(Status::CONFIRMED) && conn.status.has(Status::ASSURED)
 }
 
 enum Life {
@@ -229,7 +235,7 @@ mod tests {
                 (4, false, Answer::No), // the third never left
                 (5, true, Answer::No),
                 (6, false, Answer::Yes),
-                (1, true, Answer::No), // in the table; the sixth never left
+                (1, true, Answer::Yes), // seen before, but the sixth is still counted
             ];
             for (sport, leaves, expected) in packets {
                 let answer = ask(&mut kit, &above, &mut slots[0], packet(sport), leaves);

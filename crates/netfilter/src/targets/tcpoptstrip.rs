@@ -38,6 +38,8 @@ impl Tcpoptstrip {
         if headers.is_later_fragment() {
             return TargetVerdict::Continue;
         }
+        // The kernel makes the packet linear for this; one that came in pieces is then cut anew.
+        cx.packet.pieces = None;
         let Some(header_len) = cx.packet.tcp_header().map(<[u8]>::len) else {
             return TargetVerdict::Drop;
         };
