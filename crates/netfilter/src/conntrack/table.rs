@@ -254,7 +254,7 @@ impl Conntrack {
     }
 
     /// Connections noted by [`Conntrack::note_source`] whose original tuple has the same source and protocol, in this zone
-    /// (`find_appropriate_src`). Not more than the latest few are looked at.
+    /// (`find_appropriate_src`); none that has been ended. Not more than the latest few are looked at.
     pub fn mapped_source(&self, original: &Tuple, zone: Zone) -> impl Iterator<Item = ConnId> {
         let number = zone.in_direction(Direction::Original);
         let wanted = *original;
@@ -270,7 +270,8 @@ impl Conntrack {
                 && own.sport == wanted.sport
                 && own.protocol == wanted.protocol
                 && own.family == wanted.family
-                && entry.conn.zone.in_direction(Direction::Original) == number;
+                && entry.conn.zone.in_direction(Direction::Original) == number
+                && !entry.conn.status.has(Status::DYING);
             same.then(|| self.slab.id(index)).flatten()
         })
     }
