@@ -2,7 +2,7 @@
 //! tracking, masqueraded; compiling; memory. Writes `bench/results/netfilter.json`.
 //!
 //! `cargo bench -p fielato-netfilter --bench engine [FILTER]`. One core, one direction at a time, UDP packets of 64 bytes, IPv4
-//! and IPv6. A packet's cost is the whole of [`Netfilter::receive`], parsing and checksum of the IP header included, the
+//! and IPv6. A packet's cost is the whole of [`Netfilter::receive_in_place`], parsing and checksum of the IP header included, the
 //! copying of 64 bytes into its buffer too.
 
 #![allow(missing_docs)]
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use fielato_netfilter::classify::Bounds;
 use fielato_netfilter::conntrack::{Config, Tracking};
-use fielato_netfilter::engine::Fate;
+use fielato_netfilter::engine::Ended;
 use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::host::{AddressType, Route, RouteKey};
 use fielato_netfilter::matches::iprange::{IpRanges, Iprange};
@@ -248,9 +248,9 @@ fn pass(engine: &mut Netfilter, packets: &[Sent], order: impl Iterator<Item = us
         buffer.extend_from_slice(&sent.bytes);
         router.0 = sent.way_out;
         *clock += 1_000;
-        let packet = Packet::received(std::mem::take(&mut buffer), sent.way_in).expect("it is sound");
-        match engine.receive(packet, &mut router, now(*clock)) {
-            Fate::Transmit(packet) => buffer = black_box(packet).data,
+        let mut packet = Packet::received(std::mem::take(&mut buffer), sent.way_in).expect("it is sound");
+        match engine.receive_in_place(&mut packet, &mut router, now(*clock)) {
+            Ended::Transmit => buffer = std::mem::take(&mut black_box(&mut packet).data),
             other => panic!("{other:?}"),
         }
     }
@@ -286,14 +286,15 @@ fn pass_in_batches(
             batch.push(Packet::received(buffer, sent.way_in).expect("it is sound"));
         }
         engine.prefetch(&batch);
-        for (packet, &number) in batch.drain(..).zip(&numbers) {
+        for (packet, &number) in batch.iter_mut().zip(&numbers) {
             router.0 = packets[number].way_out;
             *clock += 1_000;
-            match engine.receive(packet, &mut router, now(*clock)) {
-                Fate::Transmit(packet) => buffers.push(black_box(packet).data),
+            match engine.receive_in_place(packet, &mut router, now(*clock)) {
+                Ended::Transmit => buffers.push(std::mem::take(&mut black_box(packet).data)),
                 other => panic!("{other:?}"),
             }
         }
+        batch.clear();
     }
 }
 

@@ -81,7 +81,7 @@ pub struct Packet {
     /// Link-layer kind.
     pub packet_type: PacketType,
     /// Bridge ports, when a bridge passes it on.
-    pub bridge: Option<BridgePorts>,
+    pub bridge: Option<Box<BridgePorts>>,
     /// The listening socket that TPROXY gave it to.
     pub tproxy: Option<Box<(fielato_wire::Addr, u16)>>,
     /// Every rule it meets is reported (TRACE).
@@ -96,6 +96,7 @@ pub struct Packet {
 
 impl Packet {
     /// A packet received on `interface`. Checks what a receiver checks ([`Headers::receive`]) and cuts padding off.
+    #[inline]
     pub fn received(data: Vec<u8>, interface: Interface) -> Result<Packet, Malformed> {
         let headers = Headers::receive(&data)?;
         Ok(Packet::with(data, headers, interface))
@@ -112,6 +113,7 @@ impl Packet {
         Packet::with(Vec::new(), headers, Interface::NONE)
     }
 
+    #[inline(always)]
     fn with(mut data: Vec<u8>, headers: Headers, in_interface: Interface) -> Packet {
         data.truncate(usize::from(headers.len));
         Packet {
@@ -153,6 +155,7 @@ impl Packet {
     }
 
     /// The transport header and payload.
+    #[inline]
     pub fn transport(&self) -> &[u8] {
         self.headers.transport(&self.data)
     }

@@ -8,33 +8,39 @@ use crate::{Addr, number};
 #[inline]
 pub fn sum(bytes: &[u8]) -> u64 {
     let (words, mut rest) = bytes.as_chunks::<8>();
-    // Two halves of 32 bits are added without a carry to look after, however long the packet is.
-    let mut total = words.iter().fold(0u64, |total, word| {
-        let word = u64::from_ne_bytes(*word);
-        total + (word & 0xffff_ffff) + (word >> 32)
-    });
+    let mut total = words.iter().fold(0, |total, word| add(total, u64::from_ne_bytes(*word)));
     if let Some((word, after)) = rest.split_first_chunk::<4>() {
-        total += u64::from(u32::from_ne_bytes(*word));
+        total = add(total, u64::from(u32::from_ne_bytes(*word)));
         rest = after;
     }
     if let Some((word, after)) = rest.split_first_chunk::<2>() {
-        total += u64::from(u16::from_ne_bytes(*word));
+        total = add(total, u64::from(u16::from_ne_bytes(*word)));
         rest = after;
     }
     if let Some(&last) = rest.first() {
-        total += u64::from(u16::from_ne_bytes([last, 0]));
+        total = add(total, u64::from(u16::from_ne_bytes([last, 0])));
     }
     u64::from(u16::from_be(fold(total)))
 }
 
+/// One's complement addition: the carry comes in again below. 64 bits at a time are as good as 16 (RFC 1071 §2(C)).
+#[inline]
+const fn add(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u64
+}
+
 /// Folds a sum to 16 bits (not complemented).
 #[inline]
-pub const fn fold(mut sum: u64) -> u16 {
-    sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+pub const fn fold(sum: u64) -> u16 {
+    let sum = fold_to_32(sum) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+/// Folds a sum to 32 bits: added to itself with the halves exchanged, the upper half gets both halves and their carry.
+#[inline]
+const fn fold_to_32(sum: u64) -> u64 {
+    sum.wrapping_add(sum.rotate_left(32)) >> 32
 }
 
 /// The checksum of `bytes` alone: IPv4 headers, ICMP.
@@ -47,13 +53,8 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 /// IPv4 addresses have low bits only, so that one sum serves both families.
 #[inline]
 pub fn pseudo(src: Addr, dst: Addr, protocol: u8, len: u32) -> u64 {
-    let addresses = halves(src.hi) + halves(src.lo) + halves(dst.hi) + halves(dst.lo);
-    addresses + u64::from(protocol) + u64::from(len)
-}
-
-/// The sum of a number's two halves.
-const fn halves(number: u64) -> u64 {
-    (number >> 32) + (number & 0xffff_ffff)
+    let addresses = add(add(src.hi, src.lo), add(dst.hi, dst.lo));
+    fold_to_32(add(addresses, u64::from(protocol) + u64::from(len)))
 }
 
 /// The checksum of a transport header and payload under its pseudo header. For UDP, zero is sent as 0xffff (RFC 768).
@@ -80,8 +81,8 @@ pub const fn update32(check: u16, old: u32, new: u32) -> u16 {
 /// The checksum after an address under it went from `old` to `new`.
 #[inline]
 pub const fn update_addr(check: u16, old: Addr, new: Addr) -> u16 {
-    // Equation 3 with all words at once: no word is larger than 32 bits, so that nothing is lost before the fold.
-    !fold(!check as u64 + halves(!old.hi) + halves(!old.lo) + halves(new.hi) + halves(new.lo))
+    let addresses = add(add(!old.hi, !old.lo), add(new.hi, new.lo));
+    !fold(add(addresses, !check as u64))
 }
 
 /// CRC32c, reflected polynomial 0x82f63b78, a byte at a time.

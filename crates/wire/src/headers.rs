@@ -1,6 +1,6 @@
 //! One parse per packet: everything that rules, connection tracking and NAT ask of the headers.
 
-use crate::{Addr, Family, number};
+use crate::{Addr, Family, checksum, number};
 
 /// TCP flag bits, as in byte 13 of the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -131,26 +131,38 @@ impl Headers {
     }
 
     /// [`Headers::parse`], and what a receiver verifies besides: IPv4's header checksum (RFC 1122 §3.2.1.2).
+    // Inlined with all that it calls, so that the result is made where the caller keeps it: copying it costs as much as parsing.
+    #[inline(always)]
     pub fn receive(packet: &[u8]) -> Result<Headers, Malformed> {
-        let headers = Headers::parse(packet)?;
-        if headers.family == Family::V4 && crate::checksum::checksum(&packet[..headers.ip_header_len()]) != 0 {
-            return Err(Malformed::Checksum);
+        match packet.first().map(|byte| byte >> 4) {
+            Some(4) => {
+                let headers = parse_v4(packet)?;
+                match checksum::checksum(&packet[..headers.ip_header_len()]) {
+                    0 => Ok(headers),
+                    _ => Err(Malformed::Checksum),
+                }
+            }
+            Some(6) => parse_v6(packet),
+            Some(_) => Err(Malformed::Version),
+            None => Err(Malformed::Truncated),
         }
-        Ok(headers)
     }
 
     /// Whether this is a fragment of a longer datagram, the first one included.
+    #[inline]
     pub const fn is_fragment(&self) -> bool {
         self.more_fragments || self.fragment_offset != 0
     }
 
     /// Whether this is a fragment other than the first, which has no transport header.
+    #[inline]
     pub const fn is_later_fragment(&self) -> bool {
         self.fragment_offset != 0
     }
 
     /// Whether the chain of IPv6 extension headers is cut short, or hidden in another fragment, before it came to a protocol.
     /// [`Headers::protocol`] is then the extension header that could not be read.
+    #[inline]
     pub const fn lacks_protocol(&self) -> bool {
         matches!(self.family, Family::V6)
             && matches!(
@@ -160,27 +172,32 @@ impl Headers {
     }
 
     /// Length of the IP header: 20 to 60 for IPv4; with all extension headers for IPv6.
+    #[inline]
     pub const fn ip_header_len(&self) -> usize {
         self.l4 as usize
     }
 
     /// The transport header and payload in `packet`, without padding behind the packet.
+    #[inline]
     pub fn transport<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
         let end = packet.len().min(self.len as usize);
         packet.get(self.l4 as usize..end).unwrap_or(&[])
     }
 
     /// The same, to be changed.
+    #[inline]
     pub fn transport_mut<'a>(&self, packet: &'a mut [u8]) -> &'a mut [u8] {
         let end = packet.len().min(self.len as usize);
         packet.get_mut(self.l4 as usize..end).unwrap_or(&mut [])
     }
 }
 
+#[inline]
 fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
+#[inline(always)]
 fn parse_v4(packet: &[u8]) -> Result<Headers, Malformed> {
     let Some(fixed) = packet.first_chunk::<20>() else {
         return Err(Malformed::Truncated);
@@ -224,6 +241,7 @@ fn parse_v4(packet: &[u8]) -> Result<Headers, Malformed> {
     Ok(headers)
 }
 
+#[inline(always)]
 fn parse_v6(packet: &[u8]) -> Result<Headers, Malformed> {
     let Some(fixed) = packet.first_chunk::<40>() else {
         return Err(Malformed::Truncated);
@@ -295,6 +313,7 @@ impl Headers {
         }
     }
 
+    #[inline(always)]
     fn parse_transport(&mut self, packet: &[u8]) {
         if self.fragment_offset != 0 {
             return;

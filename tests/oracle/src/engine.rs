@@ -258,10 +258,7 @@ impl Subject for Engine {
                     _ => None,
                 },
                 helper: conn.helper.map(|helper| helper.name().to_owned()),
-                master: conn
-                    .master
-                    .and_then(|id| conntrack.get(id))
-                    .map(|master| tuple(&master.tuples[0])),
+                master: conn.known_master().map(|master| tuple(&master.tuple)),
                 timeout: (conn.deadline.saturating_sub(now.mono) / Now::SECOND) as u32,
             })
             .collect();

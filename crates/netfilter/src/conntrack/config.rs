@@ -7,7 +7,7 @@ pub enum Tracking {
     #[default]
     Always,
     /// Only while a rule of the family needs it, as in the kernel's namespaces (`nf_ct_netns_get`). Fragments are put
-    /// together only then, too.
+    /// together only then, or for rules that need but that (TPROXY).
     WhenNeeded,
 }
 

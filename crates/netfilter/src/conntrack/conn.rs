@@ -225,6 +225,15 @@ pub struct Conn {
     pub masqueraded_by: u32,
 }
 
+/// What remains to be known of a connection that expected another.
+#[derive(Clone, Copy, Debug)]
+pub struct Master {
+    /// Its original tuple.
+    pub tuple: Tuple,
+    /// The helper that read its packets.
+    pub helper: Option<HelperKind>,
+}
+
 /// What few connections have, out of the way of the many.
 #[derive(Debug, Default)]
 pub struct Extra {
@@ -242,6 +251,9 @@ pub struct Extra {
     pub expect_events: Option<u32>,
     /// What NAT is to do with the connection because it was expected; NAT takes it.
     pub follow: Option<super::ExpectNat>,
+    /// What the connection that expected this one was. It may end first: the kernel then keeps it for this one's sake
+    /// (`nf_conntrack_get(&exp->master->ct_general)` in `init_conntrack`).
+    pub master: Option<Master>,
     /// Places of the expectations that this connection's helper has announced, oldest first.
     pub(super) expecting: Vec<u32>,
 }
@@ -266,11 +278,13 @@ impl Conn {
     }
 
     /// The tuple of a direction.
+    #[inline]
     pub const fn tuple(&self, direction: Direction) -> &Tuple {
         &self.tuples[direction.index()]
     }
 
     /// The state of a packet that goes in `direction` now.
+    #[inline]
     pub const fn state(&self, direction: Direction) -> CtState {
         if matches!(direction, Direction::Reply) || self.status.has(Status::SEEN_REPLY) {
             CtState::Established
@@ -279,6 +293,11 @@ impl Conn {
         } else {
             CtState::New
         }
+    }
+
+    /// What the connection that expected this one is, or was.
+    pub fn known_master(&self) -> Option<&Master> {
+        self.extra.as_ref()?.master.as_ref()
     }
 
     /// Whether either end is rewritten.

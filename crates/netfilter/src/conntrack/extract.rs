@@ -17,7 +17,14 @@ impl Trackers {
         self.0.push(tracker);
     }
 
+    /// Whether no protocol was registered.
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The registered protocol of a number.
+    #[inline]
     pub(super) fn get(&self, protocol: u8) -> Option<&dyn Tracker> {
         self.0
             .iter()

@@ -13,6 +13,7 @@ impl HashKeys {
     }
 
     /// The hash of a tuple in a zone.
+    #[inline]
     pub(super) fn tuple(&self, tuple: &Tuple, zone: u16) -> u32 {
         let numbers = u64::from(tuple.sport) << 48 | u64::from(tuple.dport) << 32 | u64::from(zone) << 16;
         self.words([
@@ -38,6 +39,7 @@ impl HashKeys {
 
     /// NH, as UMAC uses it (RFC 4418 §5.2.2): for any two inputs chosen without the keys, the 128-bit sums are equal with
     /// probability 2^-64. The last multiplication mixes the sum into the bits that a table uses, high and low.
+    #[inline]
     fn words(&self, w: [u64; 5]) -> u32 {
         let k = &self.0;
         let product = |a: u64, b: u64| u128::from(a) * u128::from(b);

@@ -69,6 +69,12 @@ impl Index {
         find_in(&self.places, hash, &mut is_it).or_else(|| find_in(&self.old.as_ref()?.places, hash, &mut is_it))
     }
 
+    /// Of several values of this hash that `is_it` accepts the one that was added last (but for those that a growing table is
+    /// moving just then).
+    pub(super) fn find_newest(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        last_in(&self.places, hash, &mut is_it).or_else(|| last_in(&self.old.as_ref()?.places, hash, &mut is_it))
+    }
+
     /// Adds a value; it must not be in already.
     pub(super) fn insert(&mut self, hash: u32, value: u32) {
         if self.old.is_some() {
@@ -150,6 +156,18 @@ fn find_in(places: &[Place], hash: u32, is_it: &mut impl FnMut(u32) -> bool) -> 
         at = (at + 1) & mask;
     }
     None
+}
+
+/// The last one: linear probing meets values of one hash in the order in which they came.
+fn last_in(places: &[Place], hash: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+    let mut last = None;
+    find_in(places, hash, &mut |value| {
+        if is_it(value) {
+            last = Some(value);
+        }
+        false
+    });
+    last
 }
 
 fn position(places: &[Place], wanted: Place) -> Option<usize> {

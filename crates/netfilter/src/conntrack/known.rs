@@ -40,6 +40,9 @@ impl Conntrack {
     #[inline]
     pub(crate) fn known(&mut self, packet: &Packet, now: Now) -> Option<Known> {
         self.advance(now);
+        if self.half_zones {
+            return None;
+        }
         let (tuple, hash) = self.ordinary_tuple(packet)?;
         let slot = self.index.find(hash, |slot| {
             let (index, direction) = slot_parts(slot);
@@ -68,10 +71,21 @@ impl Conntrack {
     /// The tuple of a packet that may go the short way, and its hash in the default zone.
     #[inline]
     fn ordinary_tuple(&self, packet: &Packet) -> Option<(Tuple, u32)> {
-        if matches!(packet.headers.protocol, number::ICMP | number::ICMPV6) || !extract::has_transport(&packet.headers) {
-            return None;
-        }
-        let tuple = extract::tuple(&packet.headers, packet.transport(), &self.trackers)?;
+        let headers = &packet.headers;
+        let tuple = match headers.protocol {
+            // What the headers say is the tuple.
+            number::TCP | number::UDP if headers.l4_whole && self.trackers.is_empty() => Tuple {
+                src: headers.src,
+                dst: headers.dst,
+                sport: headers.sport,
+                dport: headers.dport,
+                protocol: headers.protocol,
+                family: headers.family,
+            },
+            number::ICMP | number::ICMPV6 => return None,
+            _ if !extract::has_transport(headers) => return None,
+            _ => extract::tuple(headers, packet.transport(), &self.trackers)?,
+        };
         let hash = self.keys.tuple(&tuple, 0);
         Some((tuple, hash))
     }

@@ -27,7 +27,7 @@ mod track;
 mod tuple;
 
 pub use config::{Config, Timeouts, Tracking};
-pub use conn::{Conn, ConnId, CtState, Extra, HelperKind, NamedHelper, Status, Zone};
+pub use conn::{Conn, ConnId, CtState, Extra, HelperKind, Master, NamedHelper, Status, Zone};
 pub use event::{Change, Changes, Event, EventMask, ExpectChange};
 pub use expect::{ExpectError, ExpectId, ExpectNat, Expectation};
 use hash::HashKeys;

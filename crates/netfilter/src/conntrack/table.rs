@@ -46,6 +46,8 @@ pub struct Conntrack {
     pub(super) now: Now,
     /// The place where the next search for expired connections begins.
     cursor: u32,
+    /// A connection had a zone that counts in one direction only: others may have the same tuple in the same zone.
+    pub(super) half_zones: bool,
     /// A packet was dropped because the table was full: the search takes connections too that are about to end.
     pub(super) pressed: bool,
 }
@@ -93,6 +95,7 @@ impl Conntrack {
             stats: Stats::default(),
             now: Now::default(),
             cursor: 0,
+            half_zones: false,
             pressed: false,
         }
     }
@@ -184,7 +187,8 @@ impl Conntrack {
         found
     }
 
-    /// The same among the tuples that are hashed with the number `zone` has in a direction.
+    /// The same among the tuples that are hashed with the number `zone` has in a direction. Where several have it, the latest
+    /// comes first, as in the kernel's chains (`hlist_nulls_add_head_rcu`).
     pub(super) fn find_as(
         &self,
         tuple: &Tuple,
@@ -193,7 +197,8 @@ impl Conntrack {
         mut accept: impl FnMut(&Entry, u32) -> bool,
     ) -> Option<(ConnId, Direction)> {
         let number = zone.in_direction(hashed);
-        let slot = self.index.find(self.keys.tuple(tuple, number), |slot| {
+        let hash = self.keys.tuple(tuple, number);
+        let is_it = |slot| {
             let (index, direction) = slot_parts(slot);
             self.slab.entry(index).is_some_and(|entry| {
                 let own = entry.conn.zone;
@@ -202,7 +207,11 @@ impl Conntrack {
                     && number == zone.in_direction(direction)
                     && accept(entry, index)
             })
-        })?;
+        };
+        let slot = match self.half_zones {
+            true => self.index.find_newest(hash, is_it),
+            false => self.index.find(hash, is_it),
+        }?;
         let (index, direction) = slot_parts(slot);
         let conn = &self.slab.entry(index)?.conn;
         // A packet from an address to itself is its own answer; the kernel's table has the answer first.

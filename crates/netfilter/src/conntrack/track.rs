@@ -7,7 +7,8 @@ use super::proto::{self, ProtoPacket};
 use super::slab::Phase;
 use super::table::DIRECTIONS;
 use super::{
-    Changes, Conn, ConnId, Conntrack, CtState, Direction, ExpectNat, ProtoVerdict, Status, Template, Tuple, Zone, extract, icmp,
+    Changes, Conn, ConnId, Conntrack, CtState, Direction, ExpectNat, Master, ProtoVerdict, Status, Template, Tuple, Zone,
+    extract, icmp,
 };
 use crate::verdict::{DropReason, Verdict};
 use crate::{Hook, Now, Packet, PacketCt};
@@ -285,13 +286,20 @@ impl Conntrack {
         }
         let mut conn = Conn::new(*tuple, reply);
         conn.zone = zone;
+        self.half_zones |= zone.in_direction(Direction::Original) != zone.in_direction(Direction::Reply);
         if let Some(template) = template {
             self.apply(template, &mut conn);
         }
         if let Some(expected) = self.meet(tuple, zone) {
             conn.status.set(Status::EXPECTED);
             conn.master = Some(expected.master);
-            conn.mark = self.get(expected.master).map_or(0, |master| master.mark);
+            if let Some(master) = self.get(expected.master) {
+                conn.mark = master.mark;
+                conn.extra_mut().master = Some(Master {
+                    tuple: master.tuples[0],
+                    helper: master.helper,
+                });
+            }
             conn.helper = expected.helper;
             if expected.nat != ExpectNat::None {
                 conn.extra_mut().follow = Some(expected.nat);
@@ -339,23 +347,18 @@ impl Conntrack {
         };
         let listening = self.events.mask.has(EventMask::NEW.or(EventMask::UPDATE));
         let before = (conn.status, if listening { proto::state_name(&conn.proto) } else { None });
-        let (mut summed, mut right) = (false, true);
+        let mut summed = None;
         let verdict = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
             if fresh && !tracker.new(conn, &seen, &self.config, now) {
                 return ProtoVerdict::Invalid;
             }
             tracker.packet(conn, &seen, &self.config, now)
-        } else if proto::is_sound(&seen) {
-            right = proto::has_right_checksum(&seen, &self.config);
-            summed = proto::was_summed(&seen, &self.config);
-            match right {
-                true => proto::packet(conn, &seen, fresh, &self.config, now),
-                false => ProtoVerdict::Invalid,
-            }
         } else {
-            ProtoVerdict::Invalid
+            let (verdict, right) = proto::judge(conn, &seen, fresh, &self.config, now);
+            summed = right;
+            verdict
         };
-        if summed {
+        if let Some(right) = summed {
             packet.note_checksum(right);
         }
         if !matches!(verdict, ProtoVerdict::Accept | ProtoVerdict::Ignore) {

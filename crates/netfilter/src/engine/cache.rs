@@ -90,8 +90,8 @@ pub(super) struct FlowCache {
     paths: Vec<(Path, Counters)>,
     index: HashMap<Path, u32>,
     route_generation: u64,
-    /// Packets that took a path.
-    pub(super) hits: u64,
+    /// Packets that took a path that is void now.
+    past_hits: u64,
     /// Whether paths are taken and recorded at all.
     pub(super) enabled: bool,
 }
@@ -103,30 +103,21 @@ impl Default for FlowCache {
             paths: Vec::new(),
             index: HashMap::new(),
             route_generation: 0,
-            hits: 0,
+            past_hits: 0,
             enabled: true,
         }
     }
 }
 
 impl FlowCache {
-    /// The path that a connection noted, if it is still valid and holds for this packet.
+    /// The path that a connection noted, if it is still valid and holds for this packet, and its counters.
     #[inline]
-    pub(super) fn look(&self, noted: CacheRef, entry: &Entry) -> Option<&Path> {
+    pub(super) fn look(&mut self, noted: CacheRef, entry: &Entry) -> Option<(&Path, &mut Counters)> {
         if noted.generation != self.generation {
             return None;
         }
-        let (path, _) = self.paths.get(noted.path as usize)?;
-        (path.entry == *entry).then_some(path)
-    }
-
-    /// Counts a packet that takes a path, which [`FlowCache::look`] found.
-    #[inline]
-    pub(super) fn count(&mut self, noted: CacheRef, bytes: u64) {
-        if let Some((_, counters)) = self.paths.get_mut(noted.path as usize) {
-            counters.add(1, bytes);
-            self.hits += 1;
-        }
+        let (path, counters) = self.paths.get_mut(noted.path as usize)?;
+        (path.entry == *entry).then_some((path, counters))
     }
 
     /// The reference to a path, new or known; `None` when there are too many.
@@ -158,8 +149,14 @@ impl FlowCache {
         of_family.flat_map(|(path, counters)| path.crossed.iter().map(|crossed| (*crossed, *counters)))
     }
 
+    /// Packets that took a path.
+    pub(super) fn hits(&self) -> u64 {
+        self.past_hits + self.paths.iter().map(|(_, counters)| counters.packets).sum::<u64>()
+    }
+
     /// Makes every path void. The caller has added the counts to the rules.
     pub(super) fn clear(&mut self) {
+        self.past_hits = self.hits();
         self.paths.clear();
         self.index.clear();
         self.generation = self.generation.checked_add(1).unwrap_or(1);

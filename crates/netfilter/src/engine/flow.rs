@@ -18,6 +18,7 @@ impl Netfilter {
     }
 
     /// A packet's whole way from `entry` on.
+    #[inline]
     pub(super) fn way(&mut self, entry: Hook, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Ended {
         if self.cache.routes_changed(host.route_generation()) {
             self.fold_counts();
@@ -41,13 +42,16 @@ impl Netfilter {
     #[inline]
     fn replay(&mut self, entry_hook: Hook, packet: &mut Packet, known: &Known, now: Now) -> Option<Ended> {
         let entry = Entry::of(packet, entry_hook, known.state, known.mark);
-        let path = self.cache.look(known.cache, &entry)?;
-        let (end, mark, priority) = (path.end, path.mark, path.priority);
+        let (path, counters) = self.cache.look(known.cache, &entry)?;
         let forwarded = entry_hook == Hook::Prerouting;
-        if let End::Transmit { mtu, .. } = end
+        if let End::Transmit { mtu, .. } = path.end
             && forwarded
             && (packet.headers.ttl <= 1 || packet.data.len() as u32 > mtu)
         {
+            return None;
+        }
+        // NAT drops what it can't rewrite in the midst of the way, so that not all of the path is crossed.
+        if known.translated && !nat::can_translate(packet) {
             return None;
         }
         match self.conntrack.follow(packet, known, entry_hook, now) {
@@ -58,10 +62,13 @@ impl Netfilter {
             }
             Followed::Again => return None,
         }
-        self.cache.count(known.cache, packet.data.len() as u64);
-        (packet.mark, packet.priority) = (mark, priority);
-        let last = match end {
-            End::Transmit { .. } => Hook::Postrouting,
+        counters.add(1, packet.data.len() as u64);
+        (packet.mark, packet.priority) = (path.mark, path.priority);
+        let last = match path.end {
+            End::Transmit { interface, mtu, realm } => {
+                (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
+                Hook::Postrouting
+            }
             End::Deliver => Hook::Input,
             End::Drop(reason) => return Some(self.drop(packet, reason)),
         };
@@ -72,10 +79,9 @@ impl Netfilter {
                 }
             }
         }
-        let End::Transmit { interface, mtu, realm } = end else {
+        if last == Hook::Input {
             return Some(Ended::Deliver);
-        };
-        (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
+        }
         if forwarded && let Err(reason) = super::path::decrement_ttl(packet) {
             return Some(self.drop(packet, reason));
         }
@@ -131,12 +137,13 @@ impl Netfilter {
     }
 
     /// Packets that took a cached path.
-    pub const fn cached_packets(&self) -> u64 {
-        self.cache.hits
+    pub fn cached_packets(&self) -> u64 {
+        self.cache.hits()
     }
 }
 
 /// Whether a packet may take a cached path at all: nothing about it is out of the ordinary.
+#[inline]
 fn may_be_cached(packet: &Packet) -> bool {
     packet.ct == PacketCt::None && !packet.headers.is_fragment() && !packet.trace && packet.template.is_none()
 }

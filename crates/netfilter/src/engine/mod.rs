@@ -14,7 +14,7 @@ use fielato_wire::Family;
 
 pub use cache::CacheRef;
 pub(crate) use cache::Recorder;
-pub use path::Fate;
+pub use path::{Ended, Fate};
 pub use stage::{HookFunction, Registration};
 
 use crate::conntrack::defrag::Defrag;

@@ -28,14 +28,20 @@ pub enum Fate {
     Queued,
 }
 
-/// What became of a packet on its way: a [`Fate`] without the packet, which stays where it is until the way is over.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Ended {
+/// What became of a packet that stays where it is: a [`Fate`] without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// For this host.
     Deliver,
+    /// To be sent, as [`Fate::Transmit`] says.
     Transmit,
+    /// Dropped.
     Dropped(DropReason),
+    /// A hook or target keeps it.
     Stolen,
+    /// It waits for the rest of its datagram; what is left is empty.
     Fragment,
+    /// It waits in a queue; what is left is empty.
     Queued,
 }
 
@@ -59,21 +65,31 @@ const ANSWER_LIMIT: usize = 8;
 
 impl Netfilter {
     /// A packet received: PRE_ROUTING, the route, then LOCAL_IN, or FORWARD and POST_ROUTING.
-    #[inline]
     pub fn receive(&mut self, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
-        let ended = self.way(Hook::Prerouting, &mut packet, host, now);
+        self.receive_in_place(&mut packet, host, now).with(packet)
+    }
+
+    /// [`Netfilter::receive`] for those who count every nanosecond: the packet is not moved.
+    #[inline]
+    pub fn receive_in_place(&mut self, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Ended {
+        let ended = self.way(Hook::Prerouting, packet, host, now);
         self.send_answers(host, now);
-        ended.with(packet)
+        ended
     }
 
     /// A packet made on this host: the route, LOCAL_OUT, the route again if what it depends on changed, POST_ROUTING.
     pub fn send_local(&mut self, mut packet: Packet, host: &mut dyn Host, now: Now) -> Fate {
-        if let Err(reason) = route_out(&mut packet, host) {
-            return self.drop(&mut packet, reason).with(packet);
+        self.send_local_in_place(&mut packet, host, now).with(packet)
+    }
+
+    /// [`Netfilter::send_local`] for those who count every nanosecond: the packet is not moved.
+    pub fn send_local_in_place(&mut self, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Ended {
+        if let Err(reason) = route_out(packet, host) {
+            return self.drop(packet, reason);
         }
-        let ended = self.way(Hook::Output, &mut packet, host, now);
+        let ended = self.way(Hook::Output, packet, host, now);
         self.send_answers(host, now);
-        ended.with(packet)
+        ended
     }
 
     /// Runs one hook on a packet, for embedders that have a path of their own. Answers made by targets are left in the effects.

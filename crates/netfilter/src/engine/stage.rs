@@ -55,13 +55,16 @@ pub(super) enum Ran {
     Fragment,
 }
 
-/// The stages of each hook for these tables, with connection tracking where `tracks`; functions registered in `old` keep their places.
+/// The stages of each hook for these tables, with connection tracking where `tracks`, which needs whole datagrams; functions registered in `old` keep their places.
 pub(super) fn in_order(tables: &[CompiledTable], tracks: bool, mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
+    let defrags = tracks || tables.iter().any(|table| table.needs_defrag);
     Hook::ALL.map(|hook| {
         let mut stages: Vec<Staged> = Vec::new();
         let mut add = |priority, stage| stages.push(Staged { priority, stage });
-        if tracks && matches!(hook, Hook::Prerouting | Hook::Output) {
+        if defrags && matches!(hook, Hook::Prerouting | Hook::Output) {
             add(priority::CONNTRACK_DEFRAG, Stage::Defrag);
+        }
+        if tracks && matches!(hook, Hook::Prerouting | Hook::Output) {
             add(priority::CONNTRACK, Stage::Conntrack);
         }
         if tracks && matches!(hook, Hook::Input | Hook::Postrouting) {

@@ -48,8 +48,7 @@ impl Cluster {
         let Some(conn) = cx.conntrack.of(cx.packet) else {
             return false;
         };
-        let master = conn.master.and_then(|id| cx.conntrack.get(id));
-        let src = master.unwrap_or(conn).tuples[0].src;
+        let src = conn.known_master().map_or(&conn.tuples[0], |master| &master.tuple).src;
         (self.local & 1 << self.node(family, src) != 0) != self.negated
     }
 

@@ -4,10 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use fielato_wire::{Addr, Family};
 
-use crate::PacketCt;
 use crate::check::{CheckContext, CheckError};
 use crate::conntrack::proto::TcpState;
-use crate::conntrack::{Conntrack, ProtoState, Tuple, Zone};
+use crate::conntrack::{Conntrack, ProtoState, Status, Tuple, Zone};
 use crate::context::{Context, Slot};
 
 /// `-m connlimit`: how many connections there are with the packet's source or destination.
@@ -39,18 +38,32 @@ impl Connlimit {
         let Slot::Connections(connections) = slot else {
             return false;
         };
-        let known = match cx.packet.ct {
-            PacketCt::Tracked { .. } => cx.conntrack.of(cx.packet).map(|conn| (conn.tuples[0], conn.zone)),
-            PacketCt::None | PacketCt::Untracked => cx.conntrack.tuple(cx.packet).map(|tuple| (tuple, Zone::default())),
+        let conntrack = &*cx.conntrack;
+        let known = match conntrack.of(cx.packet) {
+            Some(conn) => Some((conn.tuples[0], conn.zone, conn.status.has(Status::CONFIRMED))),
+            None => conntrack.tuple(cx.packet).map(|tuple| {
+                let zone = Zone::default();
+                (tuple, zone, conntrack.lookup(&tuple, zone).is_some())
+            }),
         };
-        let Some((tuple, zone)) = known else {
+        let Some((tuple, zone, confirmed)) = known else {
             cx.hotdrop = true;
             return false;
         };
         let headers = &cx.packet.headers;
         let address = if self.by_destination { headers.dst } else { headers.src };
         let network = address.and(self.mask(headers.family));
-        let count = connections.count(cx.conntrack, Key { network, zone: zone.id }, tuple, zone);
+        let key = Key { network, zone: zone.id };
+        let count = match confirmed {
+            true => connections.count_confirmed(conntrack, key, tuple, zone),
+            false => connections.count_new(conntrack, key, tuple, zone),
+        };
+        if count == 0 {
+            // The kernel takes none for a failed allocation (`connlimit_mt`): also when all that it knew of have ended, to which a
+            // packet after the end of a TCP connection may still belong.
+            cx.hotdrop = true;
+            return false;
+        }
         (count > self.limit as usize) != self.up_to
     }
 
@@ -65,8 +78,9 @@ struct Key {
     zone: u16,
 }
 
-/// Connections that a rule has seen, by network. Those that ended leave when their network is next asked for; and each new
-/// network makes two others be looked through, so that no more are held than there are connections, and as many again.
+/// Connections that a rule has seen, by network. Those that ended leave when their network is next asked for. A network whose
+/// connections have all ended stays; but when there are many, each new one makes two others be looked through, so that
+/// hardly more are held than there are connections, and as many again.
 #[derive(Debug, Default)]
 pub struct Connections {
     by_network: HashMap<Key, Vec<(Tuple, Zone)>>,
@@ -75,15 +89,16 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// How many connections are looked through at most when one is added (`CONNCOUNT_GC_MAX_NODES`, counted by those gone).
-    const MAX_GONE: usize = 8;
+    /// How many connections are removed at most when one is asked for (`CONNCOUNT_GC_MAX_COLLECT`).
+    const MAX_GONE: usize = 64;
+    /// So many networks may stay without connections: the kernel lets go of them where eight have come together in one of its
+    /// trees (`CONNCOUNT_SLOTS`, `CONNCOUNT_GC_MAX_NODES`).
+    const MAX_NETWORKS: usize = 256 * 8;
 
-    fn count(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
+    /// How many there are with the one of a packet that may begin it, which is added (`__nf_conncount_add`).
+    fn count_new(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
         let Some(list) = self.by_network.get_mut(&key) else {
-            self.sweep(conntrack);
-            self.by_network.insert(key, vec![(tuple, zone)]);
-            self.order.push_back(key);
-            return 1;
+            return self.begin(conntrack, key, tuple, zone);
         };
         let (mut at, mut gone) = (0, 0);
         while at < list.len() && gone <= Connections::MAX_GONE {
@@ -99,6 +114,30 @@ impl Connections {
         }
         list.push((tuple, zone));
         list.len()
+    }
+
+    /// How many there are when the packet's is in the table: then it is not added, unless it is the first of its network.
+    fn count_confirmed(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
+        let Some(list) = self.by_network.get_mut(&key) else {
+            return self.begin(conntrack, key, tuple, zone);
+        };
+        let mut gone = 0;
+        list.retain(|(tuple, zone)| {
+            let stays = gone > Connections::MAX_GONE || matches!(life(conntrack, tuple, *zone), Life::Open);
+            gone += usize::from(!stays);
+            stays
+        });
+        list.len()
+    }
+
+    /// A network that was not seen before.
+    fn begin(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
+        if self.by_network.len() >= Connections::MAX_NETWORKS {
+            self.sweep(conntrack);
+        }
+        self.by_network.insert(key, vec![(tuple, zone)]);
+        self.order.push_back(key);
+        1
     }
 
     fn sweep(&mut self, conntrack: &Conntrack) {
@@ -190,7 +229,7 @@ mod tests {
                 (4, false, Answer::No), // the third never left
                 (5, true, Answer::No),
                 (6, false, Answer::Yes),
-                (1, true, Answer::Yes), // seen before, but the sixth is still counted
+                (1, true, Answer::No), // in the table; the sixth never left
             ];
             for (sport, leaves, expected) in packets {
                 let answer = ask(&mut kit, &above, &mut slots[0], packet(sport), leaves);

@@ -1,6 +1,7 @@
 //! `-m helper` (`net/netfilter/xt_helper.c`).
 
 use crate::check::{CheckContext, CheckError};
+use crate::conntrack::Conn;
 use crate::context::{Context, Slot};
 
 /// `-m helper`: the connection was announced by one that this helper reads.
@@ -18,8 +19,8 @@ impl Helper {
     }
 
     pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
-        let master = cx.conntrack.of(cx.packet).and_then(|conn| conn.master);
-        let helper = master.and_then(|id| cx.conntrack.get(id)).and_then(|conn| conn.helper);
+        let master = cx.conntrack.of(cx.packet).and_then(Conn::known_master);
+        let helper = master.and_then(|master| master.helper);
         // As the kernel does: the name may go on, as in `ftp-2121`.
         let holds = helper.is_some_and(|helper| self.name.is_empty() || self.name.starts_with(helper.name()));
         holds != self.negated

@@ -388,6 +388,33 @@ impl Match {
         }
     }
 
+    /// Whether it makes no difference that it is not asked: it counts nothing, and has no packet dropped that the classifier
+    /// could find a rule for.
+    pub(crate) fn only_looks(&self) -> bool {
+        match self {
+            Match::Addrtype(_)
+            | Match::Comment(_)
+            | Match::Connmark(_)
+            | Match::Conntrack(_)
+            | Match::Devgroup(_)
+            | Match::Dscp(_)
+            | Match::Hl(_)
+            | Match::Iprange(_)
+            | Match::Length(_)
+            | Match::Mark(_)
+            | Match::Multiport(_)
+            | Match::Physdev(_)
+            | Match::Pkttype(_)
+            | Match::State(_)
+            | Match::Tos(_)
+            | Match::Ttl(_)
+            | Match::Udp(_) => true,
+            // The options may be malformed.
+            Match::Tcp(m) => m.option == 0,
+            _ => false,
+        }
+    }
+
     /// Its state in a fresh rule.
     pub(crate) fn slot(&self, now: Now) -> Slot {
         match self {
@@ -419,6 +446,11 @@ impl Match {
                 | Match::Helper(_)
                 | Match::State(_)
         )
+    }
+
+    /// Whether datagrams must be put together for it (`nf_defrag_ipv4_enable`'s callers).
+    pub(crate) const fn needs_defrag(&self) -> bool {
+        matches!(self, Match::Socket(_))
     }
 
     /// Whether the answer is the same for all packets of one direction of a connection in one state that come in by the same

@@ -43,7 +43,7 @@ impl Physdev {
             is_out,
             is_bridged,
         } = *self.0;
-        let Some(ports) = cx.packet.bridge else {
+        let Some(ports) = &cx.packet.bridge else {
             // Not bridged: it holds when everything asked for is negated.
             return [is_in, is_out, is_bridged].iter().all(|wanted| *wanted != Some(true))
                 && [incoming, outgoing]
@@ -143,11 +143,11 @@ mod tests {
                 let m = || Match::Physdev(Physdev(Box::new(ports)));
                 packet.bridge = None;
                 assert_eq!(answer(m(), packet.clone()), routed, "{ports:?}");
-                packet.bridge = Some(BridgePorts {
+                packet.bridge = Some(Box::new(BridgePorts {
                     incoming: testkit::interface(4, "p0"),
                     outgoing: crate::Interface::NONE,
                     bridged: true,
-                });
+                }));
                 assert_eq!(answer(m(), packet.clone()), bridged, "{ports:?}");
             }
         }

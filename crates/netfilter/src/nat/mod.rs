@@ -254,6 +254,11 @@ pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verd
     settle(done)
 }
 
+/// Whether [`translate`] can rewrite the packet, which may be cut short.
+pub(crate) fn can_translate(packet: &Packet) -> bool {
+    rewrite::is_rewritable(packet.headers.protocol, packet.transport())
+}
+
 fn settle(done: bool) -> Verdict {
     if done {
         Verdict::Accept

@@ -58,10 +58,12 @@ pub(super) fn rewrite_at(packet: &mut [u8], place: &Place, target: &Tuple, manip
     };
     let range = field..field + target.family.bytes();
     let old = Addr::read(&packet[range.clone()]);
-    if let Some(l4) = place.transport
-        && !transport(&mut packet[l4..], place.protocol, old, new, target, manip)
-    {
-        return false;
+    if let Some(l4) = place.transport {
+        let bytes = &mut packet[l4..];
+        if !is_rewritable(place.protocol, bytes) {
+            return false;
+        }
+        transport(bytes, place.protocol, old, new, target, manip);
     }
     if target.family == Family::V4 {
         update(packet, 10, |check| checksum::update_addr(check, old, new));
@@ -148,67 +150,56 @@ fn update(bytes: &mut [u8], at: usize, change: impl FnOnce(u16) -> u16) {
     }
 }
 
-fn transport(bytes: &mut [u8], protocol: u8, old: Addr, new: Addr, target: &Tuple, manip: Manip) -> bool {
+/// Whether enough of a transport header is there to be rewritten: only what lies within the eight bytes that an ICMP error quotes
+/// is sure to be.
+pub(super) fn is_rewritable(protocol: u8, bytes: &[u8]) -> bool {
+    match protocol {
+        number::TCP | number::UDP | number::UDPLITE | number::SCTP | number::DCCP | number::ICMP | number::ICMPV6 => {
+            bytes.len() >= 8
+        }
+        // Versions 0, and 1 of PPTP (`gre_manip_pkt`).
+        number::GRE => bytes.len() >= 8 && bytes[1] & 0x07 <= 1,
+        _ => true,
+    }
+}
+
+fn transport(bytes: &mut [u8], protocol: u8, old: Addr, new: Addr, target: &Tuple, manip: Manip) {
     let (port_at, port) = match manip {
         Manip::Source => (0, target.sport),
         Manip::Destination => (2, target.dport),
     };
     match protocol {
-        // Only what lies within the eight bytes that an ICMP error quotes is sure to be there.
         number::TCP => replace_port(bytes, port_at, port, old, new, (20, 16), false),
         number::DCCP => replace_port(bytes, port_at, port, old, new, (12, 6), false),
         number::UDP => {
-            let unsummed = bytes.len() >= 8 && bytes[6..8] == [0, 0];
+            let unsummed = bytes[6..8] == [0, 0];
             let check_from = if unsummed { usize::MAX } else { 8 };
             replace_port(bytes, port_at, port, old, new, (check_from, 6), true)
         }
         number::UDPLITE => replace_port(bytes, port_at, port, old, new, (8, 6), true),
         number::SCTP => {
-            if bytes.len() < 8 {
-                return false;
-            }
             bytes[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
             if let Some(check) = checksum::sctp(bytes) {
                 bytes[8..12].copy_from_slice(&check);
             }
-            true
         }
         number::ICMP => {
             // Types with an identifier: echo, timestamp, information, address mask.
-            if bytes.len() < 8 {
-                return false;
-            }
             if matches!(bytes[0], 0 | 8 | 13 | 14 | 15 | 16 | 17 | 18) {
                 replace_id(bytes, target.sport);
             }
-            true
         }
         number::ICMPV6 => {
-            if bytes.len() < 8 {
-                return false;
-            }
             update(bytes, 2, |check| checksum::update_addr(check, old, new));
             if matches!(bytes[0], 128 | 129) {
                 replace_id(bytes, target.sport);
             }
-            true
         }
-        number::GRE => {
-            if bytes.len() < 8 {
-                return false;
-            }
-            // Only version 1 (PPTP) has a call id, and only the destination's.
-            match bytes[1] & 0x07 {
-                0 => true,
-                1 if manip == Manip::Destination => {
-                    bytes[6..8].copy_from_slice(&target.dport.to_be_bytes());
-                    true
-                }
-                1 => true,
-                _ => false,
-            }
+        // Only version 1 has a call id, and only the destination's.
+        number::GRE if bytes[1] & 0x07 == 1 && manip == Manip::Destination => {
+            bytes[6..8].copy_from_slice(&target.dport.to_be_bytes());
         }
-        _ => true,
+        _ => {}
     }
 }
 
@@ -221,10 +212,7 @@ fn replace_port(
     new: Addr,
     (check_from, check_at): (usize, usize),
     udp: bool,
-) -> bool {
-    if bytes.len() < 8 {
-        return false;
-    }
+) {
     let old_port = u16::from_be_bytes([bytes[port_at], bytes[port_at + 1]]);
     bytes[port_at..port_at + 2].copy_from_slice(&port.to_be_bytes());
     if bytes.len() >= check_from {
@@ -236,7 +224,6 @@ fn replace_port(
             }
         });
     }
-    true
 }
 
 fn replace_id(bytes: &mut [u8], id: u16) {

@@ -77,6 +77,10 @@ pub(super) fn of_rule(rule: &Rule, family: Family, interfaces: &mut InterfaceNum
     };
     for m in &rule.matches {
         m.narrow(&mut bounds);
+        // Matches are asked in order, and one that counts must meet every packet that those before it hold for.
+        if !m.only_looks() {
+            break;
+        }
     }
     let Bounds {
         src, dst, sport, dport, ..

@@ -145,6 +145,8 @@ pub struct CompiledTable {
     pub(super) has_classifier: bool,
     /// Connections must be tracked for its rules.
     pub(crate) needs_conntrack: bool,
+    /// Datagrams must be put together for its rules.
+    pub(crate) needs_defrag: bool,
     /// Its rules passed their checks: they are to be let go of when it goes.
     live: bool,
 }
@@ -215,6 +217,7 @@ impl CompiledTable {
             interfaces: InterfaceNumbers::default(),
             has_classifier: false,
             needs_conntrack: false,
+            needs_defrag: false,
             live: false,
         };
         for (number, chain) in table.chains.iter().enumerate() {
@@ -238,6 +241,7 @@ impl CompiledTable {
                     other => CompiledTarget::Other(other.clone()),
                 };
                 compiled.needs_conntrack |= rule.target.needs_conntrack() || rule.matches.iter().any(Match::needs_conntrack);
+                compiled.needs_defrag |= rule.target.needs_defrag() || rule.matches.iter().any(Match::needs_defrag);
                 let first_slot = compiled.slots.len() as u32;
                 compiled.slots.extend(rule.matches.iter().map(|m| m.slot(now)));
                 compiled.slots.push(rule.target.slot(now));

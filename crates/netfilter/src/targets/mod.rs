@@ -280,6 +280,11 @@ impl Target {
         )
     }
 
+    /// Whether datagrams must be put together for it (`nf_defrag_ipv4_enable`'s callers).
+    pub(crate) const fn needs_defrag(&self) -> bool {
+        matches!(self, Target::Tproxy(_))
+    }
+
     /// Whether it does the same for all packets of a flow and nothing beside what a flow's entry keeps (verdict, marks,
     /// class): see [`crate::rule::Match`].
     pub(crate) fn per_flow(&self) -> bool {

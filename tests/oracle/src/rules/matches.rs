@@ -56,7 +56,15 @@ const MATCHES: [Entry; 43] = [
 /// One that may stand there, with its name.
 pub(super) fn generate(place: &mut Place<'_>) -> Option<(&'static str, String)> {
     const COUNTING: [&str; 7] = ["limit", "hashlimit", "connbytes", "connlimit", "quota", "statistic", "recent"];
-    let (name, _, write) = MATCHES[place.random.weighted(&MATCHES.map(|(_, weight, _)| weight))];
+    // Few cases are paced, and only these have it.
+    let weight = |(name, weight, _)| {
+        if name == "connlimit" && place.conditions.paced {
+            40
+        } else {
+            weight
+        }
+    };
+    let (name, _, write) = MATCHES[place.random.weighted(&MATCHES.map(weight))];
     if place.conditions.copies && COUNTING.contains(&name) {
         return None;
     }
@@ -359,19 +367,14 @@ fn connbytes(place: &mut Place<'_>) -> Option<String> {
     ))
 }
 
-/// Not in `raw`, as [`connmark`].
+/// Not in `raw`, as [`connmark`]. Only where packets are paced: else the count isn't sure, nor whether there is any, without
+/// which the kernel drops the packet.
 fn connlimit(place: &mut Place<'_>) -> Option<String> {
-    if !place.tracking() || place.table == "raw" {
+    if !place.conditions.paced || place.table == "raw" {
         return None;
     }
-    // Where the count isn't sure, bounds that any count is beyond.
-    let bound = match place.conditions.paced {
-        true => {
-            let option = *place.random.pick(&["--connlimit-above", "--connlimit-upto"]);
-            format!("{option} {}", place.random.between(0, 6))
-        }
-        false => (*place.random.pick(&["--connlimit-above 0", "--connlimit-upto 100000"])).to_owned(),
-    };
+    let option = *place.random.pick(&["--connlimit-above", "--connlimit-upto"]);
+    let bound = format!("{option} {}", place.random.between(0, 6));
     let masks: &[u8] = if place.v4() { &[32, 24, 0] } else { &[128, 64, 0] };
     let mask = *place.random.pick(masks);
     let side = place.random.pick(&["--connlimit-saddr", "--connlimit-daddr"]);

@@ -5,14 +5,15 @@ use fielato_wire::{Headers, checksum, number};
 use super::dccp;
 
 /// Whether the checksum is right, or the protocol has none that is verified.
-pub(crate) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
+#[inline(always)]
+pub(super) fn is_right(protocol: u8, headers: &Headers, transport: &[u8]) -> bool {
     let folds = |protocol: u8, covered: usize| {
         let pseudo = checksum::pseudo(headers.src, headers.dst, protocol, transport.len() as u32);
         let bytes = transport.get(..covered).unwrap_or(transport);
         checksum::fold(pseudo + checksum::sum(bytes)) == 0xffff
     };
-    match headers.protocol {
-        number::TCP | number::ICMPV6 => folds(headers.protocol, transport.len()),
+    match protocol {
+        number::TCP | number::ICMPV6 => folds(protocol, transport.len()),
         number::ICMP => checksum::checksum(transport) == 0,
         number::UDP => word(transport, 6) == 0 || folds(number::UDP, transport.len()),
         number::UDPLITE => {

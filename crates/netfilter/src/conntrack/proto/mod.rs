@@ -116,44 +116,62 @@ pub const fn can_early_drop(state: &ProtoState) -> bool {
     }
 }
 
-/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): lengths, flags that can't
-/// be. False makes the packet INVALID.
-pub(crate) fn is_sound(packet: &ProtoPacket<'_>) -> bool {
-    let bytes = packet.transport;
-    match packet.headers.protocol {
-        number::TCP => tcp::is_sound(bytes),
-        number::UDP => udp::is_sound(bytes),
-        number::UDPLITE => udp::is_sound_lite(bytes),
-        number::ICMP | number::ICMPV6 => icmp::is_sound(packet.headers, bytes),
-        number::SCTP => bytes.len() >= sctp::HEADER,
-        number::DCCP => dccp::is_sound(bytes),
-        _ => true,
+/// What a packet does to its connection: [`is_sound`], then [`packet`]. The second value is what summing gave, when the whole
+/// transport was summed with the pseudo header.
+#[inline]
+pub(crate) fn judge(
+    conn: &mut Conn,
+    seen: &ProtoPacket<'_>,
+    fresh: bool,
+    config: &Config,
+    now: Now,
+) -> (ProtoVerdict, Option<bool>) {
+    let judge = |protocol: u8, conn: &mut Conn| match is_sound(protocol, seen, config) {
+        (true, summed) => (packet(protocol, conn, seen, fresh, config, now), summed),
+        (false, summed) => (ProtoVerdict::Invalid, summed),
+    };
+    // Most packets are of one of these: with the protocol known, one decision stands for all that follow.
+    match seen.headers.protocol {
+        number::UDP => judge(number::UDP, conn),
+        number::TCP => judge(number::TCP, conn),
+        protocol => judge(protocol, conn),
     }
 }
 
-/// And then the checksum. Only what comes from outside is summed, as what this host sends may be left to the device. ICMP's was
-/// looked at before.
-pub(crate) fn has_right_checksum(packet: &ProtoPacket<'_>, config: &Config) -> bool {
-    let icmp = matches!(packet.headers.protocol, number::ICMP | number::ICMPV6);
-    let summed = config.checksum && packet.hook == Hook::Prerouting && !icmp;
-    !summed || checksum::is_right(packet.headers, packet.transport)
-}
-
-/// Whether the whole transport was summed for that, with the pseudo header.
-pub(crate) fn was_summed(packet: &ProtoPacket<'_>, config: &Config) -> bool {
-    let whole = match packet.headers.protocol {
+/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): flags that can't be, a
+/// wrong checksum. False makes the packet INVALID.
+#[inline(always)]
+fn is_sound(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> (bool, Option<bool>) {
+    let bytes = packet.transport;
+    let sound = match protocol {
+        number::TCP => tcp::is_sound(bytes),
+        number::UDP => udp::is_sound(bytes),
+        number::UDPLITE => udp::is_sound_lite(bytes),
+        // Its checksum was looked at before.
+        number::ICMP | number::ICMPV6 => return (icmp::is_sound(packet.headers, bytes), None),
+        number::SCTP => bytes.len() >= sctp::HEADER,
+        number::DCCP => dccp::is_sound(bytes),
+        _ => return (true, None),
+    };
+    // Only what comes from outside is summed: what this host sends may be left to the device.
+    if !sound || !config.checksum || packet.hook != Hook::Prerouting {
+        return (sound, None);
+    }
+    let right = checksum::is_right(protocol, packet.headers, bytes);
+    let whole = match protocol {
         number::TCP => true,
-        number::UDP => checksum::word(packet.transport, 6) != 0,
+        number::UDP => checksum::word(bytes, 6) != 0,
         _ => false,
     };
-    config.checksum && packet.hook == Hook::Prerouting && whole
+    (right, whole.then_some(right))
 }
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.
 ///
 /// A connection that ends with this packet gets [`Status::DYING`]; the packet itself still belongs to it.
-pub(crate) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
-    match packet.headers.protocol {
+#[inline(always)]
+fn packet(protocol: u8, conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
+    match protocol {
         number::TCP => tcp::packet(conn, packet, fresh, config, now),
         number::UDP => udp::packet(conn, fresh, config, now),
         number::UDPLITE => udp::packet_lite(conn, config, now),
@@ -169,6 +187,7 @@ pub(crate) fn packet(conn: &mut Conn, packet: &ProtoPacket<'_>, fresh: bool, con
 }
 
 /// Sets the time at which a connection expires, unless that is fixed (`nf_ct_refresh_acct`).
+#[inline]
 fn refresh(conn: &mut Conn, seconds: u32, now: Now) {
     if !conn.status.has(Status::FIXED_TIMEOUT) {
         conn.deadline = now.mono.saturating_add(u64::from(seconds) * Now::SECOND);
@@ -187,6 +206,7 @@ fn kill(conn: &mut Conn) {
 
 /// The timeout that `-j CT --timeout` gave this connection, if any. The kernel's `CTA_TIMEOUT_*` attributes give the order for
 /// each protocol, from 0.
+#[inline]
 fn override_of(conn: &Conn, index: usize) -> Option<u32> {
     conn.extra.as_ref()?.timeouts.as_ref()?.get(index).copied()
 }

@@ -15,6 +15,7 @@ pub struct Udp {
 const STREAM: u64 = 2 * Now::SECOND;
 
 /// Whether the length fields make sense (`udp_error`).
+#[inline]
 pub(super) fn is_sound(transport: &[u8]) -> bool {
     let Some(header) = transport.first_chunk::<8>() else {
         return false;
@@ -33,6 +34,7 @@ pub(super) fn is_sound_lite(transport: &[u8]) -> bool {
 }
 
 /// Every datagram of a connection (`nf_conntrack_udp_packet`).
+#[inline]
 pub(super) fn packet(conn: &mut Conn, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
     if fresh {
         conn.proto = ProtoState::Udp(Udp {
