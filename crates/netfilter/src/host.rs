@@ -2,7 +2,7 @@
 
 use fielato_wire::{Addr, Family};
 
-use crate::{Interface, Packet};
+use crate::{Interface, InterfaceName, Packet};
 
 /// What the routing decision looks at.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ pub trait Host {
 
     /// Whether what is sent by this interface comes in by it again.
     fn is_loopback(&self, interface: Interface) -> bool {
-        interface.name.as_str() == "lo"
+        interface.name == InterfaceName::LOOPBACK
     }
 
     /// The owner of the local socket that made this packet (`-m owner`).

@@ -13,6 +13,9 @@ impl InterfaceName {
     /// No name.
     pub const NONE: InterfaceName = InterfaceName([0; 16]);
 
+    /// The loopback's name.
+    pub const LOOPBACK: InterfaceName = InterfaceName([b'l', b'o', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
     /// A name of at most [`MAX_NAME`] bytes, without a zero byte.
     pub fn new(name: &str) -> Option<InterfaceName> {
         if name.len() > MAX_NAME || name.contains('\0') {

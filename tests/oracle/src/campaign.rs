@@ -46,6 +46,8 @@ pub struct Summary {
     pub packets: u64,
     /// Cases given up because a random choice met another connection.
     pub ambiguous: u64,
+    /// Cases given up because what they were recorded from didn't repeat them ([`run::repeats`]).
+    pub unrepeatable: u64,
     /// Cases not compared because one packet brought about a storm of others.
     pub storms: u64,
     /// Each case that differed: its seed, what differed, and where it was written.
@@ -62,11 +64,13 @@ impl Summary {
     /// The closing line.
     pub fn line(&self) -> String {
         format!(
-            "{} packets in {} cases, {} mismatches, {} cases given up by random choices, {} storms, {:.1} s, {:.0} packets/s",
+            "{} packets in {} cases, {} mismatches, {} cases given up by random choices, {} not repeated by the kernel itself, \
+             {} storms, {:.1} s, {:.0} packets/s",
             self.packets,
             self.cases,
             self.mismatches.len(),
             self.ambiguous,
+            self.unrepeatable,
             self.storms,
             self.time.as_secs_f64(),
             self.packets as f64 / self.time.as_secs_f64().max(0.001)
@@ -86,6 +90,7 @@ impl Summary {
             "cases": self.cases,
             "mismatches": mismatches,
             "ambiguous": self.ambiguous,
+            "unrepeatable": self.unrepeatable,
             "storms": self.storms,
             "refused_rules": self.refused,
             "seconds": self.time.as_secs_f64(),
@@ -172,6 +177,9 @@ fn one(
             summary.packets += step as u64;
             summary.ambiguous += 1;
         }),
+        Outcome::Differs(mismatch) if !run::repeats(reference, &trace, &mismatch)? => {
+            note(&mut |summary| summary.unrepeatable += 1);
+        }
         Outcome::Differs(mismatch) => {
             failed.fetch_add(1, Ordering::Relaxed);
             let (small, mismatch) = match plan.save {

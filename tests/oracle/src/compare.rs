@@ -6,7 +6,7 @@ use std::fmt;
 use fielato_wire::{Family, Headers, build, checksum, number};
 
 use crate::case::Step;
-use crate::rename::{Learned, Naming, Renames, is_error};
+use crate::rename::{Learned, Naming, Renames, fragment_header, is_error};
 use crate::subject::{Connection, Counter, Output, Port};
 
 /// Seconds by which timeouts may differ: the kernel's clock goes on while a case runs and while connections are listed.
@@ -51,6 +51,14 @@ pub enum Mismatch {
 }
 
 impl Mismatch {
+    /// The packet after which it showed; the greatest number for what is compared at the end.
+    pub fn step(&self) -> usize {
+        match self {
+            Mismatch::Outputs { step, .. } => *step,
+            Mismatch::Counter { .. } | Mismatch::Rules { .. } | Mismatch::Connection { .. } => usize::MAX,
+        }
+    }
+
     /// A word for the kind, for counting.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -118,28 +126,23 @@ pub enum Judged {
 /// Compares what came out of `step` with what should have, and learns the names of ports chosen by chance.
 pub fn outputs(index: usize, step: &Step, tracking: bool, got: &[Output], renames: &mut Renames) -> Judged {
     let expected: Vec<Output> = settle(step, tracking, &step.outputs);
-    let mut got: Vec<Output> = got
-        .iter()
-        .map(|output| Output {
-            port: output.port,
-            packet: renames.rename(&output.packet, Naming::Reference),
-        })
-        .collect();
-    got = settle(step, tracking, &got);
-    if expected.len() == got.len() {
-        let mut ambiguous = false;
-        for (expected, got) in expected.iter().zip(&mut got).filter(|(expected, got)| expected != got) {
-            if expected.port == got.port {
-                ambiguous |= renames.learn(&expected.packet, &got.packet) == Learned::Ambiguous;
-                got.packet = renames.rename(&got.packet, Naming::Reference);
-            }
-        }
-        if ambiguous {
+    let mut named = settle(step, tracking, &renames.outputs(got, Naming::Reference));
+    if expected.len() == named.len() {
+        let differ = expected.iter().zip(&named).filter(|(expected, got)| expected != got);
+        let learned: Vec<Learned> = differ
+            .filter(|(expected, got)| expected.port == got.port)
+            .map(|(expected, got)| renames.learn(&expected.packet, &got.packet))
+            .collect();
+        if learned.contains(&Learned::Ambiguous) {
             return Judged::Ambiguous;
         }
-        if expected == got {
-            return Judged::Same;
+        if learned.contains(&Learned::Pair) {
+            named = settle(step, tracking, &renames.outputs(got, Naming::Reference));
         }
+    }
+    let got = named;
+    if expected == got {
+        return Judged::Same;
     }
     if is_moved_error(&expected, &got) {
         return Judged::Same;
@@ -186,6 +189,8 @@ fn settle(step: &Step, tracking: bool, outputs: &[Output]) -> Vec<Output> {
         };
         if output.port == Port::Host {
             complete(&mut output.packet, &headers);
+        } else if is_error(&headers) && !passes_error && !headers.is_fragment() {
+            complete_quoted(&mut output.packet, &headers);
         }
         match headers.family {
             Family::V4 if is_error(&headers) && !passes_error => {
@@ -219,6 +224,22 @@ fn complete(packet: &mut [u8], headers: &Headers) {
     }
 }
 
+/// The same for what an ICMP error that was made here quotes: an answer by REJECT that another REJECT answers
+/// (`nf_reject_ip_tcphdr_put`).
+fn complete_quoted(packet: &mut [u8], headers: &Headers) {
+    let Some((head, quoted)) = headers.transport_mut(packet).split_at_mut_checked(8) else {
+        return;
+    };
+    let Ok(inner) = Headers::parse(quoted) else {
+        return;
+    };
+    let before = checksum::fold(checksum::sum(quoted));
+    complete(quoted, &inner);
+    let after = checksum::fold(checksum::sum(quoted));
+    let check = checksum::update16(u16::from_be_bytes([head[2], head[3]]), before, after);
+    head[2..4].copy_from_slice(&check.to_be_bytes());
+}
+
 /// Whether the packets differ only where `nf_confirm` in the kernel moves "sequence numbers" of an ICMP error, taken for a
 /// segment of the TCP connection it is about (when a helper changed lengths there). The kernel spoils such errors; we don't.
 fn is_moved_error(expected: &[Output], got: &[Output]) -> bool {
@@ -239,20 +260,6 @@ fn is_moved_error(expected: &[Output], got: &[Output]) -> bool {
     is_error(&headers)
         && (expected.port, expected.packet.len()) == (got.port, got.packet.len())
         && differ.map(|(index, _)| index).all(moved)
-}
-
-/// Where the IPv6 fragment header stands, whole.
-fn fragment_header(packet: &[u8]) -> Option<usize> {
-    let (mut kind, mut at) = (*packet.get(6)?, 40);
-    loop {
-        let header = packet.get(at..at + 8)?;
-        match kind {
-            number::FRAGMENT => return Some(at),
-            number::HOP_BY_HOP | number::ROUTING | number::DESTINATION => at += (usize::from(header[1]) + 1) * 8,
-            _ => return None,
-        }
-        kind = header[0];
-    }
 }
 
 /// Compares counters.

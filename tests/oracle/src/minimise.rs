@@ -117,7 +117,7 @@ fn try_out(
         other => other?,
     };
     match outcome {
-        Outcome::Differs(mismatch) if mismatch.kind() == best.1.kind() => {
+        Outcome::Differs(mismatch) if mismatch.kind() == best.1.kind() && run::repeats(reference, &recorded, &mismatch)? => {
             *best = (recorded, *mismatch);
             Ok(true)
         }

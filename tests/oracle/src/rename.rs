@@ -4,12 +4,15 @@
 //! the other, in headers and in the packets that ICMP errors quote. A choice that meets a port that conversations use anyway may
 //! decide the fate of another connection; such a case can't be compared and is given up ([`Learned::Ambiguous`]).
 
+mod pieces;
+
 use std::collections::HashMap;
 
 use fielato_wire::{Addr, Family, Headers, checksum, number};
 
 use crate::rules::{CLIENTS, SERVICES};
-use crate::subject::{Connection, Tuple};
+use crate::subject::{Connection, Output, Tuple};
+pub use pieces::fragment_header;
 
 /// One end of a conversation, seen together with the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +141,40 @@ impl Renames {
             self.rename_in_place(&mut packet, to);
         }
         packet
+    }
+
+    /// What came out of one packet in another naming.
+    pub fn outputs(&self, outputs: &[Output], to: Naming) -> Vec<Output> {
+        let rename = |output: &Output| {
+            let there = outputs.iter().filter(|other| other.port == output.port);
+            Output {
+                port: output.port,
+                packet: self.rename_among(&output.packet, there.map(|other| &other.packet[..]), to),
+            }
+        };
+        outputs.iter().map(rename).collect()
+    }
+
+    /// Whether the packet, in the reference's naming, has a port that is another conversation's in the other naming.
+    pub fn is_clash(&self, packet: &[u8]) -> bool {
+        let Ok(headers) = Headers::parse(packet) else {
+            return false;
+        };
+        let Some(ports) = ports(packet, &headers) else {
+            return false;
+        };
+        let addresses = [headers.src, headers.dst];
+        (0..2).any(|side| {
+            let any_peer = headers.protocol == number::UDP || is_icmp(headers.protocol);
+            let end = End {
+                protocol: headers.protocol,
+                address: addresses[side],
+                port: ports[side],
+                peer: addresses[1 - side],
+                peer_port: if any_peer { 0 } else { ports[1 - side] },
+            };
+            self.to_reference.contains_key(&end) && !self.to_own.contains_key(&end)
+        })
     }
 
     /// The connection in the reference's naming.

@@ -272,7 +272,7 @@ impl Netfilter {
         // A function may decide about every packet: no flow keeps its path.
         let place = stages.partition_point(|staged| staged.priority <= priority);
         let stage = stage::Stage::Function(registration, function);
-        stages.insert(place, stage::Staged { priority, stage });
+        stages.insert(place, stage::Staged::new(hook, priority, stage, &[]));
         registration
     }
 

@@ -42,7 +42,26 @@ pub(super) enum Stage {
 
 pub(super) struct Staged {
     pub(super) priority: i32,
+    /// A packet made here is routed again when this changes what its route depends on. So do the mangle table and NAT
+    /// (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't.
+    pub(super) reroutes: bool,
     pub(super) stage: Stage,
+}
+
+impl Staged {
+    pub(super) fn new(hook: Hook, priority: i32, stage: Stage, tables: &[CompiledTable]) -> Staged {
+        let reroutes = hook == Hook::Output
+            && match stage {
+                Stage::Table(number) => tables[usize::from(number)].name == "mangle",
+                Stage::Nat(_) | Stage::Function(..) => true,
+                Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
+            };
+        Staged {
+            priority,
+            reroutes,
+            stage,
+        }
+    }
 }
 
 /// How far a packet came at a hook.
@@ -55,12 +74,13 @@ pub(super) enum Ran {
     Fragment,
 }
 
-/// The stages of each hook for these tables, with connection tracking where `tracks`, which needs whole datagrams; functions registered in `old` keep their places.
+/// The stages of each hook for these tables, with connection tracking where `tracks`, which needs whole datagrams; functions
+/// registered in `old` keep their places.
 pub(super) fn in_order(tables: &[CompiledTable], tracks: bool, mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
     let defrags = tracks || tables.iter().any(|table| table.needs_defrag);
     Hook::ALL.map(|hook| {
         let mut stages: Vec<Staged> = Vec::new();
-        let mut add = |priority, stage| stages.push(Staged { priority, stage });
+        let mut add = |priority, stage| stages.push(Staged::new(hook, priority, stage, tables));
         if defrags && matches!(hook, Hook::Prerouting | Hook::Output) {
             add(priority::CONNTRACK_DEFRAG, Stage::Defrag);
         }
@@ -105,6 +125,9 @@ impl Netfilter {
         } = self;
         let family = &mut families[packet.headers.family as usize];
         let stages = &mut family.hooks[hook.index()];
+        if *from >= stages.len() {
+            return Ran::Through;
+        }
         let mut cx = Context {
             packet,
             hook,
@@ -119,15 +142,7 @@ impl Netfilter {
         while let Some(staged) = stages.get_mut(*from) {
             let mut calls = 0;
             loop {
-                // The mangle table and NAT have a packet made here routed again when they change what its route depends on
-                // (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't.
-                let reroutes = hook == Hook::Output
-                    && match staged.stage {
-                        Stage::Table(number) => family.tables[usize::from(number)].name == "mangle",
-                        Stage::Nat(_) | Stage::Function(..) => true,
-                        Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
-                    };
-                let routed_by = reroutes.then(|| route_inputs(cx.packet));
+                let routed_by = staged.reroutes.then(|| route_inputs(cx.packet));
                 cx.hotdrop = false;
                 let verdict = match &mut staged.stage {
                     Stage::Defrag => match put_together(defrag, cx.packet, hook, cx.conntrack.config(), now) {

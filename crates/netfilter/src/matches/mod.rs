@@ -349,42 +349,41 @@ impl Match {
         }
     }
 
-    /// Narrows the box of header fields in which it can hold. Whatever it leaves is compared in full.
-    pub(crate) fn narrow(&self, bounds: &mut Bounds) {
-        fn to<T: Ord + Copy>(bound: &mut (T, T), range: &Range<T>) {
+    /// Narrows the box of header fields in which it can hold. Whether it holds for every ordinary packet within: whole, with a
+    /// whole transport header and no extension headers. Otherwise what is within is compared in full.
+    pub(crate) fn narrow(&self, bounds: &mut Bounds) -> bool {
+        fn to<T: Ord + Copy>(bound: &mut (T, T), range: &Range<T>) -> bool {
             if !range.negated {
                 *bound = (bound.0.max(range.min), bound.1.min(range.max));
             }
+            !range.negated
         }
         match self {
+            Match::Comment(_) => true,
             Match::Tcp(m) => {
-                to(&mut bounds.sport, &m.sport);
-                to(&mut bounds.dport, &m.dport);
+                let ports = to(&mut bounds.sport, &m.sport) & to(&mut bounds.dport, &m.dport);
+                ports && m.flags_mask == 0 && !m.flags_negated && m.option == 0
             }
-            Match::Udp(m) => {
-                to(&mut bounds.sport, &m.sport);
-                to(&mut bounds.dport, &m.dport);
-            }
+            Match::Udp(m) => to(&mut bounds.sport, &m.sport) & to(&mut bounds.dport, &m.dport),
             Match::Multiport(m) if !m.negated => {
                 let least = m.ports.iter().map(|range| range.min).min();
                 let most = m.ports.iter().map(|range| range.max).max();
-                if let (Some(min), Some(max)) = (least, most) {
-                    match m.side {
-                        PortSide::Source => to(&mut bounds.sport, &Range::new(min, max)),
-                        PortSide::Destination => to(&mut bounds.dport, &Range::new(min, max)),
-                        PortSide::Either => {}
-                    }
-                }
+                let (Some(min), Some(max)) = (least, most) else {
+                    return false;
+                };
+                let narrowed = match m.side {
+                    PortSide::Source => to(&mut bounds.sport, &Range::new(min, max)),
+                    PortSide::Destination => to(&mut bounds.dport, &Range::new(min, max)),
+                    PortSide::Either => false,
+                };
+                narrowed && m.ports.len() == 1
             }
             Match::Iprange(m) => {
-                if let Some(range) = &m.ranges.source {
-                    to(&mut bounds.src, range);
-                }
-                if let Some(range) = &m.ranges.destination {
-                    to(&mut bounds.dst, range);
-                }
+                let source = m.ranges.source.is_none_or(|range| to(&mut bounds.src, &range));
+                let destination = m.ranges.destination.is_none_or(|range| to(&mut bounds.dst, &range));
+                source && destination
             }
-            _ => {}
+            _ => false,
         }
     }
 

@@ -6,15 +6,18 @@ use fielato_wire::{Addr, Family, number};
 
 use crate::classify::{Bounds, Key};
 use crate::rule::{AddressMatch, InterfaceMatch, Rule};
-use crate::{InterfaceName, Packet};
+use crate::{Interface, InterfaceName, Packet};
 
 /// Numbers for the interface names that rules of a table give in full.
 #[derive(Debug, Default)]
 pub(super) struct InterfaceNumbers {
     numbers: HashMap<InterfaceName, u32>,
-    /// The names asked for last: packets come in trains.
-    last: [(InterfaceName, u32); 2],
+    /// The numbers of the names asked for last, by the low bits of the interface's index.
+    last: [(InterfaceName, u32); LAST],
 }
+
+/// A machine's busy interfaces are few.
+const LAST: usize = 16;
 
 /// The number of a name that no rule gives.
 const UNNAMED: u32 = u32::MAX;
@@ -29,19 +32,21 @@ impl InterfaceNumbers {
         Some(*self.numbers.entry(interface.name).or_insert(next))
     }
 
-    fn of_packet(&mut self, way: usize, name: InterfaceName) -> u32 {
-        if self.numbers.is_empty() {
+    #[inline]
+    fn of_packet(&mut self, interface: &Interface) -> u32 {
+        if self.numbers.is_empty() || interface.name.is_empty() {
             return UNNAMED;
         }
-        if self.last[way].0 != name || name.is_empty() {
-            let number = self.numbers.get(&name).copied().unwrap_or(UNNAMED);
-            self.last[way] = (name, number);
+        let last = &mut self.last[interface.index as usize % LAST];
+        if last.0 != interface.name {
+            *last = (interface.name, self.numbers.get(&interface.name).copied().unwrap_or(UNNAMED));
         }
-        self.last[way].1
+        last.1
     }
 
     /// What the classifier looks at in a packet; `None` when it must not be asked: a transport header that is cut short makes
     /// some matches ask for the packet's drop, so that every rule must see it.
+    #[inline]
     pub(super) fn key(&mut self, packet: &Packet) -> Option<Key> {
         let headers = &packet.headers;
         let transport = matches!(
@@ -58,15 +63,28 @@ impl InterfaceNumbers {
             protocol: headers.protocol,
             sport: headers.sport,
             dport: headers.dport,
-            in_interface: self.of_packet(0, packet.in_interface.name),
-            out_interface: self.of_packet(1, packet.out_interface.name),
+            in_interface: self.of_packet(&packet.in_interface),
+            out_interface: self.of_packet(&packet.out_interface),
         })
     }
 }
 
-/// A box that holds every packet the rule can hold for.
-pub(super) fn of_rule(rule: &Rule, family: Family, interfaces: &mut InterfaceNumbers) -> Bounds {
+/// Whether a packet is one for which a rule's box may say all that the rule asks ([`of_rule`]); it has a [`Key`].
+#[inline]
+pub(super) fn is_ordinary(packet: &Packet) -> bool {
+    !packet.headers.is_fragment() && packet.headers.extensions.0 == 0
+}
+
+/// A box that holds every packet the rule can hold for, and whether the rule holds for every ordinary packet in it.
+pub(super) fn of_rule(rule: &Rule, family: Family, interfaces: &mut InterfaceNumbers) -> (Bounds, bool) {
     let ip = &rule.ip;
+    let asks_more = |interface: &InterfaceMatch| !interface.is_any() && (interface.prefix || interface.negated);
+    let mut exact = is_prefix(&ip.source, family)
+        && is_prefix(&ip.destination, family)
+        && !asks_more(&ip.in_interface)
+        && !asks_more(&ip.out_interface)
+        && !ip.protocol.negated
+        && ip.fragment.is_none();
     let mut bounds = Bounds {
         in_interface: interfaces.of_rule(&ip.in_interface),
         out_interface: interfaces.of_rule(&ip.out_interface),
@@ -76,9 +94,10 @@ pub(super) fn of_rule(rule: &Rule, family: Family, interfaces: &mut InterfaceNum
         ..Bounds::ANY
     };
     for m in &rule.matches {
-        m.narrow(&mut bounds);
+        exact &= m.narrow(&mut bounds);
         // Matches are asked in order, and one that counts must meet every packet that those before it hold for.
         if !m.only_looks() {
+            exact = false;
             break;
         }
     }
@@ -87,16 +106,21 @@ pub(super) fn of_rule(rule: &Rule, family: Family, interfaces: &mut InterfaceNum
     } = &bounds;
     if src.0 > src.1 || dst.0 > dst.1 || sport.0 > sport.1 || dport.0 > dport.1 {
         // It holds for no packet at all; comparing in full will say so.
-        return Bounds::ANY;
+        return (Bounds::ANY, false);
     }
-    bounds
+    (bounds, exact)
+}
+
+fn is_prefix(address: &AddressMatch, family: Family) -> bool {
+    let host = address.mask.not(family).to_bits();
+    !address.negated && host & host.wrapping_add(1) == 0
 }
 
 fn addresses(address: &AddressMatch, family: Family) -> (Addr, Addr) {
-    let host = address.mask.not(family).to_bits();
     // Only a prefix is a range.
-    if address.is_any() || address.negated || host & host.wrapping_add(1) != 0 {
+    if address.is_any() || !is_prefix(address, family) {
         return Bounds::ANY.src;
     }
+    let host = address.mask.not(family).to_bits();
     (address.network, address.network.or(Addr::from_bits(host)))
 }

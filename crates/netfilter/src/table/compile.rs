@@ -162,13 +162,17 @@ pub(crate) struct CompiledChain {
     pub(super) classifier: Option<Classifier>,
 }
 
+/// What a packet needs first stands first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct CompiledRule {
-    pub(crate) ip: IpMatch,
-    pub(crate) matches: Box<[Match]>,
-    pub(crate) target: CompiledTarget,
+    /// Its box says all that it asks of an ordinary packet.
+    pub(super) exact: bool,
     /// The slots of its matches, then its target's.
     pub(crate) first_slot: u32,
+    pub(crate) matches: Box<[Match]>,
+    pub(crate) target: CompiledTarget,
+    pub(crate) ip: IpMatch,
 }
 
 #[derive(Debug)]
@@ -246,6 +250,7 @@ impl CompiledTable {
                 compiled.slots.extend(rule.matches.iter().map(|m| m.slot(now)));
                 compiled.slots.push(rule.target.slot(now));
                 compiled.rules.push(CompiledRule {
+                    exact: false,
                     ip: rule.ip,
                     matches: rule.matches.clone().into(),
                     target,
@@ -265,9 +270,16 @@ impl CompiledTable {
     fn classify(&mut self, table: &Table, family: Family) {
         for (chain, in_chain) in table.chains.iter().zip(&mut self.chains) {
             if chain.rules.len() > LINEAR_CHAIN {
-                let rules = chain.rules.iter();
-                let boxes: Vec<Bounds> = rules
-                    .map(|rule| bounds::of_rule(rule, family, &mut self.interfaces))
+                let compiled = &mut self.rules[in_chain.first as usize..];
+                let boxes: Vec<Bounds> = chain
+                    .rules
+                    .iter()
+                    .zip(compiled)
+                    .map(|(rule, compiled)| {
+                        let (bounds, exact) = bounds::of_rule(rule, family, &mut self.interfaces);
+                        compiled.exact = exact;
+                        bounds
+                    })
                     .collect();
                 self.has_classifier = true;
                 in_chain.classifier = Some(Classifier::build(family, &boxes));

@@ -1,5 +1,6 @@
 //! A packet's walk through a table (`ipt_do_table`).
 
+use super::bounds;
 use super::compile::{CompiledTable, CompiledTarget};
 use crate::classify::Key;
 use crate::context::Context;
@@ -100,11 +101,15 @@ impl CompiledTable {
         let chain = &self.chains[chain as usize];
         let unreadable = cx.packet.headers.lacks_protocol();
         let classifier = chain.classifier.as_ref().zip(key);
+        let ordinary = classifier.is_some() && bounds::is_ordinary(cx.packet);
         while at < chain.len {
             if let Some((classifier, key)) = classifier {
                 at = classifier.next(key, at)?;
             }
             let rule = &self.rules[(chain.first + at) as usize];
+            if ordinary && rule.exact {
+                return Some(at);
+            }
             if unreadable && rule.ip.needs_protocol(cx.packet) {
                 cx.hotdrop = true;
                 return None;
