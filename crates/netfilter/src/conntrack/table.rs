@@ -305,9 +305,12 @@ impl Conntrack {
         deleted
     }
 
-    /// A RST made here ends a TCP connection: its state is CLOSE from now on (`nf_conntrack_tcp_set_closing`).
+    /// A RST made here ends a TCP connection that is in the table: its state is CLOSE from now on
+    /// (`nf_conntrack_tcp_set_closing`).
     pub(crate) fn set_closing(&mut self, id: ConnId, now: Now) {
-        if let Some(entry) = self.slab.get_mut(id) {
+        if let Some(entry) = self.slab.get_mut(id)
+            && entry.phase == Phase::Confirmed
+        {
             super::proto::close(&mut entry.conn, &self.config, now);
         }
     }
