@@ -371,7 +371,9 @@ impl Conntrack {
             }
             (tracker.packet(conn, &seen, &self.config, now), None)
         } else {
-            proto::judge(conn, &seen, fresh, &self.config, now)
+            let (verdict, right) = proto::judge(conn, &seen, fresh, &self.config, now);
+            summed = right;
+            verdict
         };
         if !matches!(verdict, ProtoVerdict::Accept | ProtoVerdict::Ignore) {
             return Judged { verdict, right };
