@@ -227,5 +227,5 @@ fn show_mode(p: &Parameters, prefix: &str) -> String {
         Compare::Equal => "eq",
         Compare::Greater => "gt",
     };
-    format!("{} {prefix}{mode}", if p.negated { " !" } else { "" })
+    format!("{} {prefix}{mode}", values::not(p.negated))
 }

@@ -107,7 +107,7 @@ impl MatchSyntax for RecentSyntax {
         let Match::Recent(Recent(p)) = m else {
             return String::new();
         };
-        let mut out = String::from(if p.negated { " !" } else { "" });
+        let mut out = String::from(values::not(p.negated));
         let operation = OPERATIONS.iter().find(|(_, operation, _)| *operation == p.operation);
         let _ = write!(out, " --{}", operation.map_or("", |(option, ..)| option));
         if p.seconds != 0 {

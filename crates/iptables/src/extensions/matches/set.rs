@@ -8,6 +8,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::set::{Compare, Parameters, Set};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options, sides};
 
 /// The user side of `-m set`.
@@ -114,7 +115,7 @@ fn show(m: &Match, dashes: &str) -> String {
     let Match::Set(Set(p)) = m else {
         return String::new();
     };
-    let mut out = String::from(if p.negated { " !" } else { "" });
+    let mut out = String::from(values::not(p.negated));
     let _ = write!(out, " {dashes}match-set {} {}", p.name, sides::show(p.sides));
     for (shown, text) in [
         (p.return_nomatch, ("", "return-nomatch")),
