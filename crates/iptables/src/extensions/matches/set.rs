@@ -9,6 +9,7 @@ use fielato_wire::Family;
 use fielato_netfilter::matches::set::{Compare, Parameters, Set};
 
 use crate::extensions::words::{self, Options, sides};
+use crate::text::bare;
 
 /// The user side of `-m set`.
 pub struct SetSyntax;
@@ -115,7 +116,7 @@ fn show(m: &Match, dashes: &str) -> String {
         return String::new();
     };
     let mut out = String::from(if p.negated { " !" } else { "" });
-    let _ = write!(out, " {dashes}match-set {} {}", p.name, sides::show(p.sides));
+    let _ = write!(out, " {dashes}match-set {} {}", bare(&p.name), sides::show(p.sides));
     for (shown, text) in [
         (p.return_nomatch, ("", "return-nomatch")),
         (p.keep_counters, ("! ", "update-counters")),
