@@ -3,14 +3,12 @@
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use fielato_iptables::BuiltinNames;
-use fielato_iptables::save::{self, SaveOptions};
 use fielato_netfilter::conntrack::list::Record;
 use fielato_netfilter::conntrack::{Config, Direction, Status, Tracking, Tuple, Zone};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::queue::{QueueAnswer, QueueVerdict};
-use fielato_netfilter::{DropReason, Effect, Netfilter, Now, Ruleset};
+use fielato_netfilter::{Counters, DropReason, Effect, Netfilter, Now, Ruleset};
 use fielato_wire::build::{Ip, fragments};
 use fielato_wire::{Family, Headers};
 
@@ -128,13 +126,14 @@ fn text(family: Family, choice: usize) -> String {
     }
 }
 
-/// What became of a packet, what the engine did beside, a line of a listing.
+/// What became of a packet, what the engine did beside, a line of a listing, what a family's rules counted.
 #[derive(Debug, PartialEq)]
 enum Told {
     Packet(Vec<u8>),
     Dropped(DropReason),
     Kept,
     Text(String),
+    Counts(Vec<Counters>),
 }
 
 impl Told {
@@ -216,7 +215,8 @@ fn run(source: Source<'_>, choice: u8, with_cache: bool, compared: bool) -> Vec<
         sound: true,
         told: compared.then(Vec::new),
     };
-    run.change_rules();
+    run.change_rules(Family::V4);
+    run.change_rules(Family::V6);
     for _ in 0..STEPS {
         if run.source.is_empty() {
             break;
@@ -228,11 +228,9 @@ fn run(source: Source<'_>, choice: u8, with_cache: bool, compared: bool) -> Vec<
 }
 
 impl Run<'_> {
-    fn change_rules(&mut self) {
+    fn change_rules(&mut self, family: Family) {
         let choice = self.source.below(256);
-        for family in [Family::V4, Family::V6] {
-            machine::replace(&mut self.netfilter, rules(family, choice), self.now);
-        }
+        machine::replace(&mut self.netfilter, rules(family, choice), self.now);
     }
 
     fn step(&mut self) {
@@ -269,8 +267,15 @@ impl Run<'_> {
                 }
             }
             14 => self.handle_queue(),
-            _ => self.change_rules(),
+            _ => {
+                let family = self.family();
+                self.change_rules(family);
+            }
         }
+    }
+
+    fn family(&mut self) -> Family {
+        if self.source.flag() { Family::V6 } else { Family::V4 }
     }
 
     fn interface(&mut self) -> u32 {
@@ -278,7 +283,7 @@ impl Run<'_> {
     }
 
     fn packet(&mut self) -> Vec<u8> {
-        let family = if self.source.flag() { Family::V6 } else { Family::V4 };
+        let family = self.family();
         let ip = packets::ip(&mut self.source, family);
         packets::transport(&mut self.source, &ip)
     }
@@ -442,6 +447,8 @@ impl Run<'_> {
     /// Takes everything away; before that, reads the listings if they are to be compared.
     fn end(mut self) -> Vec<Told> {
         let mut told = self.told.take();
+        // Tables know the time of the last packet they saw.
+        self.netfilter.expire(self.now, 0);
         if let Some(told) = &mut told {
             self.list(told);
         }
@@ -460,23 +467,19 @@ impl Run<'_> {
 
     fn list(&self, told: &mut Vec<Told>) {
         for record in self.netfilter.conntrack().records(None) {
-            let lines = [record.conntrack_line(), record.proc_line()];
-            for line in &lines {
-                assert_says(line, &record);
-            }
-            told.extend(lines.map(Told::Text));
+            let (line, proc_line) = (record.conntrack_line(), record.proc_line());
+            assert_says(&line, &record);
+            told.extend([line, proc_line].map(Told::Text));
         }
         for record in self.netfilter.conntrack().expect_records() {
             assert!(record.master.is_some(), "{record:?} has lost its master");
             told.extend([record.conntrack_line(), record.proc_line()].map(Told::Text));
         }
         for family in [Family::V4, Family::V6] {
-            let options = SaveOptions {
-                counters: true,
-                ..SaveOptions::default()
-            };
             let rules = self.netfilter.ruleset(family);
-            told.push(Told::Text(save::ruleset(&rules, machine::registry(), &BuiltinNames, options)));
+            let chains = rules.tables.iter().flat_map(|table| &table.chains);
+            let counts = chains.flat_map(|chain| chain.rules.iter().map(|rule| rule.counters).chain([chain.counters]));
+            told.push(Told::Counts(counts.collect()));
         }
     }
 }
