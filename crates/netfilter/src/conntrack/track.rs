@@ -371,9 +371,7 @@ impl Conntrack {
             }
             (tracker.packet(conn, &seen, &self.config, now), None)
         } else {
-            let (verdict, right) = proto::judge(conn, &seen, fresh, &self.config, now);
-            summed = right;
-            verdict
+            proto::judge(conn, &seen, fresh, &self.config, now)
         };
         if !matches!(verdict, ProtoVerdict::Accept | ProtoVerdict::Ignore) {
             return Judged { verdict, right };
