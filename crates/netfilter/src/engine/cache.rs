@@ -76,6 +76,9 @@ pub(super) enum End {
 pub(super) struct Path {
     pub(super) entry: Entry,
     pub(super) end: End,
+    /// Of a packet that was forwarded, even if it was dropped then, the largest that its way out takes: a larger one, or one whose
+    /// hops are used up, comes no further than the route.
+    pub(super) forwarded: Option<u32>,
     /// The packet's mark and priority at the end.
     pub(super) mark: u32,
     pub(super) priority: u32,

@@ -7,7 +7,7 @@ use crate::conntrack::{Followed, Known};
 use crate::host::Host;
 use crate::nat;
 use crate::verdict::Verdict;
-use crate::{Hook, Now, Packet, PacketCt};
+use crate::{Hook, Interface, Now, Packet, PacketCt};
 
 impl Netfilter {
     /// Reads the connections of packets that are about to be given to [`Netfilter::receive`] or [`Netfilter::send_local`], and
@@ -43,13 +43,12 @@ impl Netfilter {
     fn replay(&mut self, entry_hook: Hook, packet: &mut Packet, known: &Known, now: Now) -> Option<Ended> {
         let entry = Entry::of(packet, entry_hook, known.state, known.mark);
         let (path, counters) = self.cache.look(known.cache, &entry)?;
-        let forwarded = entry_hook == Hook::Prerouting;
-        if let End::Transmit { mtu, .. } = path.end
-            && forwarded
+        if let Some(mtu) = path.forwarded
             && (packet.headers.ttl <= 1 || packet.data.len() as u32 > mtu)
         {
             return None;
         }
+        let forwarded = path.forwarded.is_some();
         // NAT drops what it can't rewrite in the midst of the way, so that not all of the path is crossed.
         if known.translated && !nat::can_translate(packet) {
             return None;
@@ -120,9 +119,11 @@ impl Netfilter {
         if let Some(crossed) = self.scratch.recorder.finish()
             && same_mark
         {
+            let routed = packet.out_interface != Interface::NONE;
             let path = Path {
                 entry,
                 end,
+                forwarded: (entry_hook == Hook::Prerouting && routed).then_some(packet.mtu),
                 mark: mark_after,
                 priority,
                 crossed: crossed.into(),

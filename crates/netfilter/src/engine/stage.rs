@@ -154,6 +154,14 @@ impl Netfilter {
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => {
                         let verdict = cx.conntrack.track(cx.packet, hook, now);
+                        if let PacketCt::Tracked {
+                            id,
+                            state: CtState::Related,
+                            ..
+                        } = cx.packet.ct
+                        {
+                            nat::follow_master(cx.conntrack, id, cx.rng);
+                        }
                         scratch.recorder.tracked(cx.packet.ct);
                         verdict
                     }
@@ -220,9 +228,6 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
-    if first && state == CtState::Related {
-        nat::follow_master(cx.conntrack, id, cx.rng);
-    }
     // Without the table nothing is translated, and nothing need be kept from being taken (the kernel has no NAT hooks then).
     if first
         && let Some((number, table)) = table

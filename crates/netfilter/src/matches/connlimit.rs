@@ -4,9 +4,10 @@ use std::collections::{HashMap, VecDeque};
 
 use fielato_wire::{Addr, Family};
 
+use crate::Now;
 use crate::check::{CheckContext, CheckError};
 use crate::conntrack::proto::TcpState;
-use crate::conntrack::{Conntrack, ProtoState, Status, Tuple, Zone};
+use crate::conntrack::{Conn, Conntrack, ProtoState, Status, Tuple, Zone};
 use crate::context::{Context, Slot};
 
 /// `-m connlimit`: how many connections there are with the packet's source or destination.
@@ -39,25 +40,31 @@ impl Connlimit {
             return false;
         };
         let conntrack = &*cx.conntrack;
-        let known = match conntrack.of(cx.packet) {
-            Some(conn) => Some((conn.tuples[0], conn.zone, conn.status.has(Status::CONFIRMED))),
+        let asked = match conntrack.of(cx.packet) {
+            Some(conn) => Some(Asked::of(conn)),
             None => conntrack.tuple(cx.packet).map(|tuple| {
                 let zone = Zone::default();
-                (tuple, zone, conntrack.lookup(&tuple, zone).is_some())
+                let conn = conntrack.lookup(&tuple, zone).and_then(|(id, _)| conntrack.get(id));
+                Asked {
+                    tuple,
+                    zone,
+                    confirmed: conn.is_some(),
+                    assured: conn.is_some_and(|conn| conn.status.has(Status::ASSURED)),
+                }
             }),
         };
-        let Some((tuple, zone, confirmed)) = known else {
+        let Some(asked) = asked else {
             cx.hotdrop = true;
             return false;
         };
         let headers = &cx.packet.headers;
         let address = if self.by_destination { headers.dst } else { headers.src };
         let network = address.and(self.mask(headers.family));
-        let key = Key { network, zone: zone.id };
-        let count = match confirmed {
-            true => connections.count_confirmed(conntrack, key, tuple, zone),
-            false => connections.count_new(conntrack, key, tuple, zone),
+        let key = Key {
+            network,
+            zone: asked.zone.id,
         };
+        let count = connections.count(conntrack, key, &asked, cx.now.mono / TICK);
         if count == 0 {
             // The kernel takes none for a failed allocation (`connlimit_mt`): also when all that it knew of have ended, to which a
             // packet after the end of a TCP connection may still belong.
@@ -83,64 +90,116 @@ struct Key {
 /// hardly more are held than there are connections, and as many again.
 #[derive(Debug, Default)]
 pub struct Connections {
-    by_network: HashMap<Key, Vec<(Tuple, Zone)>>,
+    by_network: HashMap<Key, List>,
     /// Every network once, the one longest unseen to first.
     order: VecDeque<Key>,
 }
 
+/// The connections of a network.
+#[derive(Debug)]
+struct List {
+    seen: Vec<(Tuple, Zone)>,
+    /// When those that ended were last looked for, in ticks, and how many there were then: once in a tick is enough, if not too
+    /// many came since.
+    looked: u64,
+    looked_len: usize,
+}
+
+/// The packet's connection, and how far it is.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    tuple: Tuple,
+    zone: Zone,
+    confirmed: bool,
+    /// No longer at its beginning: its packets don't add it.
+    assured: bool,
+}
+
+impl Asked {
+    const fn of(conn: &Conn) -> Asked {
+        Asked {
+            tuple: conn.tuples[0],
+            zone: conn.zone,
+            confirmed: conn.status.has(Status::CONFIRMED),
+            assured: conn.status.has(Status::ASSURED),
+        }
+    }
+}
+
+/// A tick of the kernel's clock (`CONFIG_HZ=250`).
+const TICK: u64 = Now::SECOND / 250;
+
+impl List {
+    /// How many connections are removed, or added without a look at the others, at most (`CONNCOUNT_GC_MAX_COLLECT`).
+    const MAX_COLLECT: usize = 64;
+
+    fn is_fresh(&self, tick: u64) -> bool {
+        self.looked == tick && self.seen.len().saturating_sub(self.looked_len) < List::MAX_COLLECT
+    }
+
+    /// How many there are now, the packet's included (`__nf_conncount_add`); it is not added when it has long begun.
+    fn count(&mut self, conntrack: &Conntrack, asked: &Asked, tick: u64) -> usize {
+        let Asked { tuple, zone, .. } = *asked;
+        if asked.confirmed && asked.assured {
+            if !self.is_fresh(tick) {
+                self.collect(conntrack, tick);
+            }
+            return self.seen.len();
+        }
+        if asked.confirmed || !self.is_fresh(tick) {
+            let (mut at, mut gone) = (0, 0);
+            while at < self.seen.len() && gone <= List::MAX_COLLECT {
+                let (seen, seen_zone) = self.seen[at];
+                match life(conntrack, &seen, seen_zone) {
+                    Life::Open | Life::Closed if seen == tuple && seen_zone == zone => return self.seen.len(),
+                    Life::Open => at += 1,
+                    Life::Closed | Life::Gone => {
+                        self.seen.remove(at);
+                        gone += 1;
+                    }
+                }
+            }
+            (self.looked, self.looked_len) = (tick, self.seen.len());
+        }
+        self.seen.push((tuple, zone));
+        self.seen.len()
+    }
+
+    /// Removes what has ended (`nf_conncount_gc_list`).
+    fn collect(&mut self, conntrack: &Conntrack, tick: u64) {
+        let mut gone = 0;
+        self.seen.retain(|(tuple, zone)| {
+            let stays = gone > List::MAX_COLLECT || matches!(life(conntrack, tuple, *zone), Life::Open);
+            gone += usize::from(!stays);
+            stays
+        });
+        (self.looked, self.looked_len) = (tick, self.seen.len());
+    }
+}
+
 impl Connections {
-    /// How many connections are removed at most when one is asked for (`CONNCOUNT_GC_MAX_COLLECT`).
-    const MAX_GONE: usize = 64;
     /// So many networks may stay without connections: the kernel lets go of them where eight have come together in one of its
     /// trees (`CONNCOUNT_SLOTS`, `CONNCOUNT_GC_MAX_NODES`).
     const MAX_NETWORKS: usize = 256 * 8;
 
-    /// How many there are with the one of a packet that may begin it, which is added (`__nf_conncount_add`).
-    fn count_new(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
-        let Some(list) = self.by_network.get_mut(&key) else {
-            return self.begin(conntrack, key, tuple, zone);
-        };
-        let (mut at, mut gone) = (0, 0);
-        while at < list.len() && gone <= Connections::MAX_GONE {
-            let (seen, seen_zone) = list[at];
-            match life(conntrack, &seen, seen_zone) {
-                Life::Open | Life::Closed if seen == tuple && seen_zone == zone => return list.len(),
-                Life::Open => at += 1,
-                Life::Closed | Life::Gone => {
-                    list.remove(at);
-                    gone += 1;
-                }
-            }
+    fn count(&mut self, conntrack: &Conntrack, key: Key, asked: &Asked, tick: u64) -> usize {
+        if let Some(list) = self.by_network.get_mut(&key) {
+            return list.count(conntrack, asked, tick);
         }
-        list.push((tuple, zone));
-        list.len()
-    }
-
-    /// How many there are when the packet's is in the table: then it is not added, unless it is the first of its network.
-    fn count_confirmed(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
-        let Some(list) = self.by_network.get_mut(&key) else {
-            return self.begin(conntrack, key, tuple, zone);
-        };
-        let mut gone = 0;
-        list.retain(|(tuple, zone)| {
-            let stays = gone > Connections::MAX_GONE || matches!(life(conntrack, tuple, *zone), Life::Open);
-            gone += usize::from(!stays);
-            stays
-        });
-        list.len()
-    }
-
-    /// A network that was not seen before.
-    fn begin(&mut self, conntrack: &Conntrack, key: Key, tuple: Tuple, zone: Zone) -> usize {
         if self.by_network.len() >= Connections::MAX_NETWORKS {
-            self.sweep(conntrack);
+            self.sweep(conntrack, tick);
         }
-        self.by_network.insert(key, vec![(tuple, zone)]);
+        let list = List {
+            seen: vec![(asked.tuple, asked.zone)],
+            looked: tick,
+            looked_len: 0,
+        };
+        self.by_network.insert(key, list);
         self.order.push_back(key);
         1
     }
 
-    fn sweep(&mut self, conntrack: &Conntrack) {
+    fn sweep(&mut self, conntrack: &Conntrack, tick: u64) {
         for _ in 0..2 {
             let Some(key) = self.order.pop_front() else {
                 return;
@@ -148,8 +207,8 @@ impl Connections {
             let Some(list) = self.by_network.get_mut(&key) else {
                 continue;
             };
-            list.retain(|(tuple, zone)| matches!(life(conntrack, tuple, *zone), Life::Open));
-            if list.is_empty() {
+            list.collect(conntrack, tick);
+            if list.seen.is_empty() {
                 self.by_network.remove(&key);
             } else {
                 self.order.push_back(key);
@@ -191,6 +250,7 @@ mod tests {
     /// Tracks the packet, asks, and confirms the connection when `leaves`.
     fn ask(kit: &mut Kit, m: &Match, slot: &mut Slot, packet: Packet, leaves: bool) -> Answer {
         kit.packet = packet;
+        kit.now.mono += TICK;
         kit.conntrack.config_mut().checksum = false;
         assert_eq!(
             kit.conntrack.track(&mut kit.packet, Hook::Prerouting, kit.now),
@@ -229,7 +289,7 @@ mod tests {
                 (4, false, Answer::No), // the third never left
                 (5, true, Answer::No),
                 (6, false, Answer::Yes),
-                (1, true, Answer::No), // in the table; the sixth never left
+                (1, true, Answer::Yes), // seen before, but the sixth is still counted
             ];
             for (sport, leaves, expected) in packets {
                 let answer = ask(&mut kit, &above, &mut slots[0], packet(sport), leaves);

@@ -1,5 +1,6 @@
 //! `-m string` (`xt_string.c`): a search by Boyer-Moore or Knuth-Morris-Pratt (`lib/ts_bm.c`, `lib/ts_kmp.c`). Both find the
-//! same; the algorithm is kept as it was chosen.
+//! same in a packet that came whole. In one put together from pieces, Boyer-Moore doesn't find what is spread over several, as
+//! `ts_bm.c` warns: each is a block of memory of its own.
 
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
@@ -87,18 +88,27 @@ impl Parameters {
         a == b || self.ignore_case && a.eq_ignore_ascii_case(&b)
     }
 
-    fn found_in(&self, packet: &[u8]) -> bool {
-        let end = packet.len().min(usize::from(self.to));
-        let Some(text) = packet.get(usize::from(self.from)..end) else {
+    /// `pieces` are the sizes of those that the packet's end was put together from.
+    fn found_in(&self, packet: &[u8], pieces: &[u16]) -> bool {
+        let (from, to) = (usize::from(self.from), packet.len().min(usize::from(self.to)));
+        let Some(text) = packet.get(from..to).filter(|_| !self.pattern.is_empty()) else {
             return false;
         };
-        if self.pattern.is_empty() {
-            return false;
+        if self.algorithm == Algorithm::KnuthMorrisPratt {
+            return self.knuth_morris_pratt(text);
         }
-        match self.algorithm {
-            Algorithm::BoyerMoore => self.boyer_moore(text),
-            Algorithm::KnuthMorrisPratt => self.knuth_morris_pratt(text),
+        // Headers stand in one block with the first piece.
+        let later = pieces.iter().skip(1);
+        let mut begin = 0;
+        let mut end = packet.len().saturating_sub(later.clone().copied().map(usize::from).sum());
+        for size in later.map(|&size| usize::from(size)).chain([0]) {
+            let block = packet.get(begin.max(from)..end.min(to));
+            if block.is_some_and(|block| self.boyer_moore(block)) {
+                return true;
+            }
+            (begin, end) = (end, end + size);
         }
+        false
     }
 
     fn boyer_moore(&self, text: &[u8]) -> bool {
@@ -153,7 +163,8 @@ impl String {
     }
 
     pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
-        self.0.found_in(&cx.packet.data) != self.0.negated
+        let pieces = cx.packet.pieces.as_ref().map_or(&[][..], |pieces| &pieces.sizes);
+        self.0.found_in(&cx.packet.data, pieces) != self.0.negated
     }
 }
 
@@ -178,7 +189,7 @@ mod tests {
         for (pattern, ignore_case, found) in cases {
             for algorithm in [Algorithm::BoyerMoore, Algorithm::KnuthMorrisPratt] {
                 let search = Parameters::new(pattern, algorithm, ignore_case);
-                assert_eq!(search.found_in(text), found, "{pattern:?} {algorithm:?}");
+                assert_eq!(search.found_in(text, &[]), found, "{pattern:?} {algorithm:?}");
             }
         }
     }
@@ -192,8 +203,25 @@ mod tests {
             let plain = text.windows(pattern.len()).any(|window| window == pattern);
             for algorithm in [Algorithm::BoyerMoore, Algorithm::KnuthMorrisPratt] {
                 let search = Parameters::new(&pattern, algorithm, false);
-                assert_eq!(search.found_in(&text), plain, "{pattern:?} in {text:?} {algorithm:?}");
+                assert_eq!(search.found_in(&text, &[]), plain, "{pattern:?} in {text:?} {algorithm:?}");
             }
+        }
+    }
+
+    #[test]
+    fn boyer_moore_looks_at_each_piece_for_itself() {
+        let text = b"HDR.abcdefghi";
+        for (pattern, pieces, whole) in [
+            (&b"abc"[..], &[4, 5][..], true),
+            (b"cde", &[4, 5], false),
+            (b"R.a", &[4, 5], true),
+            (b"ef", &[4, 2, 3], true),
+            (b"fg", &[4, 2, 3], false),
+            (b"ghi", &[4, 2, 3], true),
+        ] {
+            let found = |algorithm| Parameters::new(pattern, algorithm, false).found_in(text, pieces);
+            assert_eq!(found(Algorithm::BoyerMoore), whole, "{pattern:?} {pieces:?}");
+            assert!(found(Algorithm::KnuthMorrisPratt));
         }
     }
 
@@ -202,7 +230,7 @@ mod tests {
         let mut search = Parameters::new(b"def", Algorithm::BoyerMoore, false);
         for (from, to, found) in [(0, 6, true), (3, 6, true), (4, 9, false), (0, 5, false), (20, 30, false)] {
             (search.from, search.to) = (from, to);
-            assert_eq!(search.found_in(b"abcdefghi"), found, "{from}..{to}");
+            assert_eq!(search.found_in(b"abcdefghi", &[]), found, "{from}..{to}");
         }
     }
 }

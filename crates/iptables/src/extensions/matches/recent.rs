@@ -11,6 +11,7 @@ use fielato_wire::Addr;
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m recent`.
 pub struct RecentSyntax;
@@ -123,7 +124,7 @@ impl MatchSyntax for RecentSyntax {
             out += " --rttl";
         }
         let side = if p.destination { "--rdest" } else { "--rsource" };
-        let _ = write!(out, " --name {} --mask {} {side}", p.name, p.mask.display(cx.family));
+        let _ = write!(out, " --name {} --mask {} {side}", bare(&p.name), p.mask.display(cx.family));
         out
     }
 

@@ -10,6 +10,7 @@ use fielato_netfilter::matches::set::{Compare, Parameters, Set};
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options, sides};
+use crate::text::bare;
 
 /// The user side of `-m set`.
 pub struct SetSyntax;
@@ -116,7 +117,7 @@ fn show(m: &Match, dashes: &str) -> String {
         return String::new();
     };
     let mut out = String::from(values::not(p.negated));
-    let _ = write!(out, " {dashes}match-set {} {}", p.name, sides::show(p.sides));
+    let _ = write!(out, " {dashes}match-set {} {}", bare(&p.name), sides::show(p.sides));
     for (shown, text) in [
         (p.return_nomatch, ("", "return-nomatch")),
         (p.keep_counters, ("! ", "update-counters")),
