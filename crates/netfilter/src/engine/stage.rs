@@ -43,19 +43,19 @@ pub(super) enum Stage {
 pub(super) struct Staged {
     pub(super) priority: i32,
     /// A packet made here is routed again when this changes what its route depends on. So do the mangle table and NAT
-    /// (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't.
+    /// (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't. What comes back by loopback has a route, which only
+    /// NAT takes from it (`nf_nat_ipv4_pre_routing`).
     pub(super) reroutes: bool,
     pub(super) stage: Stage,
 }
 
 impl Staged {
     pub(super) fn new(hook: Hook, priority: i32, stage: Stage, tables: &[CompiledTable]) -> Staged {
-        let reroutes = hook == Hook::Output
-            && match stage {
-                Stage::Table(number) => tables[usize::from(number)].name == "mangle",
-                Stage::Nat(_) | Stage::Function(..) => true,
-                Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
-            };
+        let reroutes = match stage {
+            Stage::Table(number) => hook == Hook::Output && tables[usize::from(number)].name == "mangle",
+            Stage::Nat(_) | Stage::Function(..) => matches!(hook, Hook::Prerouting | Hook::Output),
+            Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
+        };
         Staged {
             priority,
             reroutes,
@@ -142,7 +142,8 @@ impl Netfilter {
         while let Some(staged) = stages.get_mut(*from) {
             let mut calls = 0;
             loop {
-                let routed_by = staged.reroutes.then(|| route_inputs(cx.packet));
+                let reroutes = staged.reroutes && (hook == Hook::Output || cx.host.is_loopback(cx.packet.in_interface));
+                let routed_by = reroutes.then(|| route_inputs(cx.packet));
                 cx.hotdrop = false;
                 let verdict = match &mut staged.stage {
                     Stage::Defrag => match put_together(defrag, cx.packet, hook, cx.conntrack.config(), now) {
