@@ -1,39 +1,27 @@
 //! Command lines: what they do to rules, what wrong ones are told, exit codes.
 
-use fielato_iptables::{BuiltinNames, Error, Output, Parser, Program, Registry, execute};
+mod common;
+
+use fielato_iptables::{Error, Output, Program};
 use fielato_netfilter::Ruleset;
 use fielato_wire::Family;
 
-/// A machine without files: rules and the program over them.
+/// Rules and the program over them.
 struct Machine {
     rules: Ruleset,
-    registry: Registry,
-    program: Program,
 }
 
 impl Machine {
     fn new(family: Family) -> Machine {
         Machine {
             rules: Ruleset::new(family),
-            registry: Registry::builtin(),
-            program: Program::legacy(if family == Family::V4 { "iptables" } else { "ip6tables" }),
         }
     }
 
     /// Runs a command; words are parted by single spaces, `_` is an empty word.
     fn run(&mut self, words: &str) -> Result<Output, Error> {
         let words: Vec<&str> = words.split(' ').map(|word| if word == "_" { "" } else { word }).collect();
-        let parser = Parser {
-            family: self.rules.family,
-            program: &self.program,
-            registry: &self.registry,
-            names: &BuiltinNames,
-            restore: None,
-        };
-        let command = parser.parse(&words)?;
-        let mut output = Output::default();
-        execute(&command, &mut self.rules, &self.registry, &BuiltinNames, &mut output)?;
-        Ok(output)
+        common::run(&mut self.rules, &words)
     }
 
     fn saved(&mut self, chain: &str) -> Vec<String> {
@@ -132,6 +120,14 @@ fn wrong_words_are_told_why() {
         ),
         ("-A INPUT -s 1.1.1.1 -s 1.1.1.1", 2, "multiple -s flags not allowed"),
         ("-A INPUT ! -j ACCEPT", 2, "cannot have ! before -j"),
+        ("-N _", 2, "Invalid chain name `'"),
+        ("-E used _", 2, "Invalid chain name `'"),
+        ("-E used a\tb", 2, "Invalid chain name `a\tb'"),
+        (
+            "-A INPUT -m comment --comment a\nb",
+            2,
+            "the word \"a\\nb\" can't be saved: leave out the line end or zero byte in it",
+        ),
         ("-A INPUT ! ! -s 1.1.1.1", 2, "multiple consecutive ! not allowed"),
         ("-A INPUT -j ACCEPT !", 2, "nothing appropriate following !"),
         ("-A INPUT -s ! 1.1.1.1", 2, "Bad argument `1.1.1.1'"),

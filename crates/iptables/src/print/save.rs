@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use fielato_netfilter::rule::{AddressMatch, Fragment, InterfaceMatch, IpMatch, Policy};
 use fielato_netfilter::syntax::{Names, PrintContext};
 use fielato_netfilter::{Chain, Counters, Rule, Ruleset, Table, Target};
-use fielato_wire::{Addr, Family};
+use fielato_wire::Family;
 
 use crate::error::VERSION;
 use crate::names::protocol_name;
 use crate::registry::Registry;
+use crate::text::bare;
 
 /// Where a rule's counters stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl Printer<'_> {
         if style == CounterStyle::Before {
             put(text, format_args!("[{packets}:{bytes}] "));
         }
-        put(text, format_args!("-A {chain}"));
+        put(text, format_args!("-A {}", bare(chain)));
         self.ip(text, &rule.ip);
         let cx = self.context(&rule.ip, false);
         for m in &rule.matches {
@@ -150,13 +151,13 @@ impl Printer<'_> {
         }
         match &rule.target {
             Target::None => {}
-            Target::Goto(chain) => put(text, format_args!(" -g {chain}")),
+            Target::Goto(chain) => put(text, format_args!(" -g {}", bare(chain))),
             target => match self.registry.find_target(target.name(), self.family) {
                 Some(syntax) if !is_standard(target) => {
                     let name = syntax.alias(target).unwrap_or_else(|| syntax.name());
                     put(text, format_args!(" -j {name}{}", syntax.save(target, &cx)));
                 }
-                _ => put(text, format_args!(" -j {}", target.name())),
+                _ => put(text, format_args!(" -j {}", bare(target.name()))),
             },
         }
         text.push('\n');
@@ -197,7 +198,8 @@ impl Printer<'_> {
         }
         let not = if interface.negated { " !" } else { "" };
         let plus = if interface.prefix { "+" } else { "" };
-        put(text, format_args!("{not} -{letter} {}{plus}", interface.name));
+        let name = format!("{}{plus}", interface.name);
+        put(text, format_args!("{not} -{letter} {}", bare(&name)));
     }
 
     fn address(&self, text: &mut String, letter: char, address: &AddressMatch) {
@@ -206,7 +208,7 @@ impl Printer<'_> {
         }
         let not = if address.negated { " !" } else { "" };
         let network = address.network.display(self.family);
-        match prefix_length(address.mask, self.family) {
+        match address.mask.prefix_len(self.family) {
             Some(bits) => put(text, format_args!("{not} -{letter} {network}/{bits}")),
             None => put(
                 text,
@@ -222,14 +224,6 @@ pub(crate) fn is_standard(target: &Target) -> bool {
         target,
         Target::None | Target::Accept | Target::Drop | Target::Return | Target::Queue | Target::Jump(_) | Target::Goto(_)
     )
-}
-
-/// The length of the prefix that `mask` is, if it is one.
-pub(crate) fn prefix_length(mask: Addr, family: Family) -> Option<u8> {
-    let width = u32::from(family.bits());
-    let bits = mask.to_bits();
-    let ones = (bits << (128 - width)).leading_ones();
-    (Addr::mask(family, ones as u8) == mask).then_some(ones as u8)
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -271,7 +271,8 @@ impl Conntrack {
                 && own.protocol == wanted.protocol
                 && own.family == wanted.family
                 && entry.conn.zone.in_direction(Direction::Original) == number
-                && !entry.conn.status.has(Status::DYING);
+                // The kernel's connection would be gone with the packet that ended it.
+                && !entry.conn.status.has(super::Status::DYING);
             same.then(|| self.slab.id(index)).flatten()
         })
     }

@@ -48,6 +48,7 @@ impl Manip {
     }
 
     /// What is rewritten at this hook (`HOOK2MANIP`); nothing in FORWARD.
+    #[inline]
     pub const fn at(hook: Hook) -> Option<Manip> {
         match hook {
             Hook::Prerouting | Hook::Output => Some(Manip::Destination),
@@ -205,6 +206,7 @@ pub fn is_bound(conntrack: &Conntrack, id: ConnId, manip: Manip) -> bool {
 }
 
 /// Whether the packet is an ICMP error about its connection: it is rewritten without asking the table.
+#[inline]
 pub fn is_icmp_error(packet: &Packet) -> bool {
     let icmp = matches!(packet.headers.protocol, number::ICMP | number::ICMPV6);
     icmp && matches!(
@@ -227,6 +229,7 @@ pub(crate) fn leaves_masquerade(conn: &Conn, packet: &Packet, direction: Directi
 
 /// Rewrites a packet by its connection's binding (`nf_nat_packet`, and for ICMP errors
 /// `nf_nat_icmp_reply_translation`), checksums updated incrementally, headers parsed again.
+#[inline]
 pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verdict {
     let (PacketCt::Tracked { id, direction, .. }, Some(manip)) = (packet.ct, Manip::at(hook)) else {
         return Verdict::Accept;
@@ -240,12 +243,24 @@ pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verd
         Direction::Reply => manip.other(),
     };
     let rewritten = conn.status.has(end.rewritten());
+    if !rewritten && !is_icmp_error(packet) {
+        return Verdict::Accept;
+    }
+    translate_end(conntrack, conn, packet, hook, direction, manip, rewritten)
+}
+
+fn translate_end(
+    conntrack: &Conntrack,
+    conn: &Conn,
+    packet: &mut Packet,
+    hook: Hook,
+    direction: Direction,
+    manip: Manip,
+    rewritten: bool,
+) -> Verdict {
     if is_icmp_error(packet) {
         let done = icmp::translate_error(conntrack, conn, packet, direction, hook, rewritten);
         return settle(done && packet.reparse().is_ok());
-    }
-    if !rewritten {
-        return Verdict::Accept;
     }
     // The packet is to look like the inverse of the other direction.
     let done = conntrack

@@ -87,10 +87,11 @@ fn tos_dscp_and_ttl_keep_the_checksum() {
         (Change::Decrease(3), 61),
         (Change::Decrease(200), 0),
     ] {
-        let ttl = Target::Ttl(super::ttl::Ttl { change });
-        assert_eq!(after(v4(number::UDP, &udp), &ttl).headers.ttl, new);
-        let hl = Target::Hl(super::hl::Hl { change });
-        assert_eq!(after(v6(number::UDP, &udp), &hl).headers.ttl, new);
+        for packet in both(number::UDP, &udp) {
+            let family = packet.headers.family;
+            let target = Target::Ttl(super::ttl::Ttl { family, change });
+            assert_eq!(after(packet, &target).headers.ttl, new);
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::hashlimit::{Config, Hashlimit, Parameters};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m hashlimit`.
 pub struct HashlimitSyntax;
@@ -163,7 +165,7 @@ impl MatchSyntax for HashlimitSyntax {
         if !mode.is_empty() {
             let _ = write!(out, " --hashlimit-mode {mode}");
         }
-        let _ = write!(out, " --hashlimit-name {}", p.name);
+        let _ = write!(out, " --hashlimit-name {}", bare(&p.name));
         show_table(&mut out, config, expire, "--hashlimit-", cx.family);
         out
     }
@@ -240,7 +242,7 @@ const fn factor(unit: Option<u8>) -> u64 {
 }
 
 fn burst(text: &str) -> Result<u64, SyntaxError> {
-    let (number, rest) = words::number_prefix(text).ok_or_else(bad_burst)?;
+    let (number, rest) = values::leading_number(text, u64::MAX).ok_or_else(bad_burst)?;
     if number == 0 || rest.is_empty() && number > MAX_BURST {
         return Err(bad_burst());
     }

@@ -8,7 +8,9 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::rateest::{Compare, Parameters, Rateest};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m rateest`.
 pub struct RateestSyntax;
@@ -118,7 +120,7 @@ impl MatchSyntax for RateestSyntax {
             delta: options.has("rateest-delta"),
             bytes: pair("rateest-bps1", "rateest-bps2", rate)?,
             packets: pair("rateest-pps1", "rateest-pps2", |text| {
-                words::number(text, u32::MAX.into()).map(|number| number as u32)
+                values::number(text, 0, u32::MAX.into()).map(|number| number as u32)
             })?,
         }))))
     }
@@ -129,7 +131,7 @@ impl MatchSyntax for RateestSyntax {
         };
         let mut out = String::from(if p.delta { " --rateest-delta" } else { "" });
         let option = if p.second.is_some() { "rateest1" } else { "rateest" };
-        let _ = write!(out, " --{option} {}", p.first);
+        let _ = write!(out, " --{option} {}", bare(&p.first));
         let mode = show_mode(p, "--rateest-");
         let numbers = [
             ("bps", p.bytes, show_rate as fn(u32) -> String),
@@ -147,7 +149,7 @@ impl MatchSyntax for RateestSyntax {
             }
         }
         if let Some(second) = &p.second {
-            let _ = write!(out, " --rateest2 {second}");
+            let _ = write!(out, " --rateest2 {}", bare(second));
         }
         out
     }
@@ -226,5 +228,5 @@ fn show_mode(p: &Parameters, prefix: &str) -> String {
         Compare::Equal => "eq",
         Compare::Greater => "gt",
     };
-    format!("{} {prefix}{mode}", if p.negated { " !" } else { "" })
+    format!("{} {prefix}{mode}", values::not(p.negated))
 }

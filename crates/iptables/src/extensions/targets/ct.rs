@@ -6,7 +6,9 @@ use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, S
 use fielato_netfilter::targets::ct::Ct;
 use fielato_wire::Family;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-j CT`.
 pub struct CtSyntax;
@@ -98,7 +100,7 @@ impl TargetSyntax for CtSyntax {
             if text.eq_ignore_ascii_case("mark") {
                 template.zone_from_mark = true;
             } else {
-                let id = words::number(text, 0xffff);
+                let id = values::number(text, 0, 0xffff);
                 template.zone.id = id.ok_or_else(|| SyntaxError::new(format!("Cannot parse {text} as a zone ID")))? as u16;
             }
         }
@@ -176,7 +178,7 @@ fn show(t: &Ct, dashes: &str) -> String {
         out += &format!(" {dashes}helper {}", helper.name());
     }
     if let Some(timeout) = &template.timeout {
-        out += &format!(" {dashes}timeout {timeout}");
+        out += &format!(" {dashes}timeout {}", bare(timeout));
     }
     let names = |mask: u32, known: &[(u32, &'static str)]| {
         let set = known.iter().filter(|(bit, _)| mask & bit != 0).map(|(_, name)| *name);

@@ -1,8 +1,5 @@
 //! Targets.
 
-mod nat;
-mod npt;
-
 mod audit;
 mod checksum;
 mod classify;
@@ -10,26 +7,25 @@ mod connmark;
 mod connsecmark;
 mod ct;
 mod dnat;
-mod dnpt;
 mod dscp;
 mod ecn;
-mod hl;
 mod hmark;
 mod idletimer;
 mod led;
 mod log;
 mod mark;
 mod masquerade;
+mod nat;
 mod netmap;
 mod nflog;
 mod nfqueue;
+mod npt;
 mod rateest;
 mod redirect;
 mod reject;
 mod secmark;
 mod set;
 mod snat;
-mod snpt;
 mod synproxy;
 mod tcpmss;
 mod tcpoptstrip;
@@ -41,7 +37,9 @@ mod ttl;
 
 use std::sync::Arc;
 
+use fielato_netfilter::nat::Manip;
 use fielato_netfilter::syntax::TargetSyntax;
+use fielato_wire::Family;
 
 /// All built-in targets, by name.
 pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
@@ -54,10 +52,10 @@ pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
         Arc::new(ct::CtSyntax),
         Arc::new(ct::NotrackSyntax),
         Arc::new(dnat::DnatSyntax),
-        Arc::new(dnpt::DnptSyntax),
+        Arc::new(npt::NptSyntax(Manip::Destination)),
         Arc::new(dscp::DscpSyntax),
         Arc::new(ecn::EcnSyntax),
-        Arc::new(hl::HlSyntax),
+        Arc::new(ttl::TtlSyntax(Family::V6)),
         Arc::new(hmark::HmarkSyntax),
         Arc::new(idletimer::IdletimerSyntax),
         Arc::new(led::LedSyntax),
@@ -73,7 +71,7 @@ pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
         Arc::new(secmark::SecmarkSyntax),
         Arc::new(set::SetSyntax),
         Arc::new(snat::SnatSyntax),
-        Arc::new(snpt::SnptSyntax),
+        Arc::new(npt::NptSyntax(Manip::Source)),
         Arc::new(synproxy::SynproxySyntax),
         Arc::new(tcpmss::TcpmssSyntax),
         Arc::new(tcpoptstrip::TcpoptstripSyntax),
@@ -81,6 +79,6 @@ pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
         Arc::new(tos::TosSyntax),
         Arc::new(tproxy::TproxySyntax),
         Arc::new(trace::TraceSyntax),
-        Arc::new(ttl::TtlSyntax),
+        Arc::new(ttl::TtlSyntax(Family::V4)),
     ]
 }

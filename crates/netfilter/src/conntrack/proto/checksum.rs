@@ -4,7 +4,7 @@ use fielato_wire::{Headers, checksum, number};
 
 use super::dccp;
 
-/// Whether the checksum is right, or the protocol has none that is verified.
+/// Whether the checksum of a packet of this protocol is right, or the protocol has none that is verified.
 #[inline(always)]
 pub(super) fn is_right(protocol: u8, headers: &Headers, transport: &[u8]) -> bool {
     let folds = |protocol: u8, covered: usize| {

@@ -1,6 +1,6 @@
 //! Per-protocol tracking: what a packet does to its connection's state and timeout.
 
-pub(crate) mod checksum;
+mod checksum;
 mod dccp;
 mod gre;
 pub(crate) mod icmp;
