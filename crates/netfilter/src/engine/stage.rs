@@ -1,12 +1,12 @@
 //! What runs at a hook, in the order of priorities.
 
-use fielato_wire::Extensions;
+use fielato_wire::{Extensions, number};
 
 use super::Netfilter;
 use super::path::route_inputs;
-use crate::conntrack::CtState;
 use crate::conntrack::defrag::Defragmented;
 use crate::conntrack::helper;
+use crate::conntrack::{CtState, Direction};
 use crate::context::Context;
 use crate::hook::priority;
 use crate::host::Host;
@@ -206,12 +206,15 @@ fn put_together(
     now: Now,
 ) -> Ran {
     // A packet with a fragment header but no other fragments loses that header (RFC 6946).
-    let fragmented = packet.headers.is_fragment() || packet.headers.extensions.0 & Extensions::FRAGMENT != 0;
+    let headers = &packet.headers;
+    let cut_short = headers.lacks_protocol() && headers.protocol == number::FRAGMENT;
+    let fragmented = headers.is_fragment() || headers.extensions.0 & Extensions::FRAGMENT != 0 || cut_short;
     if !fragmented || packet.ct == PacketCt::Untracked {
         return Ran::Through;
     }
     // The zone is not known yet unless a rule before this stage gave a template.
-    let zone = packet.template.as_ref().map_or(0, |template| template.zone.id);
+    let template = packet.template.as_ref();
+    let zone = template.map_or(0, |template| template.zone.in_direction(Direction::Original));
     let fragment = std::mem::replace(packet, Packet::empty(packet.headers));
     match defrag.push(fragment, zone, u8::from(hook == Hook::Output), config, now) {
         Defragmented::Whole(whole) => {

@@ -249,7 +249,9 @@ fn answers_error(packet: &Packet) -> bool {
 /// The address that answers: the one the packet was sent to when it is ours, else that of the interface towards the sender.
 fn answer_source(packet: &Packet, host: &mut dyn Host) -> Option<Addr> {
     let headers = packet.headers;
-    if host.address_type(headers.family, headers.dst, None) == AddressType::Local {
+    // Of IPv6 an anycast address, too (`ipv6_chk_acast_addr_src`).
+    let own = host.address_type(headers.family, headers.dst, None);
+    if own == AddressType::Local || headers.family == Family::V6 && own == AddressType::Anycast {
         return Some(headers.dst);
     }
     // IPv6 answers with an address of the interface the packet came in by (`icmp6_send`).
