@@ -61,7 +61,10 @@ mod tests {
             assert_eq!(number(text, 0, u64::MAX), value, "{text:?}");
         }
         assert_eq!(number("256", 0, 255), None);
+        assert_eq!(number("4294967295", 0, u32::MAX.into()), Some(4_294_967_295));
+        assert_eq!(number("4294967296", 0, u32::MAX.into()), None);
         assert_eq!(leading_number("0x10/3"), Some((16, "/3")));
+        assert_eq!(leading_number("42-1234"), Some((42, "-1234")));
     }
 
     #[test]
@@ -69,6 +72,7 @@ mod tests {
         assert_eq!(quoted("abc_-9"), "abc_-9");
         assert_eq!(quoted(""), "\"\"");
         assert_eq!(quoted("a b"), "\"a b\"");
+        assert_eq!(quoted("test: "), "\"test: \"");
         assert_eq!(quoted(r#"it's "so" \o/"#), r#""it\'s \"so\" \\o/""#);
     }
 }

@@ -1,39 +1,27 @@
 //! Command lines: what they do to rules, what wrong ones are told, exit codes.
 
-use fielato_iptables::{BuiltinNames, Error, Output, Parser, Program, Registry, execute};
+mod common;
+
+use fielato_iptables::{Error, Output, Program};
 use fielato_netfilter::Ruleset;
 use fielato_wire::Family;
 
-/// A machine without files: rules and the program over them.
+/// Rules and the program over them.
 struct Machine {
     rules: Ruleset,
-    registry: Registry,
-    program: Program,
 }
 
 impl Machine {
     fn new(family: Family) -> Machine {
         Machine {
             rules: Ruleset::new(family),
-            registry: Registry::builtin(),
-            program: Program::legacy(if family == Family::V4 { "iptables" } else { "ip6tables" }),
         }
     }
 
     /// Runs a command; words are parted by single spaces, `_` is an empty word.
     fn run(&mut self, words: &str) -> Result<Output, Error> {
         let words: Vec<&str> = words.split(' ').map(|word| if word == "_" { "" } else { word }).collect();
-        let parser = Parser {
-            family: self.rules.family,
-            program: &self.program,
-            registry: &self.registry,
-            names: &BuiltinNames,
-            restore: None,
-        };
-        let command = parser.parse(&words)?;
-        let mut output = Output::default();
-        execute(&command, &mut self.rules, &self.registry, &BuiltinNames, &mut output)?;
-        Ok(output)
+        common::run(&mut self.rules, &words)
     }
 
     fn saved(&mut self, chain: &str) -> Vec<String> {

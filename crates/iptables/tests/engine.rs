@@ -1,75 +1,27 @@
 //! Rules in iptables' words, run by the engine on whole packets.
 
-use fielato_iptables::{BuiltinNames, Parser, Program, Registry, execute};
+mod common;
+
 use fielato_netfilter::conntrack::Config;
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
-use fielato_netfilter::host::{AddressType, Route, RouteKey};
 use fielato_netfilter::{Counters, Host, Interface, Netfilter, Now, Packet, Ruleset};
 use fielato_wire::build::{Ip, Tcp};
 use fielato_wire::{Addr, Family, TcpFlags};
 
-/// A router between eth0 (10.0.0.0/24, 2001:db8:0::/64; itself .1) and eth1 (everything else; itself 192.0.2.1, 2001:db8:2::1).
-struct Router;
+use common::{Router, address};
+
+const ROUTER: Router = Router(["eth0", "eth1"]);
 
 fn eth(number: u32) -> Interface {
-    Interface::new(number + 1, &format!("eth{number}")).unwrap()
-}
-
-fn address(text: &str) -> Addr {
-    text.parse::<std::net::IpAddr>().unwrap().into()
-}
-
-impl Host for Router {
-    fn route(&mut self, key: &RouteKey) -> Route {
-        if self.address_type(key.family, key.dst, None) == AddressType::Local {
-            return Route::Local;
-        }
-        let (inside, mask) = match key.family {
-            Family::V4 => (address("10.0.0.0"), Addr::mask(Family::V4, 24)),
-            Family::V6 => (address("2001:db8::"), Addr::mask(Family::V6, 64)),
-        };
-        Route::Out {
-            interface: eth(u32::from(!key.dst.within(inside, mask))),
-            mtu: 1500,
-            realm: 0,
-        }
-    }
-
-    fn address_type(&mut self, _: Family, wanted: Addr, _: Option<Interface>) -> AddressType {
-        let own = ["10.0.0.1", "192.0.2.1", "2001:db8::1", "2001:db8:2::1"];
-        match own.iter().any(|own| address(own) == wanted) {
-            true => AddressType::Local,
-            false => AddressType::Unicast,
-        }
-    }
-
-    fn interface_address(&mut self, family: Family, interface: Interface, _: Addr) -> Option<Addr> {
-        Some(address(match (family, interface.index) {
-            (Family::V4, 1) => "10.0.0.1",
-            (Family::V4, _) => "192.0.2.1",
-            (Family::V6, 1) => "2001:db8::1",
-            (Family::V6, _) => "2001:db8:2::1",
-        }))
-    }
+    ROUTER.interface(number)
 }
 
 fn rules(family: Family, lines: &[&str]) -> Ruleset {
-    let (registry, names) = (Registry::builtin(), BuiltinNames);
-    let program = Program::legacy("iptables");
     let mut rules = Ruleset::new(family);
-    let parser = Parser {
-        family,
-        program: &program,
-        registry: &registry,
-        names: &names,
-        restore: None,
-    };
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let command = parser.parse(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
-        execute(&command, &mut rules, &registry, &names, &mut Default::default())
-            .unwrap_or_else(|error| panic!("{line}: {error}"));
+        common::run(&mut rules, &words).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
     rules
 }
@@ -100,7 +52,7 @@ impl Lab {
     fn receive(&mut self, interface: u32, bytes: Vec<u8>) -> Fate {
         self.now = self.now.plus(1_000_000);
         let packet = Packet::received(bytes, eth(interface)).unwrap();
-        self.engine.receive(packet, &mut Router, self.now)
+        self.engine.receive(packet, &mut { ROUTER }, self.now)
     }
 
     fn passes(&mut self, interface: u32, bytes: Vec<u8>) -> Vec<u8> {
@@ -211,7 +163,7 @@ fn cached_flows_count_as_walked_ones_do() {
                     let headers = fielato_wire::Headers::parse(&sent).unwrap();
                     assert_eq!(
                         headers.src,
-                        Router.interface_address(family, eth(1), far_dst(family)).unwrap()
+                        { ROUTER }.interface_address(family, eth(1), far_dst(family)).unwrap()
                     );
                     out.push(sent);
                     let reply = Ip::new(family, headers.dst, headers.src);
@@ -385,7 +337,7 @@ fn a_queued_packet_misses_no_table_when_rules_are_replaced() {
         };
         let accept = |lab: &mut Lab, id| {
             let answer = QueueAnswer::plain(QueueVerdict::Accept);
-            lab.engine.reinject(0, id, answer, &mut Router, lab.now).unwrap()
+            lab.engine.reinject(0, id, answer, &mut { ROUTER }, lab.now).unwrap()
         };
         // Without a change, filter drops it; without mangle before it, filter still does.
         let id = queue(&mut lab, 1);

@@ -1,91 +1,19 @@
 //! The languages of Linux 2.2 and 2.0: commands, the rules they stand for, and what those do to packets.
 
-use fielato_iptables::command::Wait;
+mod common;
+
 use fielato_iptables::ipchains::program::{self, Tool};
-use fielato_iptables::iptc::{Memory, Store};
-use fielato_iptables::program::{Exit, World};
 use fielato_iptables::{BuiltinNames, Registry};
 use fielato_netfilter::conntrack::Config;
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
-use fielato_netfilter::host::{AddressType, Route, RouteKey};
-use fielato_netfilter::{Effect, Host, Interface, Netfilter, Now, Packet};
+use fielato_netfilter::{Effect, Netfilter, Now, Packet};
 use fielato_wire::build::{Ip, Tcp};
-use fielato_wire::{Addr, Family, Headers};
+use fielato_wire::{Family, Headers};
 
-/// A router between eth0 (10.0.0.0/24) and ppp0 (the rest).
-struct Router;
+use common::{Machine, Router, address};
 
-fn interface(number: u32) -> Interface {
-    Interface::new(number + 1, ["eth0", "ppp0"][number as usize]).unwrap()
-}
-
-fn address(text: &str) -> Addr {
-    text.parse::<std::net::IpAddr>().unwrap().into()
-}
-
-impl Host for Router {
-    fn route(&mut self, key: &RouteKey) -> Route {
-        if self.address_type(key.family, key.dst, None) == AddressType::Local {
-            return Route::Local;
-        }
-        let inside = key.dst.within(address("10.0.0.0"), Addr::mask(Family::V4, 24));
-        Route::Out {
-            interface: interface(u32::from(!inside)),
-            mtu: 1500,
-            realm: 0,
-        }
-    }
-
-    fn address_type(&mut self, _: Family, wanted: Addr, _: Option<Interface>) -> AddressType {
-        match ["10.0.0.1", "192.0.2.1"].iter().any(|own| address(own) == wanted) {
-            true => AddressType::Local,
-            false => AddressType::Unicast,
-        }
-    }
-
-    fn interface_address(&mut self, _: Family, interface: Interface, _: Addr) -> Option<Addr> {
-        Some(address(if interface.index == 1 { "10.0.0.1" } else { "192.0.2.1" }))
-    }
-}
-
-/// A machine without files.
-#[derive(Default)]
-struct Machine {
-    tables: Memory,
-    input: String,
-    out: String,
-    err: String,
-}
-
-impl World for Machine {
-    fn lock(&mut self, _: Wait) -> Result<(), Exit> {
-        Ok(())
-    }
-
-    fn unlock(&mut self) {}
-
-    fn store(&mut self) -> &mut dyn Store {
-        &mut self.tables
-    }
-
-    fn read(&mut self, _: Option<&str>) -> Result<String, Exit> {
-        Ok(self.input.clone())
-    }
-
-    fn write(&mut self, _: Option<&str>, text: &str) -> Result<(), Exit> {
-        self.out += text;
-        Ok(())
-    }
-
-    fn complain(&mut self, text: &str) {
-        self.err += text;
-    }
-
-    fn date(&self) -> String {
-        String::new()
-    }
-}
+const ROUTER: Router = Router(["eth0", "ppp0"]);
 
 impl Machine {
     /// Runs a command line; gives its exit code.
@@ -134,8 +62,8 @@ impl Lab {
 
     fn receive(&mut self, number: u32, bytes: Vec<u8>) -> Fate {
         self.now = self.now.plus(1_000_000);
-        let packet = Packet::received(bytes, interface(number)).unwrap();
-        self.engine.receive(packet, &mut Router, self.now)
+        let packet = Packet::received(bytes, ROUTER.interface(number)).unwrap();
+        self.engine.receive(packet, &mut { ROUTER }, self.now)
     }
 
     /// Whether the packet goes on or is delivered.
@@ -483,13 +411,6 @@ fn the_kernel_takes_the_rules_that_are_printed() {
         machine.run(line);
     }
     let text = machine.run("ipchains --print");
-    let mut child = std::process::Command::new("unshare")
-        .args(["--net", "iptables-legacy-restore", "--counters"])
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(child.stdin.as_mut().unwrap(), text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = fielato_testkit::run("unshare", &["--net", "iptables-legacy-restore", "--counters"], &text);
     assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
 }

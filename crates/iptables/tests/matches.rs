@@ -1,6 +1,7 @@
 //! Matches in iptables' words: what `-S` and `-L -n` print of them, as the real program (1.8.9) does.
 
-use fielato_iptables::{BuiltinNames, Parser, Program, Registry, execute};
+mod common;
+
 use fielato_netfilter::Ruleset;
 use fielato_wire::Family;
 
@@ -8,19 +9,8 @@ use fielato_wire::Family;
 type Case = (Family, &'static str, &'static str, &'static str, &'static str, &'static str);
 
 fn run(rules: &mut Ruleset, words: &str) -> String {
-    let (registry, names) = (Registry::builtin(), BuiltinNames);
-    let program = Program::legacy("iptables");
-    let parser = Parser {
-        family: rules.family,
-        program: &program,
-        registry: &registry,
-        names: &names,
-        restore: None,
-    };
     let split: Vec<&str> = words.split_whitespace().map(|word| word.trim_matches('"')).collect();
-    let command = parser.parse(&split).unwrap_or_else(|error| panic!("{words}: {error}"));
-    let mut output = Default::default();
-    execute(&command, rules, &registry, &names, &mut output).unwrap_or_else(|error| panic!("{words}: {error}"));
+    let output = common::run(rules, &split).unwrap_or_else(|error| panic!("{words}: {error}"));
     output.out
 }
 
@@ -151,4 +141,9 @@ const CASES: &[Case] = &[
     (V4, "filter", "INPUT", "-p tcp -m tcpmss ! --mss 5:", "-p tcp -m tcpmss ! --mss 5:65535", "tcpmss match !5:65535"),
     (V4, "filter", "INPUT", "-m quota ! --quota 5", "-m quota ! --quota 5", "quota: 5 bytes"),
     (V4, "filter", "INPUT", "-m cpu ! --cpu 1", "-m cpu ! --cpu 1", "cpu ! 1"),
+    // A mask with holes becomes the whole mask; bits outside a mask stay where the kernel compares with them.
+    (V4, "filter", "INPUT", "-m policy --dir in --pol ipsec --strict --mode tunnel --tunnel-src 10.1.2.3/255.0.255.0 --tunnel-dst 10.1.2.3/8", "-m policy --dir in --pol ipsec --strict --mode tunnel --tunnel-dst 10.1.2.3/8 --tunnel-src 10.1.2.3", "policy match dir in pol ipsec strict mode tunnel tunnel-dst 10.1.2.3/8 tunnel-src 10.1.2.3"),
+    (V4, "nat", "PREROUTING", "-j NETMAP --to 1.2.3.4/255.0.255.0", "-j NETMAP --to 1.2.3.4/32", "to:1.2.3.4/32"),
+    (V6, "nat", "PREROUTING", "-j NETMAP --to fe80::1/32", "-j NETMAP --to fe80::/32", "to:fe80::/32"),
+    (V4, "mangle", "PREROUTING", "-j HMARK --hmark-src-prefix 255.0.255.0 --hmark-mod 1 --hmark-rnd 1 --hmark-offset 1", "-j HMARK --hmark-src-prefix 32 --hmark-rnd 0x00000001 --hmark-mod 1 --hmark-offset 1", "HMARK mod 1 + 0x1 src-prefix 32 rnd 0x1"),
 ];

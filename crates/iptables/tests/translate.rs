@@ -1,47 +1,11 @@
 //! iptables-translate and iptables-restore-translate.
 
-use fielato_iptables::command::Wait;
-use fielato_iptables::iptc::{Memory, Store};
-use fielato_iptables::program::{Applet, Exit, World, run};
+mod common;
+
+use fielato_iptables::program::{Applet, run};
 use fielato_iptables::{BuiltinNames, Registry};
 
-/// A machine that reads one text.
-#[derive(Default)]
-struct Machine {
-    tables: Memory,
-    input: String,
-    out: String,
-    err: String,
-}
-
-impl World for Machine {
-    fn lock(&mut self, _: Wait) -> Result<(), Exit> {
-        Ok(())
-    }
-
-    fn unlock(&mut self) {}
-
-    fn store(&mut self) -> &mut dyn Store {
-        &mut self.tables
-    }
-
-    fn read(&mut self, _: Option<&str>) -> Result<String, Exit> {
-        Ok(self.input.clone())
-    }
-
-    fn write(&mut self, _: Option<&str>, text: &str) -> Result<(), Exit> {
-        self.out += text;
-        Ok(())
-    }
-
-    fn complain(&mut self, text: &str) {
-        self.err += text;
-    }
-
-    fn date(&self) -> String {
-        String::new()
-    }
-}
+use common::Machine;
 
 /// Exit code, standard output and standard error.
 fn translate(line: &str, input: &str) -> (u8, String, String) {

@@ -99,6 +99,15 @@ impl Packet {
         checksum::fold(pseudo + checksum::sum(bytes)) == 0xffff
     }
 
+    /// Where matches look for a transport header that don't ask whether it is there (`par->thoff`). Of a later fragment that is its
+    /// payload over IPv4; over IPv6 no place was found, and it stands for the packet's first byte (`ip6_packet_match`).
+    pub(crate) fn assumed_transport(&self) -> &[u8] {
+        match self.headers.family {
+            Family::V6 if self.headers.is_later_fragment() => &self.data,
+            _ => self.transport(),
+        }
+    }
+
     /// Whether this packet was made on this host.
     pub(crate) fn is_local_output(&self) -> bool {
         self.in_interface == Interface::NONE

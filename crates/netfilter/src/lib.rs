@@ -23,6 +23,7 @@ pub mod queue;
 pub mod rule;
 pub mod sets;
 pub mod shared;
+mod summed;
 pub mod syntax;
 pub mod table;
 pub mod targets;

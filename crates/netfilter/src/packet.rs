@@ -5,6 +5,7 @@ use fielato_wire::{Headers, Malformed};
 use crate::Interface;
 use crate::conntrack::defrag::Pieces;
 use crate::conntrack::{ConnId, CtState, Direction, Template};
+use crate::summed::Summed;
 
 /// How a packet relates to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub struct Packet {
     pub largest_fragment: u16,
     /// The pieces it came in, when it was put together and its payload was not touched since. It leaves in the same where they fit.
     pub pieces: Option<Box<Pieces>>,
+    /// What is known of its transport checksum.
+    pub(crate) summed: Summed,
 }
 
 impl Packet {
@@ -132,6 +135,7 @@ impl Packet {
             trace: false,
             largest_fragment: 0,
             pieces: None,
+            summed: Summed::default(),
         }
     }
 
@@ -139,6 +143,15 @@ impl Packet {
     pub fn reparse(&mut self) -> Result<(), Malformed> {
         self.headers = Headers::parse(&self.data)?;
         Ok(())
+    }
+
+    /// The first `len` bytes of the transport are needed in one piece, to be written or summed (`skb_ensure_writable`): the first
+    /// fragment becomes longer if it had fewer, and what it was put together from is cut anew when it leaves.
+    pub(crate) fn join_header(&mut self, len: u16) {
+        let first = self.pieces.as_ref().and_then(|pieces| pieces.sizes.first());
+        if first.is_some_and(|&first| first < len) {
+            self.pieces = None;
+        }
     }
 
     /// The transport header and payload.

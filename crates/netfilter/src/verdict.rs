@@ -54,6 +54,8 @@ pub enum DropReason {
     NatExhausted,
     /// NAT could not rewrite the packet (too short, or a broken ICMP error).
     NatMalformed,
+    /// Its connection was given an interface's address (MASQUERADE), and now goes out by another interface.
+    MasqueradeMoved,
     /// A helper could not do its work on the packet.
     Helper,
     /// No handler, or a full queue.
@@ -97,6 +99,7 @@ impl DropReason {
             DropReason::ConfirmClash => "conntrack-clash",
             DropReason::NatExhausted => "nat-exhausted",
             DropReason::NatMalformed => "nat-malformed",
+            DropReason::MasqueradeMoved => "masquerade-moved",
             DropReason::Helper => "helper",
             DropReason::Queue { .. } => "queue",
             DropReason::QueueVerdict { .. } => "queue-verdict",

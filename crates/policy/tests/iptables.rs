@@ -115,12 +115,6 @@ fn scripts_are_scripts() {
     );
     let host = script::host(&HostPlan::compile(&config(&full()), "server").unwrap());
     for text in [hub, host, script::member("alice", "wg0")] {
-        let mut child = std::process::Command::new("sh")
-            .args(["-n"])
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "{text}");
+        assert!(fielato_testkit::run("sh", &["-n"], &text).status.success(), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! What tests and benchmarks share: skipping with a reason, unique names, clean-up. Used as a development dependency only.
+//! What tests and benchmarks share: skipping with a reason, unique names, programs, clean-up. Used as a development dependency only.
 //!
 //! Cargo hides the output of tests that pass and counts a test that returned early as passed. So a test that cannot
 //! run here says so with [`skip`], which also writes to the file named in `FIELATO_SKIPPED`; `tools/test.sh` sets
@@ -22,6 +22,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Name of the environment variable that names the file of skipped tests.
@@ -80,6 +81,25 @@ fn on_path(program: &str) -> bool {
             .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
     };
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| executable(&folder.join(program))))
+}
+
+/// Runs a program to its end with this text as its standard input.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(program: &str, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that refuses what it has read may close its input before the rest is written; its message tells.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    child.wait_with_output().unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
 /// A name that no other test of this run has: `prefix`, the process's number, a counter.
@@ -154,6 +174,13 @@ mod tests {
     fn programs_are_found_on_the_path_only() {
         assert!(on_path("sh"));
         assert!(!on_path("no-such-program-fielato"));
+    }
+
+    #[test]
+    fn programs_read_and_answer() {
+        let output = run("sh", &["-c", "cat; exit 3"], "text");
+        assert_eq!((output.status.code(), &*output.stdout), (Some(3), &b"text"[..]));
+        assert!(run("true", &[], &"x".repeat(1 << 20)).status.success());
     }
 
     #[test]

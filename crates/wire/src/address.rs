@@ -92,6 +92,12 @@ impl Addr {
         Addr::from_bits(all & !host)
     }
 
+    /// The length of the prefix that this mask is; none when it has holes.
+    pub fn prefix_len(self, family: Family) -> Option<u8> {
+        let ones = (self.to_bits() << (128 - u32::from(family.bits()))).leading_ones() as u8;
+        (Addr::mask(family, ones) == self).then_some(ones)
+    }
+
     /// Bitwise and.
     pub const fn and(self, mask: Addr) -> Addr {
         Addr {
@@ -183,6 +189,17 @@ mod tests {
         assert_eq!(Addr::mask(Family::V6, 0), Addr::ZERO);
         assert_eq!(Addr::mask(Family::V6, 64), Addr { hi: u64::MAX, lo: 0 });
         assert_eq!(Addr::mask(Family::V6, 128).to_bits(), u128::MAX);
+    }
+
+    #[test]
+    fn masks_have_a_length_or_holes() {
+        for family in [Family::V4, Family::V6] {
+            for len in 0..=family.bits() {
+                assert_eq!(Addr::mask(family, len).prefix_len(family), Some(len));
+            }
+        }
+        assert_eq!(Addr::from(Ipv4Addr::new(255, 0, 255, 0)).prefix_len(Family::V4), None);
+        assert_eq!(Addr::mask(Family::V6, 64).prefix_len(Family::V4), None);
     }
 
     #[test]

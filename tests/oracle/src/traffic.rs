@@ -29,6 +29,8 @@ pub struct Traffic {
     fragments: bool,
     /// Whether connections are tracked.
     tracking: bool,
+    /// Whether IPv6 prefixes are translated.
+    translates_prefixes: bool,
     /// What came out and nobody answered yet.
     unanswered: VecDeque<Output>,
     /// What came out lately.
@@ -57,6 +59,7 @@ impl Traffic {
             random,
             fragments,
             tracking: setup.tracking,
+            translates_prefixes: setup.rules_v6.contains("-pfx "),
             unanswered: VecDeque::new(),
             seen: VecDeque::new(),
             sent: VecDeque::new(),

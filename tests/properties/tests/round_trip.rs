@@ -1,8 +1,5 @@
 //! Generated rule sets saved and read back, by us and by the kernel's iptables.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use fielato_iptables::save::{self, SaveOptions};
 use fielato_iptables::{FileNames, Registry, restore};
 use fielato_oracle::random::Random;
@@ -61,18 +58,7 @@ fn what_we_save_we_read_back() {
 /// Runs `restore` then `save` in a network namespace of their own, which ends with them.
 fn through_kernel(program: &str, text: &str) -> Result<String, String> {
     let script = format!("{program}-restore -c && {program}-save -c");
-    let mut child = Command::new("unshare")
-        .args(["-n", "timeout", "60", "sh", "-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let mut stdin = child.stdin.take().unwrap();
-    // A program that refuses a line closes its input; its message tells.
-    let _ = stdin.write_all(text.as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let output = fielato_testkit::run("unshare", &["-n", "timeout", "60", "sh", "-c", &script], text);
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

@@ -5,27 +5,15 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fielato_wireguard::{PrivateKey, PublicKey};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
-
-/// Whether namespaces can be made here; says on stderr when not.
-pub fn can_run(test: &str) -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        fielato_testkit::skip(test, "needs root, for network namespaces");
-    }
-    root
-}
-
+/// Whether namespaces can be made here; says so when not.
+pub use fielato_testkit::root as can_run;
 /// A name that nobody else has: for namespaces, and for interfaces, whose `wg` sockets are not per namespace.
-pub fn unique(prefix: &str) -> String {
-    format!("{prefix}{:x}n{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
+pub use fielato_testkit::unique;
 
 /// Runs a command to its end; panics when it fails.
 pub fn run(command: &str) -> String {
@@ -41,16 +29,8 @@ pub fn run(command: &str) -> String {
 
 /// Runs a command to its end, with a text on its standard input.
 pub fn attempt(command: &str, input: &str) -> Output {
-    let mut words = command.split_whitespace();
-    let mut child = Command::new(words.next().unwrap())
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+    let words: Vec<&str> = command.split_whitespace().collect();
+    fielato_testkit::run(words[0], &words[1..], input)
 }
 
 /// A network namespace.

@@ -9,29 +9,12 @@ use fielato_netfilter::rule::AddressMatch;
 use fielato_netfilter::syntax::{Given, Names, ParseContext, SyntaxError};
 use fielato_wire::{Addr, Family};
 
-/// An integer at the start of `text`, and what follows it: decimal, `0x…` hexadecimal or `0…` octal; no minus. `None` when
-/// there is none or it is above `max`.
-pub fn leading_number(text: &str, max: u64) -> Option<(u64, &str)> {
-    let text = text.trim_start();
-    let text = text.strip_prefix('+').unwrap_or(text);
-    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
-    let (digits, radix) = match hex {
-        Some(digits) if digits.starts_with(|c: char| c.is_ascii_hexdigit()) => (digits, 16),
-        _ if text.starts_with('0') => (text, 8),
-        _ => (text, 10),
-    };
-    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
-    let (number, rest) = digits.split_at_checked(end)?;
-    let value = u64::from_str_radix(number, radix).ok()?;
-    (value <= max).then_some((value, rest))
-}
+use crate::text;
+pub use crate::text::number;
 
-/// `text` as a whole as an integer from `min` to `max`.
-pub fn number(text: &str, min: u64, max: u64) -> Option<u64> {
-    match leading_number(text, max) {
-        Some((value, "")) if value >= min => Some(value),
-        _ => None,
-    }
+/// [`text::leading_number`], at most `max`.
+pub fn leading_number(text: &str, max: u64) -> Option<(u64, &str)> {
+    text::leading_number(text).filter(|&(value, _)| value <= max)
 }
 
 /// The option's word as an integer from `min` to `max`.
@@ -302,19 +285,7 @@ pub const fn not(negated: bool) -> &'static str {
 
 /// A space and the text as a shell word, in double quotes where iptables puts them.
 pub fn save_string(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !text.is_empty() && text.chars().all(plain) {
-        return format!(" {text}");
-    }
-    let mut quoted = String::from(" \"");
-    for c in text.chars() {
-        if matches!(c, '"' | '\\' | '\'') {
-            quoted.push('\\');
-        }
-        quoted.push(c);
-    }
-    quoted.push('"');
-    quoted
+    format!(" {}", text::quoted(text))
 }
 
 /// An address in numbers.
@@ -360,19 +331,13 @@ pub fn prefix_mask(extension: &str, given: &Given, text: &str, family: Family) -
             family.bits()
         ))
     })?;
-    let len = prefix_len(mask, family).unwrap_or(family.bits());
-    Ok(Addr::mask(family, len))
-}
-
-/// The length of a mask that is a prefix.
-pub fn prefix_len(mask: Addr, family: Family) -> Option<u8> {
-    (0..=family.bits()).find(|&len| Addr::mask(family, len) == mask)
+    Ok(Addr::mask(family, mask.prefix_len(family).unwrap_or(family.bits())))
 }
 
 /// ` ADDRESS[/LENGTH]` as iptables prints it: no length when the mask is full, the mask in full when it is no prefix.
 pub fn show_address_mask(match_: &AddressMatch, family: Family) -> String {
     let address = match_.network.display(family);
-    match prefix_len(match_.mask, family) {
+    match match_.mask.prefix_len(family) {
         Some(len) if len == family.bits() => format!(" {address}"),
         Some(len) => format!(" {address}/{len}"),
         None => format!(" {address}/{}", match_.mask.display(family)),
@@ -438,12 +403,5 @@ mod tests {
         assert_eq!(save_string("a b"), " \"a b\"");
         assert_eq!(save_string("it's \"so\" \\"), " \"it\\'s \\\"so\\\" \\\\\"");
         assert_eq!(save_string(""), " \"\"");
-    }
-
-    #[test]
-    fn masks_have_a_length_or_none() {
-        assert_eq!(prefix_len(Addr::mask(Family::V4, 20), Family::V4), Some(20));
-        assert_eq!(prefix_len(Addr::from(Ipv4Addr::new(255, 0, 255, 0)), Family::V4), None);
-        assert_eq!(prefix_len(Addr::ZERO, Family::V6), Some(0));
     }
 }

@@ -1,88 +1,15 @@
 //! Words of options as iptables reads and writes them (`libxtables/xtoptions.c`).
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_netfilter::syntax::{Given, Names, SyntaxError};
-use fielato_wire::{Addr, Family};
 
-/// A number at the head of `text`, as C's `strtoul` with base 0 reads it (0x: hexadecimal, 0: octal), and what follows.
-pub fn number_prefix(text: &str) -> Option<(u64, &str)> {
-    let text = text.trim_start();
-    let text = text.strip_prefix('+').unwrap_or(text);
-    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) if hex.starts_with(|c: char| c.is_ascii_hexdigit()) => (hex, 16),
-        _ if text.starts_with('0') => (text, 8),
-        _ => (text, 10),
-    };
-    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
-    let (head, rest) = digits.split_at(end);
-    Some((u64::from_str_radix(head, radix).ok()?, rest))
-}
-
-/// A number that is all of `text`, no larger than `max`.
-pub fn number(text: &str, max: u64) -> Option<u64> {
-    number_prefix(text)
-        .filter(|&(number, rest)| rest.is_empty() && number <= max)
-        .map(|(number, _)| number)
-}
+use super::values;
 
 /// A port by number or by name.
 pub fn port(text: &str, names: &dyn Names) -> Option<u16> {
-    match number(text, 0xffff) {
-        Some(port) => Some(port as u16),
-        None => names.service(text, "tcp").or_else(|| names.service(text, "udp")),
-    }
-}
-
-/// An address of `family`.
-pub fn address(text: &str, family: Family) -> Option<Addr> {
-    match family {
-        Family::V4 => text.parse::<Ipv4Addr>().ok().map(Addr::from),
-        Family::V6 => text.parse::<Ipv6Addr>().ok().map(Addr::from),
-    }
-}
-
-/// `ADDRESS`, `ADDRESS/LENGTH` or `ADDRESS/MASK`: the address as it is, and the mask.
-pub fn address_mask(text: &str, family: Family) -> Option<(Addr, Addr)> {
-    let (head, mask) = match text.split_once('/') {
-        None => (text, Addr::mask(family, family.bits())),
-        Some((head, mask)) => {
-            let length = number(mask, family.bits().into()).map(|length| Addr::mask(family, length as u8));
-            (head, length.or_else(|| address(mask, family))?)
-        }
-    };
-    Some((address(head, family)?, mask))
-}
-
-/// The length of a prefix mask; none when it has holes.
-pub fn prefix_length(mask: Addr, family: Family) -> Option<u8> {
-    (0..=family.bits()).find(|&length| Addr::mask(family, length) == mask)
-}
-
-/// `ADDRESS/LENGTH`, or `ADDRESS/MASK` when the mask has holes.
-pub fn show_network(network: Addr, mask: Addr, family: Family) -> String {
-    match prefix_length(mask, family) {
-        Some(length) => format!("{}/{length}", network.display(family)),
-        None => format!("{}/{}", network.display(family), mask.display(family)),
-    }
-}
-
-/// A word with a leading space, quoted when it holds more than letters, digits, `_` and `-` (`xtables_save_string`).
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !word.is_empty() && word.chars().all(plain) {
-        return format!(" {word}");
-    }
-    let mut out = String::from(" \"");
-    for c in word.chars() {
-        if matches!(c, '"' | '\\' | '\'') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
-    out
+    let service = |protocol| values::port(text, protocol, names).ok();
+    service("tcp").or_else(|| service("udp"))
 }
 
 /// The longest head of `text` of at most `max` bytes.
@@ -109,7 +36,7 @@ impl<'a> Options<'a> {
 
     /// An option as it was given.
     pub fn get(&self, option: &str) -> Option<&'a Given> {
-        self.given.iter().find(|given| given.option == option)
+        values::find(self.given, option)
     }
 
     /// Whether an option was given.
@@ -129,49 +56,26 @@ impl<'a> Options<'a> {
 
     /// An option's word, which must be given.
     pub fn required(&self, option: &str) -> Result<&'a str, SyntaxError> {
-        self.text(option)
-            .ok_or_else(|| SyntaxError::new(format!("{}: option \"--{option}\" must be specified", self.name)))
+        values::required(self.name, self.given, option).map(Given::value)
     }
 
     /// An option's number from `min` to `max`.
     pub fn number(&self, option: &str, min: u64, max: u64) -> Result<Option<u64>, SyntaxError> {
-        let Some(text) = self.text(option) else {
-            return Ok(None);
-        };
-        match number(text, max).filter(|&number| number >= min) {
-            Some(number) => Ok(Some(number)),
-            None => Err(SyntaxError::new(format!(
-                "{}: bad value for option \"--{option}\", or out of range ({min}-{max}).",
-                self.name
-            ))),
-        }
+        let number = |given| values::integer(self.name, given, min, max);
+        self.get(option).map(number).transpose()
     }
 
     /// An option's `VALUE[/MASK]`, 32 bits each.
     pub fn mark_mask(&self, option: &str) -> Result<Option<(u32, u32)>, SyntaxError> {
-        let Some(text) = self.text(option) else {
-            return Ok(None);
-        };
-        let all = u64::from(u32::MAX);
-        let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
-        let pair = number(value, all).zip(mask.map_or(Some(all), |mask| number(mask, all)));
-        match pair {
-            Some((value, mask)) => Ok(Some((value as u32, mask as u32))),
-            None => Err(SyntaxError::new(format!(
-                "{}: bad mark value for option \"--{option}\", or out of range.",
-                self.name
-            ))),
-        }
+        let pair = |given| values::value_mask(self.name, given);
+        self.get(option).map(pair).transpose()
     }
 
     /// Refuses two of `options` together.
     pub fn exclusive(&self, options: &[&str]) -> Result<(), SyntaxError> {
         let mut present = options.iter().filter(|option| self.has(option));
         match (present.next(), present.next()) {
-            (Some(first), Some(second)) => Err(SyntaxError::new(format!(
-                "{}: option \"--{second}\" cannot be used together with \"--{first}\".",
-                self.name
-            ))),
+            (Some(first), Some(second)) => values::exclusive(self.name, self.given, second, first),
             _ => Ok(()),
         }
     }
@@ -180,7 +84,7 @@ impl<'a> Options<'a> {
     pub fn needs(&self, option: &str, other: &str) -> Result<(), SyntaxError> {
         if self.has(option) && !self.has(other) {
             return Err(SyntaxError::new(format!(
-                "{}: option \"--{option}\" also requires \"--{other}\".",
+                "{}: option \"--{option}\" also requires \"--{other}\".\n",
                 self.name
             )));
         }
@@ -236,39 +140,5 @@ pub mod sides {
     pub fn show(sides: Sides) -> String {
         let words = (0..usize::from(sides.count)).map(|place| if sides.is_source(place) { "src" } else { "dst" });
         words.collect::<Vec<_>>().join(",")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_numbers_as_c_does() {
-        for (text, number) in [("10", 10), ("0x1F", 31), ("017", 15), ("0", 0), ("4294967295", 4_294_967_295)] {
-            assert_eq!(super::number(text, u64::from(u32::MAX)), Some(number), "{text}");
-        }
-        for text in ["", "-1", "08", "1a", "4294967296", "0x"] {
-            assert_eq!(super::number(text, u64::from(u32::MAX)), None, "{text}");
-        }
-        assert_eq!(number_prefix("42-1234"), Some((42, "-1234")));
-    }
-
-    #[test]
-    fn quotes_what_needs_it() {
-        assert_eq!(quoted("plain_1-2"), " plain_1-2");
-        assert_eq!(quoted("test: "), " \"test: \"");
-        assert_eq!(quoted("a\"b\\c'"), " \"a\\\"b\\\\c\\'\"");
-        assert_eq!(quoted(""), " \"\"");
-    }
-
-    #[test]
-    fn shows_masks_with_holes_as_masks() {
-        let mask = address("255.0.255.0", Family::V4).unwrap();
-        assert_eq!(show_network(Addr::ZERO, mask, Family::V4), "0.0.0.0/255.0.255.0");
-        assert_eq!(
-            address_mask("dead::/64", Family::V6).map(|(n, m)| show_network(n, m, Family::V6)),
-            Some("dead::/64".to_owned())
-        );
     }
 }

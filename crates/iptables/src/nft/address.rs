@@ -1,7 +1,7 @@
 //! The part that every rule has: interfaces, addresses, protocol.
 
 use fielato_netfilter::rule::{AddressMatch, Fragment, InterfaceMatch, IpMatch};
-use fielato_wire::{Addr, Family, number};
+use fielato_wire::{Family, number};
 
 use super::words::{NEVER, equals, not};
 use super::{Reason, RuleContext, family_name};
@@ -58,16 +58,11 @@ pub(super) fn address(key: &str, m: &AddressMatch, family: Family) -> String {
         return if m.negated { String::new() } else { NEVER.to_owned() };
     }
     let network = m.network.display(family);
-    match prefix_length(m.mask, family) {
+    match m.mask.prefix_len(family) {
         Some(bits) if bits == family.bits() => format!("{key} {}{network}", not(m.negated)),
         Some(bits) => format!("{key} {}{network}/{bits}", not(m.negated)),
         None => format!("{key} & {} {} {network}", m.mask.display(family), equals(m.negated)),
     }
-}
-
-/// The length of a mask that is a prefix.
-pub(super) fn prefix_length(mask: Addr, family: Family) -> Option<u8> {
-    (0..=family.bits()).find(|&bits| Addr::mask(family, bits) == mask)
 }
 
 /// `-p`.

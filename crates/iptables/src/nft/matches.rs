@@ -16,7 +16,7 @@ use fielato_netfilter::matches::statistic::{Statistic, StatisticMode};
 use fielato_netfilter::packet::PacketType;
 use fielato_wire::Family;
 
-use super::words::{NEVER, equals, masked, not, quoted, span, within};
+use super::words::{NEVER, equals, masked, not, quoted, span, ttl, within};
 use super::{Reason, RuleContext, connection, family_name, header, port, time};
 
 /// What a match is in nft; nothing for one that always holds.
@@ -39,7 +39,6 @@ pub(super) fn words(m: &Match, cx: &mut RuleContext<'_>) -> Result<String, Reaso
         Match::Esp(m) => within("esp spi", &m.spi, u32::MAX),
         Match::Frag(m) => header::frag(m),
         Match::Helper(m) => return connection::helper(m),
-        Match::Hl(m) => compare("ip6 hoplimit", m.comparison, m.value),
         Match::Icmp(m) => header::icmp("icmp", m.icmp_type, &m.codes, m.negated, m.icmp_type == 255),
         Match::Icmp6(m) => header::icmp("icmpv6", m.icmp_type, &m.codes, m.negated, false),
         Match::Ipcomp(m) => within("comp cpi", &m.spi, u32::from(u16::MAX)),
@@ -69,7 +68,7 @@ pub(super) fn words(m: &Match, cx: &mut RuleContext<'_>) -> Result<String, Reaso
         Match::Tcpmss(m) => within("tcp option maxseg size", &m.mss, u16::MAX),
         Match::Time(m) => return time::time(&m.0),
         Match::Tos(m) => header::tos(m, cx),
-        Match::Ttl(m) => compare("ip ttl", m.comparison, m.value),
+        Match::Ttl(m) => compare(ttl(m.family), m.comparison, m.value),
         Match::Udp(m) => port::udp(m, cx),
         Match::Bpf(_)
         | Match::Cluster(_)

@@ -4,7 +4,6 @@ use fielato_netfilter::nat::{NatFlags, NatRange};
 use fielato_netfilter::{Hook, HookMask};
 use fielato_wire::{Addr, Family};
 
-use super::address::prefix_length;
 use super::words::span;
 use super::{Reason, RuleContext};
 
@@ -80,7 +79,7 @@ pub(super) fn netmap(network: Addr, mask: Addr, cx: &RuleContext<'_>) -> Result<
             return Err("nft must know which end changes, and this chain is reached from hooks of both kinds or none".to_owned());
         }
     };
-    let bits = prefix_length(mask, cx.family).ok_or("nft maps only networks with a prefix")?;
+    let bits = mask.prefix_len(cx.family).ok_or("nft maps only networks with a prefix")?;
     let family = super::family_name(cx.family);
     Ok(format!(
         "{word} {family} prefix to {}/{bits}",

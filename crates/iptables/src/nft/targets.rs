@@ -13,10 +13,10 @@ use fielato_netfilter::targets::tcpmss::Tcpmss;
 use fielato_netfilter::targets::tcpoptstrip::Tcpoptstrip;
 use fielato_netfilter::targets::tee::Tee;
 use fielato_netfilter::targets::tos::Tos;
-use fielato_netfilter::targets::ttl::Change;
+use fielato_netfilter::targets::ttl::{Change, Ttl};
 use fielato_wire::Family;
 
-use super::words::{identifier, quoted, set_mark};
+use super::words::{identifier, quoted, set_mark, ttl};
 use super::{Reason, RuleContext, family_name, nat};
 
 /// What a target is in nft.
@@ -34,7 +34,6 @@ pub(super) fn words(target: &Target, cx: &RuleContext<'_>) -> Result<String, Rea
         Target::Ct(t) => return ct(t),
         Target::Dnat(t) => return nat::translate("dnat", &t.range, cx),
         Target::Dscp(t) => format!("{} dscp set {:#x}", family_name(cx.family), t.dscp),
-        Target::Hl(t) => return ttl("ip6 hoplimit", t.change),
         Target::Log(t) => return log(t),
         Target::Ecn(t) => return ecn(t, cx),
         Target::Mark(t) => set_mark("meta mark", "meta mark", !t.mask, t.value),
@@ -53,7 +52,7 @@ pub(super) fn words(target: &Target, cx: &RuleContext<'_>) -> Result<String, Rea
         Target::Tos(t) => return tos(t, cx),
         Target::Tproxy(_) => return Err("nft lets a packet go on that no socket takes, iptables drops it".to_owned()),
         Target::Trace(_) => "meta nftrace set 1".to_owned(),
-        Target::Ttl(t) => return ttl("ip ttl", t.change),
+        Target::Ttl(t) => return set_ttl(t),
         Target::Audit(_)
         | Target::Checksum(_)
         | Target::Connsecmark(_)
@@ -131,9 +130,9 @@ fn ct(t: &Ct) -> Result<String, Reason> {
     Ok(format!("ct {way}zone set {}", template.zone.id))
 }
 
-fn ttl(key: &str, change: Change) -> Result<String, Reason> {
-    match change {
-        Change::Set(value) => Ok(format!("{key} set {value}")),
+fn set_ttl(t: &Ttl) -> Result<String, Reason> {
+    match t.change {
+        Change::Set(value) => Ok(format!("{} set {value}", ttl(t.family))),
         Change::Increase(_) | Change::Decrease(_) => Err("nft can't count".to_owned()),
     }
 }

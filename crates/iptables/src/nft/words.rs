@@ -1,6 +1,7 @@
 //! nft's words: names, quotes, comparisons.
 
 use fielato_netfilter::matches::Range;
+use fielato_wire::Family;
 
 use super::Reason;
 
@@ -12,6 +13,14 @@ pub(super) fn quoted(text: &str) -> Result<String, Reason> {
     match text.chars().find(|&c| matches!(c, '"' | '$') || c.is_control()) {
         Some(c) => Err(format!("nft can't quote {c:?}")),
         None => Ok(format!("\"{text}\"")),
+    }
+}
+
+/// The header field of `ttl` and `hl`.
+pub(super) const fn ttl(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip ttl",
+        Family::V6 => "ip6 hoplimit",
     }
 }
 

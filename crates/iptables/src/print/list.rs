@@ -6,7 +6,7 @@ use fielato_netfilter::rule::{AddressMatch, Fragment, InterfaceMatch};
 use fielato_netfilter::{Chain, Counters, Rule, Target};
 use fielato_wire::{Addr, Family};
 
-use super::save::{Printer, is_standard, policy_name, prefix_length};
+use super::save::{Printer, is_standard, policy_name};
 use crate::names::protocol_name;
 
 /// How `-L` prints.
@@ -155,7 +155,7 @@ impl Printer<'_> {
             false => self.names.host_name(address.network, self.family),
         };
         let shown = name.unwrap_or_else(|| network.to_string());
-        match prefix_length(address.mask, self.family) {
+        match address.mask.prefix_len(self.family) {
             Some(bits) if bits == self.family.bits() => shown,
             Some(bits) => format!("{shown}/{bits}"),
             None => format!("{shown}/{}", address.mask.display(self.family)),

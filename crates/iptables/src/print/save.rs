@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use fielato_netfilter::rule::{AddressMatch, Fragment, InterfaceMatch, IpMatch, Policy};
 use fielato_netfilter::syntax::{Names, PrintContext};
 use fielato_netfilter::{Chain, Counters, Rule, Ruleset, Table, Target};
-use fielato_wire::{Addr, Family};
+use fielato_wire::Family;
 
 use crate::error::VERSION;
 use crate::names::protocol_name;
@@ -206,7 +206,7 @@ impl Printer<'_> {
         }
         let not = if address.negated { " !" } else { "" };
         let network = address.network.display(self.family);
-        match prefix_length(address.mask, self.family) {
+        match address.mask.prefix_len(self.family) {
             Some(bits) => put(text, format_args!("{not} -{letter} {network}/{bits}")),
             None => put(
                 text,
@@ -222,14 +222,6 @@ pub(crate) fn is_standard(target: &Target) -> bool {
         target,
         Target::None | Target::Accept | Target::Drop | Target::Return | Target::Queue | Target::Jump(_) | Target::Goto(_)
     )
-}
-
-/// The length of the prefix that `mask` is, if it is one.
-pub(crate) fn prefix_length(mask: Addr, family: Family) -> Option<u8> {
-    let width = u32::from(family.bits());
-    let bits = mask.to_bits();
-    let ones = (bits << (128 - width)).leading_ones();
-    (Addr::mask(family, ones as u8) == mask).then_some(ones as u8)
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {

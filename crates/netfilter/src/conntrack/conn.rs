@@ -195,7 +195,7 @@ impl HelperKind {
 }
 
 /// A connection. The fields stand in the order in which packets need them: the first two cache lines are enough to find it and
-/// its path.
+/// its path, the third has all else that a packet without a window to check changes.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Conn {
@@ -213,14 +213,16 @@ pub struct Conn {
     pub cache: [crate::engine::CacheRef; 2],
     /// The helper that reads its packets.
     pub helper: Option<HelperKind>,
+    /// What few connections have.
+    pub extra: Option<Box<Extra>>,
     /// What passed in each direction.
     pub counters: [Counters; 2],
     /// The protocol's own state.
     pub proto: ProtoState,
-    /// What few connections have.
-    pub extra: Option<Box<Extra>>,
     /// The connection that expected this one.
     pub master: Option<ConnId>,
+    /// Number of the interface whose address it was given (MASQUERADE); 0 when it was given none.
+    pub masqueraded_by: u32,
 }
 
 /// What remains to be known of a connection that expected another.
@@ -268,6 +270,7 @@ impl Conn {
             deadline: 0,
             proto: ProtoState::None,
             master: None,
+            masqueraded_by: 0,
             helper: None,
             cache: Default::default(),
             extra: None,

@@ -33,6 +33,7 @@ impl Trackers {
     }
 
     /// The tuple of answers.
+    #[inline]
     pub(super) fn invert(&self, tuple: &Tuple) -> Option<Tuple> {
         let Some(tracker) = self.get(tuple.protocol) else {
             return tuple.invert();

@@ -3,7 +3,6 @@
 
 use fielato_wire::{Addr, Family};
 
-use super::proto::checksum;
 use super::{Conntrack, CtState, Zone, extract};
 use crate::{Hook, Packet, PacketCt};
 
@@ -53,15 +52,18 @@ const HIGHEST_V4: u8 = 18;
 const REDIRECT_V6: u8 = 137;
 
 /// Looks at an ICMP message before a connection is looked for.
-pub(super) fn inspect(conntrack: &Conntrack, packet: &Packet, hook: Hook, zone: Zone) -> Outcome {
+pub(super) fn inspect(conntrack: &Conntrack, packet: &mut Packet, hook: Hook, zone: Zone) -> Outcome {
+    if packet.transport().len() < HEADER {
+        return Outcome::Invalid;
+    }
+    if conntrack.config().checksum && hook == Hook::Prerouting && !packet.checksum_is_right(hook) {
+        return Outcome::Invalid;
+    }
     let headers = &packet.headers;
     let transport = packet.transport();
     let Some(header) = transport.first_chunk::<HEADER>() else {
         return Outcome::Invalid;
     };
-    if conntrack.config().checksum && hook == Hook::Prerouting && !checksum::is_right(headers, transport) {
-        return Outcome::Invalid;
-    }
     let kind = header[0];
     let settled_here = match headers.family {
         Family::V4 if kind > HIGHEST_V4 => return Outcome::Invalid,

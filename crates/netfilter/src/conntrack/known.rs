@@ -131,9 +131,14 @@ impl Conntrack {
     /// Tracks a packet of a known connection.
     #[inline]
     pub(crate) fn follow(&mut self, packet: &mut Packet, known: &Known, hook: Hook, now: Now) -> Followed {
-        match self.judge(packet, hook, known.id, known.direction, now) {
+        let judged = self.judge(packet, hook, known.id, known.direction, now);
+        match judged.verdict {
+            // Nobody asks for its checksum again.
             ProtoVerdict::Accept | ProtoVerdict::Ignore => Followed::Accept,
             ProtoVerdict::Invalid => {
+                if let Some(right) = judged.right {
+                    packet.note_checksum(right);
+                }
                 self.invalid(packet);
                 Followed::Invalid
             }

@@ -254,7 +254,7 @@ impl Conntrack {
     }
 
     /// Connections noted by [`Conntrack::note_source`] whose original tuple has the same source and protocol, in this zone
-    /// (`find_appropriate_src`); none that has been ended. Not more than the latest few are looked at.
+    /// (`find_appropriate_src`). Not more than the latest few are looked at.
     pub fn mapped_source(&self, original: &Tuple, zone: Zone) -> impl Iterator<Item = ConnId> {
         let number = zone.in_direction(Direction::Original);
         let wanted = *original;
@@ -271,6 +271,7 @@ impl Conntrack {
                 && own.protocol == wanted.protocol
                 && own.family == wanted.family
                 && entry.conn.zone.in_direction(Direction::Original) == number
+                // The kernel's connection would be gone with the packet that ended it.
                 && !entry.conn.status.has(Status::DYING);
             same.then(|| self.slab.id(index)).flatten()
         })
@@ -305,9 +306,12 @@ impl Conntrack {
         deleted
     }
 
-    /// A RST made here ends a TCP connection: its state is CLOSE from now on (`nf_conntrack_tcp_set_closing`).
+    /// A RST made here ends a TCP connection that is in the table: its state is CLOSE from now on
+    /// (`nf_conntrack_tcp_set_closing`).
     pub(crate) fn set_closing(&mut self, id: ConnId, now: Now) {
-        if let Some(entry) = self.slab.get_mut(id) {
+        if let Some(entry) = self.slab.get_mut(id)
+            && entry.phase == Phase::Confirmed
+        {
             super::proto::close(&mut entry.conn, &self.config, now);
         }
     }

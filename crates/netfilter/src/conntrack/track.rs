@@ -19,6 +19,20 @@ const REPEATS: usize = 4;
 /// The table is full.
 struct Full;
 
+/// What [`Conntrack::judge`] found.
+pub(super) struct Judged {
+    pub(super) verdict: ProtoVerdict,
+    /// Whether the transport checksum is right, where it was looked at.
+    pub(super) right: Option<bool>,
+}
+
+impl Judged {
+    const INVALID: Judged = Judged {
+        verdict: ProtoVerdict::Invalid,
+        right: None,
+    };
+}
+
 impl Conntrack {
     /// Finds or makes the packet's connection, at PRE_ROUTING and LOCAL_OUT (`nf_conntrack_in`). Sets [`Packet::ct`] and takes
     /// [`Packet::template`].
@@ -72,7 +86,11 @@ impl Conntrack {
                     return Verdict::Drop(DropReason::TableFull);
                 }
             };
-            match self.judge(packet, hook, id, direction, now) {
+            let judged = self.judge(packet, hook, id, direction, now);
+            if let Some(right) = judged.right {
+                packet.note_checksum(right);
+            }
+            match judged.verdict {
                 ProtoVerdict::Accept | ProtoVerdict::Ignore => return Verdict::Accept,
                 ProtoVerdict::Repeat => self.forget(id),
                 ProtoVerdict::Invalid => {
@@ -327,15 +345,16 @@ impl Conntrack {
     }
 
     /// Lets the protocol judge a packet of a connection, counts it and gives it its state (`nf_conntrack_handle_packet`).
-    pub(super) fn judge(&mut self, packet: &mut Packet, hook: Hook, id: ConnId, direction: Direction, now: Now) -> ProtoVerdict {
+    pub(super) fn judge(&mut self, packet: &mut Packet, hook: Hook, id: ConnId, direction: Direction, now: Now) -> Judged {
         let Some(entry) = self.slab.get_mut(id) else {
-            return ProtoVerdict::Invalid;
+            return Judged::INVALID;
         };
         let fresh = entry.phase == Phase::Unconfirmed;
         let conn = &mut entry.conn;
         let state = conn.state(direction);
         if self.config.checksum && hook == Hook::Prerouting && packet.headers.protocol == number::SCTP {
-            proto::join_sctp_header(packet);
+            // `sctp_error` verifies the checksum.
+            packet.join_header(12);
         }
         let seen = ProtoPacket {
             headers: &packet.headers,
@@ -346,16 +365,16 @@ impl Conntrack {
         };
         let listening = self.events.mask.has(EventMask::NEW.or(EventMask::UPDATE));
         let before = (conn.status, if listening { proto::state_name(&conn.proto) } else { None });
-        let verdict = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
+        let (verdict, right) = if let Some(tracker) = self.trackers.get(packet.headers.protocol) {
             if fresh && !tracker.new(conn, &seen, &self.config, now) {
-                return ProtoVerdict::Invalid;
+                return Judged::INVALID;
             }
-            tracker.packet(conn, &seen, &self.config, now)
+            (tracker.packet(conn, &seen, &self.config, now), None)
         } else {
             proto::judge(conn, &seen, fresh, &self.config, now)
         };
         if !matches!(verdict, ProtoVerdict::Accept | ProtoVerdict::Ignore) {
-            return verdict;
+            return Judged { verdict, right };
         }
         if conn.deadline == 0 {
             // Its tracker sets no timeout.
@@ -378,7 +397,10 @@ impl Conntrack {
             self.slab.age_remove(id.index);
         }
         packet.ct = PacketCt::Tracked { id, state, direction };
-        ProtoVerdict::Accept
+        Judged {
+            verdict: ProtoVerdict::Accept,
+            right,
+        }
     }
 
     /// Forgets a connection that is not confirmed.

@@ -52,6 +52,7 @@ pub struct Tuple {
 
 impl Tuple {
     /// The tuple that answers would have, without NAT; `None` when nothing answers such a packet (most ICMP types).
+    #[inline]
     pub fn invert(&self) -> Option<Tuple> {
         let (sport, dport) = match self.protocol {
             number::ICMP | number::ICMPV6 => {

@@ -182,6 +182,7 @@ impl Netfilter {
             Route::Blackhole => Err((DropReason::NoRoute, None)),
             Route::Out { interface, mtu, realm } => {
                 (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
+                packet.summed.forward();
                 decrement_ttl(packet).map_err(|reason| (reason, Some(if v4 { (11, 0, 0) } else { (3, 0, 0) })))?;
                 let size = match packet.largest_fragment {
                     0 => packet.data.len() as u32,

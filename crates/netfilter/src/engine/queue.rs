@@ -3,6 +3,7 @@
 use super::{Fate, Netfilter};
 use crate::host::Host;
 use crate::queue::{QueueAnswer, QueueHandler, QueueVerdict, Queued, StagePlace};
+use crate::summed::Summed;
 use crate::verdict::DropReason;
 use crate::{Hook, Now, Packet};
 
@@ -22,6 +23,7 @@ impl Netfilter {
         }
         if let Some(data) = answer.data {
             packet.data = data;
+            packet.summed = Summed::default();
             if let Err(malformed) = packet.reparse() {
                 return Some(self.drop(&mut packet, DropReason::Malformed(malformed)).with(packet));
             }

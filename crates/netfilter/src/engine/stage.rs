@@ -216,7 +216,7 @@ fn put_together(
 
 /// NAT at a hook: decides on the first packet of a connection, then rewrites (`nf_nat_inet_fn`).
 fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scratch: &mut Scratch) -> Verdict {
-    let (PacketCt::Tracked { id, state, .. }, Some(manip)) = (cx.packet.ct, Manip::at(cx.hook)) else {
+    let (PacketCt::Tracked { id, state, direction }, Some(manip)) = (cx.packet.ct, Manip::at(cx.hook)) else {
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
@@ -238,6 +238,13 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
                 other => return other,
             }
         }
+    }
+    if let Some(conn) = cx.conntrack.get(id)
+        && !nat::is_icmp_error(cx.packet)
+        && nat::leaves_masquerade(conn, cx.packet, direction, cx.hook)
+    {
+        cx.conntrack.delete(id);
+        return Verdict::Drop(DropReason::MasqueradeMoved);
     }
     nat::translate(cx.conntrack, cx.packet, cx.hook)
 }

@@ -34,8 +34,8 @@ impl Ecn {
         if self.ece.is_none() && self.cwr.is_none() {
             return true;
         }
-        // A later fragment is read as if it had the header: the kernel leaves this to `-m tcp`.
-        let Some(header) = cx.packet.transport().first_chunk::<20>() else {
+        // A later fragment is read as if it had a header.
+        let Some(header) = cx.packet.assumed_transport().first_chunk::<20>() else {
             return false;
         };
         let flags = TcpFlags(header[13]);

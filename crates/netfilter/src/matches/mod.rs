@@ -29,7 +29,6 @@ pub mod eui64;
 pub mod frag;
 pub mod hashlimit;
 pub mod helper;
-pub mod hl;
 pub mod icmp;
 pub mod icmp6;
 pub mod ipcomp;
@@ -104,7 +103,6 @@ pub enum Match {
     Frag(frag::Frag),
     Hashlimit(hashlimit::Hashlimit),
     Helper(helper::Helper),
-    Hl(hl::Hl),
     Icmp(icmp::Icmp),
     Icmp6(icmp6::Icmp6),
     Ipcomp(ipcomp::Ipcomp),
@@ -171,7 +169,6 @@ impl Match {
             Match::Frag(_) => "frag",
             Match::Hashlimit(_) => "hashlimit",
             Match::Helper(_) => "helper",
-            Match::Hl(_) => "hl",
             Match::Icmp(_) => "icmp",
             Match::Icmp6(_) => "icmp6",
             Match::Ipcomp(_) => "ipcomp",
@@ -207,7 +204,7 @@ impl Match {
             Match::Tcpmss(_) => "tcpmss",
             Match::Time(_) => "time",
             Match::Tos(_) => "tos",
-            Match::Ttl(_) => "ttl",
+            Match::Ttl(m) => m.name(),
             Match::U32(_) => "u32",
             Match::Udp(_) => "udp",
             Match::Ext(m) => m.name(),
@@ -238,7 +235,6 @@ impl Match {
             Match::Frag(m) => m.check(cx),
             Match::Hashlimit(m) => m.check(cx),
             Match::Helper(m) => m.check(cx),
-            Match::Hl(m) => m.check(cx),
             Match::Icmp(m) => m.check(cx),
             Match::Icmp6(m) => m.check(cx),
             Match::Ipcomp(m) => m.check(cx),
@@ -306,7 +302,6 @@ impl Match {
             Match::Frag(m) => m.matches(cx, slot),
             Match::Hashlimit(m) => m.matches(cx, slot),
             Match::Helper(m) => m.matches(cx, slot),
-            Match::Hl(m) => m.matches(cx, slot),
             Match::Icmp(m) => m.matches(cx, slot),
             Match::Icmp6(m) => m.matches(cx, slot),
             Match::Ipcomp(m) => m.matches(cx, slot),
@@ -397,7 +392,6 @@ impl Match {
             | Match::Conntrack(_)
             | Match::Devgroup(_)
             | Match::Dscp(_)
-            | Match::Hl(_)
             | Match::Iprange(_)
             | Match::Length(_)
             | Match::Mark(_)

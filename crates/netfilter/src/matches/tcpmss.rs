@@ -19,8 +19,8 @@ impl Tcpmss {
     }
 
     pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
-        // A later fragment is read as if it had the header: the kernel leaves this to `-m tcp`.
-        let transport = cx.packet.transport();
+        // A later fragment is read as if it had a header.
+        let transport = cx.packet.assumed_transport();
         let len = usize::from(transport.get(12).map_or(0, |byte| byte >> 4)) * 4;
         let Some(options) = transport.get(20..len) else {
             cx.hotdrop = true;

@@ -1,4 +1,4 @@
-//! `-m ttl` (`net/netfilter/xt_hl.c`).
+//! `-m ttl` and `-m hl` (`net/netfilter/xt_hl.c`).
 
 use fielato_wire::Family;
 
@@ -6,9 +6,11 @@ use super::Comparison;
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 
-/// `-m ttl`: the time to live.
+/// `-m ttl`: the time to live; `-m hl`: the hop limit, as IPv6 calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ttl {
+    /// Which of both.
+    pub family: Family,
     /// How it is compared.
     pub comparison: Comparison,
     /// With what.
@@ -16,8 +18,16 @@ pub struct Ttl {
 }
 
 impl Ttl {
+    /// Its name: `ttl` or `hl`.
+    pub const fn name(&self) -> &'static str {
+        match self.family {
+            Family::V4 => "ttl",
+            Family::V6 => "hl",
+        }
+    }
+
     pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        cx.only_family("ttl", Family::V4)
+        cx.only_family(self.name(), self.family)
     }
 
     pub(crate) fn matches(&self, cx: &mut Context<'_>, _slot: &mut Slot) -> bool {
@@ -45,9 +55,15 @@ mod tests {
             (Comparison::Greater, 63, Answer::Yes),
         ];
         for (comparison, value, expected) in cases {
-            let m = Match::Ttl(Ttl { comparison, value });
-            let packet = testkit::v4(number::UDP, &[0; 8]);
-            assert_eq!(answer(m, packet), expected, "{comparison:?} {value}");
+            for packet in testkit::both(number::UDP, &[0; 8]) {
+                let family = packet.headers.family;
+                let m = Match::Ttl(Ttl {
+                    family,
+                    comparison,
+                    value,
+                });
+                assert_eq!(answer(m, packet), expected, "{family:?} {comparison:?} {value}");
+            }
         }
     }
 }

@@ -3,11 +3,14 @@
 use fielato_wire::{Addr, Family, number};
 
 use super::{Manip, NatFlags, NatRange};
-use crate::conntrack::{Conn, ConnId, Conntrack, Direction, Status, Tuple};
+use crate::conntrack::proto::TcpState;
+use crate::conntrack::{Conn, ConnId, Conntrack, Direction, ProtoState, Status, Tuple};
 use crate::jhash::jhash;
 
 /// First search for a free port looks at so many; each further round at half of the one before.
 const MAX_ATTEMPTS: u32 = 128;
+/// So many at the end of each round also look at connections that are over (`NF_NAT_HARDER_THRESH`).
+const LAST_ATTEMPTS: u32 = MAX_ATTEMPTS / 4;
 /// A round shorter than this is the last.
 const MIN_ATTEMPTS: u32 = 16;
 
@@ -15,7 +18,7 @@ const ANY_RANDOM: u32 = NatFlags::PROTO_RANDOM | NatFlags::PROTO_RANDOM_FULLY;
 
 /// A tuple whose `manip` end lies in `range`, and whether nobody else has it.
 pub(super) fn unique_tuple(
-    conntrack: &Conntrack,
+    conntrack: &mut Conntrack,
     id: ConnId,
     original: &Tuple,
     range: &NatRange,
@@ -23,10 +26,7 @@ pub(super) fn unique_tuple(
     rng: &mut fastrand::Rng,
 ) -> (Tuple, bool) {
     let zone = conntrack.get(id).map(|conn| conn.zone).unwrap_or_default();
-    let used = |tuple: &Tuple| match conntrack.invert(tuple) {
-        Some(reply) => conntrack.tuple_taken(&reply, zone, id),
-        None => true,
-    };
+    let used = |tuple: &Tuple| is_used(conntrack, id, tuple);
 
     // An unchanged tuple, or the mapping that this source has already, comes first.
     if manip == Manip::Source && !range.flags.has(ANY_RANDOM) {
@@ -56,8 +56,41 @@ pub(super) fn unique_tuple(
             return (tuple, true);
         }
     }
-    let unused = choose_port(&mut tuple, range, manip, conntrack, id, rng, used);
+    let unused = choose_port(&mut tuple, range, manip, conntrack, id, rng);
     (tuple, unused)
+}
+
+/// Whether another connection has the answers to `tuple`.
+fn is_used(conntrack: &Conntrack, id: ConnId, tuple: &Tuple) -> bool {
+    let zone = conntrack.get(id).map(|conn| conn.zone).unwrap_or_default();
+    match conntrack.invert(tuple) {
+        Some(reply) => conntrack.tuple_taken(&reply, zone, id),
+        None => true,
+    }
+}
+
+/// The same at the end of a search: a TCP connection that is over makes room for a SYN whose sequence number is beyond what the
+/// old one used, since the receiver tells them apart (`nf_nat_used_tuple_harder`).
+fn is_used_by_the_living(conntrack: &mut Conntrack, id: ConnId, tuple: &Tuple) -> bool {
+    let tcp = |conn: &Conn| match conn.proto {
+        ProtoState::Tcp(tcp) => Some((tcp.state, tcp.ends[0].end)),
+        _ => None,
+    };
+    let own = conntrack.get(id).and_then(|conn| Some((conn.zone, tcp(conn)?)));
+    let (Some((zone, (TcpState::SynSent, new_end))), Some(reply)) = (own, conntrack.invert(tuple)) else {
+        return is_used(conntrack, id, tuple);
+    };
+    let Some((other, direction)) = conntrack.lookup(&reply, zone) else {
+        return false;
+    };
+    let is_over = |conn: &Conn| {
+        let free = conn.status.has(Status::SRC_NAT) && !conn.status.has(Status::FIXED_TIMEOUT | Status::DYING);
+        free && tcp(conn).is_some_and(|(state, end)| {
+            let over = matches!(state, TcpState::TimeWait | TcpState::Close | TcpState::SynSent2);
+            over && new_end.wrapping_sub(end).cast_signed() > 0
+        })
+    };
+    direction == Direction::Original || !conntrack.get(other).is_some_and(is_over) || !conntrack.delete(other)
 }
 
 /// Whether who has `tuple` is the same connection, begun by the other end at the same time: confirming will join them
@@ -198,10 +231,9 @@ fn choose_port(
     tuple: &mut Tuple,
     range: &NatRange,
     manip: Manip,
-    conntrack: &Conntrack,
+    conntrack: &mut Conntrack,
     id: ConnId,
     rng: &mut fastrand::Rng,
-    used: impl Fn(&Tuple) -> bool,
 ) -> bool {
     let specified = range.flags.has(NatFlags::PROTO_SPECIFIED);
     let (given_min, given_max) = (range.min_port.min(range.max_port), range.min_port.max(range.max_port));
@@ -210,8 +242,8 @@ fn choose_port(
         number::ICMP | number::ICMPV6 => (0, u16::MAX),
         // Only PPTP's GRE has call ids of its own to choose from.
         number::GRE if conntrack.get(id).is_some_and(|conn| conn.master.is_some()) => (1, u16::MAX),
-        protocol if !has_ports(protocol) => return !used(tuple),
-        _ if manip == Manip::Destination => return !used(tuple),
+        protocol if !has_ports(protocol) => return !is_used(conntrack, id, tuple),
+        _ if manip == Manip::Destination => return !is_used(conntrack, id, tuple),
         // Privileged ports stay privileged; below 512 they carry credentials (rsh).
         _ => match tuple.sport {
             0..512 => (1, 511),
@@ -232,14 +264,20 @@ fn choose_port(
     let size = u32::from(max - min) + 1;
     let mut offset = if range.flags.has(NatFlags::PROTO_OFFSET) {
         now.wrapping_sub(range.base_port)
-    } else {
+    } else if manip == Manip::Source || range.flags.has(ANY_RANDOM) {
         rng.u16(..)
+    } else {
+        0
     };
     let mut attempts = size.min(MAX_ATTEMPTS);
     loop {
-        for _ in 0..attempts {
+        for left in (1..=attempts).rev() {
             set(tuple, (u32::from(min) + u32::from(offset) % size) as u16);
-            if !used(tuple) {
+            let used = match left {
+                0..=LAST_ATTEMPTS => is_used_by_the_living(conntrack, id, tuple),
+                _ => is_used(conntrack, id, tuple),
+            };
+            if !used {
                 return true;
             }
             offset = offset.wrapping_add(1);

@@ -3,8 +3,9 @@
 
 use fielato_wire::{Family, checksum, number};
 
-use super::{Manip, rewrite};
-use crate::conntrack::{Conn, Conntrack, Direction, Status, Tuple, proto};
+use super::Manip;
+use super::rewrite::{self, Place};
+use crate::conntrack::{Conn, Conntrack, Direction, Status, Tuple};
 use crate::{Hook, Packet};
 
 /// ICMP and ICMPv6 redirect.
@@ -18,9 +19,12 @@ pub(super) fn translate_error(
     conn: &Conn,
     packet: &mut Packet,
     direction: Direction,
-    manip: Manip,
+    hook: Hook,
     rewritten: bool,
 ) -> bool {
+    let Some(manip) = Manip::at(hook) else {
+        return true;
+    };
     let l4 = packet.headers.ip_header_len();
     let family = packet.headers.family;
     let inner = l4 + 8;
@@ -29,6 +33,10 @@ pub(super) fn translate_error(
         Family::V6 => 40,
     };
     if packet.data.len() < inner + quoted {
+        return false;
+    }
+    packet.join_header(8 + quoted as u16);
+    if !packet.checksum_is_right(hook) {
         return false;
     }
     let redirect = match family {
@@ -47,8 +55,16 @@ pub(super) fn translate_error(
     }
     // The quoted packet went the other way: its other end is rewritten to what that side knows.
     let other = conn.tuple(direction.reverse());
-    if !rewrite::rewrite(&mut packet.data[inner..], other, manip.other()) {
+    let Some(place) = Place::find(&packet.data[inner..]) else {
         return false;
+    };
+    packet.join_header((inner - l4 + place.written_to()) as u16);
+    let quotation = &mut packet.data[inner..];
+    if !rewrite::rewrite_at(quotation, &place, other, manip.other()) {
+        return false;
+    }
+    if place.has_sctp_checksum(quotation) {
+        packet.summed.forget();
     }
     sum(packet);
     let Some(target) = conntrack.invert(other) else {
@@ -59,12 +75,6 @@ pub(super) fn translate_error(
         Family::V6 => number::ICMPV6,
     };
     rewrite::rewrite(&mut packet.data, &Tuple { protocol, ..target }, manip)
-}
-
-/// Whether the error's checksum is right. The kernel notes the first answer with the packet (`ip_summed`), so that what the mangle
-/// table changes on the way isn't held against it.
-pub(super) fn is_sound(packet: &Packet, hook: Hook) -> bool {
-    !matches!(hook, Hook::Prerouting | Hook::Output) || proto::checksum::is_right(&packet.headers, packet.transport())
 }
 
 fn sum(packet: &mut Packet) {

@@ -9,7 +9,7 @@ mod rewrite;
 use fielato_wire::{Addr, number};
 pub(crate) use follow::follow_master;
 
-use crate::conntrack::{ConnId, Conntrack, CtState, Direction, Status};
+use crate::conntrack::{Conn, ConnId, Conntrack, CtState, Direction, Status};
 use crate::verdict::{DropReason, Verdict};
 use crate::{Hook, Packet, PacketCt};
 
@@ -48,6 +48,7 @@ impl Manip {
     }
 
     /// What is rewritten at this hook (`HOOK2MANIP`); nothing in FORWARD.
+    #[inline]
     pub const fn at(hook: Hook) -> Option<Manip> {
         match hook {
             Hook::Prerouting | Hook::Output => Some(Manip::Destination),
@@ -205,6 +206,7 @@ pub fn is_bound(conntrack: &Conntrack, id: ConnId, manip: Manip) -> bool {
 }
 
 /// Whether the packet is an ICMP error about its connection: it is rewritten without asking the table.
+#[inline]
 pub fn is_icmp_error(packet: &Packet) -> bool {
     let icmp = matches!(packet.headers.protocol, number::ICMP | number::ICMPV6);
     icmp && matches!(
@@ -216,8 +218,18 @@ pub fn is_icmp_error(packet: &Packet) -> bool {
     )
 }
 
+/// Whether the packet goes out by another interface than the one whose address its connection has: routes have changed, and with
+/// that address answers would not come back (`nf_nat_oif_changed`).
+pub(crate) fn leaves_masquerade(conn: &Conn, packet: &Packet, direction: Direction, hook: Hook) -> bool {
+    hook == Hook::Postrouting
+        && direction == Direction::Original
+        && conn.masqueraded_by != 0
+        && conn.masqueraded_by != packet.out_interface.index
+}
+
 /// Rewrites a packet by its connection's binding (`nf_nat_packet`, and for ICMP errors
 /// `nf_nat_icmp_reply_translation`), checksums updated incrementally, headers parsed again.
+#[inline]
 pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verdict {
     let (PacketCt::Tracked { id, direction, .. }, Some(manip)) = (packet.ct, Manip::at(hook)) else {
         return Verdict::Accept;
@@ -231,14 +243,24 @@ pub fn translate(conntrack: &Conntrack, packet: &mut Packet, hook: Hook) -> Verd
         Direction::Reply => manip.other(),
     };
     let rewritten = conn.status.has(end.rewritten());
-    if is_icmp_error(packet) {
-        let done = icmp::is_sound(packet, hook)
-            && icmp::translate_error(conntrack, conn, packet, direction, manip, rewritten)
-            && packet.reparse().is_ok();
-        return settle(done);
-    }
-    if !rewritten {
+    if !rewritten && !is_icmp_error(packet) {
         return Verdict::Accept;
+    }
+    translate_end(conntrack, conn, packet, hook, direction, manip, rewritten)
+}
+
+fn translate_end(
+    conntrack: &Conntrack,
+    conn: &Conn,
+    packet: &mut Packet,
+    hook: Hook,
+    direction: Direction,
+    manip: Manip,
+    rewritten: bool,
+) -> Verdict {
+    if is_icmp_error(packet) {
+        let done = icmp::translate_error(conntrack, conn, packet, direction, hook, rewritten);
+        return settle(done && packet.reparse().is_ok());
     }
     // The packet is to look like the inverse of the other direction.
     let done = conntrack

@@ -14,6 +14,7 @@ pub(super) fn rewrite(packet: &mut [u8], target: &Tuple, manip: Manip) -> bool {
 
 /// The same for a packet that is no quotation; its headers are kept in step.
 pub(super) fn rewrite_packet(packet: &mut Packet, target: &Tuple, manip: Manip) -> bool {
+    packet.join_header(written_header(packet.headers.protocol));
     let headers = &packet.headers;
     let has_ports = matches!(headers.protocol, number::TCP | number::UDP) && headers.l4_whole;
     if !has_ports || headers.extensions.0 != 0 || headers.family != target.family || packet.data.len() < usize::from(headers.len)
@@ -41,7 +42,16 @@ pub(super) fn rewrite_packet(packet: &mut Packet, target: &Tuple, manip: Manip) 
     true
 }
 
-fn rewrite_at(packet: &mut [u8], place: &Place, target: &Tuple, manip: Manip) -> bool {
+/// The part of a transport header that is written: up to the checksum.
+const fn written_header(protocol: u8) -> u16 {
+    match protocol {
+        number::TCP => 20,
+        number::SCTP | number::DCCP => 12,
+        _ => 8,
+    }
+}
+
+pub(super) fn rewrite_at(packet: &mut [u8], place: &Place, target: &Tuple, manip: Manip) -> bool {
     let (field, new) = match manip {
         Manip::Source => (place.src, target.src),
         Manip::Destination => (place.dst, target.dst),
@@ -72,6 +82,17 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// How many of the packet's bytes are in front of what is not written.
+    pub(super) fn written_to(&self) -> usize {
+        self.transport.map_or(0, |at| at + usize::from(written_header(self.protocol)))
+    }
+
+    /// Whether the packet has an SCTP checksum, which is made anew.
+    pub(super) fn has_sctp_checksum(&self, packet: &[u8]) -> bool {
+        let transport = self.transport.and_then(|at| packet.get(at..));
+        self.protocol == number::SCTP && transport.is_some_and(|transport| transport.len() >= 12)
+    }
+
     pub(super) fn find(packet: &[u8]) -> Option<Place> {
         match packet.first()? >> 4 {
             4 if packet.len() >= 20 => {

@@ -50,6 +50,7 @@ impl Ecn {
             };
             let new = set(set(word, TcpFlags::ECE, self.ece), TcpFlags::CWR, self.cwr);
             if new != word {
+                cx.packet.join_header(20);
                 cx.packet.set_transport_word(12, new, 16);
                 cx.packet.headers.tcp_flags = TcpFlags(new as u8);
             }

@@ -43,6 +43,9 @@ impl Masquerade {
         let Some(address) = cx.host.interface_address(family, interface, dst) else {
             return TargetVerdict::Drop;
         };
+        if let Some(conn) = cx.conntrack.get_mut(id) {
+            conn.masqueraded_by = interface.index;
+        }
         let range = NatRange {
             flags: NatFlags(self.flags.0 | NatFlags::MAP_IPS),
             min_addr: address,

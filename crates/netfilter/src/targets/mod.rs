@@ -13,7 +13,6 @@ pub mod dnat;
 pub mod dnpt;
 pub mod dscp;
 pub mod ecn;
-pub mod hl;
 pub mod hmark;
 pub mod idletimer;
 pub mod led;
@@ -78,7 +77,6 @@ pub enum Target {
     Dnpt(dnpt::Dnpt),
     Dscp(dscp::Dscp),
     Ecn(ecn::Ecn),
-    Hl(hl::Hl),
     Hmark(hmark::Hmark),
     Idletimer(idletimer::Idletimer),
     Led(led::Led),
@@ -127,7 +125,6 @@ impl Target {
             Target::Dnpt(_) => "DNPT",
             Target::Dscp(_) => "DSCP",
             Target::Ecn(_) => "ECN",
-            Target::Hl(_) => "HL",
             Target::Hmark(_) => "HMARK",
             Target::Idletimer(_) => "IDLETIMER",
             Target::Led(_) => "LED",
@@ -151,7 +148,7 @@ impl Target {
             Target::Tos(_) => "TOS",
             Target::Tproxy(_) => "TPROXY",
             Target::Trace(_) => "TRACE",
-            Target::Ttl(_) => "TTL",
+            Target::Ttl(t) => t.name(),
             Target::Ext(t) => t.name(),
         }
     }
@@ -172,7 +169,6 @@ impl Target {
             Target::Dnpt(t) => t.check(cx),
             Target::Dscp(t) => t.check(cx),
             Target::Ecn(t) => t.check(cx),
-            Target::Hl(t) => t.check(cx),
             Target::Hmark(t) => t.check(cx),
             Target::Idletimer(t) => t.check(cx),
             Target::Led(t) => t.check(cx),
@@ -222,7 +218,6 @@ impl Target {
             Target::Dnpt(t) => t.apply(cx, slot),
             Target::Dscp(t) => t.apply(cx, slot),
             Target::Ecn(t) => t.apply(cx, slot),
-            Target::Hl(t) => t.apply(cx, slot),
             Target::Hmark(t) => t.apply(cx, slot),
             Target::Idletimer(t) => t.apply(cx, slot),
             Target::Led(t) => t.apply(cx, slot),

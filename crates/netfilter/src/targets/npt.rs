@@ -57,7 +57,9 @@ impl Prefixes {
     /// Maps the address at `at` of the packet that an ICMPv6 error quotes, when it is in the prefix.
     pub(super) fn map_quoted(&self, packet: &mut Packet, at: usize) {
         let headers = packet.headers;
-        if headers.protocol != number::ICMPV6 || headers.icmp_type >= 128 || headers.is_later_fragment() {
+        // Only without extension headers (`icmpv6_bounced_ipv6hdr`).
+        let direct = packet.data.get(6) == Some(&number::ICMPV6);
+        if !direct || headers.icmp_type >= 128 {
             return;
         }
         let transport = headers.transport_mut(&mut packet.data);

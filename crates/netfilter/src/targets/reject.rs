@@ -104,7 +104,7 @@ fn reset(cx: &mut Context<'_>) -> Option<Vec<u8>> {
         return None;
     }
     let flags = headers.tcp_flags;
-    if flags.has(fielato_wire::TcpFlags::RST) || !cx.packet.transport_checksum_ok() {
+    if flags.has(fielato_wire::TcpFlags::RST) || !cx.packet.checksum_is_right(cx.hook) {
         return None;
     }
     let transport = cx.packet.transport();
@@ -149,13 +149,28 @@ pub(super) fn send_icmp_error(cx: &mut Context<'_>, kind: u8, code: u8, rest: u3
 
 /// The ICMP error for the packet; none for what must not be answered.
 fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Packet> {
-    // A transport that isn't there can't be verified (`reject6_csum_ok`).
-    let empty = cx.packet.headers.family == Family::V6 && cx.packet.transport().is_empty();
-    if empty || !to_one_host(cx) || has_whole_checksum(cx.packet) && !cx.packet.transport_checksum_ok() {
+    if !may_be_answered(cx.packet, cx.hook) || !to_one_host(cx) {
         return None;
     }
     let kind = if cx.packet.headers.family == Family::V4 { 3 } else { 1 };
     icmp_error(cx.packet, cx.host, cx.rng, kind, code, 0)
+}
+
+/// Whether the packet is whole enough to be answered (`nf_send_unreach`, `reject6_csum_ok`).
+fn may_be_answered(packet: &mut Packet, hook: Hook) -> bool {
+    if packet.summed.is_right() {
+        return true;
+    }
+    let headers = &packet.headers;
+    // Over IPv6 a transport that isn't there can't be verified.
+    let unseen = headers.is_later_fragment()
+        || headers.lacks_protocol()
+        || headers.protocol == number::NO_NEXT
+        || packet.transport().is_empty();
+    if headers.family == Family::V6 && unseen {
+        return false;
+    }
+    !has_whole_checksum(packet) || packet.checksum_is_right(hook)
 }
 
 /// An ICMP error about `packet`, `rest` its second word; none for what must not be answered (`icmp_send`, `icmp6_send`; RFC 1122
@@ -169,7 +184,9 @@ pub(crate) fn icmp_error(
     rest: u32,
 ) -> Option<Packet> {
     let headers = packet.headers;
-    if headers.is_later_fragment() || packet.packet_type != PacketType::Unicast || answers_error(packet) {
+    // Over IPv6 later fragments are answered, too.
+    let later_v4 = headers.family == Family::V4 && headers.is_later_fragment();
+    if later_v4 || packet.packet_type != PacketType::Unicast || answers_error(packet) {
         return None;
     }
     if headers.src == Addr::ZERO || headers.family == Family::V6 && is_multicast6(headers.src) {
@@ -215,11 +232,16 @@ fn has_whole_checksum(packet: &Packet) -> bool {
 
 /// Whether the packet is an ICMP error itself, or may be one: errors are not answered with errors.
 fn answers_error(packet: &Packet) -> bool {
-    let kind = packet.transport().first().copied();
+    let kind = packet
+        .transport()
+        .first()
+        .copied()
+        .filter(|_| !packet.headers.is_later_fragment());
     match (packet.headers.family, packet.headers.protocol) {
         // What the kernel doesn't know counts as an error, too (`icmp_pointers`).
         (Family::V4, number::ICMP) => kind.is_none_or(|kind| !matches!(kind, 0 | 8 | 13..=18)),
-        (Family::V6, number::ICMPV6) => kind.is_none_or(|kind| kind < 128),
+        // A type in another fragment counts as harmless (`is_ineligible`).
+        (Family::V6, number::ICMPV6) => !packet.headers.is_fragment() && kind.is_none() || kind.is_some_and(|kind| kind < 128),
         _ => false,
     }
 }

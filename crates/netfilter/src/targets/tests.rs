@@ -87,10 +87,11 @@ fn tos_dscp_and_ttl_keep_the_checksum() {
         (Change::Decrease(3), 61),
         (Change::Decrease(200), 0),
     ] {
-        let ttl = Target::Ttl(super::ttl::Ttl { change });
-        assert_eq!(after(v4(number::UDP, &udp), &ttl).headers.ttl, new);
-        let hl = Target::Hl(super::hl::Hl { change });
-        assert_eq!(after(v6(number::UDP, &udp), &hl).headers.ttl, new);
+        for packet in both(number::UDP, &udp) {
+            let family = packet.headers.family;
+            let target = Target::Ttl(super::ttl::Ttl { family, change });
+            assert_eq!(after(packet, &target).headers.ttl, new);
+        }
     }
 }
 
@@ -182,8 +183,10 @@ fn reject_resets_as_the_kernel_does() {
             assert_eq!((read32(tcp, 4), read32(tcp, 8), tcp[13]), (Some(seq), Some(ack), flags));
             assert!(sent.transport_checksum_ok() && Headers::receive(&sent.data).is_ok());
             // A wrong checksum is not answered.
-            let last = kit.packet.data.len() - 1;
-            kit.packet.data[last] ^= 1;
+            let mut wrong = kit.packet;
+            *wrong.data.last_mut().unwrap() ^= 1;
+            wrong.summed = Default::default();
+            let mut kit = Kit::new(wrong);
             apply(&mut kit, &reset);
             assert!(effect(&mut kit).is_none());
         }

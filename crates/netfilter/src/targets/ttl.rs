@@ -1,4 +1,4 @@
-//! `-j TTL` (`xt_HL.c`).
+//! `-j TTL` and `-j HL` (`xt_HL.c`).
 
 use fielato_wire::Family;
 
@@ -6,7 +6,7 @@ use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 use crate::verdict::TargetVerdict;
 
-/// What TTL and HL do.
+/// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Set to this.
@@ -18,7 +18,7 @@ pub enum Change {
 }
 
 impl Change {
-    pub(super) const fn apply(self, old: u8) -> u8 {
+    const fn apply(self, old: u8) -> u8 {
         match self {
             Change::Set(to) => to,
             Change::Increase(by) => old.saturating_add(by),
@@ -27,19 +27,29 @@ impl Change {
     }
 }
 
-/// `-j TTL`.
+/// `-j TTL`: the time to live; `-j HL`: the hop limit, as IPv6 calls it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ttl {
+    /// Which of both.
+    pub family: Family,
     /// What is done.
     pub change: Change,
 }
 
 impl Ttl {
+    /// Its name: `TTL` or `HL`.
+    pub const fn name(&self) -> &'static str {
+        match self.family {
+            Family::V4 => "TTL",
+            Family::V6 => "HL",
+        }
+    }
+
     pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
-        cx.only_family("TTL", Family::V4)?;
-        cx.only_tables("TTL", &["mangle"])?;
+        cx.only_family(self.name(), self.family)?;
+        cx.only_tables(self.name(), &["mangle"])?;
         if matches!(self.change, Change::Increase(0) | Change::Decrease(0)) {
-            return Err(CheckError("TTL: a change by 0 changes nothing".to_owned()));
+            return Err(CheckError(format!("{}: a change by 0 changes nothing", self.name())));
         }
         Ok(())
     }

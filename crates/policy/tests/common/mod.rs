@@ -3,9 +3,6 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use fielato_policy::plan::PerFamily;
 use fielato_policy::{Config, Plan};
 use jiff::Timestamp;
@@ -175,20 +172,10 @@ pub fn plan_at(text: &str, now: &str) -> Plan {
 /// Runs a shell script in a fresh network namespace, which goes away with it; its output. `None`, with
 /// a line that says so, when this is not root.
 pub fn in_namespace(test: &str, script: &str, input: &str) -> Option<String> {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    if id.stdout.trim_ascii() != b"0" {
-        fielato_testkit::skip(test, "network namespaces need root");
+    if !fielato_testkit::root(test) {
         return None;
     }
-    let mut child = Command::new("unshare")
-        .args(["-n", "sh", "-euc", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = fielato_testkit::run("unshare", &["-n", "sh", "-euc", script], input);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),

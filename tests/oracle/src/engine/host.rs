@@ -106,8 +106,11 @@ impl Host for Router {
 
     fn interface_address(&mut self, family: Family, interface: Interface, dst: Addr) -> Option<Addr> {
         match interface.index {
-            // What is sent to an address of one's own comes from there, or from the first of its network.
+            // What is sent to an address of one's own comes from there, or from the first of its network; an anycast address
+            // is nobody's source.
             LOOPBACK if dst == network::local(family)[2] => Some(network::local(family)[1]),
+            LOOPBACK if family == Family::V6 && dst == network::anycast()[0] => Some(network::local(family)[0]),
+            LOOPBACK if family == Family::V6 && dst == network::anycast()[1] => Some(network::local(family)[1]),
             LOOPBACK => Some(dst),
             INSIDE => Some(network::local(family)[0]),
             OUTSIDE => Some(network::local(family)[1]),

@@ -162,6 +162,11 @@ impl Traffic {
             ],
             Family::V6 => &[(1, 0, 0), (1, 3, 0), (1, 4, 0), (2, 0, 1400), (3, 0, 0), (4, 0, 40)],
         };
+        // SNPT and DNPT look for the quoted packet behind the transport header, and in what a raw socket sends as it is the kernel
+        // takes the IPv6 header for that (`rawv6_send_hdrinc`). Errors that the kernel makes itself don't have this flaw.
+        if output.port == Port::Host && headers.family == Family::V6 && self.translates_prefixes {
+            return None;
+        }
         let (kind, code, rest) = *random.pick(kinds);
         let mut quoted = output.packet.clone();
         if random.chance(10) {

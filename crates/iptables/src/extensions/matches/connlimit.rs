@@ -52,7 +52,7 @@ impl MatchSyntax for ConnlimitSyntax {
             None => cx.family.bits(),
             Some(mask) => {
                 let mask = values::prefix_mask("connlimit", mask, mask.value(), cx.family)?;
-                values::prefix_len(mask, cx.family).unwrap_or(cx.family.bits())
+                mask.prefix_len(cx.family).unwrap_or(cx.family.bits())
             }
         };
         Ok(Match::Connlimit(Connlimit {

@@ -8,6 +8,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::hashlimit::{Config, Hashlimit, Parameters};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m hashlimit`.
@@ -240,7 +241,7 @@ const fn factor(unit: Option<u8>) -> u64 {
 }
 
 fn burst(text: &str) -> Result<u64, SyntaxError> {
-    let (number, rest) = words::number_prefix(text).ok_or_else(bad_burst)?;
+    let (number, rest) = values::leading_number(text, u64::MAX).ok_or_else(bad_burst)?;
     if number == 0 || rest.is_empty() && number > MAX_BURST {
         return Err(bad_burst());
     }

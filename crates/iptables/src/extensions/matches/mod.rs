@@ -21,7 +21,6 @@ mod eui64;
 mod frag;
 mod hashlimit;
 mod helper;
-mod hl;
 mod icmp;
 mod icmp6;
 mod icmp_types;
@@ -67,6 +66,7 @@ use std::sync::Arc;
 
 use fielato_netfilter::matches::ipv6opts::OptionsHeader;
 use fielato_netfilter::syntax::MatchSyntax;
+use fielato_wire::Family;
 
 /// All built-in matches, by name.
 pub fn all() -> Vec<Arc<dyn MatchSyntax>> {
@@ -93,7 +93,7 @@ pub fn all() -> Vec<Arc<dyn MatchSyntax>> {
         Arc::new(frag::FragSyntax),
         Arc::new(hashlimit::HashlimitSyntax),
         Arc::new(helper::HelperSyntax),
-        Arc::new(hl::HlSyntax),
+        Arc::new(ttl::TtlSyntax(Family::V6)),
         Arc::new(icmp6::Icmp6Syntax),
         Arc::new(icmp::IcmpSyntax),
         Arc::new(ipcomp::IpcompSyntax),
@@ -130,7 +130,7 @@ pub fn all() -> Vec<Arc<dyn MatchSyntax>> {
         Arc::new(tcpmss::TcpmssSyntax),
         Arc::new(time::TimeSyntax),
         Arc::new(tos::TosSyntax),
-        Arc::new(ttl::TtlSyntax),
+        Arc::new(ttl::TtlSyntax(Family::V4)),
         Arc::new(u32::U32Syntax),
         Arc::new(udp::UdpSyntax),
     ]

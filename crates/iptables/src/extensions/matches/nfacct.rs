@@ -6,6 +6,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::nfacct::Nfacct;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m nfacct`.
@@ -42,14 +43,14 @@ impl MatchSyntax for NfacctSyntax {
     fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
         match m {
             // Two spaces: iptables writes one, and the quoting another.
-            Match::Nfacct(m) => format!(" --nfacct-name {}", words::quoted(&m.name)),
+            Match::Nfacct(m) => format!(" --nfacct-name {}", values::save_string(&m.name)),
             _ => String::new(),
         }
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
         match m {
-            Match::Nfacct(m) => format!(" nfacct-name {}", words::quoted(&m.name)),
+            Match::Nfacct(m) => format!(" nfacct-name {}", values::save_string(&m.name)),
             _ => String::new(),
         }
     }

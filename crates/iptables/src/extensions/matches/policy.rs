@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use fielato_netfilter::Match;
-use fielato_netfilter::syntax::{Given, MatchSyntax, OptionSpec, ParseContext, PrintContext, SyntaxError};
-use fielato_wire::Family;
-
 use fielato_netfilter::matches::policy::{Element, Parameters, Policy};
-use fielato_wire::{Addr, number};
+use fielato_netfilter::rule::AddressMatch;
+use fielato_netfilter::syntax::{Given, MatchSyntax, OptionSpec, ParseContext, PrintContext, SyntaxError};
+use fielato_wire::{Family, number};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m policy`.
@@ -136,24 +136,16 @@ impl MatchSyntax for PolicySyntax {
 
 fn add(element: &mut Element, given: &Given, cx: &ParseContext<'_>) -> Result<(), SyntaxError> {
     let double = || Err(SyntaxError::new(format!("policy match: double --{} option", given.option)));
-    let bad = || SyntaxError::new(format!("policy: bad value for option \"--{}\"", given.option));
     let (text, negated) = (given.value(), given.negated);
-    let long = || {
-        words::number(text, u32::MAX.into())
-            .map(|number| number as u32)
-            .ok_or_else(bad)
-    };
-    let network = || {
-        let parsed = words::address_mask(text, cx.family).ok_or_else(bad)?;
-        Ok::<(Addr, Addr), SyntaxError>((parsed.0.and(parsed.1), parsed.1))
-    };
+    let long = || values::integer("policy", given, 0, u32::MAX.into()).map(|number| number as u32);
+    let network = || values::address_mask("policy", given, cx).map(|m| (m.network, m.mask));
     let twice = match given.option {
         "reqid" => element.reqid.replace((long()?, negated)).is_some(),
         "spi" => element.spi.replace((long()?, negated)).is_some(),
         "tunnel-src" => element.source.replace((network()?, negated)).is_some(),
         "tunnel-dst" => element.destination.replace((network()?, negated)).is_some(),
         "proto" => {
-            let protocol = words::number(text, 255)
+            let protocol = values::number(text, 0, 255)
                 .map(|number| number as u8)
                 .or_else(|| cx.names.protocol(text));
             if !matches!(protocol, Some(number::AH | number::ESP | number::COMP)) {
@@ -200,14 +192,13 @@ fn show(element: &Element, dashes: &str, numeric: bool, cx: &PrintContext<'_>) -
         part(negated, "mode", if tunnel { "tunnel" } else { "transport" }.to_owned());
     }
     for (name, network) in [("tunnel-dst", element.destination), ("tunnel-src", element.source)] {
-        if let Some(((address, mask), negated)) = network {
-            let whole = words::prefix_length(mask, cx.family) == Some(cx.family.bits());
-            let text = match whole {
-                // iptables leaves out the mask of a whole address.
-                true => address.display(cx.family).to_string(),
-                false => words::show_network(address, mask, cx.family),
-            };
-            part(negated, name, text);
+        if let Some(((network, mask), negated)) = network {
+            let network = AddressMatch { network, mask, negated };
+            part(
+                negated,
+                name,
+                values::show_address_mask(&network, cx.family).trim_start().to_owned(),
+            );
         }
     }
     out

@@ -8,6 +8,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::rateest::{Compare, Parameters, Rateest};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m rateest`.
@@ -118,7 +119,7 @@ impl MatchSyntax for RateestSyntax {
             delta: options.has("rateest-delta"),
             bytes: pair("rateest-bps1", "rateest-bps2", rate)?,
             packets: pair("rateest-pps1", "rateest-pps2", |text| {
-                words::number(text, u32::MAX.into()).map(|number| number as u32)
+                values::number(text, 0, u32::MAX.into()).map(|number| number as u32)
             })?,
         }))))
     }

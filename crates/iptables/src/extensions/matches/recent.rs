@@ -9,6 +9,7 @@ use fielato_wire::Family;
 use fielato_netfilter::matches::recent::{Operation, Parameters, Recent};
 use fielato_wire::Addr;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m recent`.
@@ -85,7 +86,7 @@ impl MatchSyntax for RecentSyntax {
         let mask = match options.text("mask") {
             None => whole,
             Some(text) => {
-                words::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("recent: \"{text}\" is not a mask")))?
+                values::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("recent: \"{text}\" is not a mask")))?
             }
         };
         let side = given.iter().rev().find(|given| matches!(given.option, "rsource" | "rdest"));

@@ -121,7 +121,7 @@ fn compare(m: &mut SegmentRouting, option: &Given) -> Result<(), SyntaxError> {
 
 /// An address with its length, even when that is all of it.
 fn show_segment(address: &AddressMatch) -> String {
-    match values::prefix_len(address.mask, Family::V6) {
+    match address.mask.prefix_len(Family::V6) {
         Some(len) => format!("{}/{len}", address.network.display(Family::V6)),
         None => format!("{}/-1", address.network.display(Family::V6)),
     }

@@ -8,6 +8,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::time::{Parameters, Time};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m time`.
@@ -221,7 +222,7 @@ fn time_of_day(text: &str) -> Result<u32, SyntaxError> {
 }
 
 fn monthdays(text: &str) -> Result<u32, SyntaxError> {
-    text.split(',').try_fold(0, |days, word| match words::number(word, 31) {
+    text.split(',').try_fold(0, |days, word| match values::number(word, 0, 31) {
         Some(day) => Ok(days | 1 << day),
         None => Err(SyntaxError::new(format!("{word} is not a valid day for --monthdays"))),
     })
@@ -230,7 +231,7 @@ fn monthdays(text: &str) -> Result<u32, SyntaxError> {
 /// Days by name, of which two letters are enough, or by number.
 fn weekdays(text: &str) -> Result<u8, SyntaxError> {
     text.split(',').try_fold(0, |days, word| {
-        let day = match words::number(word, 7) {
+        let day = match values::number(word, 0, 7) {
             Some(0) => return Err(SyntaxError::new("No, the week does NOT begin with Sunday.")),
             Some(day) => Some(day),
             None => {

@@ -1,4 +1,4 @@
-//! `-m ttl`.
+//! `-m ttl` and `-m hl`.
 
 use fielato_netfilter::matches::Comparison;
 use fielato_netfilter::matches::ttl::Ttl;
@@ -8,55 +8,83 @@ use fielato_wire::Family;
 
 use crate::extensions::values;
 
-/// `-m ttl`.
+/// `-m ttl`, or `-m hl` for IPv6.
 #[derive(Debug)]
-pub struct TtlSyntax;
+pub struct TtlSyntax(pub Family);
 
-const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::one("ttl-lt"),
-    OptionSpec::one("ttl-gt"),
-    OptionSpec::one("ttl-eq").negatable(),
-    OptionSpec::one("ttl").negatable().alias_of("ttl-eq"),
-];
+const TTL: [OptionSpec; 4] = options("ttl-lt", "ttl-gt", "ttl-eq", "ttl");
+const HL: [OptionSpec; 4] = options("hl-lt", "hl-gt", "hl-eq", "hl");
+
+const fn options(lt: &'static str, gt: &'static str, eq: &'static str, short: &'static str) -> [OptionSpec; 4] {
+    [
+        OptionSpec::one(lt),
+        OptionSpec::one(gt),
+        OptionSpec::one(eq).negatable(),
+        OptionSpec::one(short).negatable().alias_of(eq),
+    ]
+}
 
 impl MatchSyntax for TtlSyntax {
     fn name(&self) -> &'static str {
-        "ttl"
+        match self.0 {
+            Family::V4 => "ttl",
+            Family::V6 => "hl",
+        }
     }
 
     fn families(&self) -> &'static [Family] {
-        &[Family::V4]
+        match self.0 {
+            Family::V4 => &[Family::V4],
+            Family::V6 => &[Family::V6],
+        }
     }
 
     fn options(&self) -> &'static [OptionSpec] {
-        OPTIONS
+        match self.0 {
+            Family::V4 => &TTL,
+            Family::V6 => &HL,
+        }
     }
 
     fn help(&self, _family: Family) -> String {
-        "ttl match options:\n\
-         [!] --ttl-eq value   the time-to-live is value\n\
-         \x20 --ttl-lt value     it is below value\n\
-         \x20 --ttl-gt value     it is above value\n"
-            .to_owned()
+        let name = self.name();
+        let what = match self.0 {
+            Family::V4 => "time-to-live",
+            Family::V6 => "hop-limit",
+        };
+        format!(
+            "{name} match options:\n\
+             [!] --{name}-eq value   the {what} is value\n\
+             \x20 --{name}-lt value     it is below value\n\
+             \x20 --{name}-gt value     it is above value\n"
+        )
     }
 
     fn parse(&self, given: &[Given], _cx: &ParseContext<'_>) -> Result<Match, SyntaxError> {
-        values::exclusive("ttl", given, "ttl-lt", "ttl-gt")?;
-        values::exclusive("ttl", given, "ttl-lt", "ttl-eq")?;
-        values::exclusive("ttl", given, "ttl-gt", "ttl-eq")?;
+        let name = self.name();
+        let [lt, gt, eq] = ["lt", "gt", "eq"].map(|comparison| format!("{name}-{comparison}"));
+        values::exclusive(name, given, &lt, &gt)?;
+        values::exclusive(name, given, &lt, &eq)?;
+        values::exclusive(name, given, &gt, &eq)?;
         let [option] = given else {
-            return Err(SyntaxError::new(
-                "TTL match: You must specify one of `--ttl-eq', `--ttl-lt', `--ttl-gt",
-            ));
+            // iptables leaves the last quotation open for `ttl`.
+            let (title, end) = match self.0 {
+                Family::V4 => ("TTL", ""),
+                Family::V6 => ("HL", "'"),
+            };
+            return Err(SyntaxError::new(format!(
+                "{title} match: You must specify one of `--{eq}', `--{lt}', `--{gt}{end}"
+            )));
         };
         Ok(Match::Ttl(Ttl {
-            comparison: match (option.option, option.negated) {
-                ("ttl-lt", _) => Comparison::Less,
-                ("ttl-gt", _) => Comparison::Greater,
-                (_, false) => Comparison::Equal,
-                (_, true) => Comparison::NotEqual,
+            family: self.0,
+            comparison: match option.negated {
+                _ if option.option == lt => Comparison::Less,
+                _ if option.option == gt => Comparison::Greater,
+                false => Comparison::Equal,
+                true => Comparison::NotEqual,
             },
-            value: values::integer("ttl", option, 0, 255)? as u8,
+            value: values::integer(name, option, 0, 255)? as u8,
         }))
     }
 
@@ -64,13 +92,13 @@ impl MatchSyntax for TtlSyntax {
         let Match::Ttl(m) = m else {
             return String::new();
         };
-        let option = match m.comparison {
-            Comparison::Equal => "--ttl-eq",
-            Comparison::NotEqual => "! --ttl-eq",
-            Comparison::Less => "--ttl-lt",
-            Comparison::Greater => "--ttl-gt",
+        let (not, comparison) = match m.comparison {
+            Comparison::Equal => ("", "eq"),
+            Comparison::NotEqual => (" !", "eq"),
+            Comparison::Less => ("", "lt"),
+            Comparison::Greater => ("", "gt"),
         };
-        format!(" {option} {}", m.value)
+        format!("{not} --{}-{comparison} {}", self.name(), m.value)
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
@@ -83,6 +111,7 @@ impl MatchSyntax for TtlSyntax {
             Comparison::Less => "<",
             Comparison::Greater => ">",
         };
-        format!(" TTL match TTL {sign} {}", m.value)
+        let title = self.name().to_uppercase();
+        format!(" {title} match {title} {sign} {}", m.value)
     }
 }

@@ -9,6 +9,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::u32::{Step, Test, U32};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m u32`.
@@ -117,10 +118,10 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Result<u32, SyntaxError> {
-        let found = words::number_prefix(self.rest).and_then(|(number, rest)| Some((u32::try_from(number).ok()?, rest)));
+        let found = values::leading_number(self.rest, u32::MAX.into());
         let (number, rest) = found.ok_or_else(|| self.error("not a number or out of range"))?;
         self.rest = rest;
-        Ok(number)
+        Ok(number as u32)
     }
 
     fn take(&mut self, token: &str) -> bool {

@@ -6,6 +6,7 @@ use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, S
 use fielato_netfilter::targets::ct::Ct;
 use fielato_wire::Family;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j CT`.
@@ -98,7 +99,7 @@ impl TargetSyntax for CtSyntax {
             if text.eq_ignore_ascii_case("mark") {
                 template.zone_from_mark = true;
             } else {
-                let id = words::number(text, 0xffff);
+                let id = values::number(text, 0, 0xffff);
                 template.zone.id = id.ok_or_else(|| SyntaxError::new(format!("Cannot parse {text} as a zone ID")))? as u16;
             }
         }

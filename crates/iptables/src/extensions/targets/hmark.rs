@@ -6,6 +6,7 @@ use fielato_netfilter::targets::hmark::{Hmark, Parameters};
 use fielato_wire::Addr;
 use fielato_wire::Family;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j HMARK`.
@@ -156,16 +157,13 @@ impl TargetSyntax for HmarkSyntax {
 
 /// A prefix length, or a mask.
 fn prefix(options: &Options<'_>, option: &str, family: Family) -> Result<Option<Addr>, SyntaxError> {
-    let Some(text) = options.text(option) else {
-        return Ok(None);
-    };
-    let length = words::number(text, family.bits().into()).map(|length| Addr::mask(family, length as u8));
-    let bad = || SyntaxError::new(format!("HMARK: bad value for option \"--{option}\": \"{text}\""));
-    length.or_else(|| words::address(text, family)).map(Some).ok_or_else(bad)
+    let mask = |given: &Given| values::prefix_mask("HMARK", given, given.value(), family);
+    options.get(option).map(mask).transpose()
 }
 
 fn length(mask: Addr, family: Family) -> String {
-    words::prefix_length(mask, family).map_or_else(|| "-1".to_owned(), |length| length.to_string())
+    mask.prefix_len(family)
+        .map_or_else(|| "-1".to_owned(), |length| length.to_string())
 }
 
 /// A list of what is hashed as it is, or `ct`. Words can be cut short.

@@ -6,6 +6,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::targets::log::{Log, LogFlags};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j LOG`.
@@ -84,7 +85,7 @@ impl TargetSyntax for LogSyntax {
         let mut out = String::new();
         if !prefix.is_empty() {
             out += " --log-prefix";
-            out += &words::quoted(prefix);
+            out += &values::save_string(prefix);
         }
         if *level != Log::DEFAULT_LEVEL {
             out += &format!(" --log-level {level}");
@@ -124,7 +125,7 @@ impl TargetSyntax for LogSyntax {
 
 /// A level by number or name; `error` and `panic` are old names.
 fn level(text: &str) -> Result<u8, SyntaxError> {
-    if let Some(level) = words::number(text, 7) {
+    if let Some(level) = values::number(text, 0, 7) {
         return Ok(level as u8);
     }
     let level = match text {

@@ -1,13 +1,12 @@
 //! `-j MASQUERADE`.
 
 use fielato_netfilter::Target;
-use fielato_netfilter::nat::{NatFlags, NatRange};
 use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, SyntaxError, TargetSyntax};
 use fielato_netfilter::targets::masquerade::Masquerade;
 use fielato_wire::Family;
 
 use super::nat;
-use crate::extensions::words::{self, Options};
+use crate::extensions::words;
 
 /// The user side of `-j MASQUERADE`.
 pub struct MasqueradeSyntax;
@@ -39,14 +38,9 @@ impl TargetSyntax for MasqueradeSyntax {
     }
 
     fn parse(&self, given: &[Given], cx: &ParseContext<'_>) -> Result<Target, SyntaxError> {
-        let options = Options::new("MASQUERADE", given);
-        let mut range = NatRange::default();
-        if let Some(text) = options.text("to-ports") {
-            nat::ports(text, cx, &mut range)?;
-            nat::no_base(&range)?;
-        }
+        let range = nat::own_address("MASQUERADE", given, cx)?;
         Ok(Target::Masquerade(Masquerade {
-            flags: NatFlags(range.flags.0 | nat::flags(&options)),
+            flags: range.flags,
             min_port: range.min_port,
             max_port: range.max_port,
         }))
@@ -62,18 +56,8 @@ impl TargetSyntax for MasqueradeSyntax {
 }
 
 fn show(t: &Target, option: &str, dashes: &str) -> String {
-    let Target::Masquerade(t) = t else {
-        return String::new();
-    };
-    let range = NatRange {
-        flags: t.flags,
-        min_port: t.min_port,
-        max_port: t.max_port,
-        ..NatRange::default()
-    };
-    let ports = match t.flags.has(NatFlags::PROTO_SPECIFIED) {
-        true => format!(" {option}{}", nat::show_ports(&range)),
-        false => String::new(),
-    };
-    ports + &nat::show_flags(t.flags, dashes)
+    match t {
+        Target::Masquerade(t) => nat::show_own_address(t.flags, t.min_port, t.max_port, option, dashes),
+        _ => String::new(),
+    }
 }

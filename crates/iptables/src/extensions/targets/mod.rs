@@ -13,7 +13,6 @@ mod dnat;
 mod dnpt;
 mod dscp;
 mod ecn;
-mod hl;
 mod hmark;
 mod idletimer;
 mod led;
@@ -42,6 +41,7 @@ mod ttl;
 use std::sync::Arc;
 
 use fielato_netfilter::syntax::TargetSyntax;
+use fielato_wire::Family;
 
 /// All built-in targets, by name.
 pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
@@ -57,7 +57,7 @@ pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
         Arc::new(dnpt::DnptSyntax),
         Arc::new(dscp::DscpSyntax),
         Arc::new(ecn::EcnSyntax),
-        Arc::new(hl::HlSyntax),
+        Arc::new(ttl::TtlSyntax(Family::V6)),
         Arc::new(hmark::HmarkSyntax),
         Arc::new(idletimer::IdletimerSyntax),
         Arc::new(led::LedSyntax),
@@ -81,6 +81,6 @@ pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
         Arc::new(tos::TosSyntax),
         Arc::new(tproxy::TproxySyntax),
         Arc::new(trace::TraceSyntax),
-        Arc::new(ttl::TtlSyntax),
+        Arc::new(ttl::TtlSyntax(Family::V4)),
     ]
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use fielato_netfilter::nat::{NatFlags, NatRange};
-use fielato_netfilter::syntax::{ParseContext, SyntaxError};
+use fielato_netfilter::syntax::{Given, ParseContext, SyntaxError};
 use fielato_wire::{Addr, Family, number};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// `--random`, `--random-fully`, `--persistent`, in the order in which they are shown.
@@ -22,7 +23,7 @@ pub(super) fn flags(options: &Options<'_>) -> u32 {
 }
 
 /// The flags as they are shown, after dashes or not.
-pub(super) fn show_flags(flags: NatFlags, dashes: &str) -> String {
+fn show_flags(flags: NatFlags, dashes: &str) -> String {
     let mut out = String::new();
     for (bit, name) in FLAGS {
         if flags.has(bit) {
@@ -30,6 +31,33 @@ pub(super) fn show_flags(flags: NatFlags, dashes: &str) -> String {
         }
     }
     out
+}
+
+/// What MASQUERADE and REDIRECT take: `--to-ports` and flags.
+pub(super) fn own_address(extension: &'static str, given: &[Given], cx: &ParseContext<'_>) -> Result<NatRange, SyntaxError> {
+    let options = Options::new(extension, given);
+    let mut range = NatRange::default();
+    if let Some(text) = options.text("to-ports") {
+        ports(text, cx, &mut range)?;
+        no_base(&range)?;
+    }
+    range.flags.0 |= flags(&options);
+    Ok(range)
+}
+
+/// As [`own_address`] read it.
+pub(super) fn show_own_address(flags: NatFlags, min_port: u16, max_port: u16, option: &str, dashes: &str) -> String {
+    let range = NatRange {
+        flags,
+        min_port,
+        max_port,
+        ..NatRange::default()
+    };
+    let ports = match flags.has(NatFlags::PROTO_SPECIFIED) {
+        true => format!(" {option}{}", show_ports(&range)),
+        false => String::new(),
+    };
+    ports + &show_flags(flags, dashes)
 }
 
 /// `[ADDRESS[-ADDRESS]][:PORT[-PORT[/BASE]]]`, IPv6 addresses in brackets when ports follow.
@@ -44,7 +72,7 @@ pub(super) fn range(text: &str, cx: &ParseContext<'_>) -> Result<NatRange, Synta
     }
     let (first, last) = addresses.split_once('-').unwrap_or((addresses, addresses));
     let parse =
-        |text: &str| words::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("Bad IP address \"{text}\"")));
+        |text: &str| values::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("Bad IP address \"{text}\"")));
     (range.min_addr, range.max_addr) = (parse(first)?, parse(last)?);
     range.flags.0 |= NatFlags::MAP_IPS;
     Ok(range)
@@ -67,14 +95,14 @@ fn split(text: &str, family: Family) -> Result<(&str, Option<&str>), SyntaxError
 }
 
 /// `PORT[-PORT[/BASE]]`. The first and the base may be names.
-pub(super) fn ports(text: &str, cx: &ParseContext<'_>, range: &mut NatRange) -> Result<(), SyntaxError> {
+fn ports(text: &str, cx: &ParseContext<'_>, range: &mut NatRange) -> Result<(), SyntaxError> {
     // The kernel looks at the number only, so `! -p tcp` passes too.
     let with_ports = [number::TCP, number::UDP, number::SCTP, number::DCCP, number::ICMP];
     if !with_ports.contains(&cx.ip.protocol.number) {
         return Err(SyntaxError::new("Need TCP, UDP, SCTP or DCCP with port specification"));
     }
     let invalid = |text: &str| SyntaxError::new(format!("Port `{text}' not valid"));
-    let as_number = |text| words::number_prefix(text).filter(|&(port, _)| port <= 0xffff);
+    let as_number = |text| values::leading_number(text, 0xffff);
     range.flags.0 |= NatFlags::PROTO_SPECIFIED;
     let (first, rest) = match as_number(text) {
         Some(found) => found,
@@ -116,8 +144,16 @@ pub(super) fn no_base(range: &NatRange) -> Result<(), SyntaxError> {
     Ok(())
 }
 
-/// `ADDRESS[-ADDRESS][:PORTS]`.
-pub(super) fn show_range(range: &NatRange, family: Family) -> String {
+/// What SNAT and DNAT take: `ADDRESS[-ADDRESS][:PORTS]`, and flags.
+pub(super) fn show(range: &NatRange, family: Family, option: &str, dashes: &str) -> String {
+    let flags = show_flags(range.flags, dashes);
+    match show_range(range, family) {
+        shown if shown.is_empty() => flags,
+        shown => format!(" {option}{shown}{flags}"),
+    }
+}
+
+fn show_range(range: &NatRange, family: Family) -> String {
     let with_ports = range.flags.has(NatFlags::PROTO_SPECIFIED);
     let mut out = String::new();
     if range.flags.has(NatFlags::MAP_IPS) {
@@ -141,7 +177,7 @@ fn addresses(first: Addr, last: Addr, family: Family) -> String {
 }
 
 /// `PORT[-PORT[/BASE]]`.
-pub(super) fn show_ports(range: &NatRange) -> String {
+fn show_ports(range: &NatRange) -> String {
     let mut out = range.min_port.to_string();
     if range.max_port != range.min_port {
         let _ = write!(out, "-{}", range.max_port);

@@ -1,12 +1,12 @@
 //! `-j NETMAP`.
 
 use fielato_netfilter::Target;
+use fielato_netfilter::rule::AddressMatch;
 use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, SyntaxError, TargetSyntax};
+use fielato_netfilter::targets::netmap::Netmap;
 use fielato_wire::Family;
 
-use fielato_netfilter::targets::netmap::Netmap;
-
-use crate::extensions::words::{self, Options};
+use crate::extensions::{values, words};
 
 /// The user side of `-j NETMAP`.
 pub struct NetmapSyntax;
@@ -25,25 +25,31 @@ impl TargetSyntax for NetmapSyntax {
     }
 
     fn parse(&self, given: &[Given], cx: &ParseContext<'_>) -> Result<Target, SyntaxError> {
-        let text = Options::new("NETMAP", given).required("to")?;
-        let (address, mask) = words::address_mask(text, cx.family)
-            .ok_or_else(|| SyntaxError::new(format!("NETMAP: bad value for option \"--to\": \"{text}\"")))?;
+        let AddressMatch { network, mask, .. } = values::address_mask("NETMAP", values::required("NETMAP", given, "to")?, cx)?;
         Ok(Target::Netmap(Netmap {
-            to: Box::new((address.and(mask), mask)),
+            to: Box::new((network.and(mask), mask)),
         }))
     }
 
     fn save(&self, t: &Target, cx: &PrintContext<'_>) -> String {
         match t {
-            Target::Netmap(t) => format!(" --to {}", words::show_network(t.to.0, t.to.1, cx.family)),
+            Target::Netmap(t) => format!(" --to {}", network(t, cx.family)),
             _ => String::new(),
         }
     }
 
     fn print(&self, t: &Target, cx: &PrintContext<'_>) -> String {
         match t {
-            Target::Netmap(t) => format!(" to:{}", words::show_network(t.to.0, t.to.1, cx.family)),
+            Target::Netmap(t) => format!(" to:{}", network(t, cx.family)),
             _ => String::new(),
         }
+    }
+}
+
+fn network(t: &Netmap, family: Family) -> String {
+    let (network, mask) = *t.to;
+    match mask.prefix_len(family) {
+        Some(len) => format!("{}/{len}", network.display(family)),
+        None => format!("{}/{}", network.display(family), mask.display(family)),
     }
 }

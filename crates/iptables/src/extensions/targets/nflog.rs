@@ -7,6 +7,7 @@ use fielato_wire::Family;
 use fielato_netfilter::targets::nflog::{Nflog, Parameters, Size};
 
 use super::log;
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j NFLOG`.
@@ -79,7 +80,7 @@ fn show(t: &Target, dashes: &str) -> String {
     };
     let mut out = String::new();
     if !t.prefix.is_empty() {
-        out += &format!(" {dashes}nflog-prefix{}", words::quoted(&t.prefix));
+        out += &format!(" {dashes}nflog-prefix{}", values::save_string(&t.prefix));
     }
     if t.group != 0 {
         out += &format!(" {dashes}nflog-group {}", t.group);

@@ -6,6 +6,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::targets::nfqueue::Nfqueue;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j NFQUEUE`.
@@ -75,12 +76,12 @@ fn balance(text: &str) -> Result<(u16, u16), SyntaxError> {
     let first = if first.is_empty() {
         Some(0)
     } else {
-        words::number(first, 65_534)
+        values::number(first, 0, 65_534)
     };
     let last = if last.is_empty() {
         Some(65_534)
     } else {
-        words::number(last, 65_534)
+        values::number(last, 0, 65_534)
     };
     let (first, last) = first.zip(last).ok_or_else(|| {
         SyntaxError::new(format!(

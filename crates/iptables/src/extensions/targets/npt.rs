@@ -4,7 +4,8 @@ use fielato_netfilter::syntax::SyntaxError;
 use fielato_netfilter::targets::snpt::Prefixes;
 use fielato_wire::{Addr, Family};
 
-use crate::extensions::words::{self, Options};
+use crate::extensions::values;
+use crate::extensions::words::Options;
 
 /// `--src-pfx` and `--dst-pfx`.
 pub(super) fn parse(options: &Options<'_>) -> Result<Prefixes, SyntaxError> {
@@ -20,7 +21,7 @@ pub(super) fn parse(options: &Options<'_>) -> Result<Prefixes, SyntaxError> {
 
 fn prefix(text: &str) -> Result<(Addr, u8), SyntaxError> {
     let (address, len) = text.split_once('/').unwrap_or((text, "128"));
-    let parsed = words::address(address, Family::V6).zip(words::number(len, 128));
+    let parsed = values::address(address, Family::V6).zip(values::number(len, 0, 128));
     let (address, len) = parsed.ok_or_else(|| SyntaxError::new(format!("\"{text}\" is not a prefix")))?;
     Ok((address, len as u8))
 }

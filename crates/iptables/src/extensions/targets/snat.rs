@@ -2,9 +2,8 @@
 
 use fielato_netfilter::Target;
 use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, SyntaxError, TargetSyntax};
-use fielato_wire::Family;
-
 use fielato_netfilter::targets::snat::Snat;
+use fielato_wire::Family;
 
 use super::nat;
 use crate::extensions::words::{self, Options};
@@ -62,14 +61,8 @@ impl TargetSyntax for SnatSyntax {
 }
 
 fn show(t: &Target, cx: &PrintContext<'_>, option: &str, dashes: &str) -> String {
-    let Target::Snat(t) = t else {
-        return String::new();
-    };
-    let range = nat::show_range(&t.range, cx.family);
-    let range = if range.is_empty() {
-        range
-    } else {
-        format!(" {option}{range}")
-    };
-    range + &nat::show_flags(t.range.flags, dashes)
+    match t {
+        Target::Snat(t) => nat::show(&t.range, cx.family, option, dashes),
+        _ => String::new(),
+    }
 }

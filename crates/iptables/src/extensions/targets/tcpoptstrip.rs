@@ -5,6 +5,7 @@ use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, S
 use fielato_netfilter::targets::tcpoptstrip::Tcpoptstrip;
 use fielato_wire::Family;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j TCPOPTSTRIP`.
@@ -43,7 +44,7 @@ impl TargetSyntax for TcpoptstripSyntax {
         if let Some(text) = Options::new("TCPOPTSTRIP", given).text("strip-options") {
             for word in text.split(',') {
                 let named = NAMES.iter().find(|(name, _)| *name == word).map(|(_, kind)| *kind);
-                let kind = named.or_else(|| words::number(word, 255).map(|kind| kind as u8));
+                let kind = named.or_else(|| values::number(word, 0, 255).map(|kind| kind as u8));
                 match kind {
                     None => return Err(SyntaxError::new(format!("Bad TCP option value \"{word}\""))),
                     Some(0 | 1) => return Err(SyntaxError::new("Option value may not be 0 or 1")),

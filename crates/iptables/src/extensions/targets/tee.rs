@@ -6,6 +6,7 @@ use fielato_netfilter::syntax::{Given, OptionSpec, ParseContext, PrintContext, S
 use fielato_netfilter::targets::tee::Tee;
 use fielato_wire::Family;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j TEE`.
@@ -40,7 +41,7 @@ impl TargetSyntax for TeeSyntax {
         let options = Options::new("TEE", given);
         let text = options.required("gateway")?;
         let gateway =
-            words::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("TEE: \"{text}\" is not an address")))?;
+            values::address(text, cx.family).ok_or_else(|| SyntaxError::new(format!("TEE: \"{text}\" is not an address")))?;
         let interface = InterfaceName::new(words::cut(options.text("oif").unwrap_or(""), 15));
         Ok(Target::Tee(Tee {
             gateway: Box::new(gateway),

@@ -6,6 +6,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::targets::tos::Tos;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j TOS`.
@@ -105,9 +106,9 @@ impl TargetSyntax for TosSyntax {
 }
 
 fn set(text: &str) -> Result<(u8, u8), SyntaxError> {
-    if words::number_prefix(text).is_some() {
+    if values::leading_number(text, u64::MAX).is_some() {
         let (value, mask) = text.split_once('/').unwrap_or((text, "255"));
-        let pair = words::number(value, 255).zip(words::number(mask, 255));
+        let pair = values::number(value, 0, 255).zip(values::number(mask, 0, 255));
         return match pair {
             Some((value, mask)) => Ok((value as u8, mask as u8)),
             None => Err(SyntaxError::new(format!(

@@ -6,6 +6,7 @@ use fielato_netfilter::targets::tproxy::{Parameters, Tproxy};
 use fielato_wire::Addr;
 use fielato_wire::Family;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j TPROXY`.
@@ -48,7 +49,7 @@ impl TargetSyntax for TproxySyntax {
             .ok_or_else(|| SyntaxError::new(format!("Port \"{port}\" does not resolve to anything.")))?;
         let address = match options.text("on-ip") {
             None => Addr::ZERO,
-            Some(text) => words::address(text, cx.family)
+            Some(text) => values::address(text, cx.family)
                 .ok_or_else(|| SyntaxError::new(format!("TPROXY: \"{text}\" is not an address")))?,
         };
         let (mark, mask) = options.mark_mask("tproxy-mark")?.unwrap_or((0, 0));

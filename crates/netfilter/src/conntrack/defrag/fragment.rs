@@ -125,15 +125,6 @@ fn fragment_v6(packet: &Packet, whole: &[u8], mtu: usize, largest: usize, id: u3
 /// and all but the last are multiples of 8.
 fn fitting(packet: &Packet, payload_len: usize, room: usize) -> Option<&Pieces> {
     let pieces = packet.pieces.as_deref()?;
-    // A transport header that was not in the first piece alone was put into one on the way: that piece is longer than it came.
-    let header = match packet.headers.protocol {
-        number::TCP => 20,
-        number::SCTP => 12,
-        _ => 8,
-    };
-    if pieces.sizes.first().is_some_and(|&first| first < header) {
-        return None;
-    }
     let total: usize = pieces.sizes.iter().map(|&size| usize::from(size)).sum();
     let (last, others) = pieces.sizes.split_last()?;
     let fits = |&size: &u16| usize::from(size) <= room;

@@ -38,6 +38,7 @@ struct Source {
 
 /// What became of a packet given to [`Defrag::push`].
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Defragmented {
     /// It is whole, or just became so.
     Whole(Packet),

@@ -4,14 +4,9 @@ use fielato_wire::{Headers, checksum, number};
 
 use super::dccp;
 
-/// Whether the checksum is right, or the protocol has none that is verified.
-pub(crate) fn is_right(headers: &Headers, transport: &[u8]) -> bool {
-    is_right_as(headers.protocol, headers, transport)
-}
-
-/// The same where the protocol is known already.
+/// Whether the checksum of a packet of this protocol is right, or the protocol has none that is verified.
 #[inline(always)]
-pub(super) fn is_right_as(protocol: u8, headers: &Headers, transport: &[u8]) -> bool {
+pub(super) fn is_right(protocol: u8, headers: &Headers, transport: &[u8]) -> bool {
     let folds = |protocol: u8, covered: usize| {
         let pseudo = checksum::pseudo(headers.src, headers.dst, protocol, transport.len() as u32);
         let bytes = transport.get(..covered).unwrap_or(transport);
@@ -35,7 +30,7 @@ pub(super) fn is_right_as(protocol: u8, headers: &Headers, transport: &[u8]) -> 
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..at + 2) {
         Some(&[high, low]) => u16::from_be_bytes([high, low]),
         _ => 0,

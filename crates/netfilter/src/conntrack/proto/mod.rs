@@ -1,6 +1,6 @@
 //! Per-protocol tracking: what a packet does to its connection's state and timeout.
 
-pub(crate) mod checksum;
+mod checksum;
 mod dccp;
 mod gre;
 pub(crate) mod icmp;
@@ -23,7 +23,7 @@ pub use tcp::{End, Segment, Tcp, TcpState};
 pub use udp::Udp;
 
 use super::{Config, Conn, CtState, Direction, Status, Tuple};
-use crate::{Hook, Now, Packet};
+use crate::{Hook, Now};
 
 /// A packet as a protocol tracker sees it.
 #[derive(Clone, Copy)]
@@ -116,15 +116,27 @@ pub const fn can_early_drop(state: &ProtoState) -> bool {
     }
 }
 
-/// What a packet does to its connection: [`is_sound`], then [`packet`].
+/// What a packet does to its connection: [`is_sound`], the checksum, then [`packet`]. The second value tells how the checksum was,
+/// where the whole transport was summed for it, with the pseudo header.
 #[inline]
-pub(crate) fn judge(conn: &mut Conn, seen: &ProtoPacket<'_>, fresh: bool, config: &Config, now: Now) -> ProtoVerdict {
+pub(crate) fn judge(
+    conn: &mut Conn,
+    seen: &ProtoPacket<'_>,
+    fresh: bool,
+    config: &Config,
+    now: Now,
+) -> (ProtoVerdict, Option<bool>) {
     let judge = |protocol: u8, conn: &mut Conn| {
-        if is_sound(protocol, seen, config) {
+        if !is_sound(protocol, seen) {
+            return (ProtoVerdict::Invalid, None);
+        }
+        let right = has_right_checksum(protocol, seen, config);
+        let verdict = if right {
             packet(protocol, conn, seen, fresh, config, now)
         } else {
             ProtoVerdict::Invalid
-        }
+        };
+        (verdict, was_summed(protocol, seen, config).then_some(right))
     };
     // Most packets are of one of these: with the protocol known, one decision stands for all that follow.
     match seen.headers.protocol {
@@ -134,31 +146,40 @@ pub(crate) fn judge(conn: &mut Conn, seen: &ProtoPacket<'_>, fresh: bool, config
     }
 }
 
-/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): a wrong checksum, flags
-/// that can't be. False makes the packet INVALID.
+/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): lengths, flags that can't
+/// be. False makes the packet INVALID.
 #[inline(always)]
-fn is_sound(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> bool {
+fn is_sound(protocol: u8, packet: &ProtoPacket<'_>) -> bool {
     let bytes = packet.transport;
-    let sound = match protocol {
+    match protocol {
         number::TCP => tcp::is_sound(bytes),
         number::UDP => udp::is_sound(bytes),
         number::UDPLITE => udp::is_sound_lite(bytes),
         number::ICMP | number::ICMPV6 => icmp::is_sound(packet.headers, bytes),
         number::SCTP => bytes.len() >= sctp::HEADER,
         number::DCCP => dccp::is_sound(bytes),
-        _ => return true,
-    };
-    // Only what comes from outside is summed: what this host sends may be left to the device.
-    sound && (!config.checksum || packet.hook != Hook::Prerouting || checksum::is_right_as(protocol, packet.headers, bytes))
+        _ => true,
+    }
 }
 
-/// The kernel wants SCTP's header in one piece when it verifies the checksum (`sctp_error`): what came in smaller ones is cut anew
-/// when it leaves.
-pub(crate) fn join_sctp_header(packet: &mut Packet) {
-    let first = packet.pieces.as_ref().and_then(|pieces| pieces.sizes.first());
-    if first.is_some_and(|&size| usize::from(size) < sctp::HEADER) {
-        packet.pieces = None;
-    }
+/// And then the checksum. Only what comes from outside is summed, as what this host sends may be left to the device. ICMP's was
+/// looked at before.
+#[inline(always)]
+fn has_right_checksum(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> bool {
+    let icmp = matches!(protocol, number::ICMP | number::ICMPV6);
+    let summed = config.checksum && packet.hook == Hook::Prerouting && !icmp;
+    !summed || checksum::is_right(protocol, packet.headers, packet.transport)
+}
+
+/// Whether the whole transport was summed for that, with the pseudo header.
+#[inline(always)]
+fn was_summed(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> bool {
+    let whole = match protocol {
+        number::TCP => true,
+        number::UDP => checksum::word(packet.transport, 6) != 0,
+        _ => false,
+    };
+    config.checksum && packet.hook == Hook::Prerouting && whole
 }
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.

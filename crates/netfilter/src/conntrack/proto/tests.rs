@@ -128,10 +128,7 @@ fn only_queries_begin_an_icmp_connection() {
         track.pass(20);
         assert_eq!(track.packet(R, &icmp(family, R, 0)), ProtoVerdict::Accept);
         assert_eq!(track.left(), 30);
-        let mut bad = icmp(family, O, queries[0]);
-        bad[8] ^= 1;
-        assert!(!track.is_sound(O, &bad));
-        assert!(!track.is_sound(O, &bad[..7]));
+        assert!(!track.is_sound(O, &icmp(family, O, queries[0])[..7]));
     }
     assert!(!Track::new(Family::V4, number::ICMP).is_sound(O, &icmp(Family::V4, O, 19)));
     // The other family's ICMP.

@@ -16,8 +16,10 @@ use super::{ProtoPacket, ProtoState, ProtoVerdict, kill, override_of, refresh};
 use crate::Now;
 use crate::conntrack::{Config, Conn, Direction, Status};
 
-/// What a TCP connection remembers (`struct ip_ct_tcp`).
+/// What a TCP connection remembers (`struct ip_ct_tcp`). What tells [`ProtoState`] apart lies in its first bytes, beside what
+/// other protocols remember: [`Conn`] counts cache lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Tcp {
     /// State.
     pub state: TcpState,

@@ -1,82 +1,22 @@
-//! Rule sets as nftables text: that `nft` takes what is written, and that what it can't say is named.
+//! Rules, and what they are in nft's words.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
-use fielato_iptables::{BuiltinNames, Registry, nft, restore};
-use fielato_netfilter::Ruleset;
 use fielato_wire::Family;
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-
-/// A table of these rules, each written `CHAIN RULE`; `BASE` stands for the first built-in chain.
-fn rules(family: Family, table: &str, lines: &[&str]) -> Ruleset {
-    let chains = match table {
-        "raw" => "PREROUTING OUTPUT",
-        "mangle" => "PREROUTING INPUT FORWARD OUTPUT POSTROUTING",
-        "nat" => "PREROUTING INPUT OUTPUT POSTROUTING",
-        _ => "INPUT FORWARD OUTPUT",
-    };
-    let mut text = format!("*{table}\n");
-    for chain in chains.split(' ') {
-        text += &format!(":{chain} ACCEPT [0:0]\n");
-    }
-    text += ":other - [0:0]\n";
-    for line in lines {
-        text += &format!("[7:900] -A {line}\n");
-    }
-    text += "COMMIT\n";
-    restore::parse(&text, family, &Registry::builtin(), &BuiltinNames).unwrap_or_else(|error| panic!("{lines:?}: {error}"))
-}
-
-/// The rules of the one chain that has any, as nft's.
-fn words(family: Family, table: &str, line: &str) -> Result<String, String> {
-    let options = nft::Options {
-        no_counts: true,
-        ..nft::Options::default()
-    };
-    let text = nft::ruleset(&rules(family, table, &[line]), options).map_err(|error| error.to_string())?;
-    let skip = |line: &&str| !line.starts_with("\t\t") || line.starts_with("\t\ttype ");
-    Ok(text
-        .lines()
-        .filter(|line| !skip(line))
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join("\n"))
-}
-
-/// What nft says against a text; nothing when it would take it.
-fn refusal(text: &str) -> Option<String> {
-    let mut child = Command::new("unshare")
-        .args(["--net", "nft", "--check", "--file", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-fn can_check(test: &str) -> bool {
-    fielato_testkit::root(test) && fielato_testkit::need(test, "nft") && fielato_testkit::need(test, "unshare")
-}
-
 /// Rules of a table for both families, for IPv4, for IPv6: what they are in nft.
-struct Cases {
-    table: &'static str,
-    families: &'static [Family],
-    cases: &'static [(&'static str, &'static str)],
+pub struct Cases {
+    pub table: &'static str,
+    pub families: &'static [Family],
+    pub cases: &'static [(&'static str, &'static str)],
 }
 
+const BOTH: &[Family] = &[Family::V4, Family::V6];
 const V4: &[Family] = &[Family::V4];
 const V6: &[Family] = &[Family::V6];
 
-const CASES: &[Cases] = &[
+pub const CASES: &[Cases] = &[
     Cases {
         table: "filter",
-        families: &FAMILIES,
+        families: BOTH,
         cases: &[
             ("INPUT", "counter"),
             ("INPUT -j ACCEPT", "counter accept"),
@@ -360,7 +300,7 @@ const CASES: &[Cases] = &[
     },
     Cases {
         table: "mangle",
-        families: &FAMILIES,
+        families: BOTH,
         cases: &[
             ("PREROUTING -j MARK --set-mark 7", "counter meta mark set 0x7"),
             (
@@ -425,7 +365,7 @@ const CASES: &[Cases] = &[
     },
     Cases {
         table: "nat",
-        families: &FAMILIES,
+        families: BOTH,
         cases: &[
             ("POSTROUTING -o eth0 -j MASQUERADE", "oifname \"eth0\" counter masquerade"),
             (
@@ -487,7 +427,7 @@ const CASES: &[Cases] = &[
     },
     Cases {
         table: "raw",
-        families: &FAMILIES,
+        families: BOTH,
         cases: &[
             ("PREROUTING -j CT --notrack", "counter notrack"),
             ("PREROUTING -j CT --zone 5", "counter ct zone set 5"),
@@ -496,51 +436,8 @@ const CASES: &[Cases] = &[
     },
 ];
 
-#[test]
-fn rules_in_words() {
-    let mut wrong = Vec::new();
-    for cases in CASES {
-        for family in cases.families {
-            for (line, expected) in cases.cases {
-                let got = words(*family, cases.table, line);
-                if got.as_deref() != Ok(expected) {
-                    wrong.push(format!("{family:?} {line}\n\texpected {expected}\n\tgot {got:?}"));
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn nft_takes_every_rule() {
-    if !can_check("nft_takes_every_rule") {
-        return;
-    }
-    let mut refused = Vec::new();
-    for cases in CASES {
-        for &family in cases.families {
-            let lines: Vec<&str> = cases.cases.iter().map(|(line, _)| *line).collect();
-            let all = nft::ruleset(&rules(family, cases.table, &lines), nft::Options::default()).unwrap();
-            assert!(all.contains("counter packets 7 bytes 900"), "{all}");
-            if refusal(&all).is_none() {
-                continue;
-            }
-            // Which one?
-            for line in lines {
-                let text = nft::ruleset(&rules(family, cases.table, &[line]), nft::Options::default()).unwrap();
-                if let Some(said) = refusal(&text) {
-                    refused.push(format!("{family:?} {line}\n{said}"));
-                }
-            }
-            refused.push(format!("{family:?} {}: all together", cases.table));
-        }
-    }
-    assert!(refused.is_empty(), "{}", refused.join("\n"));
-}
-
 /// What nft can't say, and a word of the reason.
-const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
+pub const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
     (
         "filter",
         "INPUT -m conntrack --ctstate NEW,DNAT",
@@ -568,316 +465,3 @@ const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
     ("mangle", "PREROUTING -p tcp -j TPROXY --on-port 80", "no socket takes"),
     ("raw", "PREROUTING -p tcp -j CT --helper ftp", "only after tracking"),
 ];
-
-#[test]
-fn what_nft_cannot_say_is_named() {
-    for (table, line, reason) in INEXPRESSIBLE {
-        for family in FAMILIES {
-            let rules = rules(family, table, &["OUTPUT -j ACCEPT", line]);
-            let error = nft::ruleset(&rules, nft::Options::default()).unwrap_err();
-            assert!(error.to_string().contains(reason), "{line}: {error}");
-            let [missing] = error.0.as_slice() else {
-                panic!("{line}: {error}");
-            };
-            let chain = line.split(' ').next().unwrap();
-            let number = if chain == "OUTPUT" { 2 } else { 1 };
-            assert_eq!((missing.chain.as_str(), missing.rule), (chain, number));
-            // In the text that is asked for all the same, it stands as a comment.
-            let partial = nft::partial(&rules, nft::Options::default());
-            assert!(partial.text.contains("\t\t# not expressed: "), "{}", partial.text);
-            assert!(partial.text.contains("accept"));
-        }
-    }
-}
-
-#[test]
-fn a_rule_names_everything_it_lacks() {
-    let rules = rules(
-        Family::V4,
-        "filter",
-        &["INPUT -p tcp -m tcpmss ! --mss 500 -m helper ! --helper ftp -j LOG --log-prefix $"],
-    );
-    let parts = nft::ruleset(&rules, nft::Options::default()).unwrap_err().0;
-    let parts: Vec<&str> = parts.iter().map(|part| part.part.as_str()).collect();
-    assert_eq!(parts, ["-m tcpmss", "-m helper", "-j LOG"]);
-}
-
-#[test]
-fn a_whole_table() {
-    let text = "\
-*nat
-:PREROUTING ACCEPT [5:600]
-:INPUT ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:POSTROUTING DROP [0:0]
-:drop - [0:0]
-:drop2 - [0:0]
-[1:60] -A PREROUTING -s 10.0.0.0/8 -j drop
-[0:0] -A drop -p tcp -m connlimit --connlimit-above 2 -j RETURN
-[0:0] -A drop -p tcp -m connlimit --connlimit-above 3 -g drop2
-COMMIT
-";
-    let rules = restore::parse(text, Family::V4, &Registry::builtin(), &BuiltinNames).unwrap();
-    let options = nft::Options {
-        replace: true,
-        ..nft::Options::default()
-    };
-    let expected = "\
-table ip nat
-delete table ip nat
-table ip nat {
-	set connlimit0 { type ipv4_addr; flags dynamic; size 65535; }
-	set connlimit1 { type ipv4_addr; flags dynamic; size 65535; }
-	chain PREROUTING {
-		type nat hook prerouting priority -100; policy accept;
-		# the policy counted 5 packets, 600 bytes
-		ip saddr 10.0.0.0/8 counter packets 1 bytes 60 jump xt.drop
-	}
-	chain INPUT {
-		type nat hook input priority 100; policy accept;
-	}
-	chain OUTPUT {
-		type nat hook output priority -100; policy accept;
-	}
-	chain POSTROUTING {
-		type nat hook postrouting priority 100; policy drop;
-	}
-	# chain \"drop\"
-	chain xt.drop {
-		meta l4proto tcp add @connlimit0 { ip saddr ct count over 2 } counter return
-		meta l4proto tcp add @connlimit1 { ip saddr ct count over 3 } counter goto drop2
-	}
-	chain drop2 {
-	}
-}
-";
-    assert_eq!(nft::ruleset(&rules, options).unwrap(), expected);
-    if can_check("a_whole_table") {
-        assert_eq!(refusal(expected), None);
-    }
-}
-
-#[test]
-fn chains_of_any_name() {
-    if !can_check("chains_of_any_name") {
-        return;
-    }
-    // nft's own words, and letters it doesn't take.
-    let names = [
-        "accept",
-        "all",
-        "ct",
-        "counter",
-        "day",
-        "drop",
-        "ip",
-        "ip6",
-        "log",
-        "limit",
-        "meta",
-        "policy",
-        "rule",
-        "set",
-        "snat",
-        "tcp",
-        "time",
-        "type",
-        "1st",
-        "a b",
-        "a;b",
-        "f2b-ssh",
-        "ssh",
-        "ä",
-        "x*",
-        "{",
-        "xt.drop",
-        "_x",
-        "a/b",
-        "@home",
-        "$x",
-        "last",
-        "name",
-        "hook",
-        "device",
-        "rt",
-        "size",
-        "flags",
-        "timeout",
-        "typeof",
-        "vmap",
-        "and",
-        "or",
-        "xor",
-        "eq",
-        "in",
-        "out",
-        "allow",
-        "block",
-        "in_wan",
-        "lan",
-        "dmz",
-        "zone",
-        "trusted",
-        "world",
-        "guest",
-        "vpn",
-        "input",
-        "output",
-        "forward",
-        "established",
-        "invalid",
-        "icmp",
-        "udp",
-        "th",
-        "to",
-        "mark",
-        "nat",
-        "filter",
-        "raw",
-        "mangle",
-        "security",
-        "main",
-        "default",
-        "common",
-        "inbound",
-    ];
-    for family in FAMILIES {
-        let mut rules = rules(family, "filter", &[]);
-        let table = rules.table_mut("filter").unwrap();
-        for name in names {
-            table.chains.push(fielato_netfilter::Chain::user(name));
-            let jump = fielato_netfilter::Rule {
-                target: fielato_netfilter::Target::Jump(name.to_owned()),
-                ..Default::default()
-            };
-            table.chain_mut("INPUT").unwrap().rules.push(jump);
-        }
-        let text = nft::ruleset(&rules, nft::Options::default()).unwrap();
-        assert_eq!(refusal(&text), None, "{text}");
-    }
-}
-
-/// iptables-translate's own cases, from the folder that `FIELATO_TXLATE` names (`extensions` of iptables' source): how many of
-/// their rules are rendered, and what nft says against those.
-#[test]
-fn upstream_cases() {
-    let Some(folder) = std::env::var_os("FIELATO_TXLATE") else {
-        fielato_testkit::skip("upstream_cases", "FIELATO_TXLATE names no folder");
-        return;
-    };
-    if !can_check("upstream_cases") {
-        return;
-    }
-    let (mut all, mut unread, mut named, mut refused, mut taken) = (0, Vec::new(), Vec::new(), Vec::new(), 0);
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    for file in files
-        .iter()
-        .filter(|file| file.extension().is_some_and(|ending| ending == "txlate"))
-    {
-        for line in std::fs::read_to_string(file).unwrap().lines() {
-            let Some((program, words)) = line.split_once(' ') else {
-                continue;
-            };
-            let family = match program {
-                "iptables-translate" | "iptables" => Family::V4,
-                "ip6tables-translate" => Family::V6,
-                _ => continue,
-            };
-            all += 1;
-            match upstream_rule(family, words) {
-                Err(reason) => unread.push(format!("{line}\n\t{reason}")),
-                Ok(rules) => match nft::ruleset(&rules, nft::Options::default()) {
-                    Err(error) => named.push(format!("{line}\n\t{error}")),
-                    Ok(text) => match refusal(&text) {
-                        None => taken += 1,
-                        Some(said) => refused.push(format!("{line}\n{said}")),
-                    },
-                },
-            }
-        }
-    }
-    println!(
-        "not read:\n{}\nnot expressed:\n{}\nrefused:\n{}",
-        unread.join("\n"),
-        named.join("\n"),
-        refused.join("\n")
-    );
-    println!(
-        "of {all} cases: {taken} rendered and taken, {} rendered and refused, {} named as not expressible, {} not read",
-        refused.len(),
-        named.len(),
-        unread.len()
-    );
-    // This kernel may lack a part of nft; a text that nft can't read is a fault of the rendering.
-    let unreadable: Vec<_> = refused.iter().filter(|case| case.contains("syntax error")).collect();
-    assert!(unreadable.is_empty(), "{unreadable:?}");
-    assert!(taken > 0, "no case was rendered");
-}
-
-/// The rule set that a command of theirs makes. They name chains that aren't in the table at times.
-fn upstream_rule(family: Family, words: &str) -> Result<Ruleset, String> {
-    let (registry, names) = (Registry::builtin(), BuiltinNames);
-    let program = fielato_iptables::Program::legacy("iptables");
-    let parser = fielato_iptables::Parser {
-        family,
-        program: &program,
-        registry: &registry,
-        names: &names,
-        restore: None,
-    };
-    let words = shell_words(words);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let command = parser.parse(&words).map_err(|error| error.to_string())?;
-    let mut rules = Ruleset::new(family);
-    let mut table = fielato_netfilter::Table::standard(&command.table).ok_or("no such table")?;
-    if let fielato_iptables::Operation::Append { chain, rules } | fielato_iptables::Operation::Insert { chain, rules, .. } =
-        command.operation
-    {
-        for name in rules.iter().map(|rule| &rule.target).filter_map(|target| match target {
-            fielato_netfilter::Target::Jump(name) | fielato_netfilter::Target::Goto(name) => Some(name.clone()),
-            _ => None,
-        }) {
-            table.chains.push(fielato_netfilter::Chain::user(name));
-        }
-        let upper = chain.to_ascii_uppercase();
-        let chain = if table.chain(&chain).is_some() { chain } else { upper };
-        if table.chain(&chain).is_none() {
-            table.chains.push(fielato_netfilter::Chain::user(chain.clone()));
-        }
-        table.chain_mut(&chain).ok_or("no chain")?.rules.extend(rules);
-    }
-    rules.tables.push(table);
-    Ok(rules)
-}
-
-fn shell_words(line: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let (mut quote, mut open) = (None, false);
-    for c in line.chars() {
-        match (quote, c) {
-            (Some(mark), c) if c == mark => quote = None,
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                if !open {
-                    words.push(String::new());
-                }
-                open = true;
-            }
-            (None, c) if c.is_whitespace() => open = false,
-            (_, c) => {
-                if !open {
-                    words.push(String::new());
-                }
-                open = true;
-                if let Some(word) = words.last_mut() {
-                    word.push(c);
-                }
-            }
-        }
-    }
-    words
-}
