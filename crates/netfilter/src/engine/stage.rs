@@ -150,11 +150,17 @@ impl Netfilter {
                         other => return other,
                     },
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
-                    Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
+                    Stage::Conntrack if matches!(cx.packet.ct, PacketCt::Tracked { .. } | PacketCt::Untracked) => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => {
                         let verdict = cx.conntrack.track(cx.packet, hook, now);
                         scratch.recorder.tracked(cx.packet.ct);
+                        if let PacketCt::Tracked { id, state, .. } = cx.packet.ct
+                            && state == CtState::Related
+                        {
+                            // As soon as it begins (`init_conntrack` calls `expectfn`), so that rules before NAT know.
+                            nat::follow_master(cx.conntrack, id, cx.rng);
+                        }
                         verdict
                     }
                     Stage::Helper => helper::help(cx.conntrack, cx.packet, now),
@@ -220,9 +226,6 @@ fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scr
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
-    if first && state == CtState::Related {
-        nat::follow_master(cx.conntrack, id, cx.rng);
-    }
     // Without the table nothing is translated, and nothing need be kept from being taken (the kernel has no NAT hooks then).
     if first
         && let Some((number, table)) = table
