@@ -23,7 +23,7 @@ LAB = nftables iptables iproute2 iputils-ping wireguard-tools wireguard-go tcpdu
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
+.PHONY: help build run test testsuite oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ run: build ## show the whole gateway at work on three machines in namespaces (ro
 test: ## run every test; those that need root say so when there is none
 	@$(NEED) $(BUILD) $(LAB)
 	tools/test.sh
+
+testsuite: ## run the packet test suite's scripts, ENGINE=userspace, kernel or both (root)
+	@$(NEED) $(BUILD) $(LAB)
+	@failed=0; for engine in $(or $(filter-out both,$(ENGINE)),userspace kernel); do \
+	    echo "engine $$engine"; testsuite/test.sh --engine $$engine || failed=1; \
+	done; exit $$failed
 
 oracle: ## compare the engine with the kernel, PACKETS=10000000 for long (root)
 	@$(NEED) $(BUILD) $(LAB)

@@ -1,5 +1,7 @@
 //! Numbers and quoted words as iptables reads and writes them.
 
+use std::borrow::Cow;
+
 /// A number in decimal, `0x` hexadecimal or `0` octal, from `min` to `max`, with nothing after it.
 pub fn number(text: &str, min: u64, max: u64) -> Option<u64> {
     let (value, rest) = leading_number(text)?;
@@ -19,6 +21,15 @@ pub fn leading_number(text: &str) -> Option<(u64, &str)> {
     let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
     let (digits, rest) = digits.split_at_checked(end)?;
     u64::from_str_radix(digits, radix).ok().map(|value| (value, rest))
+}
+
+/// A word for a save file, bare as long as it can be read back so. iptables-save writes such words bare always, and then reads a
+/// blank in one as the word's end.
+pub fn bare(word: &str) -> Cow<'_, str> {
+    match word.is_empty() || word.contains([' ', '\t', '"']) {
+        true => quoted(word).into(),
+        false => word.into(),
+    }
 }
 
 /// A word for a save file: bare if it has only letters, digits, `_` and `-`, else in double quotes.
@@ -69,6 +80,9 @@ mod tests {
 
     #[test]
     fn words_are_quoted_when_they_must() {
+        for (word, written) in [("a'b/+", "a'b/+"), ("", "\"\""), ("a b", "\"a b\""), ("\"", r#""\"""#)] {
+            assert_eq!(bare(word), written);
+        }
         assert_eq!(quoted("abc_-9"), "abc_-9");
         assert_eq!(quoted(""), "\"\"");
         assert_eq!(quoted("a b"), "\"a b\"");

@@ -50,6 +50,38 @@ COMMIT
     assert_eq!(saved(v6, Family::V6), v6);
 }
 
+/// iptables-save writes such words bare and cannot read them again.
+#[test]
+fn words_with_blanks_or_quotes_are_read_back() {
+    let text = r#"*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:qu"ote - [0:0]
+[0:0] -A FORWARD -i "e -j DROP" ! -o "a b+" -j "qu\"ote"
+[0:0] -A FORWARD -m recent --set --name "a b" --mask 255.255.255.255 --rsource -g "qu\"ote"
+[0:0] -A FORWARD -m hashlimit --hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-name "a \"b"
+[0:0] -A FORWARD -m physdev --physdev-in "p 0+"
+[0:0] -A FORWARD -j IDLETIMER --timeout 5 --label "l 1"
+[0:0] -A FORWARD -j RATEEST --rateest-name "r 1" --rateest-interval 250.0ms --rateest-ewmalog 500.0ms
+[0:0] -A "qu\"ote" -j DROP
+COMMIT
+"#;
+    assert_eq!(saved(text, Family::V4), text);
+}
+
+/// iptables gives such flags to chunk type 15, of which no rule speaks: the rules are one and the same.
+#[test]
+fn sctp_flags_of_late_types_are_none() {
+    let rules = |flags| {
+        let line = format!("-A INPUT -p sctp -m sctp --chunk-types any DATA:u,I_DATA{flags}");
+        let text = format!("*filter\n{line}\nCOMMIT\n");
+        restore::parse(&text, Family::V4, &Registry::builtin(), &BuiltinNames).unwrap()
+    };
+    let [with, without] = [":U", ""].map(|flags| rules(flags).tables[0].chains[0].rules[0].clone());
+    assert!(with.same(&without), "{with:?}");
+}
+
 #[test]
 fn errors_name_their_line() {
     let begin = "*filter\n:INPUT ACCEPT [0:0]\n";

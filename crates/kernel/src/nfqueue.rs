@@ -275,12 +275,12 @@ fn read_packet(body: &[u8], interfaces: &mut HashMap<u32, Interface>) -> Option<
             _ => {}
         }
     }
-    let packet = Packet::local(payload).ok().map(|packet| Packet {
-        mark,
-        in_interface,
-        out_interface,
-        ..packet
-    });
+    let mut packet = Packet::local(payload).ok();
+    if let Some(packet) = &mut packet {
+        packet.mark = mark;
+        packet.in_interface = in_interface;
+        packet.out_interface = out_interface;
+    }
     Some(Waiting {
         id: id?,
         hook: hook?,

@@ -50,27 +50,6 @@ pub enum Learned {
 pub struct Renames {
     to_own: HashMap<End, u16>,
     to_reference: HashMap<End, u16>,
-    /// The same whoever the peer is, while that is sure: a peer may be called otherwise in a quotation, or in a connection (SNPT).
-    to_own_anywhere: HashMap<End, Option<u16>>,
-    to_reference_anywhere: HashMap<End, Option<u16>>,
-}
-
-impl End {
-    fn without_peer(self) -> End {
-        End {
-            peer: Addr::ZERO,
-            peer_port: 0,
-            ..self
-        }
-    }
-}
-
-/// Notes a name, or that there are several.
-fn note(names: &mut HashMap<End, Option<u16>>, end: End, name: u16) {
-    let known = names.entry(end).or_insert(Some(name));
-    if *known != Some(name) {
-        *known = None;
-    }
 }
 
 /// Ports, or ICMP's identifier in both places; nothing where there are none.
@@ -143,8 +122,6 @@ impl Renames {
                 self.to_own.insert(end(reference, peer_ports[0]), own);
                 self.to_reference.insert(end(own, peer_ports[1]), reference);
             }
-            note(&mut self.to_own_anywhere, end(reference, 0).without_peer(), own);
-            note(&mut self.to_reference_anywhere, end(own, 0).without_peer(), reference);
             if is_used(theirs.protocol, reference) || is_used(theirs.protocol, own) {
                 learned = Learned::Ambiguous;
             }
@@ -222,9 +199,9 @@ impl Renames {
     }
 
     fn names(&self, protocol: u8, src: Addr, dst: Addr, [sport, dport]: [u16; 2], to: Naming) -> [u16; 2] {
-        let (names, anywhere) = match to {
-            Naming::Reference => (&self.to_reference, &self.to_reference_anywhere),
-            Naming::Own => (&self.to_own, &self.to_own_anywhere),
+        let names = match to {
+            Naming::Reference => &self.to_reference,
+            Naming::Own => &self.to_own,
         };
         let look = |address, port, peer, peer_port| {
             let peer_port = if is_icmp(protocol) { 0 } else { peer_port };
@@ -237,8 +214,7 @@ impl Renames {
             };
             // A TFTP server answers from another port than the one that was asked.
             let any_port = || names.get(&End { peer_port: 0, ..end }).filter(|_| protocol == number::UDP);
-            let any_peer = || anywhere.get(&end.without_peer()).copied().flatten();
-            names.get(&end).or_else(any_port).copied().or_else(any_peer).unwrap_or(port)
+            names.get(&end).or_else(any_port).copied().unwrap_or(port)
         };
         [look(src, sport, dst, dport), look(dst, dport, src, sport)]
     }

@@ -133,7 +133,7 @@ pub struct Tuple {
 }
 
 /// A tracked connection, without what can't be equal (its id, its address in memory).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Connection {
     /// IP version, by its number.
     pub v6: bool,
@@ -280,16 +280,7 @@ impl std::str::FromStr for Connection {
         let mut connection = Connection {
             v6: next()? == "6",
             protocol: number(next()?)?,
-            original: Tuple::default(),
-            reply: Tuple::default(),
-            zones: [0; 2],
-            status: 0,
-            mark: 0,
-            counters: [(0, 0); 2],
-            state: None,
-            helper: None,
-            master: None,
-            timeout: 0,
+            ..Connection::default()
         };
         let mut side: Option<usize> = None;
         for word in words {

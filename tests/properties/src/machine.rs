@@ -4,11 +4,13 @@
 //! 10.0.0.0/24, fd00::/64  eth0 [10.0.0.254 router 203.0.113.254] eth1  everything else
 //! ```
 
+use std::sync::LazyLock;
+
 use fielato_iptables::{BuiltinNames, Registry, restore};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command, Response};
 use fielato_netfilter::host::{AddressType, Host, Route, RouteKey};
-use fielato_netfilter::{Interface, Netfilter, Now, Packet, Ruleset};
+use fielato_netfilter::{Effect, Interface, Netfilter, Now, Packet, Ruleset};
 use fielato_wire::{Addr, Family};
 
 /// The inner network's interface.
@@ -89,12 +91,18 @@ impl Host for Router {
     }
 }
 
+/// The built-in matches and targets.
+pub fn registry() -> &'static Registry {
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::builtin);
+    &REGISTRY
+}
+
 /// A save file's rules.
 ///
 /// # Panics
 /// When the text is refused: the caller wrote it.
 pub fn rules(family: Family, text: &str) -> Ruleset {
-    match restore::parse(text, family, &Registry::builtin(), &BuiltinNames) {
+    match restore::parse(text, family, registry(), &BuiltinNames) {
         Ok(rules) => rules,
         Err(error) => panic!("{error}\n{text}"),
     }
@@ -119,6 +127,16 @@ pub fn replace(netfilter: &mut Netfilter, ruleset: Ruleset, now: Now) -> Vec<fie
 pub fn receive(netfilter: &mut Netfilter, bytes: Vec<u8>, by: u32, now: Now) -> Option<Fate> {
     let packet = Packet::received(bytes, interface(by)).ok()?;
     Some(netfilter.receive(packet, &mut Router, now))
+}
+
+/// All packets that leave the engine after one came in: the packet itself, answers, copies.
+pub fn outgoing(netfilter: &mut Netfilter, fate: Fate) -> Vec<Packet> {
+    let beside = netfilter.drain_effects().filter_map(|effect| match effect {
+        Effect::Transmit(packet) | Effect::Copy { packet, .. } => Some(*packet),
+        _ => None,
+    });
+    let beside: Vec<Packet> = beside.collect();
+    passed(fate).into_iter().chain(beside).collect()
 }
 
 /// The packet that goes on or is delivered.

@@ -1,10 +1,15 @@
 //! Sound packets between few hosts and few ports, so that they meet.
 
+use std::sync::LazyLock;
+
 use fielato_wire::build::{Dccp, Extension, Ip, Tcp};
 use fielato_wire::{Addr, Family, TcpFlags};
 
-use crate::machine;
 use crate::source::Source;
+use crate::{machine, sums};
+
+/// How many packets are [`samples`].
+const SAMPLES: usize = 16;
 
 const PORTS: [u16; 12] = [21, 69, 80, 53, 20, 1024, 1025, 2000, 2001, 5000, 40_000, 65_535];
 
@@ -106,4 +111,21 @@ pub fn transport(source: &mut Source<'_>, ip: &Ip) -> Vec<u8> {
             _ => ip.packet(source.byte(), source.bytes(60)),
         },
     }
+}
+
+/// A few packets of many kinds, always the same, whose checksums are right.
+pub fn samples(family: Family) -> &'static [Vec<u8>] {
+    static SAMPLES_OF: LazyLock<[Vec<Vec<u8>>; 2]> = LazyLock::new(|| {
+        [Family::V4, Family::V6].map(|family| {
+            let all = (0..).map(|seed| {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let bytes: Vec<u8> = (0..200).map(|_| random.u8(..)).collect();
+                let mut source = Source::new(&bytes);
+                let ip = ip(&mut source, family);
+                transport(&mut source, &ip)
+            });
+            all.filter(|packet| sums::verify(packet).is_ok()).take(SAMPLES).collect()
+        })
+    });
+    &SAMPLES_OF[family as usize]
 }

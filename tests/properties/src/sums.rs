@@ -1,5 +1,6 @@
 //! Checksums recomputed from the packet's bytes, independently of whoever updated them step by step.
 
+use fielato_netfilter::Packet;
 use fielato_wire::{Family, Headers, checksum, number};
 
 /// What is wrong with the checksums of `packet`, of the packet it quotes too; nothing for a packet that is right.
@@ -20,6 +21,17 @@ pub fn verify(packet: &[u8]) -> Result<(), String> {
         _ => return Ok(()),
     };
     quoted(quote).map_err(|what| format!("quoted {what}"))
+}
+
+/// What the engine knows of a packet's headers is what its bytes say, and its checksums are right.
+///
+/// # Panics
+/// When they are not.
+pub fn assert_sound(packet: &Packet) {
+    assert_eq!(Headers::parse(&packet.data), Ok(packet.headers), "{:02x?}", packet.data);
+    if let Err(what) = verify(&packet.data) {
+        panic!("{what}: {:02x?}", packet.data);
+    }
 }
 
 fn transport(headers: &Headers, bytes: &[u8]) -> Result<(), String> {

@@ -155,6 +155,11 @@ impl<'a> Getopt<'a> {
         Some(word)
     }
 
+    /// The whole command line.
+    pub(super) fn words(&self) -> &'a [&'a str] {
+        self.words
+    }
+
     /// Whether words are left.
     pub(super) fn has_rest(&self) -> bool {
         self.next < self.words.len()

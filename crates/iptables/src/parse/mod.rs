@@ -237,6 +237,9 @@ impl<'a> Line<'a> {
                 });
             }
             b'E' => match self.options.further() {
+                Some(word) if word.is_empty() || word.contains(|c: char| c.is_ascii_whitespace()) => {
+                    return parameter(format!("Invalid chain name `{word}'"));
+                }
                 Some(word) => self.new_name = word,
                 None => return parameter("-E requires old-chain-name and new-chain-name"),
             },
@@ -260,7 +263,7 @@ impl<'a> Line<'a> {
         if target.is_some() || standard_target(chain).is_some() {
             return parameter("chain name may not clash with target name");
         }
-        if chain.contains(|c: char| c.is_ascii_whitespace()) {
+        if chain.is_empty() || chain.contains(|c: char| c.is_ascii_whitespace()) {
             return parameter(format!("Invalid chain name `{chain}'"));
         }
         Ok(())
@@ -395,6 +398,12 @@ impl<'a> Line<'a> {
             table: self.table,
         };
         let (matches, target) = self.modules.build(&cx)?;
+        // iptables takes such a word, and then saves a file that can't be read.
+        if let Some(word) = self.options.words().iter().find(|word| word.contains(['\n', '\0'])) {
+            return parameter(format!(
+                "the word {word:?} can't be saved: leave out the line end or zero byte in it"
+            ));
+        }
         if self.options.has_rest() {
             return parameter("unknown arguments found on commandline");
         }

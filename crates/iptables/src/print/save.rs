@@ -10,6 +10,7 @@ use fielato_wire::Family;
 use crate::error::VERSION;
 use crate::names::protocol_name;
 use crate::registry::Registry;
+use crate::text::bare;
 
 /// Where a rule's counters stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl Printer<'_> {
         if style == CounterStyle::Before {
             put(text, format_args!("[{packets}:{bytes}] "));
         }
-        put(text, format_args!("-A {chain}"));
+        put(text, format_args!("-A {}", bare(chain)));
         self.ip(text, &rule.ip);
         let cx = self.context(&rule.ip, false);
         for m in &rule.matches {
@@ -150,13 +151,13 @@ impl Printer<'_> {
         }
         match &rule.target {
             Target::None => {}
-            Target::Goto(chain) => put(text, format_args!(" -g {chain}")),
+            Target::Goto(chain) => put(text, format_args!(" -g {}", bare(chain))),
             target => match self.registry.find_target(target.name(), self.family) {
                 Some(syntax) if !is_standard(target) => {
                     let name = syntax.alias(target).unwrap_or_else(|| syntax.name());
                     put(text, format_args!(" -j {name}{}", syntax.save(target, &cx)));
                 }
-                _ => put(text, format_args!(" -j {}", target.name())),
+                _ => put(text, format_args!(" -j {}", bare(target.name()))),
             },
         }
         text.push('\n');
@@ -197,7 +198,8 @@ impl Printer<'_> {
         }
         let not = if interface.negated { " !" } else { "" };
         let plus = if interface.prefix { "+" } else { "" };
-        put(text, format_args!("{not} -{letter} {}{plus}", interface.name));
+        let name = format!("{}{plus}", interface.name);
+        put(text, format_args!("{not} -{letter} {}", bare(&name)));
     }
 
     fn address(&self, text: &mut String, letter: char, address: &AddressMatch) {

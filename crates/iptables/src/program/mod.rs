@@ -150,10 +150,10 @@ impl Session<'_> {
         }
     }
 
-    fn command(&self, words: &[&str], world: &mut dyn World) -> Result<(), Exit> {
-        let family = self.applet.family;
+    /// The command that these words are, after its warnings.
+    fn parse(&self, words: &[&str], world: &mut dyn World) -> Result<Command, Exit> {
         let parser = Parser {
-            family,
+            family: self.applet.family,
             program: &self.program,
             registry: self.registry,
             names: self.names,
@@ -163,6 +163,12 @@ impl Session<'_> {
         for warning in &command.warnings {
             world.complain(&format!("{warning}\n"));
         }
+        Ok(command)
+    }
+
+    fn command(&self, words: &[&str], world: &mut dyn World) -> Result<(), Exit> {
+        let family = self.applet.family;
+        let command = self.parse(words, world)?;
         if let Operation::Print(text) = &command.operation {
             return world.write(None, text);
         }

@@ -9,7 +9,6 @@ use super::{Exit, Session, World};
 use crate::command::Operation;
 use crate::error::Error;
 use crate::nft;
-use crate::parse::Parser;
 use crate::restore;
 
 /// `iptables-restore-translate`'s options.
@@ -24,17 +23,7 @@ impl Session<'_> {
     /// `iptables-translate`: nft commands, one a line, each ready for a shell.
     pub(super) fn translate(&self, words: &[&str], world: &mut dyn World) -> Result<(), Exit> {
         let family = self.applet.family;
-        let parser = Parser {
-            family,
-            program: &self.program,
-            registry: self.registry,
-            names: self.names,
-            restore: None,
-        };
-        let command = parser.parse(words).map_err(|error| self.exit(&error))?;
-        for warning in &command.warnings {
-            world.complain(&format!("{warning}\n"));
-        }
+        let command = self.parse(words, world)?;
         let table = &command.table;
         let place = format!("{} {}", nft::family_name(family), nft::identifier(table));
         let chain_place = |chain: &str| format!("{place} {}", nft::identifier(chain));

@@ -254,7 +254,7 @@ impl Conntrack {
     }
 
     /// Connections noted by [`Conntrack::note_source`] whose original tuple has the same source and protocol, in this zone
-    /// (`find_appropriate_src`). Not more than the latest few are looked at.
+    /// (`find_appropriate_src`); none that has been ended. Not more than the latest few are looked at.
     pub fn mapped_source(&self, original: &Tuple, zone: Zone) -> impl Iterator<Item = ConnId> {
         let number = zone.in_direction(Direction::Original);
         let wanted = *original;

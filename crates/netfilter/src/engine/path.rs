@@ -1,6 +1,6 @@
 //! A packet's way: hooks and routing decisions in their order, and where it can be taken up again.
 
-use fielato_wire::{Family, checksum};
+use fielato_wire::{Family, checksum, number};
 
 use super::Netfilter;
 use super::stage::Ran;
@@ -175,6 +175,10 @@ impl Netfilter {
     /// The routing decision about a received packet, and what forwarding does before FORWARD (`ip_forward`, `ip6_forward`).
     fn route_received(&mut self, packet: &mut Packet, host: &mut dyn Host) -> Result<Hook, (DropReason, Option<IcmpError>)> {
         let v4 = packet.headers.family == Family::V4;
+        if packet.headers.protocol == number::TCP {
+            // A socket is looked for before a route (`tcp_v4_early_demux`).
+            packet.join_header(20);
+        }
         match host.route(&route_key(packet)) {
             Route::Local => Ok(Hook::Input),
             // ip_error() for ENETUNREACH, which is what a lookup that finds nothing gives; ip6_pkt_discard() has the same code.

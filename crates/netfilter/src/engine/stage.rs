@@ -154,13 +154,15 @@ impl Netfilter {
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => {
                         let verdict = cx.conntrack.track(cx.packet, hook, now);
-                        scratch.recorder.tracked(cx.packet.ct);
-                        if let PacketCt::Tracked { id, state, .. } = cx.packet.ct
-                            && state == CtState::Related
+                        if let PacketCt::Tracked {
+                            id,
+                            state: CtState::Related,
+                            ..
+                        } = cx.packet.ct
                         {
-                            // As soon as it begins (`init_conntrack` calls `expectfn`), so that rules before NAT know.
                             nat::follow_master(cx.conntrack, id, cx.rng);
                         }
+                        scratch.recorder.tracked(cx.packet.ct);
                         verdict
                     }
                     Stage::Helper => helper::help(cx.conntrack, cx.packet, now),

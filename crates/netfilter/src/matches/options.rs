@@ -1,20 +1,24 @@
 //! Options of transport headers: kind, length, value.
 
-/// The option of this kind, from its kind byte to the end of `options`. Kinds 0 and 1 are single bytes; the kernel goes on
-/// behind an end-of-list byte, and by one byte where a length is zero.
-pub(crate) fn find(options: &[u8], kind: u8) -> Option<&[u8]> {
+/// Each option, from its kind byte to the end of `options`. Kinds 0 and 1 are single bytes; the kernel goes on behind an
+/// end-of-list byte, and by one byte where a length is zero.
+pub(crate) fn walk(options: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = options;
-    while let Some(&found) = rest.first() {
-        if found == kind {
-            return Some(rest);
-        }
-        let step = match found {
-            0 | 1 => 1,
-            _ => usize::from(rest.get(1).copied().unwrap_or(0)).max(1),
+    std::iter::from_fn(move || {
+        let option = rest;
+        let step = match *option {
+            [] => return None,
+            [0 | 1, ..] | [_] => 1,
+            [_, length, ..] => usize::from(length).max(1),
         };
-        rest = rest.get(step..).unwrap_or(&[]);
-    }
-    None
+        rest = option.get(step..).unwrap_or(&[]);
+        Some(option)
+    })
+}
+
+/// The option of this kind, from its kind byte to the end of `options`.
+pub(crate) fn find(options: &[u8], kind: u8) -> Option<&[u8]> {
+    walk(options).find(|option| option.first() == Some(&kind))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use fielato_wire::number;
 
-use super::Range;
+use super::{Range, options};
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 
@@ -35,15 +35,10 @@ impl Tcpmss {
 
 /// The value of the first option of kind 2 whose length is 4.
 fn find(options: &[u8]) -> Option<u16> {
-    let mut rest = options;
-    loop {
-        match *rest {
-            [] => return None,
-            [2, 4, high, low, ..] => return Some(u16::from_be_bytes([high, low])),
-            [0 | 1, ..] | [_] => rest = &rest[1..],
-            [_, length, ..] => rest = rest.get(usize::from(length).max(1)..).unwrap_or(&[]),
-        }
-    }
+    options::walk(options).find_map(|option| match *option {
+        [2, 4, high, low, ..] => Some(u16::from_be_bytes([high, low])),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

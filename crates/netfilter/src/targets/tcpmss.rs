@@ -6,6 +6,7 @@ use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
 use crate::edit::{read16, write16};
 use crate::host::{Route, RouteKey};
+use crate::matches::options;
 use crate::verdict::TargetVerdict;
 use crate::{Hook, Interface, Match, Packet};
 
@@ -20,7 +21,7 @@ pub enum Tcpmss {
 
 /// The TCP option "maximum segment size" and its length (RFC 9293 §3.7.1).
 const MSS: u8 = 2;
-const MSS_LEN: usize = 4;
+const MSS_LEN: u8 = 4;
 
 impl Tcpmss {
     pub(crate) fn check(&self, cx: &CheckContext<'_>) -> Result<(), CheckError> {
@@ -93,28 +94,26 @@ fn path_mss(cx: &mut Context<'_>) -> Option<u16> {
 fn lower(packet: &mut Packet, header_len: usize, mss: u16) {
     let l4 = usize::from(packet.headers.l4);
     let transport = packet.transport();
-    let mut at = 20;
-    while at + MSS_LEN <= header_len {
-        let (kind, len) = (transport[at], transport[at + 1]);
-        if kind == MSS && usize::from(len) == MSS_LEN {
-            let old = read16(transport, at + 2).unwrap_or(0);
-            if old > mss {
-                // The option may stand at an odd place: the checksum's words then cross it.
-                let check = read16(transport, 16).unwrap_or(0);
-                let (before, after) = if at % 2 == 0 {
-                    (old, mss)
-                } else {
-                    (old.swap_bytes(), mss.swap_bytes())
-                };
-                write16(&mut packet.data, l4 + at + 2, mss);
-                write16(&mut packet.data, l4 + 16, checksum::update16(check, before, after));
-            }
-            return;
+    let found = options::walk(transport.get(20..header_len).unwrap_or(&[])).find_map(|option| match *option {
+        [MSS, MSS_LEN, high, low, ..] => Some((header_len - option.len(), u16::from_be_bytes([high, low]))),
+        _ => None,
+    });
+    if let Some((at, old)) = found {
+        if old > mss {
+            // The option may stand at an odd place: the checksum's words then cross it.
+            let check = read16(transport, 16).unwrap_or(0);
+            let (before, after) = if at % 2 == 0 {
+                (old, mss)
+            } else {
+                (old.swap_bytes(), mss.swap_bytes())
+            };
+            write16(&mut packet.data, l4 + at + 2, mss);
+            write16(&mut packet.data, l4 + 16, checksum::update16(check, before, after));
         }
-        at += if kind <= 1 || len == 0 { 1 } else { usize::from(len) };
+        return;
     }
     // With data behind the header there is no room that the sender counted on; 60 bytes of header are the most.
-    if transport.len() > header_len || header_len + MSS_LEN > 60 {
+    if transport.len() > header_len || header_len + usize::from(MSS_LEN) > 60 {
         return;
     }
     // RFC 9293 §3.7.1: without the option the peer assumes 536 (IPv4) or 1220 (IPv6), so it must not say more.
@@ -124,12 +123,12 @@ fn lower(packet: &mut Packet, header_len: usize, mss: u16) {
     });
     let [high, low] = mss.to_be_bytes();
     let place = l4 + 20;
-    packet.data.splice(place..place, [MSS, MSS_LEN as u8, high, low]);
+    packet.data.splice(place..place, [MSS, MSS_LEN, high, low]);
     packet.set_length();
     let first = read16(&packet.data, l4 + 12).unwrap_or(0);
     packet.set_transport_word(12, first.wrapping_add(0x1000), 16);
     let (len, check) = (packet.transport().len() as u16, read16(&packet.data, l4 + 16).unwrap_or(0));
-    let check = checksum::update16(check, len.wrapping_sub(MSS_LEN as u16), len);
-    let check = checksum::update32(check, 0, u32::from_be_bytes([MSS, MSS_LEN as u8, high, low]));
+    let check = checksum::update16(check, len.wrapping_sub(u16::from(MSS_LEN)), len);
+    let check = checksum::update32(check, 0, u32::from_be_bytes([MSS, MSS_LEN, high, low]));
     write16(&mut packet.data, l4 + 16, check);
 }

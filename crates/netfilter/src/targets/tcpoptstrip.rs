@@ -38,7 +38,7 @@ impl Tcpoptstrip {
         if headers.is_later_fragment() {
             return TargetVerdict::Continue;
         }
-        // As for TCPMSS, the kernel puts the packet into one piece.
+        // The kernel makes the packet linear for this; one that came in pieces is then cut anew.
         cx.packet.pieces = None;
         let Some(header_len) = cx.packet.tcp_header().map(<[u8]>::len) else {
             return TargetVerdict::Drop;

@@ -8,20 +8,7 @@ use crate::subject::{Connection, STATUS_MASK, Tuple};
 /// Reads one; nothing when its tuples are missing.
 pub(super) fn read(message: &[u8]) -> Option<Connection> {
     let mut tuples = [None, None];
-    let mut connection = Connection {
-        v6: false,
-        protocol: 0,
-        original: Tuple::default(),
-        reply: Tuple::default(),
-        zones: [0; 2],
-        status: 0,
-        mark: 0,
-        counters: [(0, 0); 2],
-        state: None,
-        helper: None,
-        master: None,
-        timeout: 0,
-    };
+    let mut connection = Connection::default();
     for (kind, value) in attributes(message) {
         match kind {
             1 | 2 => tuples[usize::from(kind - 1)] = Some(read_tuple(value)?),

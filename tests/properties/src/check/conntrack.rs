@@ -1,12 +1,14 @@
 //! A sequence of packets through a whole engine with small limits, while time passes and rules change.
 
-use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::LazyLock;
 
-use fielato_netfilter::conntrack::{Config, Direction};
+use fielato_netfilter::conntrack::list::Record;
+use fielato_netfilter::conntrack::{Config, Direction, Status, Tracking, Tuple, Zone};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::queue::{QueueAnswer, QueueVerdict};
-use fielato_netfilter::{Netfilter, Now};
+use fielato_netfilter::{Counters, DropReason, Effect, Netfilter, Now, Ruleset};
 use fielato_wire::build::{Ip, fragments};
 use fielato_wire::{Family, Headers};
 
@@ -25,8 +27,8 @@ const EFFECTS: usize = 64;
 /// Bytes of the connection table: generous for a dozen connections.
 const MEMORY: usize = 1 << 20;
 
-/// Rule sets to choose from; `{net}` and the others are filled in by family.
-const RULES: [&str; 6] = [
+/// Rule sets to choose from; addresses and what differs between families are filled in.
+const RULES: [&str; 8] = [
     "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
 -A POSTROUTING -o eth1 -j MASQUERADE\nCOMMIT\n",
     "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
@@ -55,15 +57,40 @@ const RULES: [&str; 6] = [
     "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
 -A PREROUTING -i eth1 -j NETMAP --to {in0net}\n-A POSTROUTING -o eth1 -j NETMAP --to {out0net}\n\
 -A INPUT -p udp -j SNAT --to-source {out3}\n-A OUTPUT -p tcp -j DNAT --to-destination {in1}:21\nCOMMIT\n",
+    "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 80 --syn -j CT --notrack\nCOMMIT\n\
+*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+-A FORWARD -m conntrack --ctstate UNTRACKED -j NFQUEUE --queue-num 1 --queue-bypass\n\
+-A FORWARD -m conntrack --ctstate INVALID -j DROP\n-A FORWARD -m statistic --mode random --probability 0.5 -j RETURN\n\
+-A FORWARD -m quota --quota 3000 -j ACCEPT\n-A FORWARD -p udp -m length --length 60:100 -j REJECT\nCOMMIT\n",
+    "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -i eth0 -j CT --zone-orig 5\n\
+-A PREROUTING -i eth1 -p tcp -j CT --zone-reply 5 --helper ftp\nCOMMIT\n\
+*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
+-A PREROUTING -j CONNMARK --restore-mark\n-A PREROUTING -p tcp -m connbytes --connbytes 2 --connbytes-dir original \
+--connbytes-mode packets -j MARK --set-mark 9\n-A FORWARD -m helper --helper ftp -j CONNMARK --set-mark 4\n\
+-A OUTPUT -m mark --mark 9 -j DSCP --set-dscp 3\n-A POSTROUTING -j CONNMARK --save-mark\nCOMMIT\n\
+*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n\
+-A PREROUTING -p sctp -j DNAT --to-destination {in2}:2000-2001 --random\n-A POSTROUTING -p tcp -o eth1 -j MASQUERADE --random\n\
+-A POSTROUTING -p udp -j SNAT --to-source {out254}:53-54 --persistent\nCOMMIT\n",
 ];
 
-fn rules(family: Family, choice: usize) -> String {
+/// The rule sets, read once.
+fn rules(family: Family, choice: usize) -> Ruleset {
+    static RULES_OF: LazyLock<[Vec<Ruleset>; 2]> = LazyLock::new(|| {
+        [Family::V4, Family::V6].map(|family| {
+            let sets = (0..RULES.len()).map(|choice| machine::rules(family, &text(family, choice)));
+            sets.collect()
+        })
+    });
+    RULES_OF[family as usize][choice % RULES.len()].clone()
+}
+
+fn text(family: Family, choice: usize) -> String {
     let show = |address: fielato_wire::Addr| address.display(family).to_string();
     let port = |address| match family {
         Family::V4 => show(address),
         Family::V6 => format!("[{}]", show(address)),
     };
-    let text = RULES[choice % RULES.len()]
+    let text = RULES[choice]
         .replace("{in2}:", &format!("{}:", port(machine::inside(family, 2))))
         .replace("{in1}:", &format!("{}:", port(machine::inside(family, 1))))
         .replace("{out254}:", &format!("{}:", port(machine::outside(family, 254))))
@@ -99,6 +126,34 @@ fn rules(family: Family, choice: usize) -> String {
     }
 }
 
+/// What became of a packet, what the engine did beside, a line of a listing, what a family's rules counted.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Packet(Vec<u8>),
+    Dropped(DropReason),
+    Kept,
+    Text(String),
+    Counts(Vec<Counters>),
+}
+
+impl Told {
+    fn of(fate: &Fate) -> Told {
+        match fate {
+            Fate::Deliver(packet) | Fate::Transmit(packet) => Told::Packet(packet.data.clone()),
+            Fate::Dropped(reason) => Told::Dropped(*reason),
+            Fate::Stolen | Fate::Fragment | Fate::Queued => Told::Kept,
+        }
+    }
+
+    fn beside(effect: &Effect) -> Option<Told> {
+        match effect {
+            Effect::Transmit(packet) | Effect::Copy { packet, .. } => Some(Told::Packet(packet.data.clone())),
+            Effect::Log { line, .. } => Some(Told::Text(line.clone())),
+            _ => None,
+        }
+    }
+}
+
 /// An engine under way.
 struct Run<'a> {
     source: Source<'a>,
@@ -108,26 +163,49 @@ struct Run<'a> {
     last: Option<(Vec<u8>, u32)>,
     /// Every packet so far had right checksums, so whatever waits in a queue has.
     sound: bool,
+    /// What came out so far, if it is to be compared.
+    told: Option<Vec<Told>>,
 }
 
 /// Packets, answers, errors, fragments, time, queues and new rules, as the bytes say. Every limit holds after each step, no two live
-/// connections share a tuple, and sound packets stay sound.
+/// connections share a tuple, sound packets stay sound, listings can be read, and in the end nothing is left. With the flow cache off
+/// all comes out the same.
 pub fn conntrack(data: &[u8]) {
     let mut source = Source::new(data);
+    let choice = source.byte();
+    let compared = choice & 0x0c == 0;
+    let told = run(source.clone(), choice, true, compared);
+    if compared {
+        let without_cache = run(source, choice, false, true);
+        for (with, without) in told.iter().zip(&without_cache) {
+            assert_eq!(with, without, "with the flow cache, and without");
+        }
+        assert_eq!(told.len(), without_cache.len());
+    }
+}
+
+fn run(source: Source<'_>, choice: u8, with_cache: bool, compared: bool) -> Vec<Told> {
     let config = Config {
         max: CONNECTIONS,
         expect_max: EXPECTATIONS,
         fragment_memory: FRAGMENT_MEMORY,
-        tcp_loose: source.flag(),
-        checksum: source.flag(),
+        tcp_loose: choice & 1 == 1,
+        checksum: choice & 2 == 2,
+        tcp_be_liberal: choice & 16 == 16,
+        acct: choice & 32 == 0,
+        tracking: if choice & 64 == 0 {
+            Tracking::Always
+        } else {
+            Tracking::WhenNeeded
+        },
         ..Config::default()
     };
     let mut netfilter = Netfilter::new(config, 7);
     let now = Now::from_secs(1000);
-    for number in [0, 1] {
-        let bind = Command::BindQueue { number, length: QUEUE };
-        let bound = netfilter.execute(Caller::Admin, bind, now);
-        assert!(bound.is_ok(), "{bound:?}");
+    let bind = |number| Command::BindQueue { number, length: QUEUE };
+    for command in [bind(0), bind(1), Command::UseFlowCache(with_cache)] {
+        let done = netfilter.execute(Caller::Admin, command, now);
+        assert!(done.is_ok(), "{done:?}");
     }
     let mut run = Run {
         source,
@@ -135,24 +213,24 @@ pub fn conntrack(data: &[u8]) {
         now,
         last: None,
         sound: true,
+        told: compared.then(Vec::new),
     };
-    run.change_rules();
+    run.change_rules(Family::V4);
+    run.change_rules(Family::V6);
     for _ in 0..STEPS {
         if run.source.is_empty() {
-            return;
+            break;
         }
         run.step();
         run.check();
     }
+    run.end()
 }
 
 impl Run<'_> {
-    fn change_rules(&mut self) {
+    fn change_rules(&mut self, family: Family) {
         let choice = self.source.below(256);
-        for family in [Family::V4, Family::V6] {
-            let ruleset = machine::rules(family, &rules(family, choice));
-            machine::replace(&mut self.netfilter, ruleset, self.now);
-        }
+        machine::replace(&mut self.netfilter, rules(family, choice), self.now);
     }
 
     fn step(&mut self) {
@@ -189,8 +267,15 @@ impl Run<'_> {
                 }
             }
             14 => self.handle_queue(),
-            _ => self.change_rules(),
+            _ => {
+                let family = self.family();
+                self.change_rules(family);
+            }
         }
+    }
+
+    fn family(&mut self) -> Family {
+        if self.source.flag() { Family::V6 } else { Family::V4 }
     }
 
     fn interface(&mut self) -> u32 {
@@ -198,7 +283,7 @@ impl Run<'_> {
     }
 
     fn packet(&mut self) -> Vec<u8> {
-        let family = if self.source.flag() { Family::V6 } else { Family::V4 };
+        let family = self.family();
         let ip = packets::ip(&mut self.source, family);
         packets::transport(&mut self.source, &ip)
     }
@@ -219,14 +304,27 @@ impl Run<'_> {
     }
 
     fn settle(&mut self, fate: Fate, sound: bool) {
-        let effects = self.netfilter.drain_effects().count();
-        assert!(effects <= EFFECTS, "{effects} effects of one packet");
+        let effects: Vec<Effect> = self.netfilter.drain_effects().collect();
+        assert!(effects.len() <= EFFECTS, "{} effects of one packet", effects.len());
+        if let Some(told) = &mut self.told {
+            told.push(Told::of(&fate));
+            told.extend(effects.iter().filter_map(Told::beside));
+        }
+        for effect in effects {
+            if let Effect::Transmit(packet) | Effect::Copy { packet, .. } = effect
+                && sound
+            {
+                sums::assert_sound(&packet);
+            }
+        }
         if let Some(packet) = machine::passed(fate) {
-            let headers = Headers::parse(&packet.data);
-            assert_eq!(headers, Ok(packet.headers), "the headers are those of the bytes");
+            assert_eq!(
+                Headers::parse(&packet.data),
+                Ok(packet.headers),
+                "the headers are those of the bytes"
+            );
             if sound {
-                let verified = sums::verify(&packet.data);
-                assert!(verified.is_ok(), "{verified:?} after rewriting: {:02x?}", packet.data);
+                sums::assert_sound(&packet);
             }
             self.last = Some((packet.data, packet.out_interface.index));
         }
@@ -333,19 +431,100 @@ impl Run<'_> {
             let statistics = self.netfilter.queues().statistics(number);
             assert!(statistics.is_some_and(|statistics| statistics.waiting <= QUEUE));
         }
-        let mut tuples = HashSet::new();
+        let mut places: Vec<(Tuple, Direction, Zone)> = Vec::with_capacity(2 * CONNECTIONS as usize);
         for (_, conn) in conntrack.iter() {
-            let own: HashSet<_> = [Direction::Original, Direction::Reply]
-                .map(|direction| (*conn.tuple(direction), conn.zone.in_direction(direction)))
-                .into();
-            for tuple in own {
-                assert!(tuples.insert(tuple), "two connections share {}", tuple.0);
+            let own = [Direction::Original, Direction::Reply].map(|direction| (*conn.tuple(direction), direction, conn.zone));
+            // A packet from an address to itself is its own answer.
+            let own = if own[0].0 == own[1].0 { &own[..1] } else { &own[..] };
+            for place in own {
+                let other = places.iter().find(|other| are_one(place, other));
+                assert!(other.is_none(), "two connections share {place:?} {other:?}");
             }
-        }
-        for record in conntrack.records(None) {
-            let _ = (record.conntrack_line(), record.proc_line());
+            places.extend_from_slice(own);
         }
     }
+
+    /// Takes everything away; before that, reads the listings if they are to be compared.
+    fn end(mut self) -> Vec<Told> {
+        let mut told = self.told.take();
+        // Tables know the time of the last packet they saw.
+        self.netfilter.expire(self.now, 0);
+        if let Some(told) = &mut told {
+            self.list(told);
+        }
+        for command in [Command::UnbindQueue(0), Command::UnbindQueue(1), Command::FlushConnections] {
+            let done = self.netfilter.execute(Caller::Admin, command, self.now);
+            assert!(done.is_ok(), "{done:?}");
+        }
+        let conntrack = self.netfilter.conntrack();
+        assert_eq!(
+            (conntrack.count(), conntrack.expectation_count()),
+            (0, 0),
+            "something is left"
+        );
+        told.unwrap_or_default()
+    }
+
+    fn list(&self, told: &mut Vec<Told>) {
+        for record in self.netfilter.conntrack().records(None) {
+            let (line, proc_line) = (record.conntrack_line(), record.proc_line());
+            assert_says(&line, &record);
+            told.extend([line, proc_line].map(Told::Text));
+        }
+        for record in self.netfilter.conntrack().expect_records() {
+            assert!(record.master.is_some(), "{record:?} has lost its master");
+            told.extend([record.conntrack_line(), record.proc_line()].map(Told::Text));
+        }
+        for family in [Family::V4, Family::V6] {
+            let rules = self.netfilter.ruleset(family);
+            let chains = rules.tables.iter().flat_map(|table| &table.chains);
+            let counts = chains.flat_map(|chain| chain.rules.iter().map(|rule| rule.counters).chain([chain.counters]));
+            told.push(Told::Counts(counts.collect()));
+        }
+    }
+}
+
+/// Whether packets of both would be one connection's. Zones may count in one direction only: the kernel hashes each tuple with the zone in
+/// its own direction (`hash_conntrack`), and compares zones in the direction of the tuple that is there already (`nf_ct_key_equal`).
+fn are_one((tuple, direction, zone): &(Tuple, Direction, Zone), other: &(Tuple, Direction, Zone)) -> bool {
+    let same_zone = |direction| zone.in_direction(direction) == other.2.in_direction(direction);
+    let same_hash = zone.in_direction(*direction) == other.2.in_direction(other.1);
+    *tuple == other.0 && same_hash && same_zone(*direction) && same_zone(other.1)
+}
+
+/// The line of a listing has the numbers of its connection, each direction's in its order.
+fn assert_says(line: &str, record: &Record) {
+    let pairs: Vec<(&str, &str)> = line.split(' ').filter_map(|word| word.split_once('=')).collect();
+    let values = |key: &str| -> Vec<&str> {
+        let wanted = pairs.iter().filter(|(name, _)| *name == key);
+        wanted.map(|(_, value)| *value).collect()
+    };
+    let both = |read: fn(&Tuple) -> String| record.tuples.map(|tuple| read(&tuple));
+    let addresses = |key| -> Vec<IpAddr> { values(key).iter().filter_map(|text| text.parse().ok()).collect() };
+    assert_eq!(
+        addresses("src"),
+        record.tuples.map(|tuple| tuple.src.to_ip(tuple.family)),
+        "{line}"
+    );
+    assert_eq!(
+        addresses("dst"),
+        record.tuples.map(|tuple| tuple.dst.to_ip(tuple.family)),
+        "{line}"
+    );
+    if record.tuples[0].has_ports() {
+        assert_eq!(values("sport"), both(|tuple| tuple.sport.to_string()), "{line}");
+        assert_eq!(values("dport"), both(|tuple| tuple.dport.to_string()), "{line}");
+    }
+    if let Some(counters) = record.counters {
+        assert_eq!(
+            values("packets"),
+            counters.map(|counters| counters.packets.to_string()),
+            "{line}"
+        );
+        assert_eq!(values("bytes"), counters.map(|counters| counters.bytes.to_string()), "{line}");
+    }
+    assert_eq!(values("mark"), [record.mark.to_string()], "{line}");
+    assert_eq!(line.contains("[UNREPLIED]"), !record.status.has(Status::SEEN_REPLY), "{line}");
 }
 
 /// Bytes with an IPv4 header's length and checksum made right, so that they pass for a packet.

@@ -13,7 +13,7 @@ pub struct DscpSyntax;
 
 const OPTIONS: &[OptionSpec] = &[OptionSpec::one("dscp").negatable(), OptionSpec::one("dscp-class").negatable()];
 
-/// Classes of RFC 2474, 2597 and 3246.
+/// Classes of RFC 2474, 2597 and 3246, in the order in which iptables looks.
 const CLASSES: [(&str, u8); 22] = [
     ("CS0", 0x00),
     ("CS1", 0x08),

@@ -10,6 +10,7 @@ use fielato_netfilter::matches::hashlimit::{Config, Hashlimit, Parameters};
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m hashlimit`.
 pub struct HashlimitSyntax;
@@ -164,7 +165,7 @@ impl MatchSyntax for HashlimitSyntax {
         if !mode.is_empty() {
             let _ = write!(out, " --hashlimit-mode {mode}");
         }
-        let _ = write!(out, " --hashlimit-name {}", p.name);
+        let _ = write!(out, " --hashlimit-name {}", bare(&p.name));
         show_table(&mut out, config, expire, "--hashlimit-", cx.family);
         out
     }

@@ -57,7 +57,7 @@ mod string;
 mod tcp;
 mod tcpmss;
 mod time;
-mod tos;
+pub(crate) mod tos;
 mod ttl;
 mod u32;
 mod udp;

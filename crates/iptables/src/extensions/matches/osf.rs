@@ -6,6 +6,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::osf::Osf;
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m osf`.
@@ -57,7 +58,7 @@ impl MatchSyntax for OsfSyntax {
         let Match::Osf(m) = m else {
             return String::new();
         };
-        let mut out = format!("{} --genre {}", if m.negated { " !" } else { "" }, m.genre);
+        let mut out = format!("{} --genre {}", values::not(m.negated), m.genre);
         if let Some(level) = m.ttl {
             out += &format!(" --ttl {level}");
         }

@@ -7,6 +7,7 @@ use fielato_netfilter::syntax::{Given, MatchSyntax, OptionSpec, ParseContext, Pr
 use fielato_wire::Family;
 
 use crate::extensions::values;
+use crate::text::bare;
 
 /// `-m physdev`.
 #[derive(Debug)]
@@ -68,7 +69,8 @@ impl MatchSyntax for PhysdevSyntax {
             None => String::new(),
             Some(port) => {
                 let plus = if port.prefix { "+" } else { "" };
-                format!("{} --physdev-{option} {}{plus}", values::not(port.negated), port.name)
+                let name = format!("{}{plus}", port.name);
+                format!("{} --physdev-{option} {}", values::not(port.negated), bare(&name))
             }
         };
         flag("is-in", m.is_in)

@@ -176,7 +176,7 @@ fn flags(p: &Parameters, dashes: &str) -> String {
 fn show(element: &Element, dashes: &str, numeric: bool, cx: &PrintContext<'_>) -> String {
     let mut out = String::new();
     let mut part = |negated: bool, name: &str, value: String| {
-        let _ = write!(out, "{} {dashes}{name} {value}", if negated { " !" } else { "" });
+        let _ = write!(out, "{} {dashes}{name} {value}", values::not(negated));
     };
     if let Some((reqid, negated)) = element.reqid {
         part(negated, "reqid", reqid.to_string());

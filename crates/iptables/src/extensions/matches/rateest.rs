@@ -10,6 +10,7 @@ use fielato_netfilter::matches::rateest::{Compare, Parameters, Rateest};
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m rateest`.
 pub struct RateestSyntax;
@@ -130,7 +131,7 @@ impl MatchSyntax for RateestSyntax {
         };
         let mut out = String::from(if p.delta { " --rateest-delta" } else { "" });
         let option = if p.second.is_some() { "rateest1" } else { "rateest" };
-        let _ = write!(out, " --{option} {}", p.first);
+        let _ = write!(out, " --{option} {}", bare(&p.first));
         let mode = show_mode(p, "--rateest-");
         let numbers = [
             ("bps", p.bytes, show_rate as fn(u32) -> String),
@@ -148,7 +149,7 @@ impl MatchSyntax for RateestSyntax {
             }
         }
         if let Some(second) = &p.second {
-            let _ = write!(out, " --rateest2 {second}");
+            let _ = write!(out, " --rateest2 {}", bare(second));
         }
         out
     }
@@ -227,5 +228,5 @@ fn show_mode(p: &Parameters, prefix: &str) -> String {
         Compare::Equal => "eq",
         Compare::Greater => "gt",
     };
-    format!("{} {prefix}{mode}", if p.negated { " !" } else { "" })
+    format!("{} {prefix}{mode}", values::not(p.negated))
 }

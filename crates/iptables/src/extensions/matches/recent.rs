@@ -11,6 +11,7 @@ use fielato_wire::Addr;
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m recent`.
 pub struct RecentSyntax;
@@ -107,7 +108,7 @@ impl MatchSyntax for RecentSyntax {
         let Match::Recent(Recent(p)) = m else {
             return String::new();
         };
-        let mut out = String::from(if p.negated { " !" } else { "" });
+        let mut out = String::from(values::not(p.negated));
         let operation = OPERATIONS.iter().find(|(_, operation, _)| *operation == p.operation);
         let _ = write!(out, " --{}", operation.map_or("", |(option, ..)| option));
         if p.seconds != 0 {
@@ -123,7 +124,7 @@ impl MatchSyntax for RecentSyntax {
             out += " --rttl";
         }
         let side = if p.destination { "--rdest" } else { "--rsource" };
-        let _ = write!(out, " --name {} --mask {} {side}", p.name, p.mask.display(cx.family));
+        let _ = write!(out, " --name {} --mask {} {side}", bare(&p.name), p.mask.display(cx.family));
         out
     }
 

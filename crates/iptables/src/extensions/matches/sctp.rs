@@ -137,6 +137,10 @@ fn parse_chunks(mode: &str, list: &str, negated: bool) -> Result<Chunks, SyntaxE
             add_flag(&mut chunks.flags, place, letter)?;
         }
     }
+    // iptables notes flags under the name's place in its list. From I_DATA on that is another type's number: such flags reach no
+    // chunk, and no save file has words for them.
+    let types = chunks.clone();
+    chunks.flags.retain(|flags| types.has(flags.chunk));
     Ok(chunks)
 }
 

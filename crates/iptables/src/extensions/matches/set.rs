@@ -8,7 +8,9 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::set::{Compare, Parameters, Set};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options, sides};
+use crate::text::bare;
 
 /// The user side of `-m set`.
 pub struct SetSyntax;
@@ -114,8 +116,8 @@ fn show(m: &Match, dashes: &str) -> String {
     let Match::Set(Set(p)) = m else {
         return String::new();
     };
-    let mut out = String::from(if p.negated { " !" } else { "" });
-    let _ = write!(out, " {dashes}match-set {} {}", p.name, sides::show(p.sides));
+    let mut out = String::from(values::not(p.negated));
+    let _ = write!(out, " {dashes}match-set {} {}", bare(&p.name), sides::show(p.sides));
     for (shown, text) in [
         (p.return_nomatch, ("", "return-nomatch")),
         (p.keep_counters, ("! ", "update-counters")),

@@ -8,6 +8,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::matches::string::{Algorithm, Parameters, String as Search};
 
+use crate::extensions::values;
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-m string`.
@@ -86,7 +87,7 @@ impl MatchSyntax for StringSyntax {
         };
         let p = search.parameters();
         let option = if is_hex(&p.pattern) { "--hex-string" } else { "--string" };
-        let mut out = String::from(if p.negated { " !" } else { "" });
+        let mut out = String::from(values::not(p.negated));
         let _ = write!(out, " {option}{} --algo {}", show(&p.pattern), algorithm(p));
         if p.from != 0 {
             let _ = write!(out, " --from {}", p.from);

@@ -14,14 +14,14 @@ pub struct TosSyntax;
 const OPTIONS: &[OptionSpec] = &[OptionSpec::one("tos").negatable()];
 
 /// Names of the old type of service (RFC 1349), with the mask they stand for.
-const SYMBOLS: [(&str, u8); 5] = [
+pub(crate) const SYMBOLS: [(&str, u8); 5] = [
     ("Minimize-Delay", 0x10),
     ("Maximize-Throughput", 0x08),
     ("Maximize-Reliability", 0x04),
     ("Minimize-Cost", 0x02),
     ("Normal-Service", 0x00),
 ];
-const SYMBOL_MASK: u8 = 0x3f;
+pub(crate) const SYMBOL_MASK: u8 = 0x3f;
 
 impl MatchSyntax for TosSyntax {
     fn name(&self) -> &'static str {
@@ -81,7 +81,8 @@ impl MatchSyntax for TosSyntax {
     }
 }
 
-fn parse_value(text: &str) -> Result<(u8, u8), SyntaxError> {
+/// `VALUE[/MASK]` or a symbol.
+pub(crate) fn parse_value(text: &str) -> Result<(u8, u8), SyntaxError> {
     let illegal = || SyntaxError::new(format!("Illegal value: \"{text}\""));
     if let Some((value, rest)) = values::leading_number(text, 255) {
         let mask = match rest.strip_prefix('/') {

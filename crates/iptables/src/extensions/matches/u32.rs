@@ -46,14 +46,14 @@ impl MatchSyntax for U32Syntax {
 
     fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
         match m {
-            Match::U32(u32) => format!("{} --u32 {}", if u32.negated { " !" } else { "" }, show(u32)),
+            Match::U32(u32) => format!("{} --u32 {}", values::not(u32.negated), show(u32)),
             _ => String::new(),
         }
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
         match m {
-            Match::U32(u32) => format!(" u32{} {}", if u32.negated { " !" } else { "" }, show(u32)),
+            Match::U32(u32) => format!(" u32{} {}", values::not(u32.negated), show(u32)),
             _ => String::new(),
         }
     }

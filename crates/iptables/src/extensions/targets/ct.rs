@@ -8,6 +8,7 @@ use fielato_wire::Family;
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-j CT`.
 pub struct CtSyntax;
@@ -177,7 +178,7 @@ fn show(t: &Ct, dashes: &str) -> String {
         out += &format!(" {dashes}helper {}", helper.name());
     }
     if let Some(timeout) = &template.timeout {
-        out += &format!(" {dashes}timeout {timeout}");
+        out += &format!(" {dashes}timeout {}", bare(timeout));
     }
     let names = |mask: u32, known: &[(u32, &'static str)]| {
         let set = known.iter().filter(|(bit, _)| mask & bit != 0).map(|(_, name)| *name);

@@ -6,6 +6,7 @@ use fielato_netfilter::targets::idletimer::Idletimer;
 use fielato_wire::Family;
 
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-j IDLETIMER`.
 pub struct IdletimerSyntax;
@@ -55,7 +56,7 @@ impl TargetSyntax for IdletimerSyntax {
             return String::new();
         };
         let alarm = if t.alarm { " --alarm" } else { "" };
-        format!(" --timeout {} --label {}{alarm}", t.timeout, t.label)
+        format!(" --timeout {} --label {}{alarm}", t.timeout, bare(&t.label))
     }
 
     fn print(&self, t: &Target, _cx: &PrintContext<'_>) -> String {

@@ -1,8 +1,5 @@
 //! Targets.
 
-mod nat;
-mod npt;
-
 mod audit;
 mod checksum;
 mod classify;
@@ -10,7 +7,6 @@ mod connmark;
 mod connsecmark;
 mod ct;
 mod dnat;
-mod dnpt;
 mod dscp;
 mod ecn;
 mod hmark;
@@ -19,16 +15,17 @@ mod led;
 mod log;
 mod mark;
 mod masquerade;
+mod nat;
 mod netmap;
 mod nflog;
 mod nfqueue;
+mod npt;
 mod rateest;
 mod redirect;
 mod reject;
 mod secmark;
 mod set;
 mod snat;
-mod snpt;
 mod synproxy;
 mod tcpmss;
 mod tcpoptstrip;
@@ -40,6 +37,7 @@ mod ttl;
 
 use std::sync::Arc;
 
+use fielato_netfilter::nat::Manip;
 use fielato_netfilter::syntax::TargetSyntax;
 use fielato_wire::Family;
 
@@ -54,7 +52,7 @@ pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
         Arc::new(ct::CtSyntax),
         Arc::new(ct::NotrackSyntax),
         Arc::new(dnat::DnatSyntax),
-        Arc::new(dnpt::DnptSyntax),
+        Arc::new(npt::NptSyntax(Manip::Destination)),
         Arc::new(dscp::DscpSyntax),
         Arc::new(ecn::EcnSyntax),
         Arc::new(ttl::TtlSyntax(Family::V6)),
@@ -73,7 +71,7 @@ pub fn all() -> Vec<Arc<dyn TargetSyntax>> {
         Arc::new(secmark::SecmarkSyntax),
         Arc::new(set::SetSyntax),
         Arc::new(snat::SnatSyntax),
-        Arc::new(snpt::SnptSyntax),
+        Arc::new(npt::NptSyntax(Manip::Source)),
         Arc::new(synproxy::SynproxySyntax),
         Arc::new(tcpmss::TcpmssSyntax),
         Arc::new(tcpoptstrip::TcpoptstripSyntax),

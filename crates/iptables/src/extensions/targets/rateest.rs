@@ -6,6 +6,7 @@ use fielato_netfilter::targets::rateest::Rateest;
 use fielato_wire::Family;
 
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-j RATEEST`.
 pub struct RateestSyntax;
@@ -104,7 +105,7 @@ fn show(t: &Target, prefix: &str) -> String {
     let average = interval << t.ewma_log.min(30);
     format!(
         " {prefix}name {} {prefix}interval {} {prefix}ewmalog {}",
-        t.name,
+        bare(&t.name),
         show_time(interval),
         show_time(average)
     )

@@ -6,6 +6,7 @@ use fielato_netfilter::targets::secmark::Secmark;
 use fielato_wire::Family;
 
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-j SECMARK`.
 pub struct SecmarkSyntax;
@@ -38,7 +39,7 @@ impl TargetSyntax for SecmarkSyntax {
 
     fn save(&self, t: &Target, _cx: &PrintContext<'_>) -> String {
         match t {
-            Target::Secmark(t) => format!(" --selctx {}", t.context),
+            Target::Secmark(t) => format!(" --selctx {}", bare(&t.context)),
             _ => String::new(),
         }
     }

@@ -9,6 +9,7 @@ use fielato_wire::Family;
 use crate::extensions::words::sides;
 
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-j SET`.
 pub struct SetSyntax;
@@ -85,7 +86,7 @@ fn show(t: &Target, dashes: &str) -> String {
     };
     let mut out = String::new();
     if let Some((name, chosen)) = &p.add {
-        out += &format!(" {dashes}add-set {name} {}", sides::show(*chosen));
+        out += &format!(" {dashes}add-set {} {}", bare(name), sides::show(*chosen));
     }
     if p.exist {
         out += &format!(" {dashes}exist");
@@ -94,7 +95,7 @@ fn show(t: &Target, dashes: &str) -> String {
         out += &format!(" {dashes}timeout {timeout}");
     }
     if let Some((name, chosen)) = &p.del {
-        out += &format!(" {dashes}del-set {name} {}", sides::show(*chosen));
+        out += &format!(" {dashes}del-set {} {}", bare(name), sides::show(*chosen));
     }
     out
 }

@@ -6,7 +6,7 @@ use fielato_wire::Family;
 
 use fielato_netfilter::targets::tos::Tos;
 
-use crate::extensions::values;
+use crate::extensions::matches::tos::{SYMBOL_MASK, SYMBOLS, parse_value};
 use crate::extensions::words::{self, Options};
 
 /// The user side of `-j TOS`.
@@ -18,16 +18,6 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec::one("or-tos"),
     OptionSpec::one("xor-tos"),
 ];
-
-/// Names of RFC 1349, and the mask that goes with a name.
-const NAMES: [(&str, u8); 5] = [
-    ("Minimize-Delay", 0x10),
-    ("Maximize-Throughput", 0x08),
-    ("Maximize-Reliability", 0x04),
-    ("Minimize-Cost", 0x02),
-    ("Normal-Service", 0x00),
-];
-const NAME_MASK: u8 = 0x3f;
 
 impl TargetSyntax for TosSyntax {
     fn name(&self) -> &'static str {
@@ -50,7 +40,7 @@ impl TargetSyntax for TosSyntax {
                 ("--set-tos symbol", "by name (IPv4), one of:"),
             ],
         );
-        for (name, value) in NAMES {
+        for (name, value) in SYMBOLS {
             out += &format!("                            (0x{value:02x}) {value:2} {name}\n");
         }
         out + "  --and-tos bits                 keep these bits\n  --or-tos bits                  set these bits\n  \
@@ -62,7 +52,7 @@ impl TargetSyntax for TosSyntax {
         options.exclusive(&["set-tos", "and-tos", "or-tos", "xor-tos"])?;
         let bits = |option| Ok(options.number(option, 0, 255)?.map(|bits| bits as u8));
         let (value, mask) = if let Some(text) = options.text("set-tos") {
-            set(text)?
+            parse_value(text)?
         } else if let Some(bits) = bits("and-tos")? {
             (0, !bits)
         } else if let Some(bits) = bits("or-tos")? {
@@ -90,8 +80,8 @@ impl TargetSyntax for TosSyntax {
         if cx.numeric {
             return format!(" TOS set 0x{value:02x}/0x{mask:02x}");
         }
-        if mask == NAME_MASK
-            && let Some((name, _)) = NAMES.iter().find(|(_, named)| *named == value)
+        if mask == SYMBOL_MASK
+            && let Some((name, _)) = SYMBOLS.iter().find(|(_, named)| *named == value)
         {
             // iptables forgets the space between the two.
             return format!("  TOS set{name}");
@@ -102,22 +92,5 @@ impl TargetSyntax for TosSyntax {
             (value, 0) => format!(" TOS xor 0x{value:02x}"),
             (value, mask) => format!(" TOS set 0x{value:02x}/0x{mask:02x}"),
         }
-    }
-}
-
-fn set(text: &str) -> Result<(u8, u8), SyntaxError> {
-    if values::leading_number(text, u64::MAX).is_some() {
-        let (value, mask) = text.split_once('/').unwrap_or((text, "255"));
-        let pair = values::number(value, 0, 255).zip(values::number(mask, 0, 255));
-        return match pair {
-            Some((value, mask)) => Ok((value as u8, mask as u8)),
-            None => Err(SyntaxError::new(format!(
-                "TOS: bad value for option \"--set-tos\", or out of range (0-255): \"{text}\""
-            ))),
-        };
-    }
-    match NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
-        Some((_, value)) => Ok((*value, NAME_MASK)),
-        None => Err(SyntaxError::new(format!("Symbolic name \"{text}\" is unknown"))),
     }
 }

@@ -116,8 +116,8 @@ pub const fn can_early_drop(state: &ProtoState) -> bool {
     }
 }
 
-/// What a packet does to its connection: [`is_sound`], the checksum, then [`packet`]. The second value tells how the checksum was,
-/// where the whole transport was summed for it, with the pseudo header.
+/// What a packet does to its connection: [`is_sound`], then [`packet`]. The second value is what summing gave, when the whole
+/// transport was summed with the pseudo header.
 #[inline]
 pub(crate) fn judge(
     conn: &mut Conn,
@@ -126,17 +126,9 @@ pub(crate) fn judge(
     config: &Config,
     now: Now,
 ) -> (ProtoVerdict, Option<bool>) {
-    let judge = |protocol: u8, conn: &mut Conn| {
-        if !is_sound(protocol, seen) {
-            return (ProtoVerdict::Invalid, None);
-        }
-        let right = has_right_checksum(protocol, seen, config);
-        let verdict = if right {
-            packet(protocol, conn, seen, fresh, config, now)
-        } else {
-            ProtoVerdict::Invalid
-        };
-        (verdict, was_summed(protocol, seen, config).then_some(right))
+    let judge = |protocol: u8, conn: &mut Conn| match is_sound(protocol, seen, config) {
+        (true, summed) => (packet(protocol, conn, seen, fresh, config, now), summed),
+        (false, summed) => (ProtoVerdict::Invalid, summed),
     };
     // Most packets are of one of these: with the protocol known, one decision stands for all that follow.
     match seen.headers.protocol {
@@ -146,40 +138,32 @@ pub(crate) fn judge(
     }
 }
 
-/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): lengths, flags that can't
-/// be. False makes the packet INVALID.
+/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): flags that can't be, a
+/// wrong checksum. False makes the packet INVALID.
 #[inline(always)]
-fn is_sound(protocol: u8, packet: &ProtoPacket<'_>) -> bool {
+fn is_sound(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> (bool, Option<bool>) {
     let bytes = packet.transport;
-    match protocol {
+    let sound = match protocol {
         number::TCP => tcp::is_sound(bytes),
         number::UDP => udp::is_sound(bytes),
         number::UDPLITE => udp::is_sound_lite(bytes),
-        number::ICMP | number::ICMPV6 => icmp::is_sound(packet.headers, bytes),
+        // Its checksum was looked at before.
+        number::ICMP | number::ICMPV6 => return (icmp::is_sound(packet.headers, bytes), None),
         number::SCTP => bytes.len() >= sctp::HEADER,
         number::DCCP => dccp::is_sound(bytes),
-        _ => true,
+        _ => return (true, None),
+    };
+    // Only what comes from outside is summed: what this host sends may be left to the device.
+    if !sound || !config.checksum || packet.hook != Hook::Prerouting {
+        return (sound, None);
     }
-}
-
-/// And then the checksum. Only what comes from outside is summed, as what this host sends may be left to the device. ICMP's was
-/// looked at before.
-#[inline(always)]
-fn has_right_checksum(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> bool {
-    let icmp = matches!(protocol, number::ICMP | number::ICMPV6);
-    let summed = config.checksum && packet.hook == Hook::Prerouting && !icmp;
-    !summed || checksum::is_right(protocol, packet.headers, packet.transport)
-}
-
-/// Whether the whole transport was summed for that, with the pseudo header.
-#[inline(always)]
-fn was_summed(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> bool {
+    let right = checksum::is_right(protocol, packet.headers, bytes);
     let whole = match protocol {
         number::TCP => true,
-        number::UDP => checksum::word(packet.transport, 6) != 0,
+        number::UDP => checksum::word(bytes, 6) != 0,
         _ => false,
     };
-    config.checksum && packet.hook == Hook::Prerouting && whole
+    (right, whole.then_some(right))
 }
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.

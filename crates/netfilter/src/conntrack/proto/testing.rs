@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fielato_wire::{Addr, Family, Headers, number};
 
-use super::{ProtoPacket, ProtoVerdict, has_right_checksum, is_sound, packet};
+use super::{ProtoPacket, ProtoVerdict, is_sound, packet};
 use crate::conntrack::{Config, Conn, CtState, Direction, Status, Tuple};
 use crate::{Hook, Now};
 
@@ -96,11 +96,7 @@ impl Track {
 
     pub fn is_sound(&self, direction: Direction, transport: &[u8]) -> bool {
         let headers = self.headers(direction, transport);
-        self.passes(&self.view(&headers, direction, transport))
-    }
-
-    fn passes(&self, view: &ProtoPacket<'_>) -> bool {
-        is_sound(self.protocol, view) && has_right_checksum(self.protocol, view, &self.config)
+        is_sound(headers.protocol, &self.view(&headers, direction, transport), &self.config).0
     }
 
     fn view<'a>(&self, headers: &'a Headers, direction: Direction, transport: &'a [u8]) -> ProtoPacket<'a> {
@@ -119,7 +115,7 @@ impl Track {
     pub fn packet(&mut self, direction: Direction, transport: &[u8]) -> ProtoVerdict {
         let headers = self.headers(direction, transport);
         let view = self.view(&headers, direction, transport);
-        if !self.passes(&view) {
+        if !is_sound(headers.protocol, &view, &self.config).0 {
             return ProtoVerdict::Invalid;
         }
         if matches!(self.protocol, number::ICMP | number::ICMPV6) && !self.conn.status.has(Status::CONFIRMED) {
