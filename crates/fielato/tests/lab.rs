@@ -27,7 +27,7 @@ fn can_run(test: &str) -> bool {
         "wg-quick",
         "wireguard-go",
     ];
-    testkit::root(test) && programs.iter().all(|program| testkit::need(test, program))
+    testkit::can_run(test, &programs)
 }
 
 fn fielato(arguments: &[&str]) -> Output {

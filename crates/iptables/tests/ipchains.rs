@@ -392,10 +392,7 @@ fn accounting_rules_of_ipfwadm_count() {
 #[test]
 fn the_kernel_takes_the_rules_that_are_printed() {
     let test = "the_kernel_takes_the_rules_that_are_printed";
-    if !fielato_testkit::root(test)
-        || !fielato_testkit::need(test, "iptables-legacy-restore")
-        || !fielato_testkit::need(test, "unshare")
-    {
+    if !fielato_testkit::can_run(test, &["iptables-legacy-restore", "unshare"]) {
         return;
     }
     let mut machine = Machine::default();

@@ -42,7 +42,7 @@ impl QueueHandler for Judge {
 #[test]
 fn a_handler_judges_the_kernels_packets() {
     const TEST: &str = "a_handler_judges_the_kernels_packets";
-    if !fielato_testkit::root(TEST) || !fielato_testkit::need(TEST, "iptables-legacy") {
+    if !fielato_testkit::can_run(TEST, &["iptables-legacy"]) {
         return;
     }
     let namespace = NetnsGuard::create(&fielato_testkit::unique("nfq")).unwrap();

@@ -10,7 +10,7 @@ use fielato_testkit as testkit;
 
 /// Whether labs can be made here; says so when they can't.
 fn can_run(test: &str) -> bool {
-    testkit::root(test) && ["ip", "ping"].iter().all(|program| testkit::need(test, program))
+    testkit::can_run(test, &["ip", "ping"])
 }
 
 fn options(test: &str) -> LabOptions {

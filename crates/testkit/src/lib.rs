@@ -6,7 +6,7 @@
 //!
 //! ```
 //! fn forwards_between_namespaces() {
-//!     if !fielato_testkit::root("forwards_between_namespaces") || !fielato_testkit::need("forwards_between_namespaces", "nft") {
+//!     if !fielato_testkit::can_run("forwards_between_namespaces", &["nft"]) {
 //!         return;
 //!     }
 //!     let namespace = fielato_testkit::unique("fwd");
@@ -73,6 +73,11 @@ pub fn need(test: &str, program: &str) -> bool {
         skip(test, &format!("needs the program {program}"));
     }
     found
+}
+
+/// Whether `test` may go on: as root, and with these programs on `PATH`; notes it as skipped otherwise.
+pub fn can_run(test: &str, programs: &[&str]) -> bool {
+    root(test) && programs.iter().all(|program| need(test, program))
 }
 
 fn on_path(program: &str) -> bool {

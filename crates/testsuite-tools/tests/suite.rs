@@ -5,13 +5,8 @@ use std::process::Command;
 
 /// Runs every script against an engine.
 fn suite(test: &str, engine: &str) {
-    if !fielato_testkit::root(test) {
+    if !fielato_testkit::can_run(test, &["bash", "unshare", "xtables-legacy-multi"]) {
         return;
-    }
-    for program in ["bash", "unshare", "xtables-legacy-multi"] {
-        if !fielato_testkit::need(test, program) {
-            return;
-        }
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testsuite/test.sh");
     let output = Command::new(&script)

@@ -47,7 +47,7 @@ fn replay_all(subject: &mut impl Subject) {
 
 fn can_run(test: &str) -> bool {
     let programs = ["ip", "nft", "iptables-legacy-restore", "ip6tables-legacy-restore"];
-    fielato_testkit::root(test) && programs.iter().all(|program| fielato_testkit::need(test, program))
+    fielato_testkit::can_run(test, &programs)
 }
 
 fn plan(seed: u64, packets: u64) -> Plan {

@@ -81,10 +81,7 @@ fn tables(text: &str) -> Vec<String> {
 #[test]
 fn what_we_save_the_kernel_saves_the_same() {
     let name = "what_we_save_the_kernel_saves_the_same";
-    if !fielato_testkit::root(name)
-        || !fielato_testkit::need(name, "iptables-legacy-restore")
-        || !fielato_testkit::need(name, "unshare")
-    {
+    if !fielato_testkit::can_run(name, &["iptables-legacy-restore", "unshare"]) {
         return;
     }
     let (registry, names) = (Registry::builtin(), names());

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fielato_kernel::netns::NetnsGuard;
-use fielato_testkit::{need, root, unique};
+use fielato_testkit::unique;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -255,7 +255,7 @@ impl Drop for Hub {
 
 /// Whether a test may make namespaces and bring a hub up.
 pub fn can_run(test: &str) -> bool {
-    root(test) && ["nft", "wg", "ip"].iter().all(|program| need(test, program))
+    fielato_testkit::can_run(test, &["nft", "wg", "ip"])
 }
 
 impl Pair {

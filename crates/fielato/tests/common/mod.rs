@@ -485,9 +485,5 @@ pub fn shell(netns: &Netns, lines: &str) -> String {
 
 /// Whether `test` can run here; says why not.
 pub fn ready(test: &str) -> bool {
-    fielato_testkit::root(test)
-        && ["nft", "ip", "tc", "wg", "sysctl"]
-            .iter()
-            .all(|program| fielato_testkit::need(test, program))
-        && netns::list().is_ok()
+    fielato_testkit::can_run(test, &["nft", "ip", "tc", "wg", "sysctl"]) && netns::list().is_ok()
 }

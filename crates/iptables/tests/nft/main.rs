@@ -54,7 +54,7 @@ fn refusal(text: &str) -> Option<String> {
 }
 
 fn can_check(test: &str) -> bool {
-    fielato_testkit::root(test) && fielato_testkit::need(test, "nft") && fielato_testkit::need(test, "unshare")
+    fielato_testkit::can_run(test, &["nft", "unshare"])
 }
 
 #[test]

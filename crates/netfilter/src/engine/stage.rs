@@ -151,7 +151,7 @@ impl Netfilter {
                         other => return other,
                     },
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
-                    Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
+                    Stage::Conntrack if matches!(cx.packet.ct, PacketCt::Tracked { .. } | PacketCt::Untracked) => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => {
                         let verdict = cx.conntrack.track(cx.packet, hook, now);

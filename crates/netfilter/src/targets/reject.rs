@@ -70,13 +70,15 @@ impl Reject {
 /// An answer to `packet`: it goes the other way of its connection and is RELATED to it (`nf_conntrack_attach`).
 fn attached(data: Vec<u8>, packet: &Packet) -> Option<Packet> {
     let mut answer = Packet::local(data).ok()?;
-    if let PacketCt::Tracked { id, direction, .. } = packet.ct {
-        answer.ct = PacketCt::Tracked {
+    answer.ct = match packet.ct {
+        PacketCt::Tracked { id, direction, .. } => PacketCt::Tracked {
             id,
             state: CtState::Related,
             direction: direction.reverse(),
-        };
-    }
+        },
+        PacketCt::Untracked => PacketCt::AnswersUntracked,
+        PacketCt::None | PacketCt::AnswersUntracked => PacketCt::None,
+    };
     Some(answer)
 }
 

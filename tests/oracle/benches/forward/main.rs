@@ -41,7 +41,7 @@ const LOADED: [usize; 2] = [10_000, 50_000];
 fn main() -> Result<(), Failure> {
     let programs = ["iptables-legacy-restore", "ip6tables-legacy-restore", "nft", "ip", "sysctl"];
     let test = "bench forward: the kernel's columns";
-    let kernel = fielato_testkit::root(test) && programs.iter().all(|program| fielato_testkit::need(test, program));
+    let kernel = fielato_testkit::can_run(test, &programs);
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kernel || !kind.is_kernel()).collect();
 
     let cases = cases();
