@@ -15,6 +15,9 @@ pub enum PacketCt {
     None,
     /// Excluded from tracking (NOTRACK).
     Untracked,
+    /// It answers a packet that was excluded, and is yet to be tracked; CT has no say in it, as if it had been seen before
+    /// (`nf_conntrack_attach` notes a state without a connection).
+    AnswersUntracked,
     /// It belongs to this connection.
     Tracked {
         /// The connection.

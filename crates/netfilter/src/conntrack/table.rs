@@ -272,7 +272,7 @@ impl Conntrack {
                 && own.family == wanted.family
                 && entry.conn.zone.in_direction(Direction::Original) == number
                 // The kernel's connection would be gone with the packet that ended it.
-                && !entry.conn.status.has(super::Status::DYING);
+                && !entry.conn.status.has(Status::DYING);
             same.then(|| self.slab.id(index)).flatten()
         })
     }
