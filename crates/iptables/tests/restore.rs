@@ -128,6 +128,16 @@ fn what_iptables_leaves_out_is_saved_too() {
 fn equal_rules_are_saved_as_one() {
     for (given, other) in [
         ("-p icmp -m icmp ! --icmp-type 255/5", "-p icmp -m icmp ! --icmp-type any"),
+        ("-m time ! --monthdays 0", "-m time"),
+        ("-m time --monthdays 0,5", "-m time --monthdays 5"),
+        (
+            "-m time ! --monthdays 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "-m time --monthdays 0",
+        ),
+        (
+            "-m time ! --weekdays 1,2,3,4,5,6,7",
+            "-m time ! --weekdays Mo,Tu,We,Th,Fr,Sa,Su",
+        ),
         (
             "-m hashlimit --hashlimit-above 15b/s --hashlimit-name a",
             "-m hashlimit --hashlimit-above 1b/s --hashlimit-name a",
