@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn only_what_was_left_to_the_device_is_filled_in() {
         for (protocol, bytes) in [
-            (number::TCP, testkit::tcp(1, 2, 0, b"left to the device")),
+            (number::TCP, testkit::tcp(1, 2, 0, &[1; 4])),
             (number::UDP, testkit::udp(1, 2, b"left to the device")),
         ] {
             for mut packet in testkit::both(protocol, &bytes) {
