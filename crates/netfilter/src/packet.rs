@@ -95,6 +95,8 @@ pub struct Packet {
     pub pieces: Option<Box<Pieces>>,
     /// What is known of its transport checksum.
     pub(crate) summed: Summed,
+    /// It is a copy (TEE).
+    pub(crate) copied: bool,
 }
 
 impl Packet {
@@ -139,6 +141,7 @@ impl Packet {
             largest_fragment: 0,
             pieces: None,
             summed: Summed::default(),
+            copied: false,
         }
     }
 
