@@ -97,6 +97,8 @@ pub struct Packet {
     pub partial_checksum: bool,
     /// What is known of its transport checksum.
     pub(crate) summed: Summed,
+    /// It is a copy (TEE).
+    pub(crate) copied: bool,
 }
 
 impl Packet {
@@ -142,6 +144,7 @@ impl Packet {
             pieces: None,
             partial_checksum: false,
             summed: Summed::default(),
+            copied: false,
         }
     }
 
