@@ -7,6 +7,7 @@ use fielato_wire::Family;
 use fielato_netfilter::matches::osf::Osf;
 
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m osf`.
 pub struct OsfSyntax;
@@ -57,7 +58,7 @@ impl MatchSyntax for OsfSyntax {
         let Match::Osf(m) = m else {
             return String::new();
         };
-        let mut out = format!("{} --genre {}", if m.negated { " !" } else { "" }, m.genre);
+        let mut out = format!("{} --genre {}", if m.negated { " !" } else { "" }, bare(&m.genre));
         if let Some(level) = m.ttl {
             out += &format!(" --ttl {level}");
         }
