@@ -63,6 +63,7 @@ fn words_with_blanks_or_quotes_are_read_back() {
 [0:0] -A FORWARD -m hashlimit --hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-name "a \"b"
 [0:0] -A FORWARD -m physdev --physdev-in "p 0+"
 [0:0] -A FORWARD -j IDLETIMER --timeout 5 --label "l 1"
+[0:0] -A FORWARD -j TEE --gateway 192.0.2.1 --oif "e 0"
 [0:0] -A FORWARD -j RATEEST --rateest-name "r 1" --rateest-interval 250.0ms --rateest-ewmalog 500.0ms
 [0:0] -A "qu\"ote" -j DROP
 COMMIT

@@ -54,6 +54,8 @@ pub struct Summary {
     pub mismatches: Vec<(u64, Mismatch, Option<PathBuf>)>,
     /// Rules left out because the other subject can't load them: by its reason, how many, and the first.
     pub refused: BTreeMap<String, (u64, String)>,
+    /// Rules that were loaded.
+    pub rules: u64,
     /// What was exercised.
     pub coverage: Coverage,
     /// How long it took.
@@ -64,10 +66,12 @@ impl Summary {
     /// The closing line.
     pub fn line(&self) -> String {
         format!(
-            "{} packets in {} cases, {} mismatches, {} cases given up by random choices, {} not repeated by the kernel itself, \
+            "{} packets in {} cases, {} rules, {} left out, {} mismatches, {} cases given up by random choices, {} not repeated by the kernel itself, \
              {} storms, {:.1} s, {:.0} packets/s",
             self.packets,
             self.cases,
+            self.rules,
+            self.refused.values().map(|(count, _)| count).sum::<u64>(),
             self.mismatches.len(),
             self.ambiguous,
             self.unrepeatable.len(),
@@ -93,6 +97,7 @@ impl Summary {
             "version": 1,
             "packets": self.packets,
             "cases": self.cases,
+            "rules": self.rules,
             "mismatches": mismatches,
             "ambiguous": self.ambiguous,
             "unrepeatable": unrepeatable,
@@ -156,15 +161,17 @@ fn one(
     } else {
         plan.case_packets
     };
+    let rules = [&setup.rules_v4, &setup.rules_v6].map(|rules| rules.matches("-A ").count() as u64);
     let note = |change: &mut dyn FnMut(&mut Summary)| {
         let mut summary = summary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         summary.cases += 1;
+        summary.rules += rules.iter().sum::<u64>();
         for (rule, reason) in &refused {
             summary.refused.entry(reason.clone()).or_insert_with(|| (0, rule.clone())).0 += 1;
         }
         change(&mut summary);
     };
-    let Some(trace) = run::record(reference, setup, seed, packets)? else {
+    let Some(trace) = run::record_where(reference, setup, seed, packets, |packet| other.takes(packet))? else {
         note(&mut |summary| summary.storms += 1);
         return Ok(());
     };

@@ -6,6 +6,7 @@ mod connection;
 mod gateway;
 mod namespace;
 mod nfnetlink;
+mod nft;
 mod sys;
 mod table;
 
@@ -66,8 +67,18 @@ impl Place {
     }
 }
 
+/// What rules are loaded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    /// `iptables-restore`, into the kernel's own tables for it.
+    Iptables,
+    /// `nft`, after our renderer made nftables text of them.
+    Nft,
+}
+
 /// The kernel as a [`Subject`].
 pub struct Kernel {
+    language: Language,
     /// Without and with connection tracking.
     places: [Place; 2],
     current: usize,
@@ -85,10 +96,21 @@ impl Kernel {
     /// A kernel without a namespace yet; [`Subject::load`] makes it.
     pub fn new() -> Self {
         Self {
+            language: Language::Iptables,
             places: Default::default(),
             current: 0,
             paced: false,
             buffer: vec![0; 65_536],
+        }
+    }
+
+    /// One whose rules are loaded as the nftables text that our renderer makes of them.
+    ///
+    /// What `fielato_iptables::nft` names as different for every rule is kept out of the comparison ([`Subject::takes`]).
+    pub fn nft() -> Self {
+        Self {
+            language: Language::Nft,
+            ..Self::new()
         }
     }
 
@@ -100,6 +122,39 @@ impl Kernel {
                 reason: "none were loaded".to_owned(),
             }),
         }
+    }
+
+    fn load_iptables(&mut self, setup: &Setup) -> Result<(), Error> {
+        let namespace = self.namespace()?;
+        let refused = |error| match error {
+            Error::Program { output, .. } => Error::Rules {
+                subject: "kernel",
+                reason: output,
+            },
+            other => other,
+        };
+        if [Family::V4, Family::V6]
+            .iter()
+            .any(|family| sets::are_named(setup.rules(*family)))
+        {
+            namespace
+                .run("ipset", &["restore", "-exist"], sets::commands())
+                .map_err(refused)?;
+        }
+        for (program, family) in [
+            ("iptables-legacy-restore", Family::V4),
+            ("ip6tables-legacy-restore", Family::V6),
+        ] {
+            let rules = setup.rules(family);
+            // New rules are made before the old ones go, and would find lists of the same name in use.
+            let named = |rules: &str| rules.contains("-m hashlimit") || rules.contains("-m recent");
+            let text = match named(rules) {
+                true => format!("{}{rules}", without_rules(rules)),
+                false => rules.to_owned(),
+            };
+            namespace.run(program, &["-c"], text).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Everything that came out since the last call.
@@ -148,39 +203,32 @@ fn without_rules(rules: &str) -> String {
 }
 
 impl Subject for Kernel {
+    fn prune(&mut self, setup: &mut Setup) -> Vec<(String, String)> {
+        self.current = usize::from(setup.tracking);
+        let place = &mut self.places[self.current];
+        match (self.language, place.enter(setup.tracking), &place.namespace) {
+            (Language::Nft, Ok(()), Some(namespace)) => nft::prune(namespace, setup),
+            _ => Vec::new(),
+        }
+    }
+
+    fn takes(&self, packet: &[u8]) -> bool {
+        self.language == Language::Iptables || nft::is_comparable(packet)
+    }
+
+    fn counts_policies(&self) -> bool {
+        self.language == Language::Iptables
+    }
+
     fn load(&mut self, setup: &Setup) -> Result<(), Error> {
         (self.current, self.paced) = (usize::from(setup.tracking), setup.paced);
         self.places[self.current].enter(setup.tracking)?;
         let namespace = self.namespace()?;
         namespace.opened.tracking.flush()?;
         namespace.set(setup)?;
-        let refused = |error| match error {
-            Error::Program { output, .. } => Error::Rules {
-                subject: "kernel",
-                reason: output,
-            },
-            other => other,
-        };
-        if [Family::V4, Family::V6]
-            .iter()
-            .any(|family| sets::are_named(setup.rules(*family)))
-        {
-            namespace
-                .run("ipset", &["restore", "-exist"], sets::commands())
-                .map_err(refused)?;
-        }
-        for (program, family) in [
-            ("iptables-legacy-restore", Family::V4),
-            ("ip6tables-legacy-restore", Family::V6),
-        ] {
-            let rules = setup.rules(family);
-            // New rules are made before the old ones go, and would find lists of the same name in use.
-            let named = |rules: &str| rules.contains("-m hashlimit") || rules.contains("-m recent");
-            let text = match named(rules) {
-                true => format!("{}{rules}", without_rules(rules)),
-                false => rules.to_owned(),
-            };
-            namespace.run(program, &["-c"], text).map_err(refused)?;
+        match self.language {
+            Language::Iptables => self.load_iptables(setup)?,
+            Language::Nft => nft::load(self.namespace()?, setup)?,
         }
         self.outputs().map(drop)
     }
@@ -223,6 +271,9 @@ impl Subject for Kernel {
     fn counters(&mut self) -> Result<Vec<Counter>, Error> {
         // Connections are tracked where the nat table is.
         let nat = self.current == 1;
+        if self.language == Language::Nft {
+            return nft::counters(&mut self.namespace()?.opened.tracking);
+        }
         let opened = &self.namespace()?.opened;
         let mut all = Vec::new();
         for (socket, v6) in [(&opened.raw_v4, false), (&opened.raw_v6, true)] {
@@ -242,6 +293,9 @@ impl Subject for Kernel {
             .opened
             .tracking
             .list(|message| all.extend(connection::read(message)))?;
+        if self.language == Language::Nft {
+            all.iter_mut().for_each(nft::forget_translation_to_itself);
+        }
         all.sort();
         Ok(all)
     }

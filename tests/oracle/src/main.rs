@@ -81,6 +81,9 @@ enum Against {
     Engine,
     /// A second kernel namespace: shows that the comparison itself is sound.
     Kernel,
+    /// A second kernel namespace, whose rules are loaded as the nftables text that we render; rules that nft or this kernel can't
+    /// express are left out on both sides.
+    Nft,
 }
 
 fn read(file: &Path) -> Result<Trace> {
@@ -117,6 +120,7 @@ fn main() -> Result<ExitCode> {
             let summary = match against {
                 Against::Engine => campaign::run(&plan, Kernel::new, || Engine::new(seed))?,
                 Against::Kernel => campaign::run(&plan, Kernel::new, Kernel::new)?,
+                Against::Nft => campaign::run(&plan, Kernel::new, Kernel::nft)?,
             };
             for (seed, mismatch, file) in &summary.mismatches {
                 println!("case {seed}: {mismatch}");
@@ -153,6 +157,7 @@ fn main() -> Result<ExitCode> {
                 let outcome = match on {
                     Against::Engine => run::replay(&mut Engine::default(), &trace)?,
                     Against::Kernel => run::replay(&mut Kernel::new(), &trace)?,
+                    Against::Nft => run::replay(&mut Kernel::nft(), &trace)?,
                 };
                 if let Outcome::Differs(mismatch) = outcome {
                     println!("{}: {mismatch}", file.display());
@@ -166,6 +171,7 @@ fn main() -> Result<ExitCode> {
             let trace = match on {
                 Against::Engine => run::rerecord(&mut Engine::default(), &trace)?,
                 Against::Kernel => run::rerecord(&mut Kernel::new(), &trace)?,
+                Against::Nft => run::rerecord(&mut Kernel::nft(), &trace)?,
             };
             print!("{}", trace.to_text());
             Ok(ExitCode::SUCCESS)

@@ -238,6 +238,17 @@ pub trait Subject {
         Vec::new()
     }
 
+    /// Whether this packet can be compared: see [`crate::kernel::Kernel::nft`].
+    fn takes(&self, packet: &[u8]) -> bool {
+        let _ = packet;
+        true
+    }
+
+    /// Whether [`Subject::counters`] has those of policies.
+    fn counts_policies(&self) -> bool {
+        true
+    }
+
     /// Forgets every connection, then loads rules and settings.
     ///
     /// # Errors

@@ -48,16 +48,17 @@ pub(super) fn tos(m: &Tos, cx: &RuleContext<'_>) -> String {
     if m.value & !m.mask != 0 {
         return if m.negated { String::new() } else { NEVER.to_owned() };
     }
-    // The whole byte; in IPv6 it begins in the middle of one.
-    let at = match cx.family {
-        Family::V4 => 8,
-        Family::V6 => 4,
+    // In IPv6 the byte begins in the middle of one; nft 1.0 loses a mask on such a field, so two bytes are read.
+    let (field, shift) = match cx.family {
+        Family::V4 => ("@nh,8,8", 0),
+        Family::V6 => ("@nh,0,16", 4),
     };
-    match m.mask {
-        0 if m.negated => NEVER.to_owned(),
-        0 => String::new(),
-        0xff => format!("@nh,{at},8 {}{:#x}", not(m.negated), m.value),
-        mask => format!("@nh,{at},8 & {mask:#x} {} {:#x}", equals(m.negated), m.value),
+    let (mask, value) = (u16::from(m.mask) << shift, u16::from(m.value) << shift);
+    match (m.mask, cx.family) {
+        (0, _) if m.negated => NEVER.to_owned(),
+        (0, _) => String::new(),
+        (0xff, Family::V4) => format!("{field} {}{value:#x}", not(m.negated)),
+        _ => format!("{field} & {mask:#x} {} {value:#x}", equals(m.negated)),
     }
 }
 

@@ -18,6 +18,15 @@ fn port(words: &mut Vec<String>, key: &str, range: &Range<u16>) {
     }
 }
 
+/// A match without a condition holds only where there is a header: not in later fragments. nft asks for one by reading it; but
+/// what is "missing" it finds missing there, too.
+fn header(words: &mut Vec<String>, protocol: &str) {
+    words.retain(|word| !word.is_empty());
+    if words.iter().all(|word| word.ends_with(" missing")) {
+        words.insert(0, format!("{protocol} sport 0-65535"));
+    }
+}
+
 pub(super) fn tcp(m: &Tcp) -> String {
     let mut words = Vec::new();
     port(&mut words, "tcp sport", &m.sport);
@@ -29,6 +38,7 @@ pub(super) fn tcp(m: &Tcp) -> String {
         let there = if m.option_negated { "missing" } else { "exists" };
         words.push(format!("tcp option {} {there}", m.option));
     }
+    header(&mut words, "tcp");
     words.join(" ")
 }
 
@@ -62,6 +72,7 @@ pub(super) fn udp(m: &Udp, cx: &RuleContext<'_>) -> String {
     let mut words = Vec::new();
     port(&mut words, &format!("{name} sport"), &m.sport);
     port(&mut words, &format!("{name} dport"), &m.dport);
+    header(&mut words, name);
     words.join(" ")
 }
 
@@ -91,7 +102,7 @@ pub(super) fn dccp(m: &Dccp) -> Result<String, Reason> {
             (_, negated) => format!("dccp type {}{{ {} }}", not(negated), names.join(", ")),
         });
     }
-    words.retain(|word| !word.is_empty());
+    header(&mut words, "dccp");
     Ok(words.join(" "))
 }
 
@@ -130,12 +141,13 @@ pub(super) fn sctp(m: &Sctp) -> Result<String, Reason> {
         port(&mut words, "sctp dport", range);
     }
     if let Some(chunks) = &m.chunks {
-        words.push(self::chunks(chunks)?);
+        words.extend(self::chunks(chunks)?);
     }
+    header(&mut words, "sctp");
     Ok(words.join(" "))
 }
 
-fn chunks(m: &Chunks) -> Result<String, Reason> {
+fn chunks(m: &Chunks) -> Result<Vec<String>, Reason> {
     let mut wanted = Vec::new();
     for chunk in (0..=u8::MAX).filter(|&chunk| m.has(chunk)) {
         let known = CHUNKS.iter().find(|(number, _)| *number == chunk);
@@ -161,7 +173,7 @@ fn chunks(m: &Chunks) -> Result<String, Reason> {
             None => format!("sctp chunk {name} {}", if each { "exists" } else { "missing" }),
         });
     }
-    Ok(words.join(" "))
+    Ok(words)
 }
 
 pub(super) fn multiport(m: &Multiport) -> String {

@@ -45,6 +45,10 @@ pub(super) fn words(target: &Target, cx: &RuleContext<'_>) -> Result<String, Rea
         Target::Reject(t) => return reject(t, cx),
         Target::Snat(t) => return nat::translate("snat", &t.range, cx),
         Target::Synproxy(t) => return synproxy(t),
+        // iptables also adds the option where it is missing: the size that holds without one, or less.
+        Target::Tcpmss(Tcpmss::Set(size)) if *size < default_mss(cx.family) => {
+            return Err("nft can't add the option to a packet without it".to_owned());
+        }
         Target::Tcpmss(Tcpmss::Set(size)) => format!("tcp option maxseg size set {size}"),
         Target::Tcpmss(Tcpmss::Clamp) => "tcp option maxseg size set rt mtu".to_owned(),
         Target::Tcpoptstrip(t) => options_stripped(t),
@@ -66,6 +70,14 @@ pub(super) fn words(target: &Target, cx: &RuleContext<'_>) -> Result<String, Rea
         | Target::Snpt(_)
         | Target::Ext(_) => return Err("nft has no statement for it".to_owned()),
     })
+}
+
+/// What a peer may send when it was told nothing (RFC 9293 §3.7.1), which is what `xt_TCPMSS.c` says for it at most.
+fn default_mss(family: Family) -> u16 {
+    match family {
+        Family::V4 => 536,
+        Family::V6 => 1220,
+    }
 }
 
 fn priority(priority: u32) -> String {

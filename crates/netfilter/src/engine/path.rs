@@ -162,6 +162,10 @@ impl Netfilter {
                     {
                         return self.drop(packet, reason);
                     }
+                    if packet.copied {
+                        // Its route's device stands with it as if it had come in there (`nf_dup_ipv4_route`).
+                        packet.in_interface = packet.out_interface;
+                    }
                     Hook::Postrouting
                 }
                 Hook::Input => return Ended::Deliver,

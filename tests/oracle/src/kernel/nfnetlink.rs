@@ -23,9 +23,14 @@ const TYPE_MASK: u16 = 0x3fff;
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET` and `…_DELETE` (nfnetlink.h, nfnetlink_conntrack.h).
 const CONNECTIONS_GET: u16 = 1 << 8 | 1;
 const CONNECTIONS_DELETE: u16 = 1 << 8 | 2;
+/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE` (nf_tables.h).
+const RULES_GET: u16 = 10 << 8 | 7;
 /// `NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG` and `…_PACKET` (nfnetlink_log.h).
 const LOG_CONFIG: u16 = 4 << 8 | 1;
 const LOG_PACKET: u16 = 4 << 8;
+
+/// `NFPROTO_UNSPEC`.
+const ANY_FAMILY: u8 = 0;
 
 /// Attributes of one level: type without flags, and value.
 pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
@@ -60,12 +65,18 @@ impl Nfnetlink {
 
     /// Forgets every connection.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        self.request(CONNECTIONS_DELETE, ACK, 0, &[], |_| ())
+        self.request(CONNECTIONS_DELETE, ACK, ANY_FAMILY, 0, &[], |_| ())
     }
 
     /// Gives the attributes of every connection.
     pub(super) fn list(&mut self, each: impl FnMut(&[u8])) -> Result<(), Error> {
-        self.request(CONNECTIONS_GET, DUMP, 0, &[], each)
+        self.request(CONNECTIONS_GET, DUMP, ANY_FAMILY, 0, &[], each)
+    }
+
+    /// Gives the attributes of every nftables rule of a family, each chain's in order.
+    pub(super) fn rules(&mut self, v6: bool, each: impl FnMut(&[u8])) -> Result<(), Error> {
+        let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+        self.request(RULES_GET, DUMP, family as u8, 0, &[], each)
     }
 
     /// Binds this socket to a log group: every packet logged there is sent here whole and at once.
@@ -76,7 +87,7 @@ impl Nfnetlink {
             &[10, 0, 2, 0, 0, 0, 0xff, 0xff, 2, 0, 0, 0],
             &[8, 0, 5, 0, 0, 0, 0, 1],
         ] {
-            self.request(LOG_CONFIG, ACK, group, attribute, |_| ())?;
+            self.request(LOG_CONFIG, ACK, ANY_FAMILY, group, attribute, |_| ())?;
         }
         self.socket
             .set_non_blocking(true)
@@ -104,6 +115,7 @@ impl Nfnetlink {
         &mut self,
         kind: u16,
         flags: u16,
+        family: u8,
         resource: u16,
         attributes: &[u8],
         mut each: impl FnMut(&[u8]),
@@ -113,7 +125,7 @@ impl Nfnetlink {
         message.extend_from_slice(&kind.to_ne_bytes());
         message.extend_from_slice(&(REQUEST | flags).to_ne_bytes());
         message.extend_from_slice(&[0; 8]); // sequence and port: one request at a time
-        message.extend_from_slice(&[0, 0]); // any family, version 0
+        message.extend_from_slice(&[family, 0]); // and version 0
         message.extend_from_slice(&resource.to_be_bytes());
         message.extend_from_slice(attributes);
         self.socket

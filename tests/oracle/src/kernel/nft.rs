@@ -1,0 +1,281 @@
+//! Rules loaded as the nftables text that our renderer makes of them: what is left out because nft or this kernel can't say it,
+//! and the counters read back.
+
+use std::collections::BTreeMap;
+
+use fielato_iptables::nft::{self, Options};
+use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_netfilter::Ruleset;
+use fielato_wire::{Extensions, Family, Headers, TcpFlags, number};
+
+use super::namespace::Namespace;
+use super::nfnetlink::{Nfnetlink, attributes};
+use crate::error::Error;
+use crate::subject::{Connection, Counter, Setup};
+
+/// Tables of an earlier case go in the same transaction.
+const OPTIONS: Options = Options {
+    replace: true,
+    no_counts: false,
+};
+
+/// Most rounds of leaving rules out: each finds all that nft tells at once.
+const ROUNDS: usize = 8;
+
+/// `IPS_SRC_NAT` and `IPS_DST_NAT` (linux/netfilter/nf_conntrack_common.h).
+const STATUS_SRC_NAT: u32 = 1 << 4;
+const STATUS_DST_NAT: u32 = 1 << 5;
+
+/// A rule's place: whether in IPv6's rule set, its table, its chain, its index from 0.
+type Place = (bool, String, String, usize);
+
+fn parse(family: Family, rules: &str) -> Result<Ruleset, Error> {
+    restore::parse(rules, family, &Registry::builtin(), &BuiltinNames).map_err(|error| refused(error.to_string()))
+}
+
+fn refused(reason: String) -> Error {
+    Error::Rules { subject: "nft", reason }
+}
+
+/// Both families' rules in nft's words.
+fn render(setup: &Setup) -> Result<String, Error> {
+    let mut text = String::new();
+    for family in [Family::V4, Family::V6] {
+        let rules = parse(family, setup.rules(family))?;
+        text += &nft::ruleset(&rules, OPTIONS).map_err(|error| refused(error.to_string()))?;
+    }
+    Ok(text)
+}
+
+/// Loads them.
+pub(super) fn load(namespace: &Namespace, setup: &Setup) -> Result<(), Error> {
+    let text = render(setup)?;
+    match namespace.run("nft", &["-f", "-"], text) {
+        Err(Error::Program { output, .. }) => Err(refused(output)),
+        other => other.map(drop),
+    }
+}
+
+/// Takes out the rules that the renderer names as not expressible, then those that this kernel refuses; with the reasons.
+pub(super) fn prune(namespace: &Namespace, setup: &mut Setup) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for _ in 0..ROUNDS {
+        // A chain is reached from fewer hooks once a jump is gone, so that one round may not be all.
+        let named = not_expressible(setup);
+        let reasons = if named.is_empty() {
+            not_known_here(namespace, setup)
+        } else {
+            named
+        };
+        if reasons.is_empty() {
+            break;
+        }
+        take_out(setup, &reasons, &mut out);
+    }
+    out
+}
+
+fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
+    let mut reasons = BTreeMap::new();
+    for family in [Family::V4, Family::V6] {
+        let Ok(rules) = parse(family, setup.rules(family)) else {
+            continue;
+        };
+        for missing in nft::partial(&rules, OPTIONS).missing {
+            if let Some(index) = missing.rule.checked_sub(1) {
+                let place = (family == Family::V6, missing.table, missing.chain, index);
+                reasons
+                    .entry(place)
+                    .or_insert(format!("{}: {}", missing.part, missing.reason));
+            }
+        }
+    }
+    reasons
+}
+
+/// Asks nft, which tells every rule that the kernel refuses by its line: `/dev/stdin:7:3-20: Error: …`.
+fn not_known_here(namespace: &Namespace, setup: &Setup) -> BTreeMap<Place, String> {
+    let Ok(text) = render(setup) else {
+        return BTreeMap::new();
+    };
+    let said = match namespace.run("nft", &["--check", "-f", "-"], text.clone()) {
+        Err(Error::Program { output, .. }) => output,
+        _ => return BTreeMap::new(),
+    };
+    let places = places(&text);
+    let mut reasons = BTreeMap::new();
+    for line in said.lines() {
+        let mut parts = line.splitn(4, ':');
+        let (_, number, columns, error) = (parts.next(), parts.next(), parts.next(), parts.next());
+        let number = number.and_then(|number| number.parse::<usize>().ok()?.checked_sub(1));
+        let (Some(number), Some(columns), Some(error)) = (number, columns, error) else {
+            continue;
+        };
+        if let Some(place) = places.get(&number) {
+            let words = text
+                .lines()
+                .nth(number)
+                .and_then(|line| within(line, columns))
+                .unwrap_or_default();
+            let error = error.trim().trim_start_matches("Error: ");
+            reasons.insert(place.clone(), format!("this kernel or nft: {error}: {words}"));
+        }
+    }
+    reasons
+}
+
+/// The columns `3-20` of a line, from 1.
+fn within<'a>(line: &'a str, columns: &str) -> Option<&'a str> {
+    let (from, to) = columns.split_once('-')?;
+    line.get(from.parse::<usize>().ok()?.checked_sub(1)?..to.parse().ok()?)
+}
+
+/// Which line of a rendered text is which rule, lines counted from 0.
+fn places(text: &str) -> BTreeMap<usize, Place> {
+    let mut places = BTreeMap::new();
+    let (mut v6, mut table, mut chain, mut rule) = (false, "", "", 0);
+    for (number, line) in text.lines().enumerate() {
+        if let Some(name) = line.strip_prefix("\tchain ") {
+            (chain, rule) = (name.trim_end_matches(" {"), 0);
+        } else if let Some((family, name)) = line.strip_prefix("table ").and_then(|rest| rest.split_once(' ')) {
+            (v6, table) = (family == "ip6", name.trim_end_matches(" {"));
+        } else if line.starts_with("\t\t") && line.contains("counter") {
+            places.insert(number, (v6, table.to_owned(), chain.to_owned(), rule));
+            rule += 1;
+        }
+    }
+    places
+}
+
+fn take_out(setup: &mut Setup, reasons: &BTreeMap<Place, String>, out: &mut Vec<(String, String)>) {
+    for (v6, rules) in [(false, &mut setup.rules_v4), (true, &mut setup.rules_v6)] {
+        let (mut kept, mut table) = (String::new(), "");
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in rules.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                (table, counts) = (name, BTreeMap::new());
+            }
+            if let Some((_, rest)) = line.split_once("-A ") {
+                let chain = rest.split(' ').next().unwrap_or_default();
+                let index = counts.entry(chain).or_default();
+                let place = (v6, table.to_owned(), chain.to_owned(), *index);
+                *index += 1;
+                if let Some(reason) = reasons.get(&place) {
+                    out.push((line.to_owned(), reason.clone()));
+                    continue;
+                }
+            }
+            kept += line;
+            kept.push('\n');
+        }
+        *rules = kept;
+    }
+}
+
+/// See [`super::Kernel::nft`].
+pub(super) fn is_comparable(packet: &[u8]) -> bool {
+    let Ok(headers) = Headers::parse(packet) else {
+        return false;
+    };
+    if headers.family == Family::V6 && headers.extensions.0 & Extensions::AH != 0 {
+        return false;
+    }
+    let bytes = headers.transport(packet);
+    if headers.is_later_fragment() {
+        // `-m tcp` drops what could be the second half of a TCP header.
+        return headers.fragment_offset > 8;
+    }
+    match headers.protocol {
+        number::TCP => {
+            let length = bytes.get(12).map_or(0, |byte| usize::from(byte >> 4) * 4);
+            let opens = headers.tcp_flags.0 & (TcpFlags::SYN | TcpFlags::RST) == TcpFlags::SYN;
+            (20..=bytes.len()).contains(&length) && (!opens || has_mss(&bytes[20..length]))
+        }
+        number::UDP | number::UDPLITE | number::SCTP | number::DCCP | number::ICMP | number::ICMPV6 | number::GRE => {
+            headers.l4_whole
+        }
+        // A chain of IPv6 headers that ends too soon.
+        number::HOP_BY_HOP | number::ROUTING | number::DESTINATION | number::FRAGMENT => headers.family == Family::V4,
+        // Security headers with their index, IPComp.
+        _ => bytes.len() >= 12,
+    }
+}
+
+/// `nft_nat_setup_netmap` leaves the words that an IPv4 address doesn't fill as they come, so that an address that is mapped on
+/// itself counts as translated. Nothing follows from it but the status.
+pub(super) fn forget_translation_to_itself(connection: &mut Connection) {
+    let (original, reply) = (connection.original, connection.reply);
+    if connection.v6 {
+        return;
+    }
+    if (original.src, original.sport) == (reply.dst, reply.dport) {
+        connection.status &= !STATUS_SRC_NAT;
+    }
+    if (original.dst, original.dport) == (reply.src, reply.sport) {
+        connection.status &= !STATUS_DST_NAT;
+    }
+}
+
+/// Whether TCP's options have the maximum segment size, and none ends beyond the header.
+fn has_mss(mut options: &[u8]) -> bool {
+    let mut found = false;
+    while let Some(kind) = options.first() {
+        let length = match kind {
+            0 | 1 => 1,
+            _ => usize::from(options.get(1).copied().unwrap_or(0)),
+        };
+        found |= (*kind, length) == (2, 4);
+        match options.get(length..) {
+            Some(rest) if length > 0 => options = rest,
+            _ => return false,
+        }
+    }
+    found
+}
+
+/// Reads the counter that each rule has. nft keeps none for policies.
+pub(super) fn counters(netlink: &mut Nfnetlink) -> Result<Vec<Counter>, Error> {
+    let mut all = Vec::new();
+    for v6 in [false, true] {
+        let mut next: BTreeMap<(String, String), usize> = BTreeMap::new();
+        netlink.rules(v6, |message| {
+            let Some((table, chain, packets, bytes)) = read_rule(message) else {
+                return;
+            };
+            let index = next.entry((table.clone(), chain.clone())).or_default();
+            all.push(Counter {
+                v6,
+                table,
+                chain,
+                rule: Some(*index),
+                packets,
+                bytes,
+            });
+            *index += 1;
+        })?;
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// Table, chain, packets and bytes of a rule, by the numbers of linux/netfilter/nf_tables.h.
+fn read_rule(message: &[u8]) -> Option<(String, String, u64, u64)> {
+    let find = |bytes: &[u8], wanted: u16| {
+        attributes(bytes)
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| value.to_vec())
+    };
+    let name = |value: &[u8]| String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned();
+    let long = |value: Vec<u8>| value.first_chunk().map(|value| u64::from_be_bytes(*value));
+    let expressions = find(message, 4)?; // NFTA_RULE_EXPRESSIONS
+    let counter = attributes(&expressions).find_map(|(_, expression)| {
+        // NFTA_EXPR_NAME and NFTA_EXPR_DATA
+        (find(expression, 1)? == b"counter\0").then(|| find(expression, 2))?
+    })?;
+    Some((
+        name(&find(message, 1)?),
+        name(&find(message, 2)?),
+        long(find(&counter, 2)?)?, // NFTA_COUNTER_PACKETS
+        long(find(&counter, 1)?)?, // NFTA_COUNTER_BYTES
+    ))
+}
