@@ -93,6 +93,8 @@ pub struct Packet {
     pub largest_fragment: u16,
     /// The pieces it came in, when it was put together and its payload was not touched since. It leaves in the same where they fit.
     pub pieces: Option<Box<Pieces>>,
+    /// The sender left the transport checksum to the device (`CHECKSUM_PARTIAL`, `VIRTIO_NET_HDR_F_NEEDS_CSUM`).
+    pub partial_checksum: bool,
     /// What is known of its transport checksum.
     pub(crate) summed: Summed,
     /// It is a copy (TEE).
@@ -140,6 +142,7 @@ impl Packet {
             trace: false,
             largest_fragment: 0,
             pieces: None,
+            partial_checksum: false,
             summed: Summed::default(),
             copied: false,
         }

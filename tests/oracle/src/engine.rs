@@ -4,7 +4,7 @@ mod host;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_iptables::{Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
@@ -13,7 +13,7 @@ use fielato_netfilter::{Effect, Netfilter, Now, Packet, Ruleset};
 use fielato_wire::Family;
 
 use crate::error::Error;
-use crate::sets;
+use crate::sets::{self, SetNames};
 use crate::subject::{Connection, Counter, Output, Port, STATUS_MASK, Setup, Subject, Tuple};
 use host::Router;
 
@@ -56,11 +56,11 @@ impl Engine {
     }
 
     fn parse(&self, family: Family, rules: &str) -> Result<Ruleset, Error> {
-        restore::parse(rules, family, &self.registry, &BuiltinNames).map_err(refused)
+        restore::parse(rules, family, &self.registry, &SetNames).map_err(refused)
     }
 
     fn accepts(&self, family: Family, rules: &str) -> Result<(), String> {
-        let ruleset = restore::parse(rules, family, &self.registry, &BuiltinNames).map_err(|error| error.error.to_string())?;
+        let ruleset = restore::parse(rules, family, &self.registry, &SetNames).map_err(|error| error.error.to_string())?;
         let mut netfilter = with_sets(Config::default(), 0).map_err(|error| error.to_string())?;
         let replace = Command::Replace {
             ruleset,

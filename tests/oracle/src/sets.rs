@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
+use fielato_iptables::BuiltinNames;
 use fielato_netfilter::sets::{Kind, Part, SetError, Sets};
+use fielato_netfilter::syntax::Names;
 use fielato_wire::{Addr, Family, number};
 
 use crate::network;
@@ -135,4 +137,56 @@ pub fn fill(sets: &mut Sets) -> Result<(), SetError> {
 /// Whether rules name any set.
 pub fn are_named(rules: &str) -> bool {
     rules.contains("-m set") || rules.contains("-j SET")
+}
+
+/// The built-in names, and these sets.
+pub struct SetNames;
+
+impl Names for SetNames {
+    fn has_set(&self, name: &str) -> bool {
+        [Family::V4, Family::V6]
+            .into_iter()
+            .flat_map(all)
+            .any(|spec| spec.name == name)
+    }
+
+    fn service(&self, name: &str, protocol: &str) -> Option<u16> {
+        BuiltinNames.service(name, protocol)
+    }
+
+    fn service_name(&self, port: u16, protocol: &str) -> Option<String> {
+        BuiltinNames.service_name(port, protocol)
+    }
+
+    fn protocol(&self, name: &str) -> Option<u8> {
+        BuiltinNames.protocol(name)
+    }
+
+    fn protocol_name(&self, number: u8) -> Option<String> {
+        BuiltinNames.protocol_name(number)
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        BuiltinNames.user(name)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        BuiltinNames.group(name)
+    }
+
+    fn user_name(&self, uid: u32) -> Option<String> {
+        BuiltinNames.user_name(uid)
+    }
+
+    fn group_name(&self, gid: u32) -> Option<String> {
+        BuiltinNames.group_name(gid)
+    }
+
+    fn number(&self, file: &str, name: &str) -> Option<u32> {
+        BuiltinNames.number(file, name)
+    }
+
+    fn name_of(&self, file: &str, number: u32) -> Option<String> {
+        BuiltinNames.name_of(file, number)
+    }
 }

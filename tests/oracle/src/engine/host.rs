@@ -122,6 +122,7 @@ impl Host for Router {
         match interface.index {
             // What is sent to an address of one's own comes from there, or from the first of its network; an anycast address
             // is nobody's source.
+            LOOPBACK if dst == Addr::ZERO => Some(network::local(family)[0]),
             LOOPBACK if dst == network::local(family)[2] => Some(network::local(family)[1]),
             LOOPBACK if family == Family::V6 && dst == network::anycast()[0] => Some(network::local(family)[0]),
             LOOPBACK if family == Family::V6 && dst == network::anycast()[1] => Some(network::local(family)[1]),
