@@ -214,8 +214,9 @@ impl Conntrack {
         }?;
         let (index, direction) = slot_parts(slot);
         let conn = &self.slab.entry(index)?.conn;
-        // A packet from an address to itself is its own answer; the kernel's table has the answer first.
-        let itself = conn.tuples[0] == conn.tuples[1] && conn.zone.in_direction(direction.reverse()) == number;
+        // A packet from an address to itself is its own answer; the kernel's table has the answer first, where the zone is its.
+        let is_reply = [conn.zone, zone].map(|zone| zone.in_direction(Direction::Reply)) == [number; 2];
+        let itself = conn.tuples[0] == conn.tuples[1] && is_reply;
         Some((self.slab.id(index)?, if itself { Direction::Reply } else { direction }))
     }
 
