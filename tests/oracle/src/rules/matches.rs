@@ -690,19 +690,13 @@ fn physdev(place: &mut Place<'_>) -> Option<String> {
         .then(|| format!("-m physdev {}--physdev-in eth0", place.not()))
 }
 
-/// A set of another family than the rule's never matches.
 fn set(place: &mut Place<'_>) -> Option<String> {
     let which = place.random.below(4);
     // What SET adds, a copy would find.
     if which == 3 && place.conditions.copies {
         return None;
     }
-    let family = match (place.random.chance(5), place.family) {
-        (false, family) => family,
-        (true, Family::V4) => Family::V6,
-        (true, Family::V6) => Family::V4,
-    };
-    let name = sets::all(family)[which].name;
+    let name = sets::all(place.family)[which].name;
     let not = place.not();
     // One flag too many or too few is allowed.
     let flags = match place.random.below(20) {
