@@ -69,7 +69,7 @@ pub(crate) fn adjust(packet: &mut Packet, sequence: &[SeqAdjust; 2], direction: 
     let other = sequence[direction.reverse().index()];
     let headers = packet.headers;
     let tcp = headers.transport_mut(&mut packet.data);
-    if headers.protocol != number::TCP || tcp.len() < 20 {
+    if tcp.len() < 20 {
         return false;
     }
     replace(tcp, 4, |seq| seq.wrapping_add(this.offset_at(seq) as u32));

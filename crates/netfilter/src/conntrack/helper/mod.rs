@@ -30,6 +30,9 @@ pub(crate) fn help(conntrack: &mut Conntrack, packet: &mut Packet, now: Now) -> 
 }
 
 /// Moves sequence numbers of a connection whose payload changed its length (`nf_ct_seq_adjust`), before it is confirmed.
+///
+/// As the kernel does (`nf_confirm`), it takes an ICMP error in the original direction for a segment: what stands where a TCP header
+/// would have its numbers is moved, and the error is dropped when what stands for options can't be read.
 pub(crate) fn adjust_sequence(conntrack: &mut Conntrack, packet: &mut Packet) -> Verdict {
     let PacketCt::Tracked { id, state, direction } = packet.ct else {
         return Verdict::Accept;
@@ -40,7 +43,7 @@ pub(crate) fn adjust_sequence(conntrack: &mut Conntrack, packet: &mut Packet) ->
     let is_answer_error = state == CtState::Related && direction == Direction::Reply;
     // What comes by loopback was moved when it left (`nf_is_loopback_packet`).
     let by_loopback = packet.in_interface.name.as_str() == "lo";
-    if is_answer_error || by_loopback || packet.headers.protocol != number::TCP || packet.headers.is_later_fragment() {
+    if is_answer_error || by_loopback || packet.headers.is_later_fragment() {
         return Verdict::Accept;
     }
     let Some(sequence) = conn.extra.as_ref().map(|extra| extra.sequence) else {
