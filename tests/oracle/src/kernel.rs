@@ -284,9 +284,6 @@ impl Subject for Kernel {
             .opened
             .tracking
             .list(|message| all.extend(connection::read(message)))?;
-        if self.language == Language::Nft {
-            all.iter_mut().for_each(nft::forget_translation_to_itself);
-        }
         all.sort();
         Ok(all)
     }

@@ -41,7 +41,13 @@ pub const CASES: &[Cases] = &[
                 "tcp flags & (fin | syn | rst | psh | ack | urg) != 0x0 counter",
             ),
             ("INPUT -p tcp --tcp-option 5", "tcp option 5 exists counter"),
-            ("INPUT -p tcp ! --tcp-option 5", "tcp option 5 missing counter"),
+            (
+                "INPUT -p tcp ! --tcp-option 5",
+                "tcp sport 0-65535 tcp option 5 missing counter",
+            ),
+            // A match without a condition asks for a header.
+            ("INPUT -p tcp -m tcp", "tcp sport 0-65535 counter"),
+            ("INPUT -p udp -m udp", "udp sport 0-65535 counter"),
             (
                 "INPUT -p udp --sport 53 --dport 1024:",
                 "udp sport 53 udp dport 1024-65535 counter",
@@ -78,7 +84,7 @@ pub const CASES: &[Cases] = &[
             ("INPUT -p sctp --chunk-types any ABORT", "sctp chunk abort exists counter"),
             (
                 "INPUT -p sctp ! --chunk-types any INIT,DATA",
-                "sctp chunk data missing sctp chunk init missing counter",
+                "sctp sport 0-65535 sctp chunk data missing sctp chunk init missing counter",
             ),
             (
                 "INPUT -p sctp --chunk-types all DATA:Be",
@@ -272,7 +278,8 @@ pub const CASES: &[Cases] = &[
             ),
             ("INPUT -p icmpv6 --icmpv6-type echo-request", "icmpv6 type 128 counter"),
             ("INPUT -m hl --hl-lt 5", "ip6 hoplimit < 5 counter"),
-            ("INPUT -m tos --tos 0x10/0xff", "@nh,4,8 0x10 counter"),
+            ("INPUT -m tos --tos 0x10", "@nh,0,16 & 0xff0 == 0x100 counter"),
+            ("INPUT -m tos ! --tos 0x01/0x03", "@nh,0,16 & 0x30 != 0x10 counter"),
             (
                 "INPUT -m frag --fragid 1:5 --fragfirst --fragmore",
                 "frag id 1-5 frag frag-off 0 frag more-fragments 1 counter",
@@ -327,8 +334,8 @@ pub const CASES: &[Cases] = &[
                 "tcp flags & (fin | syn | rst | ack) == syn counter tcp option maxseg size set rt mtu",
             ),
             (
-                "FORWARD -p tcp --syn -j TCPMSS --set-mss 1200",
-                "tcp flags & (fin | syn | rst | ack) == syn counter tcp option maxseg size set 1200",
+                "FORWARD -p tcp --syn -j TCPMSS --set-mss 1220",
+                "tcp flags & (fin | syn | rst | ack) == syn counter tcp option maxseg size set 1220",
             ),
             ("PREROUTING -m rpfilter", "fib saddr . iif oif != 0 counter"),
             (
@@ -397,12 +404,12 @@ pub const CASES: &[Cases] = &[
                 "counter snat to 192.0.2.1 fully-random",
             ),
             (
-                "PREROUTING -j NETMAP --to 10.1.0.0/16",
-                "counter dnat ip prefix to 10.1.0.0/16",
+                "PREROUTING -d 10.2.0.0/16 -j NETMAP --to 10.1.0.0/16",
+                "ip daddr 10.2.0.0/16 counter dnat ip prefix to 10.1.0.0/16",
             ),
             (
-                "POSTROUTING -j NETMAP --to 10.1.0.0/16",
-                "counter snat ip prefix to 10.1.0.0/16",
+                "POSTROUTING -s 10.2.0.0/15 -j NETMAP --to 10.1.0.0/16",
+                "ip saddr 10.2.0.0/15 counter snat ip prefix to 10.1.0.0/16",
             ),
         ],
     },
@@ -455,6 +462,11 @@ pub const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
     ("filter", "INPUT -j LOG --log-prefix a$b", "nft can't quote '$'"),
     ("filter", "INPUT -m helper ! --helper ftp", "-m helper"),
     ("filter", "OUTPUT -m owner --socket-exists", "-m owner"),
+    (
+        "mangle",
+        "FORWARD -p tcp --syn -j TCPMSS --set-mss 500",
+        "-j TCPMSS: nft can't add the option",
+    ),
     (
         "mangle",
         "PREROUTING -j CONNMARK --save-mark --ctmask 0xff --nfmask 0xff",

@@ -11,20 +11,17 @@ use fielato_wire::{Extensions, Family, Headers, TcpFlags, number};
 use super::namespace::Namespace;
 use super::nfnetlink::{Nfnetlink, attributes};
 use crate::error::Error;
-use crate::subject::{Connection, Counter, Setup};
+use crate::subject::{Counter, Setup};
 
 /// Tables of an earlier case go in the same transaction.
 const OPTIONS: Options = Options {
     replace: true,
     no_counts: false,
+    whole: false,
 };
 
 /// Most rounds of leaving rules out: each finds all that nft tells at once.
 const ROUNDS: usize = 8;
-
-/// `IPS_SRC_NAT` and `IPS_DST_NAT` (linux/netfilter/nf_conntrack_common.h).
-const STATUS_SRC_NAT: u32 = 1 << 4;
-const STATUS_DST_NAT: u32 = 1 << 5;
 
 /// A rule's place: whether in IPv6's rule set, its table, its chain, its index from 0.
 type Place = (bool, String, String, usize);
@@ -34,10 +31,7 @@ fn parse(family: Family, rules: &str) -> Result<Ruleset, Error> {
 }
 
 fn refused(reason: String) -> Error {
-    Error::Rules {
-        subject: "nft",
-        reason,
-    }
+    Error::Rules { subject: "nft", reason }
 }
 
 /// Both families' rules in nft's words.
@@ -65,7 +59,11 @@ pub(super) fn prune(namespace: &Namespace, setup: &mut Setup) -> Vec<(String, St
     for _ in 0..ROUNDS {
         // A chain is reached from fewer hooks once a jump is gone, so that one round may not be all.
         let named = not_expressible(setup);
-        let reasons = if named.is_empty() { not_known_here(namespace, setup) } else { named };
+        let reasons = if named.is_empty() {
+            not_known_here(namespace, setup)
+        } else {
+            named
+        };
         if reasons.is_empty() {
             break;
         }
@@ -83,7 +81,9 @@ fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
         for missing in nft::partial(&rules, OPTIONS).missing {
             if let Some(index) = missing.rule.checked_sub(1) {
                 let place = (family == Family::V6, missing.table, missing.chain, index);
-                reasons.entry(place).or_insert(format!("{}: {}", missing.part, missing.reason));
+                reasons
+                    .entry(place)
+                    .or_insert(format!("{}: {}", missing.part, missing.reason));
             }
         }
     }
@@ -109,7 +109,11 @@ fn not_known_here(namespace: &Namespace, setup: &Setup) -> BTreeMap<Place, Strin
             continue;
         };
         if let Some(place) = places.get(&number) {
-            let words = text.lines().nth(number).and_then(|line| within(line, columns)).unwrap_or_default();
+            let words = text
+                .lines()
+                .nth(number)
+                .and_then(|line| within(line, columns))
+                .unwrap_or_default();
             let error = error.trim().trim_start_matches("Error: ");
             reasons.insert(place.clone(), format!("this kernel or nft: {error}: {words}"));
         }
@@ -194,21 +198,6 @@ pub(super) fn is_comparable(packet: &[u8]) -> bool {
     }
 }
 
-/// `nft_nat_setup_netmap` leaves the words that an IPv4 address doesn't fill as they come, so that an address that is mapped on
-/// itself counts as translated. Nothing follows from it but the status.
-pub(super) fn forget_translation_to_itself(connection: &mut Connection) {
-    let (original, reply) = (connection.original, connection.reply);
-    if connection.v6 {
-        return;
-    }
-    if (original.src, original.sport) == (reply.dst, reply.dport) {
-        connection.status &= !STATUS_SRC_NAT;
-    }
-    if (original.dst, original.dport) == (reply.src, reply.sport) {
-        connection.status &= !STATUS_DST_NAT;
-    }
-}
-
 /// Whether TCP's options have the maximum segment size, and none ends beyond the header.
 fn has_mss(mut options: &[u8]) -> bool {
     let mut found = false;
@@ -253,7 +242,11 @@ pub(super) fn counters(netlink: &mut Nfnetlink) -> Result<Vec<Counter>, Error> {
 
 /// Table, chain, packets and bytes of a rule, by the numbers of linux/netfilter/nf_tables.h.
 fn read_rule(message: &[u8]) -> Option<(String, String, u64, u64)> {
-    let find = |bytes: &[u8], wanted: u16| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value.to_vec());
+    let find = |bytes: &[u8], wanted: u16| {
+        attributes(bytes)
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| value.to_vec())
+    };
     let name = |value: &[u8]| String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned();
     let long = |value: Vec<u8>| value.first_chunk().map(|value| u64::from_be_bytes(*value));
     let expressions = find(message, 4)?; // NFTA_RULE_EXPRESSIONS
