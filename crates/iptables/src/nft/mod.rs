@@ -272,6 +272,7 @@ pub fn rule(rule: &Rule, place: &Place<'_>) -> Result<RuleText, Vec<Inexpressibl
         family: place.family,
         hooks: place.hooks,
         ip: &rule.ip,
+        matches: &rule.matches,
         first_set: place.sets,
         sets: Vec::new(),
     };
@@ -353,6 +354,7 @@ struct RuleContext<'a> {
     family: Family,
     hooks: HookMask,
     ip: &'a IpMatch,
+    matches: &'a [Match],
     first_set: usize,
     /// Sets that the rule needs.
     sets: Vec<(String, String)>,

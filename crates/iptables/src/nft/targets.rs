@@ -139,7 +139,8 @@ fn ct(t: &Ct) -> Result<String, Reason> {
         2 => "reply ",
         _ => "",
     };
-    Ok(format!("ct {way}zone set {}", template.zone.id))
+    // iptables leaves a packet that isn't tracked as it is, nft would have it tracked again.
+    Ok(format!("ct state != untracked ct {way}zone set {}", template.zone.id))
 }
 
 fn set_ttl(t: &Ttl) -> Result<String, Reason> {

@@ -248,12 +248,12 @@ pub const CASES: &[Cases] = &[
                 "fib saddr . iif type != local counter",
             ),
             (
-                "INPUT -m connlimit --connlimit-above 2 --connlimit-mask 24",
-                "add @connlimit0 { ip saddr & 255.255.255.0 ct count over 2 } counter",
+                "INPUT -p udp -m connlimit --connlimit-above 2 --connlimit-mask 24",
+                "meta l4proto udp add @connlimit0 { ip saddr & 255.255.255.0 ct count over 2 } counter",
             ),
             (
-                "INPUT -m connlimit --connlimit-upto 2 --connlimit-daddr",
-                "add @connlimit0 { ip daddr ct count 2 } counter",
+                "INPUT -m state --state NEW -m connlimit --connlimit-upto 2 --connlimit-daddr",
+                "ct state new add @connlimit0 { ip daddr ct count 2 } counter",
             ),
             ("INPUT -m realm ! --realm 5/0xf", "meta rtclassid & 0xf != 0x5 counter"),
             ("INPUT -p ah -m ah --ahspi 5", "ah spi 5 counter"),
@@ -295,8 +295,8 @@ pub const CASES: &[Cases] = &[
             ("INPUT -m iprange ! --dst-range ::1-::5", "ip6 daddr != ::1-::5 counter"),
             ("INPUT -m addrtype --dst-type LOCAL", "fib daddr type local counter"),
             (
-                "INPUT -m connlimit --connlimit-above 2 --connlimit-mask 64",
-                "add @connlimit0 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 2 } counter",
+                "INPUT -p tcp --syn -m connlimit --connlimit-above 2 --connlimit-mask 64",
+                "tcp flags & (fin | syn | rst | ack) == syn add @connlimit0 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 2 } counter",
             ),
             ("INPUT -j REJECT", "counter reject with icmpv6 type port-unreachable"),
             (
@@ -437,8 +437,11 @@ pub const CASES: &[Cases] = &[
         families: BOTH,
         cases: &[
             ("PREROUTING -j CT --notrack", "counter notrack"),
-            ("PREROUTING -j CT --zone 5", "counter ct zone set 5"),
-            ("PREROUTING -j CT --zone-orig 5", "counter ct original zone set 5"),
+            ("PREROUTING -j CT --zone 5", "counter ct state != untracked ct zone set 5"),
+            (
+                "PREROUTING -j CT --zone-orig 5",
+                "counter ct state != untracked ct original zone set 5",
+            ),
         ],
     },
 ];
@@ -456,6 +459,11 @@ pub const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
         "packets without a connection",
     ),
     ("filter", "INPUT -m conntrack --ctorigdstport 80", "needs the protocol"),
+    (
+        "filter",
+        "INPUT -p tcp -m connlimit --connlimit-above 2",
+        "packets of closed connections",
+    ),
     ("filter", "INPUT -p tcp -m tcpmss ! --mss 500", "packets without the option"),
     ("filter", "INPUT -p sctp --chunk-types any INIT,DATA", "any of several chunks"),
     ("filter", "INPUT -p sctp --chunk-types only INIT", "no other chunk"),

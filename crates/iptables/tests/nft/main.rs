@@ -185,8 +185,8 @@ fn a_whole_table() {
 :drop - [0:0]
 :drop2 - [0:0]
 [1:60] -A PREROUTING -s 10.0.0.0/8 -j drop
-[0:0] -A drop -p tcp -m connlimit --connlimit-above 2 -j RETURN
-[0:0] -A drop -p tcp -m connlimit --connlimit-above 3 -g drop2
+[0:0] -A drop -p udp -m connlimit --connlimit-above 2 -j RETURN
+[0:0] -A drop -p udp -m connlimit --connlimit-above 3 -g drop2
 COMMIT
 ";
     let rules = restore::parse(text, Family::V4, &Registry::builtin(), &BuiltinNames).unwrap();
@@ -216,8 +216,8 @@ table ip nat {
 	}
 	# chain \"drop\"
 	chain xt.drop {
-		meta l4proto tcp add @connlimit0 { ip saddr ct count over 2 } counter return
-		meta l4proto tcp add @connlimit1 { ip saddr ct count over 3 } counter goto drop2
+		meta l4proto udp add @connlimit0 { ip saddr ct count over 2 } counter return
+		meta l4proto udp add @connlimit1 { ip saddr ct count over 3 } counter goto drop2
 	}
 	chain drop2 {
 	}

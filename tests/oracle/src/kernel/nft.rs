@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fielato_iptables::nft::{self, Options};
 use fielato_iptables::{BuiltinNames, Registry, restore};
-use fielato_netfilter::Ruleset;
+use fielato_netfilter::{Ruleset, Target};
 use fielato_wire::{Extensions, Family, Headers, TcpFlags, number};
 
 use super::namespace::Namespace;
@@ -19,6 +19,9 @@ const OPTIONS: Options = Options {
     no_counts: false,
     whole: false,
 };
+
+/// TCP's option for the maximum segment size.
+const MSS: u8 = 2;
 
 /// Most rounds of leaving rules out: each finds all that nft tells at once.
 const ROUNDS: usize = 8;
@@ -78,6 +81,10 @@ fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
         let Ok(rules) = parse(family, setup.rules(family)) else {
             continue;
         };
+        for (table, chain, index) in strippers(&rules) {
+            let reason = "it makes SYNs without MSS, to which -j TCPMSS adds one in iptables only".to_owned();
+            reasons.insert((family == Family::V6, table, chain, index), reason);
+        }
         for missing in nft::partial(&rules, OPTIONS).missing {
             if let Some(index) = missing.rule.checked_sub(1) {
                 let place = (family == Family::V6, missing.table, missing.chain, index);
@@ -88,6 +95,23 @@ fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
         }
     }
     reasons
+}
+
+/// Rules that take the MSS out of packets, in a rule set with `TCPMSS`: such packets are not compared ([`is_comparable`]).
+fn strippers(rules: &Ruleset) -> Vec<(String, String, usize)> {
+    let all = || {
+        rules.tables.iter().flat_map(|table| {
+            table.chains.iter().flat_map(move |chain| {
+                let numbered = chain.rules.iter().enumerate();
+                numbered.map(move |(index, rule)| ((table.name.clone(), chain.name.clone(), index), &rule.target))
+            })
+        })
+    };
+    if !all().any(|(_, target)| matches!(target, Target::Tcpmss(_))) {
+        return Vec::new();
+    }
+    let strips = |target: &Target| matches!(target, Target::Tcpoptstrip(t) if t.kinds[0] >> MSS & 1 != 0);
+    all().filter(|(_, target)| strips(target)).map(|(place, _)| place).collect()
 }
 
 /// Asks nft, which tells every rule that the kernel refuses by its line: `/dev/stdin:7:3-20: Error: …`.
@@ -174,7 +198,8 @@ pub(super) fn is_comparable(packet: &[u8]) -> bool {
     let Ok(headers) = Headers::parse(packet) else {
         return false;
     };
-    if headers.family == Family::V6 && headers.extensions.0 & Extensions::AH != 0 {
+    let authenticated = headers.extensions.0 & Extensions::AH != 0 || headers.protocol == number::AH;
+    if headers.family == Family::V6 && authenticated {
         return false;
     }
     let bytes = headers.transport(packet);
@@ -206,7 +231,7 @@ fn has_mss(mut options: &[u8]) -> bool {
             0 | 1 => 1,
             _ => usize::from(options.get(1).copied().unwrap_or(0)),
         };
-        found |= (*kind, length) == (2, 4);
+        found |= (*kind, length) == (MSS, 4);
         match options.get(length..) {
             Some(rest) if length > 0 => options = rest,
             _ => return false,
