@@ -76,6 +76,20 @@ pub const CASES: &[Cases] = &[
                 "INPUT -p tcp -m multiport ! --ports 22,23",
                 "meta l4proto tcp th sport != 22-23 th dport != 22-23 counter",
             ),
+            // Two that are other than one port would become one comparison.
+            ("INPUT -p tcp ! --dport 22", "tcp dport != 22 counter"),
+            (
+                "INPUT -p tcp ! --sport 21 ! --dport 22",
+                "tcp sport != 21 tcp dport != 22-22 counter",
+            ),
+            (
+                "INPUT -p udp -m multiport ! --ports 22",
+                "meta l4proto udp th sport != 22 th dport != 22-22 counter",
+            ),
+            (
+                "INPUT -p udp -m multiport ! --dports 22 -m udp ! --sport 21",
+                "meta l4proto udp th dport != 22-22 udp sport != 21 counter",
+            ),
             ("INPUT -p sctp --dport 5:6", "sctp dport 5-6 counter"),
             (
                 "INPUT -p sctp --chunk-types all INIT,SACK",

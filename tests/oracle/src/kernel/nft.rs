@@ -20,6 +20,9 @@ const OPTIONS: Options = Options {
     whole: false,
 };
 
+/// Protocol numbers (RFC 6275, RFC 8200).
+const MOBILITY: u8 = 135;
+const NO_NEXT_HEADER: u8 = 59;
 /// TCP's option for the maximum segment size.
 const MSS: u8 = 2;
 
@@ -205,7 +208,7 @@ pub(super) fn is_comparable(packet: &[u8]) -> bool {
     let bytes = headers.transport(packet);
     if headers.is_later_fragment() {
         // `-m tcp` drops what could be the second half of a TCP header.
-        return headers.fragment_offset > 8;
+        return headers.fragment_offset > 8 && !(headers.family == Family::V6 && is_extension(headers.protocol));
     }
     match headers.protocol {
         number::TCP => {
@@ -213,14 +216,36 @@ pub(super) fn is_comparable(packet: &[u8]) -> bool {
             let opens = headers.tcp_flags.0 & (TcpFlags::SYN | TcpFlags::RST) == TcpFlags::SYN;
             (20..=bytes.len()).contains(&length) && (!opens || has_mss(&bytes[20..length]))
         }
-        number::UDP | number::UDPLITE | number::SCTP | number::DCCP | number::ICMP | number::ICMPV6 | number::GRE => {
-            headers.l4_whole
-        }
+        number::SCTP => headers.l4_whole && are_whole_chunks(&bytes[12..]),
+        number::UDP | number::UDPLITE | number::DCCP | number::ICMP | number::ICMPV6 | number::GRE => headers.l4_whole,
         // A chain of IPv6 headers that ends too soon.
-        number::HOP_BY_HOP | number::ROUTING | number::DESTINATION | number::FRAGMENT => headers.family == Family::V4,
+        protocol if headers.family == Family::V6 && is_extension(protocol) => false,
+        // Nothing follows a mobility header.
+        MOBILITY => bytes.first() == Some(&NO_NEXT_HEADER),
         // Security headers with their index, IPComp.
         _ => bytes.len() >= 12,
     }
+}
+
+fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        number::HOP_BY_HOP | number::ROUTING | number::DESTINATION | number::FRAGMENT
+    )
+}
+
+/// Whether SCTP's chunks have lengths that lead from one to the next.
+fn are_whole_chunks(mut chunks: &[u8]) -> bool {
+    while !chunks.is_empty() {
+        let length = chunks
+            .get(2..4)
+            .map_or(0, |length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+        if length < 4 {
+            return false;
+        }
+        chunks = chunks.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    true
 }
 
 /// Whether TCP's options have the maximum segment size, and none ends beyond the header.
