@@ -17,7 +17,7 @@ NEED = tools/need.sh
 # clang compiles the BPF program, linux-libc-dev and libbpf-dev have its headers, gcc links.
 BUILD = cargo gcc libc6-dev make clang libbpf-dev linux-libc-dev
 # What the lab and the tests drive and compare against.
-LAB = nftables iptables iproute2 iputils-ping wireguard-tools wireguard-go tcpdump kmod procps
+LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go tcpdump kmod procps
 
 # rustup's place is not on PATH in a non-login shell.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin

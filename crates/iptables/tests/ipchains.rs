@@ -339,6 +339,8 @@ fn refused_commands_change_nothing() {
         ("-A input -s 0/0 80 -j DENY", 2),
         ("-A input -p tcp -s 0/0 90:80 -j DENY", 2),
         ("-A input -s nohost -j DENY", 2),
+        ("-A input -i sixteen-letters0 -j DENY", 2),
+        ("-A input -i a\"b -j DENY", 2),
         ("-A input --unknown", 2),
         ("", 2),
     ] {

@@ -63,6 +63,7 @@ fn words_with_blanks_or_quotes_are_read_back() {
 [0:0] -A FORWARD -m hashlimit --hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-name "a \"b"
 [0:0] -A FORWARD -m physdev --physdev-in "p 0+"
 [0:0] -A FORWARD -j IDLETIMER --timeout 5 --label "l 1"
+[0:0] -A FORWARD -j TEE --gateway 192.0.2.1 --oif "e 0"
 [0:0] -A FORWARD -j RATEEST --rateest-name "r 1" --rateest-interval 250.0ms --rateest-ewmalog 500.0ms
 [0:0] -A "qu\"ote" -j DROP
 COMMIT
@@ -80,6 +81,74 @@ fn sctp_flags_of_late_types_are_none() {
     };
     let [with, without] = [":U", ""].map(|flags| rules(flags).tables[0].chains[0].rules[0].clone());
     assert!(with.same(&without), "{with:?}");
+}
+
+/// What `complete` is for: iptables-save leaves these words out, and the rule is read back as another.
+#[test]
+fn what_iptables_leaves_out_is_saved_too() {
+    let registry = Registry::builtin();
+    let both = [Family::V4, Family::V6];
+    for (families, rule) in [
+        (&both[..], "-i +"),
+        (&both, "-p tcp -m tcp ! --sport 0:65535"),
+        (&both, "-p tcp -m tcp ! --dport 0:65535"),
+        (&both, "-p tcp -m tcp --tcp-flags NONE SYN"),
+        (&both, "-p udp -m udp ! --sport 0:65535"),
+        (&both, "-p ah -m ah ! --ahspi 0:4294967295"),
+        (&both, "-p esp -m esp ! --espspi 0:4294967295"),
+        (&both, "-p ipcomp -m ipcomp ! --ipcompspi 0:4294967295"),
+        (
+            &both,
+            "-m connbytes --connbytes 0:0 --connbytes-mode bytes --connbytes-dir both",
+        ),
+        (&both[..1], "-p icmp -m icmp --icmp-type 3/1:4"),
+        (&both[1..], "-p ipv6-icmp -m icmp6 ! --icmpv6-type 1/3:4"),
+        (&both[1..], "-p mobility-header -m mh ! --mh-type 0:255"),
+        (&both[1..], "-m rt ! --rt-segsleft 0:4294967295"),
+        (&both[1..], "-m frag ! --fragid 0:4294967295"),
+    ] {
+        for &family in families {
+            let text = format!("*filter\n-A FORWARD {rule} -j DROP\nCOMMIT\n");
+            let rules = restore::parse(&text, family, &registry, &BuiltinNames).unwrap();
+            let saved = |complete| {
+                let options = save::SaveOptions {
+                    complete,
+                    ..Default::default()
+                };
+                let text = save::ruleset(&rules, &registry, &BuiltinNames, options);
+                text.lines().find(|line| line.starts_with("-A")).unwrap().to_owned()
+            };
+            assert_eq!(saved(true), format!("-A FORWARD {rule} -j DROP"));
+            assert_ne!(saved(false), saved(true));
+        }
+    }
+}
+
+/// What `-m icmp` and `-m hashlimit` cannot tell apart is one rule.
+#[test]
+fn equal_rules_are_saved_as_one() {
+    for (given, other) in [
+        ("-p icmp -m icmp ! --icmp-type 255/5", "-p icmp -m icmp ! --icmp-type any"),
+        ("-m time ! --monthdays 0", "-m time"),
+        ("-m time --monthdays 0,5", "-m time --monthdays 5"),
+        (
+            "-m time ! --monthdays 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "-m time --monthdays 0",
+        ),
+        (
+            "-m time ! --weekdays 1,2,3,4,5,6,7",
+            "-m time ! --weekdays Mo,Tu,We,Th,Fr,Sa,Su",
+        ),
+        (
+            "-m hashlimit --hashlimit-above 15b/s --hashlimit-name a",
+            "-m hashlimit --hashlimit-above 1b/s --hashlimit-name a",
+        ),
+    ] {
+        let text = |rule| format!("*filter\n[0:0] -A INPUT {rule}\nCOMMIT\n");
+        let lines = [given, other].map(|rule| saved(&text(rule), Family::V4));
+        assert_eq!(lines[0], lines[1]);
+        assert_eq!(saved(&lines[0], Family::V4), lines[0]);
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub trait Host {
     fn address_type(&mut self, family: Family, address: Addr, interface: Option<Interface>) -> AddressType;
 
     /// The address that the host would use as the source towards `dst` on `interface` (MASQUERADE), or the first one there
-    /// (REDIRECT of a forwarded packet, with `dst` unspecified).
+    /// (REDIRECT of a forwarded packet, MASQUERADE of one that goes to the IPv4 loopback, with `dst` unspecified).
     fn interface_address(&mut self, family: Family, interface: Interface, dst: Addr) -> Option<Addr>;
 
     /// Whether a packet from `src` would be answered through `interface` (`rpfilter`; `loose`: through any interface).

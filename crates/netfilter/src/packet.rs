@@ -15,6 +15,9 @@ pub enum PacketCt {
     None,
     /// Excluded from tracking (NOTRACK).
     Untracked,
+    /// It answers a packet that was excluded, and is yet to be tracked; CT has no say in it, as if it had been seen before
+    /// (`nf_conntrack_attach` notes a state without a connection).
+    AnswersUntracked,
     /// It belongs to this connection.
     Tracked {
         /// The connection.
@@ -90,8 +93,12 @@ pub struct Packet {
     pub largest_fragment: u16,
     /// The pieces it came in, when it was put together and its payload was not touched since. It leaves in the same where they fit.
     pub pieces: Option<Box<Pieces>>,
+    /// The sender left the transport checksum to the device (`CHECKSUM_PARTIAL`, `VIRTIO_NET_HDR_F_NEEDS_CSUM`).
+    pub partial_checksum: bool,
     /// What is known of its transport checksum.
     pub(crate) summed: Summed,
+    /// It is a copy (TEE).
+    pub(crate) copied: bool,
 }
 
 impl Packet {
@@ -135,7 +142,9 @@ impl Packet {
             trace: false,
             largest_fragment: 0,
             pieces: None,
+            partial_checksum: false,
             summed: Summed::default(),
+            copied: false,
         }
     }
 

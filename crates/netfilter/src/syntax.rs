@@ -167,6 +167,8 @@ pub struct PrintContext<'a> {
     pub ip: &'a IpMatch,
     /// `-n`: no names.
     pub numeric: bool,
+    /// What iptables leaves out though it is part of the rule is written too.
+    pub complete: bool,
     /// Names.
     pub names: &'a dyn Names,
 }

@@ -45,6 +45,8 @@ impl Extensions {
     pub const FRAGMENT: u8 = 1 << 3;
     /// Authentication.
     pub const AH: u8 = 1 << 4;
+    /// A routing header ends before its segments left: some of the kernel's readers go on behind it, others don't.
+    pub const CUT_ROUTING: u8 = 1 << 5;
 }
 
 /// Why bytes are not an IP packet. Such a packet reaches no hook, as in the kernel (`ip_rcv`, `ip6_rcv`).
@@ -130,7 +132,8 @@ impl Headers {
         }
     }
 
-    /// [`Headers::parse`], and what a receiver verifies besides: IPv4's header checksum (RFC 1122 §3.2.1.2).
+    /// [`Headers::parse`], and what a receiver verifies besides: IPv4's header checksum (RFC 1122 §3.2.1.2), and that IPv6's
+    /// hop-by-hop options, which every router reads, are all there (`ipv6_parse_hopopts`).
     // Inlined with all that it calls, so that the result is made where the caller keeps it: copying it costs as much as parsing.
     #[inline(always)]
     pub fn receive(packet: &[u8]) -> Result<Headers, Malformed> {
@@ -142,7 +145,13 @@ impl Headers {
                     _ => Err(Malformed::Checksum),
                 }
             }
-            Some(6) => parse_v6(packet),
+            Some(6) => {
+                let headers = parse_v6(packet)?;
+                match has_whole_hop_by_hop(&packet[..usize::from(headers.len)]) {
+                    true => Ok(headers),
+                    false => Err(Malformed::HeaderLength),
+                }
+            }
             Some(_) => Err(Malformed::Version),
             None => Err(Malformed::Truncated),
         }
@@ -161,14 +170,14 @@ impl Headers {
     }
 
     /// Whether the chain of IPv6 extension headers is cut short, or hidden in another fragment, before it came to a protocol.
-    /// [`Headers::protocol`] is then the extension header that could not be read.
+    /// [`Headers::protocol`] is then the extension header that could not be read, or what a routing header cut short names.
     #[inline]
     pub const fn lacks_protocol(&self) -> bool {
-        matches!(self.family, Family::V6)
-            && matches!(
-                self.protocol,
-                number::HOP_BY_HOP | number::ROUTING | number::FRAGMENT | number::AH | number::DESTINATION
-            )
+        let unread = matches!(
+            self.protocol,
+            number::HOP_BY_HOP | number::ROUTING | number::FRAGMENT | number::AH | number::DESTINATION
+        );
+        matches!(self.family, Family::V6) && (unread || self.extensions.0 & Extensions::CUT_ROUTING != 0)
     }
 
     /// Length of the IP header: 20 to 60 for IPv4; with all extension headers for IPv6.
@@ -275,6 +284,14 @@ fn parse_v6(packet: &[u8]) -> Result<Headers, Malformed> {
     Ok(headers)
 }
 
+#[inline(always)]
+fn has_whole_hop_by_hop(packet: &[u8]) -> bool {
+    packet[6] != number::HOP_BY_HOP
+        || packet
+            .get(41)
+            .is_some_and(|&length| packet.len() >= 48 + usize::from(length) * 8)
+}
+
 impl Headers {
     /// Walks the IPv6 extension headers, as the kernel's `ipv6_find_hdr` does: a header may be longer than the packet, and what
     /// it says comes next then has no byte left. A chain that is cut short ends with the header that could not be read as the
@@ -290,11 +307,15 @@ impl Headers {
                 number::AH => Extensions::AH,
                 _ => return,
             };
-            let Some(header) = packet.get(at..).filter(|header| header.len() >= 2) else {
+            // A fragment header is read up to the offset.
+            let needed = if self.protocol == number::FRAGMENT { 4 } else { 2 };
+            let Some(header) = packet.get(at..).filter(|header| header.len() >= needed) else {
                 return;
             };
+            if self.protocol == number::ROUTING && header.len() < 4 {
+                self.extensions.0 |= Extensions::CUT_ROUTING;
+            }
             let length = match self.protocol {
-                number::FRAGMENT if header.len() < 8 => return,
                 number::FRAGMENT => {
                     let word = be16(header, 2);
                     self.fragment_offset = word & 0xfff8;
@@ -415,6 +436,12 @@ mod tests {
         let mut short_header = good.clone();
         short_header[0] = 0x44;
         assert_eq!(Headers::parse(&short_header), Err(Malformed::HeaderLength));
+        // Hop-by-hop options of 16 bytes, of which 15 are there.
+        let options = [number::UDP, 1, 5, 2, 0, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert!(Headers::receive(&v6(number::HOP_BY_HOP, &options)).is_ok());
+        let short = v6(number::HOP_BY_HOP, &options[..15]);
+        assert_eq!(Headers::receive(&short), Err(Malformed::HeaderLength));
+        assert!(Headers::parse(&short).is_ok());
         let mut bad_sum = good.clone();
         bad_sum[10] ^= 1;
         assert_eq!(Headers::receive(&bad_sum), Err(Malformed::Checksum));

@@ -46,8 +46,8 @@ pub struct Summary {
     pub packets: u64,
     /// Cases given up because a random choice met another connection.
     pub ambiguous: u64,
-    /// Cases given up because what they were recorded from didn't repeat them ([`run::repeats`]).
-    pub unrepeatable: u64,
+    /// Cases given up because what they were recorded from didn't repeat them ([`run::repeats`]): the seed, and what differed.
+    pub unrepeatable: Vec<(u64, Mismatch)>,
     /// Cases not compared because one packet brought about a storm of others.
     pub storms: u64,
     /// Each case that differed: its seed, what differed, and where it was written.
@@ -74,7 +74,7 @@ impl Summary {
             self.refused.values().map(|(count, _)| count).sum::<u64>(),
             self.mismatches.len(),
             self.ambiguous,
-            self.unrepeatable,
+            self.unrepeatable.len(),
             self.storms,
             self.time.as_secs_f64(),
             self.packets as f64 / self.time.as_secs_f64().max(0.001)
@@ -83,6 +83,11 @@ impl Summary {
 
     /// All of it.
     pub fn to_json(&self) -> Value {
+        let unrepeatable: Vec<Value> = self
+            .unrepeatable
+            .iter()
+            .map(|(seed, mismatch)| json!({"seed": seed, "kind": mismatch.kind(), "text": mismatch.to_string()}))
+            .collect();
         let mismatches: Vec<Value> = self
             .mismatches
             .iter()
@@ -95,7 +100,7 @@ impl Summary {
             "rules": self.rules,
             "mismatches": mismatches,
             "ambiguous": self.ambiguous,
-            "unrepeatable": self.unrepeatable,
+            "unrepeatable": unrepeatable,
             "storms": self.storms,
             "refused_rules": self.refused,
             "seconds": self.time.as_secs_f64(),
@@ -188,7 +193,7 @@ fn one(
             summary.ambiguous += 1;
         }),
         Outcome::Differs(mismatch) if !run::repeats(reference, &trace, &mismatch)? => {
-            note(&mut |summary| summary.unrepeatable += 1);
+            note(&mut |summary| summary.unrepeatable.push((seed, (*mismatch).clone())));
         }
         Outcome::Differs(mismatch) => {
             failed.fetch_add(1, Ordering::Relaxed);

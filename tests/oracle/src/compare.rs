@@ -128,10 +128,16 @@ pub fn outputs(index: usize, step: &Step, tracking: bool, got: &[Output], rename
     let expected: Vec<Output> = settle(step, tracking, &step.outputs);
     let mut named = settle(step, tracking, &renames.outputs(got, Naming::Reference));
     if expected.len() == named.len() {
-        let differ = expected.iter().zip(&named).filter(|(expected, got)| expected != got);
+        // The names are learned from the packets as they are: a port of another conversation may have lent its name.
+        let own = settle(step, tracking, got);
+        let differ = expected
+            .iter()
+            .zip(&named)
+            .zip(&own)
+            .filter(|((expected, named), _)| expected != named);
         let learned: Vec<Learned> = differ
-            .filter(|(expected, got)| expected.port == got.port)
-            .map(|(expected, got)| renames.learn(&expected.packet, &got.packet))
+            .filter(|((expected, _), own)| expected.port == own.port)
+            .map(|((expected, _), own)| renames.learn(&expected.packet, &own.packet))
             .collect();
         if learned.contains(&Learned::Ambiguous) {
             return Judged::Ambiguous;

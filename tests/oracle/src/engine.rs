@@ -4,7 +4,7 @@ mod host;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_iptables::{Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
@@ -13,6 +13,7 @@ use fielato_netfilter::{Effect, Netfilter, Now, Packet, Ruleset};
 use fielato_wire::Family;
 
 use crate::error::Error;
+use crate::sets::{self, SetNames};
 use crate::subject::{Connection, Counter, Output, Port, STATUS_MASK, Setup, Subject, Tuple};
 use host::Router;
 
@@ -55,15 +56,12 @@ impl Engine {
     }
 
     fn parse(&self, family: Family, rules: &str) -> Result<Ruleset, Error> {
-        restore::parse(rules, family, &self.registry, &BuiltinNames).map_err(|error| Error::Rules {
-            subject: "engine",
-            reason: error.to_string(),
-        })
+        restore::parse(rules, family, &self.registry, &SetNames).map_err(refused)
     }
 
     fn accepts(&self, family: Family, rules: &str) -> Result<(), String> {
-        let ruleset = restore::parse(rules, family, &self.registry, &BuiltinNames).map_err(|error| error.error.to_string())?;
-        let mut netfilter = Netfilter::new(Config::default(), 0);
+        let ruleset = restore::parse(rules, family, &self.registry, &SetNames).map_err(|error| error.error.to_string())?;
+        let mut netfilter = with_sets(Config::default(), 0).map_err(|error| error.to_string())?;
         let replace = Command::Replace {
             ruleset,
             generation: None,
@@ -130,6 +128,21 @@ fn delivered(packet: Packet) -> Output {
     }
 }
 
+fn refused(error: impl std::fmt::Display) -> Error {
+    Error::Rules {
+        subject: "engine",
+        reason: error.to_string(),
+    }
+}
+
+/// An engine with the sets that rules may name.
+fn with_sets(config: Config, seed: u64) -> Result<Netfilter, Error> {
+    let mut netfilter = Netfilter::new(config, seed);
+    let shared = netfilter.shared_mut(Caller::Admin).map_err(refused)?;
+    sets::fill(&mut shared.sets).map_err(refused)?;
+    Ok(netfilter)
+}
+
 impl Subject for Engine {
     fn prune(&mut self, setup: &mut Setup) -> Vec<(String, String)> {
         let mut refused = Vec::new();
@@ -167,7 +180,7 @@ impl Subject for Engine {
             ..Config::default()
         };
         self.seed = self.seed.wrapping_add(1);
-        self.netfilter = Netfilter::new(config, self.seed);
+        self.netfilter = with_sets(config, self.seed)?;
         self.tracking = setup.tracking;
         for family in [Family::V4, Family::V6] {
             let ruleset = self.parse(family, setup.rules(family))?;
@@ -177,10 +190,7 @@ impl Subject for Engine {
             };
             self.netfilter
                 .execute(Caller::Admin, replace, moment(Duration::ZERO))
-                .map_err(|error| Error::Rules {
-                    subject: "engine",
-                    reason: error.to_string(),
-                })?;
+                .map_err(refused)?;
         }
         Ok(())
     }

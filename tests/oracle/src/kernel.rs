@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::error::Error;
+use crate::sets;
 use crate::subject::{Connection, Counter, Output, Port, Setup, Subject};
 pub use gateway::Gateway;
 use namespace::Namespace;
@@ -132,6 +133,14 @@ impl Kernel {
             },
             other => other,
         };
+        if [Family::V4, Family::V6]
+            .iter()
+            .any(|family| sets::are_named(setup.rules(*family)))
+        {
+            namespace
+                .run("ipset", &["restore", "-exist"], sets::commands())
+                .map_err(refused)?;
+        }
         for (program, family) in [
             ("iptables-legacy-restore", Family::V4),
             ("ip6tables-legacy-restore", Family::V6),

@@ -19,5 +19,6 @@ pub mod random;
 pub mod rename;
 pub mod rules;
 pub mod run;
+pub mod sets;
 pub mod subject;
 pub mod traffic;

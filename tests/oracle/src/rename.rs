@@ -119,8 +119,19 @@ impl Renames {
             };
             let (reference, own) = (their_ports[side], our_ports[side]);
             for peer_ports in [[their_ports[1 - side], our_ports[1 - side]], [0; 2]] {
-                self.to_own.insert(end(reference, peer_ports[0]), own);
-                self.to_reference.insert(end(own, peer_ports[1]), reference);
+                let before = [
+                    self.to_own.insert(end(reference, peer_ports[0]), own),
+                    self.to_reference.insert(end(own, peer_ports[1]), reference),
+                ];
+                // Two conversations between the same addresses: which is meant isn't known where any port may answer.
+                if theirs.protocol == number::UDP
+                    && before
+                        .iter()
+                        .zip([own, reference])
+                        .any(|(old, new)| old.is_some_and(|old| old != new))
+                {
+                    learned = Learned::Ambiguous;
+                }
             }
             if is_used(theirs.protocol, reference) || is_used(theirs.protocol, own) {
                 learned = Learned::Ambiguous;

@@ -234,9 +234,9 @@ pub fn show_range<T: std::fmt::Display + PartialEq>(range: &Range<T>) -> String 
     }
 }
 
-/// `-S` of ports: nothing when the range is everything, even negated.
-pub fn save_ports(option: &str, range: &Range<u16>) -> String {
-    if (range.min, range.max) == (0, u16::MAX) {
+/// `-S` of ports: nothing when the range is everything, even negated unless it is to be `complete`.
+pub fn save_ports(option: &str, range: &Range<u16>, complete: bool) -> String {
+    if (range.min, range.max) == (0, u16::MAX) && !(complete && range.negated) {
         return String::new();
     }
     save_range(option, range)
@@ -264,9 +264,9 @@ pub fn print_ids(label: &str, range: &Range<u32>) -> String {
     format!("{label}{plural}:{inverted}{}", show_range(range))
 }
 
-/// `-S` of an identifier or a range of them: nothing when it is everything, even negated.
-pub fn save_ids(option: &str, range: &Range<u32>) -> String {
-    if (range.min, range.max) == (0, u32::MAX) {
+/// `-S` of an identifier or a range of them: nothing when it is everything, even negated unless it is to be `complete`.
+pub fn save_ids(option: &str, range: &Range<u32>, complete: bool) -> String {
+    if (range.min, range.max) == (0, u32::MAX) && !(complete && range.negated) {
         return String::new();
     }
     save_range(option, range)

@@ -220,7 +220,10 @@ impl Command {
                 "--sport" => given.sport = Some(words.negatable(option).map(owned)?),
                 "--dport" => given.dport = Some(words.negatable(option).map(owned)?),
                 "--icmp-type" => given.icmp_type = Some(words.negatable(option).map(owned)?),
-                "-i" => given.rule.interface = Some(words.negatable(option).map(owned)?),
+                "-i" => {
+                    let (name, negated) = words.negatable(option)?;
+                    given.rule.interface = Some((interface_name(name)?.to_owned(), negated));
+                }
                 "-j" => {
                     let name = words.value(option)?;
                     let port = match name {
@@ -477,5 +480,16 @@ fn new_name(name: &str) -> Result<String, Error> {
     match (fits && !name.starts_with('-'), target(name, None)) {
         (true, Target::Chain(_)) => Ok(name.to_owned()),
         _ => refused(format!("bad chain name `{name}': 1 to 8 letters, digits, _ and -")),
+    }
+}
+
+/// A name that an interface may have, in a form that the rule's comment can hold.
+fn interface_name(name: &str) -> Result<&str, Error> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '"' | '\\');
+    match (1..=fielato_netfilter::interface::MAX_NAME).contains(&name.len()) && !name.contains(odd) {
+        true => Ok(name),
+        false => refused(format!(
+            "bad interface name `{name}': 1 to 15 bytes without blanks, slashes and quotes"
+        )),
     }
 }

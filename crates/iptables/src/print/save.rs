@@ -32,7 +32,8 @@ pub struct SaveOptions<'a> {
     pub comments: Option<(&'a str, &'a str)>,
     /// Only this table (`-t`).
     pub table: Option<&'a str>,
-    /// Also write what iptables-save leaves out though it is part of a rule: an interface `+`.
+    /// Also write what iptables-save leaves out though it is part of a rule: an interface `+`, ranges of everything that are negated. A
+    /// rule that never holds would be read back as one that always does.
     pub complete: bool,
 }
 
@@ -168,6 +169,7 @@ impl Printer<'_> {
             family: self.family,
             ip,
             numeric,
+            complete: self.complete,
             names: self.names,
         }
     }

@@ -113,7 +113,8 @@ pub(super) fn quoted(bytes: &[u8], family: Family, trackers: &Trackers) -> Optio
         Family::V4 => quoted_v4(bytes)?,
         Family::V6 => quoted_v6(bytes)?,
     };
-    tuple(&headers, bytes.get(usize::from(headers.l4)..)?, trackers)
+    // Extension headers may say that the transport is beyond what is quoted.
+    tuple(&headers, bytes.get(usize::from(headers.l4)..).unwrap_or(&[]), trackers)
 }
 
 /// The headers of a quotation as far as a tuple needs them.

@@ -214,8 +214,9 @@ impl Conntrack {
         }?;
         let (index, direction) = slot_parts(slot);
         let conn = &self.slab.entry(index)?.conn;
-        // A packet from an address to itself is its own answer; the kernel's table has the answer first.
-        let itself = conn.tuples[0] == conn.tuples[1] && conn.zone.in_direction(direction.reverse()) == number;
+        // A packet from an address to itself is its own answer; the kernel's table has the answer first, where the zone is its.
+        let is_reply = [conn.zone, zone].map(|zone| zone.in_direction(Direction::Reply)) == [number; 2];
+        let itself = conn.tuples[0] == conn.tuples[1] && is_reply;
         Some((self.slab.id(index)?, if itself { Direction::Reply } else { direction }))
     }
 
@@ -272,7 +273,7 @@ impl Conntrack {
                 && own.family == wanted.family
                 && entry.conn.zone.in_direction(Direction::Original) == number
                 // The kernel's connection would be gone with the packet that ended it.
-                && !entry.conn.status.has(super::Status::DYING);
+                && !entry.conn.status.has(Status::DYING);
             same.then(|| self.slab.id(index)).flatten()
         })
     }

@@ -39,10 +39,11 @@ impl Conntrack {
     pub fn track(&mut self, packet: &mut Packet, hook: Hook, now: Now) -> Verdict {
         self.advance(now);
         let template = packet.template.take();
-        if packet.ct != PacketCt::None {
+        if matches!(packet.ct, PacketCt::Tracked { .. } | PacketCt::Untracked) {
             // Seen before (it came by loopback), or excluded.
             return Verdict::Accept;
         }
+        packet.ct = PacketCt::None;
         let template = template.as_deref();
         let zone = match template {
             Some(template) if template.zone_from_mark => Zone {

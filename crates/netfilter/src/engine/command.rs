@@ -324,7 +324,7 @@ impl Netfilter {
     pub fn shared_mut(&mut self, caller: Caller) -> Result<&mut crate::context::Shared, CommandError> {
         match caller {
             Caller::Admin => {
-                self.cache.clear();
+                self.fold_counts();
                 Ok(&mut self.shared)
             }
             Caller::Reader => Err(CommandError::Permission),

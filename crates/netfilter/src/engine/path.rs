@@ -139,6 +139,10 @@ impl Netfilter {
             }
             from = 0;
             hook = match hook {
+                // What comes back by loopback keeps its route, unless NAT sent it elsewhere.
+                Hook::Prerouting if !std::mem::take(&mut self.scratch.reroute) && host.is_loopback(packet.in_interface) => {
+                    Hook::Input
+                }
                 Hook::Prerouting => match self.route_received(packet, host) {
                     Ok(next) => next,
                     Err((reason, error)) => {
@@ -157,6 +161,10 @@ impl Netfilter {
                         && let Err(reason) = route_out(packet, host)
                     {
                         return self.drop(packet, reason);
+                    }
+                    if packet.copied {
+                        // Its route's device stands with it as if it had come in there (`nf_dup_ipv4_route`).
+                        packet.in_interface = packet.out_interface;
                     }
                     Hook::Postrouting
                 }

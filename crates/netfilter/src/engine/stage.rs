@@ -1,12 +1,12 @@
 //! What runs at a hook, in the order of priorities.
 
-use fielato_wire::Extensions;
+use fielato_wire::{Extensions, number};
 
 use super::Netfilter;
 use super::path::route_inputs;
-use crate::conntrack::CtState;
 use crate::conntrack::defrag::Defragmented;
 use crate::conntrack::helper;
+use crate::conntrack::{CtState, Direction};
 use crate::context::Context;
 use crate::hook::priority;
 use crate::host::Host;
@@ -43,19 +43,19 @@ pub(super) enum Stage {
 pub(super) struct Staged {
     pub(super) priority: i32,
     /// A packet made here is routed again when this changes what its route depends on. So do the mangle table and NAT
-    /// (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't.
+    /// (`ipt_mangle_out`, `nf_nat_ipv4_local_fn`); other tables' marks don't. What comes back by loopback has a route, which only
+    /// NAT takes from it (`nf_nat_ipv4_pre_routing`).
     pub(super) reroutes: bool,
     pub(super) stage: Stage,
 }
 
 impl Staged {
     pub(super) fn new(hook: Hook, priority: i32, stage: Stage, tables: &[CompiledTable]) -> Staged {
-        let reroutes = hook == Hook::Output
-            && match stage {
-                Stage::Table(number) => tables[usize::from(number)].name == "mangle",
-                Stage::Nat(_) | Stage::Function(..) => true,
-                Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
-            };
+        let reroutes = match stage {
+            Stage::Table(number) => hook == Hook::Output && tables[usize::from(number)].name == "mangle",
+            Stage::Nat(_) | Stage::Function(..) => matches!(hook, Hook::Prerouting | Hook::Output),
+            Stage::Defrag | Stage::Conntrack | Stage::Helper | Stage::Confirm => false,
+        };
         Staged {
             priority,
             reroutes,
@@ -142,7 +142,8 @@ impl Netfilter {
         while let Some(staged) = stages.get_mut(*from) {
             let mut calls = 0;
             loop {
-                let routed_by = staged.reroutes.then(|| route_inputs(cx.packet));
+                let reroutes = staged.reroutes && (hook == Hook::Output || cx.host.is_loopback(cx.packet.in_interface));
+                let routed_by = reroutes.then(|| route_inputs(cx.packet));
                 cx.hotdrop = false;
                 let verdict = match &mut staged.stage {
                     Stage::Defrag => match put_together(defrag, cx.packet, hook, cx.conntrack.config(), now) {
@@ -150,7 +151,7 @@ impl Netfilter {
                         other => return other,
                     },
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
-                    Stage::Conntrack if cx.packet.ct != PacketCt::None => Verdict::Accept,
+                    Stage::Conntrack if matches!(cx.packet.ct, PacketCt::Tracked { .. } | PacketCt::Untracked) => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => {
                         let verdict = cx.conntrack.track(cx.packet, hook, now);
@@ -205,12 +206,15 @@ fn put_together(
     now: Now,
 ) -> Ran {
     // A packet with a fragment header but no other fragments loses that header (RFC 6946).
-    let fragmented = packet.headers.is_fragment() || packet.headers.extensions.0 & Extensions::FRAGMENT != 0;
+    let headers = &packet.headers;
+    let cut_short = headers.lacks_protocol() && headers.protocol == number::FRAGMENT;
+    let fragmented = headers.is_fragment() || headers.extensions.0 & Extensions::FRAGMENT != 0 || cut_short;
     if !fragmented || packet.ct == PacketCt::Untracked {
         return Ran::Through;
     }
     // The zone is not known yet unless a rule before this stage gave a template.
-    let zone = packet.template.as_ref().map_or(0, |template| template.zone.id);
+    let template = packet.template.as_ref();
+    let zone = template.map_or(0, |template| template.zone.in_direction(Direction::Original));
     let fragment = std::mem::replace(packet, Packet::empty(packet.headers));
     match defrag.push(fragment, zone, u8::from(hook == Hook::Output), config, now) {
         Defragmented::Whole(whole) => {

@@ -43,15 +43,20 @@ impl Ah {
         } else {
             cx.packet.transport()
         };
+        let available = header.len();
         let Some(header) = header.first_chunk::<12>() else {
             cx.hotdrop = true;
             return false;
         };
+        let length = (u32::from(header[1]) + 2) * 4;
+        if v6 && available < length as usize {
+            cx.hotdrop = true;
+            return false;
+        }
         let spi = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
         if !self.spi.holds(spi) || !v6 {
             return self.spi.holds(spi);
         }
-        let length = (u32::from(header[1]) + 2) * 4;
         (self.length == 0 || (self.length == length) != self.length_negated) && !(self.reserved && header[2..4] != [0, 0])
     }
 }
@@ -106,5 +111,10 @@ mod tests {
         reserved[3] = 1;
         let m = Ah { reserved: true, ..any };
         assert_eq!(answer(Match::Ah(m), testkit::v6(number::AH, &reserved)), Answer::No);
+        // Longer than the packet.
+        assert_eq!(
+            answer(Match::Ah(any), testkit::v6(number::AH, &HEADER[..23])),
+            Answer::Hotdrop
+        );
     }
 }

@@ -35,7 +35,7 @@ impl States {
         match packet.ct {
             // `-j CT` gave it a template, which stands in for the connection until there is one.
             PacketCt::None if packet.template.is_some() => States::NEW,
-            PacketCt::None => States::INVALID,
+            PacketCt::None | PacketCt::AnswersUntracked => States::INVALID,
             PacketCt::Untracked => States::UNTRACKED,
             PacketCt::Tracked { state, .. } => match state {
                 CtState::New => States::NEW,

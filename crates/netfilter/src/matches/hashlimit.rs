@@ -1,6 +1,6 @@
 //! `-m hashlimit` (`xt_hashlimit.c`, revision 3).
 
-use fielato_wire::{Addr, Family, number};
+use fielato_wire::{Addr, Family, Headers, number};
 
 use crate::check::{CheckContext, CheckError};
 use crate::context::{Context, Slot};
@@ -54,7 +54,7 @@ impl Hashlimit {
         let family = cx.packet.headers.family;
         let len = cx.packet.data.len();
         let under = cx.shared.hashlimit.table(family, name, config).and_then(|table| {
-            let key = key(table.config(), &cx.packet.headers, cx.packet.transport().len())?;
+            let key = key(table.config(), &cx.packet.headers, cx.packet.transport())?;
             table.count(key, len, cx.now.mono)
         });
         match under {
@@ -68,7 +68,7 @@ impl Hashlimit {
 }
 
 /// What the packet is counted under; none when it should have ports but is too short for them.
-fn key(config: &Config, headers: &fielato_wire::Headers, transport_len: usize) -> Option<Key> {
+fn key(config: &Config, headers: &Headers, transport: &[u8]) -> Option<Key> {
     let masked = |wanted: bool, address: Addr, length: u8| match wanted {
         true => address.and(Addr::mask(headers.family, length)),
         false => Addr::ZERO,
@@ -80,14 +80,27 @@ fn key(config: &Config, headers: &fielato_wire::Headers, transport_len: usize) -
         dport: 0,
     };
     if config.by_source_port || config.by_destination_port {
-        let with_ports = [number::TCP, number::UDP, number::UDPLITE, number::SCTP, number::DCCP];
-        if with_ports.contains(&headers.protocol) && !headers.is_later_fragment() && transport_len < 4 {
-            return None;
-        }
-        key.sport = if config.by_source_port { headers.sport } else { 0 };
-        key.dport = if config.by_destination_port { headers.dport } else { 0 };
+        let [sport, dport] = match ports_at(headers) {
+            Some(at) => {
+                let bytes = transport.get(at..at + 4)?;
+                [0, 2].map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]))
+            }
+            None => [0; 2],
+        };
+        key.sport = if config.by_source_port { sport } else { 0 };
+        key.dport = if config.by_destination_port { dport } else { 0 };
     }
     Some(key)
+}
+
+/// Where the kernel reads ports (`hashlimit_init_dst`): for IPsec the SPI stands there, in a later fragment of IPv4 any payload.
+fn ports_at(headers: &Headers) -> Option<usize> {
+    match headers.protocol {
+        _ if headers.is_later_fragment() && headers.family == Family::V6 => None,
+        number::TCP | number::UDP | number::UDPLITE | number::SCTP | number::DCCP | number::ESP => Some(0),
+        number::AH => Some(4),
+        _ => None,
+    }
 }
 
 impl Config {

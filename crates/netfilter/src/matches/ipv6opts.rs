@@ -73,6 +73,7 @@ impl Ipv6Options {
         let header = cx.packet.data.get(at..).unwrap_or(&[]);
         let length = (usize::from(header.get(1).copied().unwrap_or(0)) + 1) * 8;
         let Some(header) = header.get(..length) else {
+            cx.hotdrop = true;
             return false;
         };
         if self
@@ -157,7 +158,7 @@ mod tests {
             let any = Match::Ipv6Options(m(kind, None, &[]));
             assert_eq!(answer(any.clone(), testkit::v6(number::UDP, &[0; 8])), Answer::No);
             assert_eq!(answer(any.clone(), testkit::v6(next, &[17])), Answer::Hotdrop);
-            assert_eq!(answer(any, testkit::v6(next, &[17, 3, 0, 0, 0, 0, 0, 0])), Answer::No);
+            assert_eq!(answer(any, testkit::v6(next, &[17, 3, 0, 0, 0, 0, 0, 0])), Answer::Hotdrop);
         }
     }
 }

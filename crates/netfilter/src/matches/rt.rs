@@ -70,7 +70,10 @@ impl Rt {
         let length = (usize::from(words) + 1) * 8;
         match header.get(..length) {
             Some(header) => self.0.holds(header, kind, segments_left),
-            None => false,
+            None => {
+                cx.hotdrop = true;
+                false
+            }
         }
     }
 }
@@ -181,7 +184,7 @@ mod tests {
         assert_eq!(answer(any.clone(), testkit::v6(number::ROUTING, &[17])), Answer::Hotdrop);
         assert_eq!(
             answer(any, testkit::v6(number::ROUTING, &[17, 9, 0, 0, 0, 0, 0, 0])),
-            Answer::No
+            Answer::Hotdrop
         );
     }
 

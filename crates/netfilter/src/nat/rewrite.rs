@@ -59,7 +59,7 @@ pub(super) fn rewrite_at(packet: &mut [u8], place: &Place, target: &Tuple, manip
     let range = field..field + target.family.bytes();
     let old = Addr::read(&packet[range.clone()]);
     if let Some(l4) = place.transport {
-        let bytes = &mut packet[l4..];
+        let bytes = packet.get_mut(l4..).unwrap_or_default();
         if !is_rewritable(place.protocol, bytes) {
             return false;
         }
@@ -119,25 +119,29 @@ impl Place {
     }
 }
 
-/// The transport protocol and its place behind IPv6 extension headers (`ipv6_skip_exthdr`).
+/// The transport protocol and its place behind IPv6 extension headers (`ipv6_skip_exthdr`), which may be behind the packet's end;
+/// no place in a later fragment, or when a header is missing.
 fn skip_extensions(packet: &[u8]) -> (u8, Option<usize>) {
     let (mut protocol, mut at) = (packet[6], 40);
     loop {
-        let length = match (protocol, packet.get(at..at + 8)) {
-            (number::FRAGMENT, Some(header)) => {
-                if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 {
-                    return (header[0], None);
+        let header = match protocol {
+            number::NO_NEXT => return (protocol, None),
+            number::FRAGMENT | number::AH | number::HOP_BY_HOP | number::ROUTING | number::DESTINATION => {
+                let needed = if protocol == number::FRAGMENT { 4 } else { 2 };
+                match packet.get(at..at + needed) {
+                    Some(header) => header,
+                    None => return (protocol, None),
                 }
-                8
             }
-            (number::AH, Some(header)) => (usize::from(header[1]) + 2) * 4,
-            (number::HOP_BY_HOP | number::ROUTING | number::DESTINATION, Some(header)) => (usize::from(header[1]) + 1) * 8,
-            (number::FRAGMENT | number::AH | number::HOP_BY_HOP | number::ROUTING | number::DESTINATION, None) => {
-                return (protocol, None);
-            }
-            _ => return (protocol, (at <= packet.len()).then_some(at)),
+            _ => return (protocol, Some(at)),
         };
-        protocol = packet[at];
+        let length = match protocol {
+            number::FRAGMENT if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 => return (header[0], None),
+            number::FRAGMENT => 8,
+            number::AH => (usize::from(header[1]) + 2) * 4,
+            _ => (usize::from(header[1]) + 1) * 8,
+        };
+        protocol = header[0];
         at += length;
     }
 }

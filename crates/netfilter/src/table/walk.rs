@@ -26,8 +26,7 @@ impl CompiledTable {
             return Verdict::Accept;
         };
         stack.clear();
-        // No target changes what the key holds and goes on to the next rule but NAT, which ends the walk.
-        let key = self.has_classifier.then(|| self.interfaces.key(cx.packet)).flatten();
+        let mut key = self.has_classifier.then(|| self.interfaces.key(cx.packet)).flatten();
         let (mut chain, mut at) = (start, 0);
         loop {
             let Some(rule) = self.next_match(cx, chain, at, key.as_ref(), recorder) else {
@@ -64,12 +63,18 @@ impl CompiledTable {
                 recorder.spoil();
             }
             let slot = compiled.first_slot as usize + compiled.matches.len();
+            let rewrites = target.rewrites();
             let verdict = target.apply(cx, &mut self.slots[slot]);
             if cx.hotdrop {
                 return Verdict::Drop(DropReason::Hotdrop);
             }
             match verdict {
-                TargetVerdict::Continue => at = rule + 1,
+                TargetVerdict::Continue => {
+                    at = rule + 1;
+                    if rewrites && key.is_some() {
+                        key = self.interfaces.key(cx.packet);
+                    }
+                }
                 TargetVerdict::Return => match stack.pop() {
                     Some((caller, resume)) => (chain, at) = (caller, resume),
                     None => return self.policy(cx, start, number, recorder),

@@ -1,6 +1,6 @@
 //! `-j MASQUERADE` (`nf_nat_masquerade.c`).
 
-use fielato_wire::Addr;
+use fielato_wire::{Addr, Family};
 
 use crate::check::{CheckContext, CheckError};
 use crate::conntrack::{CtState, Direction};
@@ -40,6 +40,9 @@ impl Masquerade {
         }
         let headers = &cx.packet.headers;
         let (family, interface, dst) = (headers.family, cx.packet.out_interface, headers.dst);
+        // An IPv4 loopback lends no address of its own: the first of another interface's, wherever the packet goes (`inet_select_addr`).
+        let lent = family == Family::V4 && cx.host.is_loopback(interface);
+        let dst = if lent { Addr::ZERO } else { dst };
         let Some(address) = cx.host.interface_address(family, interface, dst) else {
             return TargetVerdict::Drop;
         };

@@ -280,6 +280,11 @@ impl Target {
         matches!(self, Target::Tproxy(_))
     }
 
+    /// Whether it may change addresses, protocol or ports, and go on to the next rule: what NAT decides ends the walk.
+    pub(crate) const fn rewrites(&self) -> bool {
+        matches!(self, Target::Dnpt(_) | Target::Snpt(_) | Target::Ext(_))
+    }
+
     /// Whether it does the same for all packets of a flow and nothing beside what a flow's entry keeps (verdict, marks,
     /// class): see [`crate::rule::Match`].
     pub(crate) fn per_flow(&self) -> bool {

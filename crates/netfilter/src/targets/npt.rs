@@ -62,6 +62,11 @@ impl Prefixes {
         if !direct || headers.icmp_type >= 128 {
             return;
         }
+        // Of a quoted header in two fragments the kernel rewrites a copy (`skb_header_pointer`).
+        let first = packet.pieces.as_ref().and_then(|pieces| pieces.sizes.first());
+        if first.is_some_and(|&size| size < 8 + 40) {
+            return;
+        }
         let transport = headers.transport_mut(&mut packet.data);
         let Some(quoted) = transport.get_mut(8..48).and_then(|header| header.get_mut(at..at + 16)) else {
             return;

@@ -70,13 +70,15 @@ impl Reject {
 /// An answer to `packet`: it goes the other way of its connection and is RELATED to it (`nf_conntrack_attach`).
 fn attached(data: Vec<u8>, packet: &Packet) -> Option<Packet> {
     let mut answer = Packet::local(data).ok()?;
-    if let PacketCt::Tracked { id, direction, .. } = packet.ct {
-        answer.ct = PacketCt::Tracked {
+    answer.ct = match packet.ct {
+        PacketCt::Tracked { id, direction, .. } => PacketCt::Tracked {
             id,
             state: CtState::Related,
             direction: direction.reverse(),
-        };
-    }
+        },
+        PacketCt::Untracked => PacketCt::AnswersUntracked,
+        PacketCt::None | PacketCt::AnswersUntracked => PacketCt::None,
+    };
     Some(answer)
 }
 
@@ -249,7 +251,9 @@ fn answers_error(packet: &Packet) -> bool {
 /// The address that answers: the one the packet was sent to when it is ours, else that of the interface towards the sender.
 fn answer_source(packet: &Packet, host: &mut dyn Host) -> Option<Addr> {
     let headers = packet.headers;
-    if host.address_type(headers.family, headers.dst, None) == AddressType::Local {
+    // Of IPv6 an anycast address, too (`ipv6_chk_acast_addr_src`).
+    let own = host.address_type(headers.family, headers.dst, None);
+    if own == AddressType::Local || headers.family == Family::V6 && own == AddressType::Anycast {
         return Some(headers.dst);
     }
     // IPv6 answers with an address of the interface the packet came in by (`icmp6_send`).

@@ -38,11 +38,10 @@ impl Tcpoptstrip {
         if headers.is_later_fragment() {
             return TargetVerdict::Continue;
         }
-        // The kernel makes the packet linear for this; one that came in pieces is then cut anew.
-        cx.packet.pieces = None;
         let Some(header_len) = cx.packet.tcp_header().map(<[u8]>::len) else {
             return TargetVerdict::Drop;
         };
+        cx.packet.join_header(header_len as u16);
         let transport = headers.transport_mut(&mut cx.packet.data);
         let mut check = read16(transport, 16).unwrap_or(0);
         let mut at = 20;

@@ -31,6 +31,7 @@ impl Tee {
         copy.ct = PacketCt::Untracked;
         // Its fragments are shared with the packet: the kernel cuts it anew (`skb_shared` in `ip_do_fragment`).
         copy.pieces = None;
+        copy.copied = true;
         if copy.headers.family == Family::V4
             && let Some(word) = read16(&copy.data, 6).filter(|word| word & 0x4000 == 0)
         {

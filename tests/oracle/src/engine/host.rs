@@ -53,6 +53,17 @@ fn kind(family: Family, address: Addr) -> AddressType {
     }
 }
 
+/// What no route can be asked about (`ip_route_input_slow`).
+fn is_martian(key: &RouteKey) -> bool {
+    let is_loopback = |address: Addr| address.lo >> 24 == 127;
+    let is_zero = |address: Addr| address.lo >> 24 == 0;
+    let (src, dst) = (key.src, key.dst);
+    let source = src.lo >> 28 == 0xe || src.lo == 0xffff_ffff;
+    // Broadcast: to everybody, or in the old way, from nobody to nobody.
+    let broadcast = dst.lo == 0xffff_ffff || src.lo == 0 && dst.lo == 0;
+    source || !broadcast && (is_zero(src) || is_zero(dst) || is_loopback(src) || is_loopback(dst))
+}
+
 impl Host for Router {
     fn route(&mut self, key: &RouteKey) -> Route {
         let made_here = key.in_interface == Interface::NONE;
@@ -72,6 +83,9 @@ impl Host for Router {
             }
             _ => false,
         };
+        if key.family == Family::V4 && !made_here && key.in_interface.index != LOOPBACK && is_martian(key) {
+            return Route::Blackhole;
+        }
         // An address of our own can't come from outside (`fib_validate_source`; IPv6 has no such rule).
         let own = network::local(key.family).contains(&key.src);
         if key.family == Family::V4 && own && !made_here && key.in_interface.index != LOOPBACK {
@@ -108,6 +122,7 @@ impl Host for Router {
         match interface.index {
             // What is sent to an address of one's own comes from there, or from the first of its network; an anycast address
             // is nobody's source.
+            LOOPBACK if dst == Addr::ZERO => Some(network::local(family)[0]),
             LOOPBACK if dst == network::local(family)[2] => Some(network::local(family)[1]),
             LOOPBACK if family == Family::V6 && dst == network::anycast()[0] => Some(network::local(family)[0]),
             LOOPBACK if family == Family::V6 && dst == network::anycast()[1] => Some(network::local(family)[1]),

@@ -3,11 +3,12 @@
 use fielato_wire::{Addr, Family};
 
 use super::{Place, WORDS, hook};
+use crate::sets;
 
 /// Name, weight, and what writes it; nothing where it may not stand.
 type Entry = (&'static str, u32, fn(&mut Place<'_>) -> Option<String>);
 
-const MATCHES: [Entry; 43] = [
+const MATCHES: [Entry; 48] = [
     ("protocol", 40, protocol),
     ("multiport", 10, multiport),
     ("conntrack", 14, conntrack),
@@ -51,6 +52,11 @@ const MATCHES: [Entry; 43] = [
     ("mh", 2, mh),
     ("srh", 2, srh),
     ("physdev", 1, physdev),
+    ("set", 5, set),
+    ("connlabel", 3, connlabel),
+    ("realm", 1, realm),
+    ("cpu", 1, cpu),
+    ("socket", 1, socket),
 ];
 
 /// One that may stand there, with its name.
@@ -682,6 +688,59 @@ fn physdev(place: &mut Place<'_>) -> Option<String> {
     place
         .only(hook::PREROUTING | hook::INPUT | hook::FORWARD)
         .then(|| format!("-m physdev {}--physdev-in eth0", place.not()))
+}
+
+fn set(place: &mut Place<'_>) -> Option<String> {
+    let which = place.random.below(4);
+    // What SET adds, a copy would find.
+    if which == 3 && place.conditions.copies {
+        return None;
+    }
+    let name = sets::all(place.family)[which].name;
+    let not = place.not();
+    // One flag too many or too few is allowed.
+    let flags = match place.random.below(20) {
+        0 => place.random.between(1, 3) as usize,
+        _ => sets::DIMENSIONS[which],
+    };
+    let sides: Vec<&str> = (0..flags).map(|_| *place.random.pick(&["src", "dst"])).collect();
+    let more = ["", "", "", " --return-nomatch"][place.random.below(4)];
+    Some(format!("-m set {not}--match-set {name} {}{more}", sides.join(",")))
+}
+
+/// Not in `raw`, as [`connmark`].
+fn connlabel(place: &mut Place<'_>) -> Option<String> {
+    if !place.tracking() || place.table == "raw" {
+        return None;
+    }
+    let label = place.random.between(1, 4);
+    let set = if place.random.chance(50) { " --set" } else { "" };
+    Some(format!("-m connlabel {}--label {label}{set}", place.not()))
+}
+
+/// No route here has one.
+fn realm(place: &mut Place<'_>) -> Option<String> {
+    if !place.v4() || !place.only(hook::INPUT | hook::FORWARD | hook::OUTPUT | hook::POSTROUTING) {
+        return None;
+    }
+    let realms = ["0", "1", "0/0xff"];
+    Some(format!("-m realm {}--realm {}", place.not(), place.random.pick(&realms)))
+}
+
+/// No machine has that many processors.
+fn cpu(place: &mut Place<'_>) -> Option<String> {
+    Some(format!("-m cpu {}--cpu 60000", place.not()))
+}
+
+/// Nothing listens here.
+fn socket(place: &mut Place<'_>) -> Option<String> {
+    if !place.only(hook::PREROUTING | hook::INPUT) || !matches!(place.table, "raw" | "mangle" | "filter") {
+        return None;
+    }
+    Some(format!(
+        "-m socket{}",
+        place.random.pick(&["", " --transparent", " --nowildcard"])
+    ))
 }
 
 /// There is no MAC on a TUN: it never matches, negated or not.

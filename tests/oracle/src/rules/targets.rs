@@ -4,11 +4,12 @@ use fielato_wire::Family;
 
 use super::{Place, hook};
 use crate::network;
+use crate::sets;
 use crate::subject::Port;
 
 type Entry = (u32, fn(&mut Place<'_>) -> Option<String>);
 
-const ANYWHERE: [Entry; 12] = [
+const ANYWHERE: [Entry; 15] = [
     (12, |_| None), // a rule without target only counts
     (14, |_| Some("-j ACCEPT".to_owned())),
     (5, |place| (place.table != "nat").then(|| "-j DROP".to_owned())),
@@ -23,10 +24,13 @@ const ANYWHERE: [Entry; 12] = [
     (2, classify),
     (2, tcpmss),
     (8, tee),
+    (4, set),
+    (1, idletimer),
+    (1, rateest),
 ];
 
 const RAW: [Entry; 2] = [(8, ct), (1, |_| Some("-j TRACE".to_owned()))];
-const MANGLE: [Entry; 9] = [
+const MANGLE: [Entry; 10] = [
     (6, ttl),
     (4, dscp),
     (4, tos),
@@ -36,6 +40,7 @@ const MANGLE: [Entry; 9] = [
     (2, hmark),
     (2, npt),
     (1, |_| Some("-j AUDIT --type accept".to_owned())),
+    (1, |_| Some("-j CHECKSUM --checksum-fill".to_owned())),
 ];
 const NAT: [Entry; 5] = [(14, snat), (14, dnat), (8, masquerade), (6, redirect), (5, netmap)];
 const FILTER: [Entry; 1] = [(10, reject)];
@@ -80,6 +85,38 @@ fn connmark(place: &mut Place<'_>) -> Option<String> {
         4 => "-j CONNMARK --restore-mark".to_owned(),
         _ => format!("-j CONNMARK --restore-mark --nfmask {value:#x} --ctmask {mask:#x}"),
     })
+}
+
+/// Adds to the set that begins empty, and takes out of it.
+fn set(place: &mut Place<'_>) -> Option<String> {
+    if place.conditions.copies {
+        return None;
+    }
+    let [.., seen] = sets::all(place.family);
+    let (verb, side) = (*place.random.pick(&["add", "add", "del"]), place.random.pick(&["src", "dst"]));
+    let exist = if verb == "add" && place.random.chance(30) {
+        " --exist"
+    } else {
+        ""
+    };
+    Some(format!("-j SET --{verb}-set {} {side}{exist}", seen.name))
+}
+
+/// Its timer is longer than any case. Labels are the whole kernel's.
+fn idletimer(place: &mut Place<'_>) -> Option<String> {
+    let family = if place.v4() { 4 } else { 6 };
+    *place.serial += 1;
+    Some(format!("-j IDLETIMER --timeout 3600 --label oracle{family}{}", place.serial))
+}
+
+/// Nothing asks for the rate, which depends on the clock.
+fn rateest(place: &mut Place<'_>) -> Option<String> {
+    *place.serial += 1;
+    let family = if place.v4() { 4 } else { 6 };
+    Some(format!(
+        "-j RATEEST --rateest-name e{family}{} --rateest-interval 1s --rateest-ewmalog 2s",
+        place.serial
+    ))
 }
 
 /// Nobody listens: dropped, or let through with the bypass.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fielato_netfilter::queue::protocol::{Reply, Request};
 use fielato_wire::build::{fragments, reassemble};
 use fielato_wire::text::{Body, Line};
-use fielato_wire::{Addr, Extensions, Family, Headers, checksum, number, pcap};
+use fielato_wire::{Addr, Extensions, Family, Headers, Malformed, checksum, number, pcap};
 
 use crate::source::Source;
 use crate::{packets, sums};
@@ -173,6 +173,8 @@ fn built(bytes: &[u8]) {
     let packet = packets::transport(&mut source, &ip);
     let headers = match Headers::receive(&packet) {
         Ok(headers) => headers,
+        // Any bytes under the number of hop-by-hop options need not be such.
+        Err(Malformed::HeaderLength) if family == Family::V6 && packet[6] == number::HOP_BY_HOP => return,
         Err(malformed) => panic!("{packet:02x?}: {malformed:?}"),
     };
     assert_eq!((headers.src, headers.dst), (ip.src, ip.dst));

@@ -45,8 +45,8 @@ impl MatchSyntax for AhSyntax {
         parse(given)
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
-        save(m)
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
+        save(m, cx.complete)
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
@@ -79,8 +79,8 @@ impl MatchSyntax for Ah6Syntax {
         parse(given)
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
-        save(m)
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
+        save(m, cx.complete)
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
@@ -103,11 +103,11 @@ fn parse(given: &[Given]) -> Result<Match, SyntaxError> {
     Ok(Match::Ah(m))
 }
 
-fn save(m: &Match) -> String {
+fn save(m: &Match, complete: bool) -> String {
     let Match::Ah(m) = m else {
         return String::new();
     };
-    let mut text = values::save_ids("ahspi", &m.spi);
+    let mut text = values::save_ids("ahspi", &m.spi, complete);
     if m.length != 0 || m.length_negated {
         text += &format!("{} --ahlen {}", values::not(m.length_negated), m.length);
     }

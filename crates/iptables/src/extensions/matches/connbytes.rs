@@ -69,12 +69,15 @@ impl MatchSyntax for ConnbytesSyntax {
         }))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Connbytes(m) = m else {
             return String::new();
         };
         let (mode, direction) = names(m);
-        format!("{} --connbytes-mode {mode} --connbytes-dir {direction}", show_count(m, "--"))
+        format!(
+            "{} --connbytes-mode {mode} --connbytes-dir {direction}",
+            show_count(m, "--", cx.complete)
+        )
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
@@ -82,17 +85,21 @@ impl MatchSyntax for ConnbytesSyntax {
             return String::new();
         };
         let (mode, direction) = names(m);
-        format!("{} connbytes mode {mode} connbytes direction {direction}", show_count(m, ""))
+        format!(
+            "{} connbytes mode {mode} connbytes direction {direction}",
+            show_count(m, "", false)
+        )
     }
 }
 
-fn show_count(m: &Connbytes, prefix: &str) -> String {
+fn show_count(m: &Connbytes, prefix: &str, complete: bool) -> String {
     let (inverted, from, to) = match m.from > m.to {
         true => (" !", m.to, m.from),
         false => ("", m.from, m.to),
     };
     match to {
-        0 | u64::MAX => format!("{inverted} {prefix}connbytes {from}"),
+        u64::MAX => format!("{inverted} {prefix}connbytes {from}"),
+        0 if !complete => format!("{inverted} {prefix}connbytes {from}"),
         _ => format!("{inverted} {prefix}connbytes {from}:{to}"),
     }
 }

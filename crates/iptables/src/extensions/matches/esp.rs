@@ -36,9 +36,9 @@ impl MatchSyntax for EspSyntax {
         Ok(Match::Esp(m))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         match m {
-            Match::Esp(m) => values::save_ids("espspi", &m.spi),
+            Match::Esp(m) => values::save_ids("espspi", &m.spi, cx.complete),
             _ => String::new(),
         }
     }

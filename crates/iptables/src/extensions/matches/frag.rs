@@ -62,11 +62,11 @@ impl MatchSyntax for FragSyntax {
         Ok(Match::Frag(m))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Frag(m) = m else {
             return String::new();
         };
-        let mut text = values::save_ids("fragid", &m.id);
+        let mut text = values::save_ids("fragid", &m.id, cx.complete);
         if let Some(length) = m.length {
             text += &format!("{} --fraglen {length}", values::not(m.length_negated));
         }

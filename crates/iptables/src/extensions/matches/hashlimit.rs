@@ -282,7 +282,8 @@ fn show_mode(config: &Config, between: &str) -> String {
 /// Writes rate and burst; answers the expiry that goes without saying.
 fn show_rate(out: &mut String, config: &Config, average: u64, prefix: &str) -> u32 {
     if config.bytes {
-        let rate = bytes_of(average);
+        // Below 16 bytes a second iptables writes 0, which it doesn't read.
+        let rate = bytes_of(average).max(1);
         let exact = |unit: u64| rate >= unit && u64::from(u32::MAX) / (((rate & !(unit - 1)) >> 4) + 1) == average;
         let (name, unit) = UNITS.iter().find(|(_, unit)| *unit == 1 || exact(*unit)).unwrap_or(&("", 1));
         let _ = write!(out, " {}{name}b/s", rate / unit);

@@ -40,7 +40,11 @@ impl MatchSyntax for IcmpSyntax {
 
     fn parse(&self, given: &[Given], _cx: &ParseContext<'_>) -> Result<Match, SyntaxError> {
         let option = values::required("icmp", given, "icmp-type")?;
-        let (icmp_type, codes) = icmp_types::ICMP.parse(option.value())?;
+        let (icmp_type, codes) = match icmp_types::ICMP.parse(option.value())? {
+            // The kernel looks at no code then (`icmp_type_code_match`), and no save file names one.
+            (Icmp::ANY, _) => (Icmp::ANY, Range::<u8>::ANY),
+            named => named,
+        };
         Ok(Match::Icmp(Icmp {
             icmp_type,
             codes,
@@ -48,7 +52,7 @@ impl MatchSyntax for IcmpSyntax {
         }))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Icmp(m) = m else {
             return String::new();
         };
@@ -57,7 +61,7 @@ impl MatchSyntax for IcmpSyntax {
         }
         let mut text = format!("{} --icmp-type {}", values::not(m.negated), m.icmp_type);
         if m.codes != Range::<u8>::ANY {
-            text += &format!("/{}", m.codes.min);
+            text += &icmp_types::save_codes(m.codes, cx.complete);
         }
         text
     }

@@ -48,13 +48,13 @@ impl MatchSyntax for Icmp6Syntax {
         }))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Icmp6(m) = m else {
             return String::new();
         };
         let mut text = format!("{} --icmpv6-type {}", values::not(m.negated), m.icmp_type);
         if m.codes != Range::<u8>::ANY {
-            text += &format!("/{}", m.codes.min);
+            text += &icmp_types::save_codes(m.codes, cx.complete);
         }
         text
     }

@@ -164,6 +164,14 @@ impl Types {
     }
 }
 
+/// `/CODE` as `-S` prints it: of a range iptables names the first only, which is not `complete`.
+pub fn save_codes(codes: Range<u8>, complete: bool) -> String {
+    match complete && codes.min != codes.max {
+        true => format!("/{}:{}", codes.min, codes.max),
+        false => format!("/{}", codes.min),
+    }
+}
+
 /// `NUMBER[:NUMBER]` and what follows.
 fn leading_range(text: &str) -> Option<(Range<u8>, &str)> {
     let (min, rest) = values::leading_number(text, 255)?;

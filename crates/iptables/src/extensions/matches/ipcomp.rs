@@ -44,11 +44,11 @@ impl MatchSyntax for IpcompSyntax {
         Ok(Match::Ipcomp(m))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Ipcomp(m) = m else {
             return String::new();
         };
-        values::save_ids("ipcompspi", &m.spi) + if m.reserved { " --compres" } else { "" }
+        values::save_ids("ipcompspi", &m.spi, cx.complete) + if m.reserved { " --compres" } else { "" }
     }
 
     fn print(&self, m: &Match, _cx: &PrintContext<'_>) -> String {

@@ -56,12 +56,12 @@ impl MatchSyntax for MhSyntax {
         Ok(Match::Mh(m))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Mh(m) = m else {
             return String::new();
         };
         match (m.kind.min, m.kind.max) {
-            (0, u8::MAX) => String::new(),
+            (0, u8::MAX) if !(cx.complete && m.kind.negated) => String::new(),
             _ => values::save_range("mh-type", &m.kind),
         }
     }

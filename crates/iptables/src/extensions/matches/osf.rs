@@ -8,6 +8,7 @@ use fielato_netfilter::matches::osf::Osf;
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-m osf`.
 pub struct OsfSyntax;
@@ -58,7 +59,7 @@ impl MatchSyntax for OsfSyntax {
         let Match::Osf(m) = m else {
             return String::new();
         };
-        let mut out = format!("{} --genre {}", values::not(m.negated), m.genre);
+        let mut out = format!("{} --genre {}", values::not(m.negated), bare(&m.genre));
         if let Some(level) = m.ttl {
             out += &format!(" --ttl {level}");
         }

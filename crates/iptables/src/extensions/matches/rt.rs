@@ -78,7 +78,7 @@ impl MatchSyntax for RtSyntax {
         Ok(Match::Rt(Rt(Box::new(m))))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Rt(Rt(m)) = m else {
             return String::new();
         };
@@ -86,7 +86,7 @@ impl MatchSyntax for RtSyntax {
         if let Some(kind) = m.kind {
             text += &format!("{} --rt-type {kind}", values::not(m.kind_negated));
         }
-        text += &values::save_ids("rt-segsleft", &m.segments_left);
+        text += &values::save_ids("rt-segsleft", &m.segments_left, cx.complete);
         if let Some(length) = m.length {
             text += &format!("{} --rt-len {length}", values::not(m.length_negated));
         }

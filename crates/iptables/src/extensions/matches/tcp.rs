@@ -82,15 +82,15 @@ impl MatchSyntax for TcpSyntax {
         Ok(Match::Tcp(m))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Tcp(m) = m else {
             return String::new();
         };
-        let mut text = values::save_ports("sport", &m.sport) + &values::save_ports("dport", &m.dport);
+        let mut text = values::save_ports("sport", &m.sport, cx.complete) + &values::save_ports("dport", &m.dport, cx.complete);
         if m.option != 0 || m.option_negated {
             text += &format!("{} --tcp-option {}", values::not(m.option_negated), m.option);
         }
-        if m.flags_mask != 0 || m.flags_negated {
+        if m.flags_mask != 0 || m.flags_negated || cx.complete && m.flags != 0 {
             let (mask, flags) = (show_flags(m.flags_mask), show_flags(m.flags));
             text += &format!("{} --tcp-flags {mask} {flags}", values::not(m.flags_negated));
         }

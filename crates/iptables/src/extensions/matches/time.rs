@@ -64,7 +64,11 @@ impl MatchSyntax for TimeSyntax {
                 "datestop" => p.date_stop = date(text)?,
                 "timestart" => p.day_start = time_of_day(text)?,
                 "timestop" => p.day_stop = time_of_day(text)?,
-                "monthdays" => p.monthdays = monthdays(text)? ^ if given.negated { Parameters::ALL_MONTHDAYS } else { 0 },
+                "monthdays" => {
+                    let days = monthdays(text)? ^ if given.negated { Parameters::ALL_MONTHDAYS } else { 0 };
+                    // There is no day 0, though iptables takes it.
+                    p.monthdays = days & Parameters::ALL_MONTHDAYS;
+                }
                 "weekdays" => p.weekdays = weekdays(text)? ^ if given.negated { Parameters::ALL_WEEKDAYS } else { 0 },
                 _ => {}
             }
@@ -90,9 +94,13 @@ impl MatchSyntax for TimeSyntax {
         }
         if p.monthdays != Parameters::ALL_MONTHDAYS {
             let days = (1..32).filter(|day| p.monthdays >> day & 1 != 0).map(|day| day.to_string());
-            let _ = write!(out, " --monthdays {}", days.collect::<Vec<_>>().join(","));
+            let days = days.collect::<Vec<_>>().join(",");
+            // iptables-save names no day then, and takes the next word for one.
+            let _ = write!(out, " --monthdays {}", if days.is_empty() { "0" } else { &days });
         }
-        if p.weekdays != Parameters::ALL_WEEKDAYS {
+        if p.weekdays == 0 {
+            let _ = write!(out, " ! --weekdays {}", weekday_names(Parameters::ALL_WEEKDAYS));
+        } else if p.weekdays != Parameters::ALL_WEEKDAYS {
             let _ = write!(out, " --weekdays {}", weekday_names(p.weekdays));
         }
         if p.date_start != 0 {

@@ -48,11 +48,11 @@ impl MatchSyntax for UdpSyntax {
         Ok(Match::Udp(m))
     }
 
-    fn save(&self, m: &Match, _cx: &PrintContext<'_>) -> String {
+    fn save(&self, m: &Match, cx: &PrintContext<'_>) -> String {
         let Match::Udp(m) = m else {
             return String::new();
         };
-        values::save_ports("sport", &m.sport) + &values::save_ports("dport", &m.dport)
+        values::save_ports("sport", &m.sport, cx.complete) + &values::save_ports("dport", &m.dport, cx.complete)
     }
 
     fn print(&self, m: &Match, cx: &PrintContext<'_>) -> String {

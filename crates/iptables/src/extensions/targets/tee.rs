@@ -8,6 +8,7 @@ use fielato_wire::Family;
 
 use crate::extensions::values;
 use crate::extensions::words::{self, Options};
+use crate::text::bare;
 
 /// The user side of `-j TEE`.
 pub struct TeeSyntax;
@@ -64,7 +65,7 @@ fn show(t: &Target, cx: &PrintContext<'_>, gateway: &str, interface: &str) -> St
     };
     let mut out = format!("{gateway}{}", t.gateway.display(cx.family));
     if !t.interface.is_empty() {
-        out += &format!("{interface}{}", t.interface);
+        out += &format!("{interface}{}", bare(t.interface.as_str()));
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use fielato_wire::{Family, number};
 
-use super::{Pieces, seal_v4};
+use super::seal_v4;
 use crate::Packet;
 
 /// The least MTU of an IPv6 link (RFC 8200 §5).
@@ -123,19 +123,24 @@ fn fragment_v6(packet: &Packet, whole: &[u8], mtu: usize, largest: usize, id: u3
 
 /// The pieces the packet came in, if it can leave in the same: they still make up the payload, each fits into `room`,
 /// and all but the last are multiples of 8.
-fn fitting(packet: &Packet, payload_len: usize, room: usize) -> Option<&Pieces> {
-    let pieces = packet.pieces.as_deref()?;
-    let total: usize = pieces.sizes.iter().map(|&size| usize::from(size)).sum();
-    let (last, others) = pieces.sizes.split_last()?;
-    let fits = |&size: &u16| usize::from(size) <= room;
+fn fitting(packet: &Packet, payload_len: usize, room: usize) -> Option<Vec<usize>> {
+    let mut sizes: Vec<usize> = packet.pieces.as_deref()?.sizes.iter().map(|&size| size.into()).collect();
+    let total: usize = sizes.iter().sum();
+    // Extension headers that stood behind the fragment header now stand before it, in every fragment: the first has less payload.
+    let (first, later) = sizes.split_first_mut()?;
+    *first = first.checked_sub(total.checked_sub(payload_len)?)?;
+    if later.is_empty() {
+        return None;
+    }
+    let (_, others) = sizes.split_last()?;
     let aligned = others.iter().all(|size| size % 8 == 0);
-    (total == payload_len && !others.is_empty() && aligned && others.iter().all(fits) && fits(last)).then_some(pieces)
+    (aligned && sizes.iter().all(|&size| size <= room)).then_some(sizes)
 }
 
 /// Payload bytes of each fragment.
-fn sizes(pieces: Option<&Pieces>, len: usize, room: usize) -> Vec<usize> {
-    if let Some(pieces) = pieces {
-        return pieces.sizes.iter().map(|&size| usize::from(size)).collect();
+fn sizes(as_it_came: Option<Vec<usize>>, len: usize, room: usize) -> Vec<usize> {
+    if let Some(sizes) = as_it_came {
+        return sizes;
     }
     let mut sizes = Vec::new();
     let mut left = len;

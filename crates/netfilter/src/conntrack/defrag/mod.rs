@@ -84,11 +84,14 @@ impl Defrag {
     ///
     /// The whole packet has the first fragment's header and marks, and the last one's interface.
     pub fn push(&mut self, packet: Packet, zone: u16, user: u8, config: &Config, now: Now) -> Defragmented {
+        let family = packet.headers.family;
+        if family == Family::V6 && lacks_fragment_header(&packet.data) {
+            return Defragmented::Refused;
+        }
         let Some(fragment) = Fragment::of(&packet) else {
             return Defragmented::Whole(packet);
         };
         self.expire(now);
-        let family = packet.headers.family;
         if self.memory[family as usize] > config.fragment_memory {
             return Defragmented::Refused;
         }
@@ -319,6 +322,11 @@ fn fragment_header(packet: &[u8]) -> Option<(usize, usize)> {
             _ => return None,
         }
     }
+}
+
+/// Whether a fragment header is announced and cut short (`nf_ct_frag6_gather`).
+fn lacks_fragment_header(packet: &[u8]) -> bool {
+    fragment_header(packet).is_some_and(|(_, at)| at <= packet.len() && packet.len() < at + 8)
 }
 
 /// Whether a first fragment holds the transport header's fixed part (`ipv6frag_thdr_truncated`).

@@ -138,13 +138,13 @@ pub(crate) fn judge(
     }
 }
 
-/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): flags that can't be, a
-/// wrong checksum. False makes the packet INVALID.
+/// What is checked before a connection is looked for (`nf_conntrack_handle_packet`'s `error` functions): a wrong checksum, flags
+/// that can't be. False makes the packet INVALID.
 #[inline(always)]
 fn is_sound(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> (bool, Option<bool>) {
     let bytes = packet.transport;
     let sound = match protocol {
-        number::TCP => tcp::is_sound(bytes),
+        number::TCP => tcp::is_whole(bytes),
         number::UDP => udp::is_sound(bytes),
         number::UDPLITE => udp::is_sound_lite(bytes),
         // Its checksum was looked at before.
@@ -153,17 +153,19 @@ fn is_sound(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> (bool, O
         number::DCCP => dccp::is_sound(bytes),
         _ => return (true, None),
     };
-    // Only what comes from outside is summed: what this host sends may be left to the device.
-    if !sound || !config.checksum || packet.hook != Hook::Prerouting {
-        return (sound, None);
+    if !sound {
+        return (false, None);
     }
-    let right = checksum::is_right(protocol, packet.headers, bytes);
+    // Only what comes from outside is summed: what this host sends may be left to the device.
+    let summed = config.checksum && packet.hook == Hook::Prerouting;
+    let right = !summed || checksum::is_right(protocol, packet.headers, bytes);
     let whole = match protocol {
         number::TCP => true,
         number::UDP => checksum::word(bytes, 6) != 0,
         _ => false,
     };
-    (right, whole.then_some(right))
+    let sound = right && (protocol != number::TCP || tcp::is_sound(bytes));
+    (sound, (summed && whole).then_some(right))
 }
 
 /// Every packet of a connection, its first one included (`fresh`: the connection is not confirmed yet): state and timeout.

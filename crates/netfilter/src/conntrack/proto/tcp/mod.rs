@@ -92,7 +92,12 @@ impl<'a> TcpHeader<'a> {
     }
 }
 
-/// Whether the header is whole and its flags make sense (`tcp_error`, but for the checksum).
+/// Whether the header is whole (`tcp_error`'s first check; the checksum is the second).
+pub(super) fn is_whole(transport: &[u8]) -> bool {
+    TcpHeader::parse(transport).is_some()
+}
+
+/// Whether the header's flags make sense (`tcp_error`'s last check).
 pub(super) fn is_sound(transport: &[u8]) -> bool {
     TcpHeader::parse(transport).is_some_and(|header| is_possible(header.flags))
 }
