@@ -19,6 +19,7 @@ pub(super) fn conntrack(m: &Conntrack, cx: &RuleContext<'_>) -> Result<String, R
         words.push(self::state(state)?);
     }
     if let Some(criteria) = &m.criteria {
+        cx.no_template()?;
         self::criteria(criteria, cx, &mut words)?;
     }
     words.retain(|word| !word.is_empty());

@@ -29,7 +29,9 @@ pub(super) fn words(m: &Match, cx: &mut RuleContext<'_>) -> Result<String, Reaso
         Match::Connbytes(m) => connection::connbytes(m),
         Match::Connlabel(m) => return connection::connlabel(m),
         Match::Connlimit(m) => return connection::connlimit(m, cx),
-        Match::Connmark(m) => masked("ct mark", m.0.mask, m.0.mark, m.0.negated),
+        Match::Connmark(m) => cx
+            .no_template()
+            .map(|()| masked("ct mark", m.0.mask, m.0.mark, m.0.negated))?,
         Match::Conntrack(m) => return connection::conntrack(m, cx),
         Match::Cpu(m) => format!("meta cpu {}{}", not(m.negated), m.number),
         Match::Dccp(m) => return port::dccp(m, cx),

@@ -271,6 +271,7 @@ pub fn rule(rule: &Rule, place: &Place<'_>) -> Result<RuleText, Vec<Inexpressibl
     };
     let mut cx = RuleContext {
         family: place.family,
+        table: place.table,
         hooks: place.hooks,
         ip: &rule.ip,
         matches: &rule.matches,
@@ -353,6 +354,7 @@ pub fn identifier(name: &str) -> String {
 /// What the words of a rule are made with.
 struct RuleContext<'a> {
     family: Family,
+    table: &'a str,
     hooks: HookMask,
     ip: &'a IpMatch,
     matches: &'a [Match],
@@ -362,6 +364,14 @@ struct RuleContext<'a> {
 }
 
 impl RuleContext<'_> {
+    /// In table raw there is no connection yet, but there may be the template that `-j CT` left.
+    fn no_template(&self) -> Result<(), Reason> {
+        match self.table {
+            "raw" => Err("iptables looks at what -j CT left in table raw, nft doesn't".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// The rule's protocol, when it names one and not all but one.
     fn only_protocol(&self) -> Option<u8> {
         (self.ip.protocol.number != 0 && !self.ip.protocol.negated).then_some(self.ip.protocol.number)

@@ -497,5 +497,8 @@ pub const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
     ("mangle", "PREROUTING -j TOS --set-tos 0x10/0x3c", "-j TOS"),
     ("mangle", "PREROUTING -m rpfilter --accept-local", "local addresses"),
     ("mangle", "PREROUTING -p tcp -j TPROXY --on-port 80", "no socket takes"),
+    ("raw", "OUTPUT -m conntrack --ctdir ORIGINAL", "what -j CT left"),
+    ("raw", "OUTPUT -m connmark --mark 1", "what -j CT left"),
+    ("raw", "OUTPUT -j CONNMARK --set-mark 1", "what -j CT left"),
     ("raw", "PREROUTING -p tcp -j CT --helper ftp", "only after tracking"),
 ];
