@@ -185,6 +185,9 @@ impl Kernel {
             }
         }
         outputs.retain(|output| !is_chatter(&output.packet));
+        if self.language == Language::Nft {
+            outputs.iter_mut().for_each(|output| nft::settle_sum(&mut output.packet));
+        }
         Ok(outputs)
     }
 }

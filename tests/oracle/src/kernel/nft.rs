@@ -228,6 +228,15 @@ pub(super) fn is_comparable(packet: &[u8]) -> bool {
     }
 }
 
+/// A sum of zero in IPv4's header is all ones after nft changed a field of it (`nft_csum_replace`), which is as right.
+pub(super) fn settle_sum(packet: &mut [u8]) {
+    if packet.first().is_some_and(|first| first >> 4 == 4)
+        && let Some(sum @ [0xff, 0xff]) = packet.get_mut(10..12)
+    {
+        sum.fill(0);
+    }
+}
+
 fn is_extension(protocol: u8) -> bool {
     matches!(
         protocol,
