@@ -4,7 +4,7 @@
 //! likeness of words. What nft can't say is named ([`Inexpressible`]), never left out silently. Chains keep their names where nft
 //! can read them. nft keeps no counters for policies: theirs stand in a comment.
 //!
-//! Three things differ for every rule that they meet, so that naming them would leave nothing to express:
+//! Four things differ for every rule that they meet, so that naming them would leave nothing to express:
 //!
 //! - A packet that ends before or within a header that a match reads, or whose header is wrong in itself, is dropped by iptables
 //!   ("hotdrop"); nft goes on with the next rule. So is the second fragment of a TCP header that was cut (offset 8), and of a chain
@@ -12,6 +12,8 @@
 //! - In IPv6, nft takes the authentication header (51) for the packet's protocol; `-p` of ip6tables looks behind it.
 //! - `TCPMSS` adds the option to a SYN that has none, with the size that holds without one (536 in IPv4, 1220 in IPv6); nft leaves
 //!   such a SYN as it is. Where `TCPMSS` would set less, the rule is named.
+//! - `-j CT` and `-j NOTRACK` in OUTPUT leave the machine's own answer to an untracked packet (`REJECT`) as it is; nft's `notrack`
+//!   and `ct zone set` take it for a packet that nobody saw before.
 
 mod address;
 mod connection;

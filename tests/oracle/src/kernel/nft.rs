@@ -85,9 +85,8 @@ fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
         let Ok(rules) = parse(family, setup.rules(family)) else {
             continue;
         };
-        for (table, chain, index) in strippers(&rules) {
-            let reason = "it makes SYNs without MSS, to which -j TCPMSS adds one in iptables only".to_owned();
-            reasons.insert((family == Family::V6, table, chain, index), reason);
+        for ((table, chain, index), reason) in known_to_differ(&rules) {
+            reasons.insert((family == Family::V6, table, chain, index), reason.to_owned());
         }
         for missing in nft::partial(&rules, OPTIONS).missing {
             if let Some(index) = missing.rule.checked_sub(1) {
@@ -101,8 +100,9 @@ fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
     reasons
 }
 
-/// Rules that take the MSS out of packets, in a rule set with `TCPMSS`: such packets are not compared ([`is_comparable`]).
-fn strippers(rules: &Ruleset) -> Vec<(String, String, usize)> {
+/// Rules that together with others make packets for which every rule set differs (see `fielato_iptables::nft`): they are left out
+/// where those others are.
+fn known_to_differ(rules: &Ruleset) -> Vec<((String, String, usize), &'static str)> {
     let all = || {
         rules.tables.iter().flat_map(|table| {
             table.chains.iter().flat_map(move |chain| {
@@ -111,11 +111,20 @@ fn strippers(rules: &Ruleset) -> Vec<(String, String, usize)> {
             })
         })
     };
-    if !all().any(|(_, target)| matches!(target, Target::Tcpmss(_))) {
-        return Vec::new();
-    }
-    let strips = |target: &Target| matches!(target, Target::Tcpoptstrip(t) if t.kinds[0] >> MSS & 1 != 0);
-    all().filter(|(_, target)| strips(target)).map(|(place, _)| place).collect()
+    let clamps = all().any(|(_, target)| matches!(target, Target::Tcpmss(_)));
+    let rejects = all().any(|(_, target)| matches!(target, Target::Reject(_)));
+    let why = |chain: &str, target: &Target| match target {
+        Target::Tcpoptstrip(t) if clamps && t.kinds[0] >> MSS & 1 != 0 => {
+            Some("it makes SYNs without MSS, to which -j TCPMSS adds one in iptables only")
+        }
+        Target::Ct(_) if rejects && chain != "PREROUTING" => {
+            Some("it may meet what -j REJECT answers to an untracked packet, which iptables leaves as it is")
+        }
+        _ => None,
+    };
+    all()
+        .filter_map(|(place, target)| why(&place.1, target).map(|why| (place, why)))
+        .collect()
 }
 
 /// Asks nft, which tells every rule that the kernel refuses by its line: `/dev/stdin:7:3-20: Error: …`.
