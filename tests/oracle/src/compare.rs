@@ -195,7 +195,8 @@ fn settle(step: &Step, tracking: bool, outputs: &[Output]) -> Vec<Output> {
         };
         if output.port == Port::Host {
             complete(&mut output.packet, &headers);
-        } else if is_error(&headers) && !passes_error && !headers.is_fragment() {
+        }
+        if is_error(&headers) && !passes_error && !headers.is_fragment() {
             complete_quoted(&mut output.packet, &headers);
         }
         match headers.family {

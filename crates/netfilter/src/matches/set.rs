@@ -91,6 +91,8 @@ impl Set {
             return p.negated;
         };
         let counts = set.kind().counters;
+        // Only sets of networks have exceptions (`IPSET_TYPE_NOMATCH`); others don't look at the option.
+        let exceptions = p.return_nomatch && set.kind().dimensions.contains(&Dimension::Net);
         let found = match parts(set, cx.packet, cx.hook, p.sides) {
             None => false,
             Some((parts, len)) => match set.lookup(parts.get(..len).unwrap_or(&[]), cx.now.mono) {
@@ -101,7 +103,7 @@ impl Set {
                     }
                     let counters = entry.counters;
                     let compared = !counts || p.packets.holds(counters.packets) && p.bytes.holds(counters.bytes);
-                    (entry.excluded == p.return_nomatch) && compared
+                    (entry.excluded == exceptions) && compared
                 }
             },
         };

@@ -207,6 +207,36 @@ fn sets_are_asked_and_filled() {
 }
 
 #[test]
+fn only_sets_of_networks_have_exceptions_to_return() {
+    for mut kit in kits() {
+        let (family, src) = (kit.packet.headers.family, kit.packet.headers.src);
+        for (kind, excluded, answers) in [
+            ("hash:ip", false, [Answer::Yes, Answer::Yes]),
+            ("hash:net", false, [Answer::Yes, Answer::No]),
+            ("hash:net", true, [Answer::No, Answer::Yes]),
+        ] {
+            let _ = kit.shared.sets.destroy("s");
+            kit.shared.sets.create("s", Kind::from_name(kind, family).unwrap()).unwrap();
+            let set = kit.shared.sets.get_mut("s").unwrap();
+            set.add(&[Part::Addr(src, family.bits())], None, excluded, 0).unwrap();
+            let given = [false, true].map(|return_nomatch| {
+                kit.answer(&Match::Set(Set(Box::new(super::set::Parameters {
+                    name: "s".into(),
+                    negated: false,
+                    sides: Sides { count: 1, source: 1 },
+                    return_nomatch,
+                    keep_counters: false,
+                    keep_subcounters: false,
+                    packets: super::set::Compare::Any,
+                    bytes: super::set::Compare::Any,
+                }))))
+            });
+            assert_eq!(given, answers, "{kind} {excluded}");
+        }
+    }
+}
+
+#[test]
 fn u32_reads_what_it_is_told() {
     let test = |start, steps: Vec<Step>, first, last| {
         Match::U32(U32 {
