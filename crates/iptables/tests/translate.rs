@@ -42,9 +42,9 @@ fn commands() {
             "nft 'add rule ip filter INPUT ip saddr 10.0.0.1 counter drop'\nnft 'add rule ip filter INPUT ip saddr 10.0.0.2 counter drop'\n",
         ),
         (
-            "iptables-translate -A INPUT -p tcp -m connlimit --connlimit-above 2 -j DROP",
+            "iptables-translate -A INPUT -p tcp --syn -m connlimit --connlimit-above 2 -j DROP",
             "nft 'add set ip filter connlimit0 { type ipv4_addr; flags dynamic; size 65535; }'\n\
-             nft 'add rule ip filter INPUT meta l4proto tcp add @connlimit0 { ip saddr ct count over 2 } counter drop'\n",
+             nft 'add rule ip filter INPUT tcp flags & (fin | syn | rst | ack) == syn add @connlimit0 { ip saddr ct count over 2 } counter drop'\n",
         ),
         ("iptables-translate -t nat -F", "nft flush table ip nat\n"),
         ("ip6tables-translate -F INPUT", "nft flush chain ip6 filter INPUT\n"),

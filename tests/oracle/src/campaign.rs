@@ -112,13 +112,16 @@ impl Summary {
 /// Runs cases made on what `reference` gives against what `other` gives.
 ///
 /// # Errors
-/// The first of any subject.
+/// The first of any subject; and when the folder for failed cases can't be made.
 pub fn run<R: Subject, S: Subject>(
     plan: &Plan,
     reference: impl Fn() -> R + Sync,
     other: impl Fn() -> S + Sync,
 ) -> Result<Summary, Error> {
     let began = Instant::now();
+    if let Some(folder) = &plan.save {
+        std::fs::create_dir_all(folder).map_err(Error::system(format!("make {}", folder.display())))?;
+    }
     let (next, done, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
     let summary = Mutex::new(Summary::default());
     let cases = plan.packets.div_ceil(plan.case_packets as u64);

@@ -185,6 +185,9 @@ impl Kernel {
             }
         }
         outputs.retain(|output| !is_chatter(&output.packet));
+        if self.language == Language::Nft {
+            outputs.iter_mut().for_each(|output| nft::settle_sum(&mut output.packet));
+        }
         Ok(outputs)
     }
 }
@@ -293,9 +296,6 @@ impl Subject for Kernel {
             .opened
             .tracking
             .list(|message| all.extend(connection::read(message)))?;
-        if self.language == Language::Nft {
-            all.iter_mut().for_each(nft::forget_translation_to_itself);
-        }
         all.sort();
         Ok(all)
     }

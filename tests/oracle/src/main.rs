@@ -20,9 +20,17 @@ struct Arguments {
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  oracle run --packets 1000000
+      our engine against the kernel, a million packets
+  oracle run --against nft --packets 20000 --save found
+      the nftables text that we render against the same rules in iptables, cases that differ made small in found/";
+
 #[derive(Subcommand)]
 enum Command {
     /// Makes cases on the kernel and plays them on the other.
+    #[command(after_help = EXAMPLES)]
     Run {
         /// Packets in all.
         #[arg(long, default_value_t = 200_000)]

@@ -16,6 +16,9 @@ const FIXED: u64 = 160_000;
 const FRESH: u64 = 40_000;
 /// Seed of the first fixed case.
 const SEED: u64 = 1;
+/// Packets and first seed of the comparison with nftables text.
+const NFT_PACKETS: u64 = 20_000;
+const NFT_SEED: u64 = 1_000;
 /// Cases of 500 packets in a hundred that may differ as yet; the aim is none, and this only goes down.
 const DIFFER: usize = 2;
 /// Matches and targets that no packet of the fixed seeds need fulfil: on a TUN there is no MAC, and these hold for few packets.
@@ -123,6 +126,33 @@ fn the_engine_agrees_with_the_kernel() {
 
     let fresh = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() << 20;
     agree(fresh, FRESH);
+}
+
+/// The nftables text that is rendered of a rule set does what iptables does with the rules themselves.
+#[test]
+fn nftables_text_does_the_same() {
+    if !can_run("nftables_text_does_the_same") {
+        return;
+    }
+    let summary = campaign::run(&plan(NFT_SEED, NFT_PACKETS), Kernel::new, Kernel::nft).unwrap();
+    println!("{}", summary.line());
+    // Ports that the kernel chooses by chance meet others once in about a million packets; what the text does otherwise, it does again.
+    let again = |case: u64| campaign::run(&plan(case, 500), Kernel::new, Kernel::nft).unwrap();
+    let told: Vec<String> = summary
+        .mismatches
+        .iter()
+        .filter(|(case, ..)| !again(*case).mismatches.is_empty())
+        .map(|(case, mismatch, _)| format!("case {case}: {mismatch}"))
+        .collect();
+    assert!(
+        told.is_empty(),
+        "make one small with: oracle run --against nft --seed CASE --packets 500 --save FOLDER\n{}",
+        told.join("\n")
+    );
+    assert!(summary.packets > NFT_PACKETS * 8 / 10, "{}", summary.line());
+    // Most rules can be said; and leaving out too many would prove nothing.
+    let left_out: u64 = summary.refused.values().map(|(count, _)| count).sum();
+    assert!(left_out < summary.rules / 2, "{}: {:?}", summary.line(), summary.refused);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Matches on connections.
 
+use fielato_netfilter::Match;
 use fielato_netfilter::conntrack::{Direction, Status};
 use fielato_netfilter::matches::connbytes::{Connbytes, ConnbytesMode};
 use fielato_netfilter::matches::connlabel::Connlabel;
 use fielato_netfilter::matches::connlimit::Connlimit;
 use fielato_netfilter::matches::conntrack::{Conntrack, Criteria, Ends, StateMatch, States};
 use fielato_netfilter::matches::helper::Helper;
-use fielato_wire::Addr;
+use fielato_wire::{Addr, TcpFlags, number};
 
 use super::address::address;
 use super::words::{NEVER, not, quoted, span, within};
@@ -18,6 +19,7 @@ pub(super) fn conntrack(m: &Conntrack, cx: &RuleContext<'_>) -> Result<String, R
         words.push(self::state(state)?);
     }
     if let Some(criteria) = &m.criteria {
+        cx.no_template()?;
         self::criteria(criteria, cx, &mut words)?;
     }
     words.retain(|word| !word.is_empty());
@@ -178,7 +180,15 @@ pub(super) fn connlabel(m: &Connlabel) -> Result<String, Reason> {
     }
 }
 
-pub(super) fn connlimit(m: &Connlimit, cx: &mut RuleContext<'_>) -> String {
+pub(super) fn connlimit(m: &Connlimit, cx: &mut RuleContext<'_>) -> Result<String, Reason> {
+    // Closed TCP connections don't count; where that leaves none, iptables drops the packet (`connlimit_mt`), nft goes on.
+    let other_protocol = cx.only_protocol().is_some_and(|protocol| protocol != number::TCP);
+    if !other_protocol && !cx.matches.iter().any(asks_for_new) {
+        return Err(
+            "iptables drops packets of closed connections here, nft doesn't; with --syn or --ctstate NEW it can be said"
+                .to_owned(),
+        );
+    }
     let set = cx.set("connlimit", format!("type {}; flags dynamic; size 65535;", cx.address_type()));
     let side = if m.by_destination { "daddr" } else { "saddr" };
     let key = format!("{} {side}", family_name(cx.family));
@@ -187,7 +197,21 @@ pub(super) fn connlimit(m: &Connlimit, cx: &mut RuleContext<'_>) -> String {
         false => format!("{key} & {}", Addr::mask(cx.family, m.prefix).display(cx.family)),
     };
     let over = if m.up_to { "" } else { "over " };
-    format!("add @{set} {{ {key} ct count {over}{} }}", m.limit)
+    Ok(format!("add @{set} {{ {key} ct count {over}{} }}", m.limit))
+}
+
+/// Whether a match holds for packets that open a connection only.
+fn asks_for_new(m: &Match) -> bool {
+    let new = |m: &StateMatch| !m.negated && m.states.0 == States::NEW;
+    match m {
+        Match::State(m) => new(&m.0),
+        Match::Conntrack(m) => m.state.as_ref().is_some_and(new),
+        Match::Tcp(m) => {
+            let opens = TcpFlags::SYN | TcpFlags::ACK;
+            !m.flags_negated && m.flags_mask & opens == opens && m.flags & opens == TcpFlags::SYN
+        }
+        _ => false,
+    }
 }
 
 pub(super) fn helper(m: &Helper) -> Result<String, Reason> {

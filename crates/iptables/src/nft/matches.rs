@@ -28,11 +28,13 @@ pub(super) fn words(m: &Match, cx: &mut RuleContext<'_>) -> Result<String, Reaso
         Match::Comment(_) => String::new(),
         Match::Connbytes(m) => connection::connbytes(m),
         Match::Connlabel(m) => return connection::connlabel(m),
-        Match::Connlimit(m) => connection::connlimit(m, cx),
-        Match::Connmark(m) => masked("ct mark", m.0.mask, m.0.mark, m.0.negated),
+        Match::Connlimit(m) => return connection::connlimit(m, cx),
+        Match::Connmark(m) => cx
+            .no_template()
+            .map(|()| masked("ct mark", m.0.mask, m.0.mark, m.0.negated))?,
         Match::Conntrack(m) => return connection::conntrack(m, cx),
         Match::Cpu(m) => format!("meta cpu {}{}", not(m.negated), m.number),
-        Match::Dccp(m) => return port::dccp(m),
+        Match::Dccp(m) => return port::dccp(m, cx),
         Match::Devgroup(m) => devgroup(m),
         Match::Dscp(m) => format!("{} dscp {}{:#x}", family_name(cx.family), not(m.negated), m.value),
         Match::Ecn(m) => header::ecn(m, cx),
@@ -49,7 +51,7 @@ pub(super) fn words(m: &Match, cx: &mut RuleContext<'_>) -> Result<String, Reaso
         Match::Mac(m) => mac(m),
         Match::Mark(m) => masked("meta mark", m.mask, m.mark, m.negated),
         Match::Mh(m) => within("mh type", &m.kind, u8::MAX),
-        Match::Multiport(m) => port::multiport(m),
+        Match::Multiport(m) => port::multiport(m, cx),
         Match::Owner(m) => return owner(m),
         Match::Pkttype(m) => pkttype(m),
         Match::Policy(m) => return policy(m),
@@ -57,11 +59,11 @@ pub(super) fn words(m: &Match, cx: &mut RuleContext<'_>) -> Result<String, Reaso
         Match::Realm(m) => masked("meta rtclassid", m.mask, m.value, m.negated),
         Match::Rpfilter(m) => return rpfilter(m),
         Match::Rt(m) => return header::rt(&m.0),
-        Match::Sctp(m) => return port::sctp(m),
+        Match::Sctp(m) => return port::sctp(m, cx),
         Match::Socket(m) => return socket(m.transparent, m.no_wildcard, m.restore_mark),
         Match::State(m) => return connection::state(&m.0),
         Match::Statistic(m) => statistic(m),
-        Match::Tcp(m) => port::tcp(m),
+        Match::Tcp(m) => port::tcp(m, cx),
         Match::Tcpmss(m) if m.mss.negated => {
             return Err("it holds for packets without the option too, which nft passes over".to_owned());
         }

@@ -3,9 +3,21 @@
 //! A rule becomes one nft rule with the same meaning, judged by what the kernel does (`xt_*.c` against `nft_*.c`), not by the
 //! likeness of words. What nft can't say is named ([`Inexpressible`]), never left out silently. Chains keep their names where nft
 //! can read them. nft keeps no counters for policies: theirs stand in a comment.
+//!
+//! Four things differ for every rule that they meet, so that naming them would leave nothing to express:
+//!
+//! - A packet that ends before or within a header that a match reads, or whose header is wrong in itself, is dropped by iptables
+//!   ("hotdrop"); nft goes on with the next rule. So is the second fragment of a TCP header that was cut (offset 8), and of a chain
+//!   of IPv6 headers that was.
+//! - In IPv6, nft takes the authentication header (51) for the packet's protocol; `-p` of ip6tables looks behind it.
+//! - `TCPMSS` adds the option to a SYN that has none, with the size that holds without one (536 in IPv4, 1220 in IPv6); nft leaves
+//!   such a SYN as it is. Where `TCPMSS` would set less, the rule is named.
+//! - `-j CT` and `-j NOTRACK` in OUTPUT leave the machine's own answer to an untracked packet (`REJECT`) as it is; nft's `notrack`
+//!   and `ct zone set` take it for a packet that nobody saw before.
 
 mod address;
 mod connection;
+mod fragments;
 mod header;
 mod matches;
 mod nat;
@@ -34,6 +46,8 @@ pub struct Options {
     pub replace: bool,
     /// Without the counts that rules have: they start at 0.
     pub no_counts: bool,
+    /// Packets come whole, whatever these rules are: something else on the host tracks connections.
+    pub whole: bool,
 }
 
 /// A rule that nft can't express.
@@ -108,6 +122,8 @@ pub struct Place<'a> {
     pub sets: usize,
     /// Whether its counts are written.
     pub counts: bool,
+    /// Whether packets may come in fragments: nothing tracks connections, which puts them together.
+    pub fragments: bool,
 }
 
 /// The whole rule set; an error when a part of it can't be expressed.
@@ -124,6 +140,10 @@ pub fn ruleset(rules: &Ruleset, options: Options) -> Result<String, NotInNft> {
 pub fn partial(rules: &Ruleset, options: Options) -> Rendering {
     let mut out = Rendering::default();
     let family = family_name(rules.family);
+    let options = Options {
+        whole: options.whole || fragments::are_joined(rules),
+        ..options
+    };
     if options.replace {
         for table in &rules.tables {
             let name = words::identifier(&table.name);
@@ -169,6 +189,7 @@ fn table_text(out: &mut Rendering, table: &Table, family: Family, options: Optio
                 hooks: hooks.get(chain.name.as_str()).copied().unwrap_or(HookMask::NONE),
                 sets: sets.len(),
                 counts: !options.no_counts,
+                fragments: !options.whole,
             };
             match rule(known, &place) {
                 Ok(RuleText { sets: more, text }) => {
@@ -252,8 +273,10 @@ pub fn rule(rule: &Rule, place: &Place<'_>) -> Result<RuleText, Vec<Inexpressibl
     };
     let mut cx = RuleContext {
         family: place.family,
+        table: place.table,
         hooks: place.hooks,
         ip: &rule.ip,
+        matches: &rule.matches,
         first_set: place.sets,
         sets: Vec::new(),
     };
@@ -262,8 +285,14 @@ pub fn rule(rule: &Rule, place: &Place<'_>) -> Result<RuleText, Vec<Inexpressibl
     let mut comments = Vec::new();
     let mut said = Vec::new();
     for m in &rule.matches {
+        if place.fragments && fragments::are_passed_over(m) && !said.iter().any(|said| said == fragments::NOT_LATER) {
+            said.push(fragments::NOT_LATER.to_owned());
+        }
         match m {
             Match::Comment(comment) => comments.push(&*comment.text),
+            Match::Tcpmss(m) if place.fragments && !m.mss.negated => {
+                note("-m tcpmss".to_owned(), Err(fragments::READ_IN_ANY.to_owned()), &mut said);
+            }
             m => note(format!("-m {}", m.name()), matches::words(m, &mut cx), &mut said),
         }
     }
@@ -327,14 +356,24 @@ pub fn identifier(name: &str) -> String {
 /// What the words of a rule are made with.
 struct RuleContext<'a> {
     family: Family,
+    table: &'a str,
     hooks: HookMask,
     ip: &'a IpMatch,
+    matches: &'a [Match],
     first_set: usize,
     /// Sets that the rule needs.
     sets: Vec<(String, String)>,
 }
 
 impl RuleContext<'_> {
+    /// In table raw there is no connection yet, but there may be the template that `-j CT` left.
+    fn no_template(&self) -> Result<(), Reason> {
+        match self.table {
+            "raw" => Err("iptables looks at what -j CT left in table raw, nft doesn't".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// The rule's protocol, when it names one and not all but one.
     fn only_protocol(&self) -> Option<u8> {
         (self.ip.protocol.number != 0 && !self.ip.protocol.negated).then_some(self.ip.protocol.number)

@@ -80,6 +80,17 @@ pub(super) fn netmap(network: Addr, mask: Addr, cx: &RuleContext<'_>) -> Result<
         }
     };
     let bits = mask.prefix_len(cx.family).ok_or("nft maps only networks with a prefix")?;
+    let asked = if word == "dnat" { &cx.ip.destination } else { &cx.ip.source };
+    // `nft_nat_setup_netmap` compares words that an IPv4 address doesn't fill, and takes one that stays for one that changes:
+    // the connection has the status, and ICMP errors about it are rewritten.
+    let common = mask.and(asked.mask);
+    let apart = !asked.negated && asked.network.and(common) != network.and(common);
+    if cx.family == Family::V4 && !apart {
+        return Err(format!(
+            "nft takes addresses that stay as they are for translated ones; name others ({} …) and it can be said",
+            if word == "dnat" { "-d" } else { "-s" }
+        ));
+    }
     let family = super::family_name(cx.family);
     Ok(format!(
         "{word} {family} prefix to {}/{bits}",

@@ -1,5 +1,6 @@
 //! Matches on transport headers with ports.
 
+use fielato_netfilter::Match;
 use fielato_netfilter::matches::Range;
 use fielato_netfilter::matches::dccp::Dccp;
 use fielato_netfilter::matches::multiport::{Multiport, PortSide};
@@ -11,10 +12,39 @@ use super::matches::list;
 use super::words::{NEVER, equals, not, span, within};
 use super::{Reason, RuleContext};
 
-/// A port's condition, if it asks for something.
-fn port(words: &mut Vec<String>, key: &str, range: &Range<u16>) {
+/// A source port's condition, if it asks for something.
+fn source(words: &mut Vec<String>, protocol: &str, range: &Range<u16>) {
     if *range != Range::<u16>::ANY {
-        words.push(within(key, range, u16::MAX));
+        words.push(within(&format!("{protocol} sport"), range, u16::MAX));
+    }
+}
+
+/// A destination port's condition, if it asks for something.
+fn destination(words: &mut Vec<String>, protocol: &str, range: &Range<u16>, cx: &RuleContext<'_>) {
+    if *range == Range::<u16>::ANY {
+        return;
+    }
+    let key = format!("{protocol} dport");
+    words.push(match range.negated && range.min == range.max {
+        true => format!("{key} != {}", other_than(range.min, cx)),
+        false => within(&key, range, u16::MAX),
+    });
+}
+
+/// What a destination port may not be. nft 1.0 makes one comparison of `sport != 1` and `dport != 2` in the same rule, which
+/// holds where either does; not so of ranges, be they of one port.
+fn other_than(port: u16, cx: &RuleContext<'_>) -> String {
+    let without_source = |m: &Match| match m {
+        Match::Dccp(m) => m.sport.is_some_and(|range| range.negated),
+        Match::Multiport(m) => m.negated && m.side != PortSide::Destination,
+        Match::Sctp(m) => m.sport.is_some_and(|range| range.negated),
+        Match::Tcp(m) => m.sport.negated,
+        Match::Udp(m) => m.sport.negated,
+        _ => false,
+    };
+    match cx.matches.iter().any(without_source) {
+        true => format!("{port}-{port}"),
+        false => port.to_string(),
     }
 }
 
@@ -27,10 +57,10 @@ fn header(words: &mut Vec<String>, protocol: &str) {
     }
 }
 
-pub(super) fn tcp(m: &Tcp) -> String {
+pub(super) fn tcp(m: &Tcp, cx: &RuleContext<'_>) -> String {
     let mut words = Vec::new();
-    port(&mut words, "tcp sport", &m.sport);
-    port(&mut words, "tcp dport", &m.dport);
+    source(&mut words, "tcp", &m.sport);
+    destination(&mut words, "tcp", &m.dport, cx);
     if m.flags_mask != 0 || m.flags != 0 || m.flags_negated {
         words.push(flags(m));
     }
@@ -70,13 +100,13 @@ fn flag_names(bits: u8) -> String {
 pub(super) fn udp(m: &Udp, cx: &RuleContext<'_>) -> String {
     let name = if cx.only_protocol() == Some(136) { "udplite" } else { "udp" };
     let mut words = Vec::new();
-    port(&mut words, &format!("{name} sport"), &m.sport);
-    port(&mut words, &format!("{name} dport"), &m.dport);
+    source(&mut words, name, &m.sport);
+    destination(&mut words, name, &m.dport, cx);
     header(&mut words, name);
     words.join(" ")
 }
 
-pub(super) fn dccp(m: &Dccp) -> Result<String, Reason> {
+pub(super) fn dccp(m: &Dccp, cx: &RuleContext<'_>) -> Result<String, Reason> {
     const NAMES: [&str; 10] = [
         "request", "response", "data", "ack", "dataack", "closereq", "close", "reset", "sync", "syncack",
     ];
@@ -85,10 +115,10 @@ pub(super) fn dccp(m: &Dccp) -> Result<String, Reason> {
     }
     let mut words = Vec::new();
     if let Some(range) = &m.sport {
-        port(&mut words, "dccp sport", range);
+        source(&mut words, "dccp", range);
     }
     if let Some(range) = &m.dport {
-        port(&mut words, "dccp dport", range);
+        destination(&mut words, "dccp", range, cx);
     }
     if let Some(types) = m.types {
         let known = NAMES.iter().enumerate().filter(|(bit, _)| types >> bit & 1 != 0);
@@ -132,13 +162,13 @@ const CHUNKS: [(u8, &str); 22] = [
     (194, "i-forward-tsn"),
 ];
 
-pub(super) fn sctp(m: &Sctp) -> Result<String, Reason> {
+pub(super) fn sctp(m: &Sctp, cx: &RuleContext<'_>) -> Result<String, Reason> {
     let mut words = Vec::new();
     if let Some(range) = &m.sport {
-        port(&mut words, "sctp sport", range);
+        source(&mut words, "sctp", range);
     }
     if let Some(range) = &m.dport {
-        port(&mut words, "sctp dport", range);
+        destination(&mut words, "sctp", range, cx);
     }
     if let Some(chunks) = &m.chunks {
         words.extend(self::chunks(chunks)?);
@@ -176,12 +206,18 @@ fn chunks(m: &Chunks) -> Result<Vec<String>, Reason> {
     Ok(words)
 }
 
-pub(super) fn multiport(m: &Multiport) -> String {
+pub(super) fn multiport(m: &Multiport, cx: &RuleContext<'_>) -> String {
     let ports = merged(&m.ports);
     if ports.is_empty() {
         return if m.negated { String::new() } else { NEVER.to_owned() };
     }
-    let one = |side: &str| format!("th {side} {}{}", not(m.negated), list(&ports));
+    let one = |side: &str| {
+        let ports = match (ports.as_slice(), m.negated && side == "dport") {
+            ([(min, max)], true) if min == max => other_than(*min, cx),
+            (ports, _) => list(ports),
+        };
+        format!("th {side} {}{ports}", not(m.negated))
+    };
     match (m.side, m.negated) {
         (PortSide::Source, _) => one("sport"),
         (PortSide::Destination, _) => one("dport"),

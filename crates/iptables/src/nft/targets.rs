@@ -30,7 +30,7 @@ pub(super) fn words(target: &Target, cx: &RuleContext<'_>) -> Result<String, Rea
         Target::Jump(chain) => format!("jump {}", identifier(chain)),
         Target::Goto(chain) => format!("goto {}", identifier(chain)),
         Target::Classify(t) => format!("meta priority set {}", priority(t.priority)),
-        Target::Connmark(t) => return connmark(t),
+        Target::Connmark(t) => return cx.no_template().and_then(|()| connmark(t)),
         Target::Ct(t) => return ct(t),
         Target::Dnat(t) => return nat::translate("dnat", &t.range, cx),
         Target::Dscp(t) => format!("{} dscp set {:#x}", family_name(cx.family), t.dscp),
@@ -139,7 +139,8 @@ fn ct(t: &Ct) -> Result<String, Reason> {
         2 => "reply ",
         _ => "",
     };
-    Ok(format!("ct {way}zone set {}", template.zone.id))
+    // iptables leaves a packet that isn't tracked as it is, nft would have it tracked again.
+    Ok(format!("ct state != untracked ct {way}zone set {}", template.zone.id))
 }
 
 fn set_ttl(t: &Ttl) -> Result<String, Reason> {

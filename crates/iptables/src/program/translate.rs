@@ -92,6 +92,7 @@ impl Session<'_> {
                 hooks: hook.map_or(HookMask::NONE, |hook| HookMask::of(&[hook])),
                 sets: sets.len(),
                 counts: true,
+                fragments: false,
             };
             let text = nft::rule(rule, &place).map_err(|missing| self.untranslatable(&nft::NotInNft(missing).to_string()))?;
             sets.extend(text.sets);

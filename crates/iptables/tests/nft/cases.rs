@@ -41,7 +41,13 @@ pub const CASES: &[Cases] = &[
                 "tcp flags & (fin | syn | rst | psh | ack | urg) != 0x0 counter",
             ),
             ("INPUT -p tcp --tcp-option 5", "tcp option 5 exists counter"),
-            ("INPUT -p tcp ! --tcp-option 5", "tcp option 5 missing counter"),
+            (
+                "INPUT -p tcp ! --tcp-option 5",
+                "tcp sport 0-65535 tcp option 5 missing counter",
+            ),
+            // A match without a condition asks for a header.
+            ("INPUT -p tcp -m tcp", "tcp sport 0-65535 counter"),
+            ("INPUT -p udp -m udp", "udp sport 0-65535 counter"),
             (
                 "INPUT -p udp --sport 53 --dport 1024:",
                 "udp sport 53 udp dport 1024-65535 counter",
@@ -70,6 +76,20 @@ pub const CASES: &[Cases] = &[
                 "INPUT -p tcp -m multiport ! --ports 22,23",
                 "meta l4proto tcp th sport != 22-23 th dport != 22-23 counter",
             ),
+            // Two that are other than one port would become one comparison.
+            ("INPUT -p tcp ! --dport 22", "tcp dport != 22 counter"),
+            (
+                "INPUT -p tcp ! --sport 21 ! --dport 22",
+                "tcp sport != 21 tcp dport != 22-22 counter",
+            ),
+            (
+                "INPUT -p udp -m multiport ! --ports 22",
+                "meta l4proto udp th sport != 22 th dport != 22-22 counter",
+            ),
+            (
+                "INPUT -p udp -m multiport ! --dports 22 -m udp ! --sport 21",
+                "meta l4proto udp th dport != 22-22 udp sport != 21 counter",
+            ),
             ("INPUT -p sctp --dport 5:6", "sctp dport 5-6 counter"),
             (
                 "INPUT -p sctp --chunk-types all INIT,SACK",
@@ -78,7 +98,7 @@ pub const CASES: &[Cases] = &[
             ("INPUT -p sctp --chunk-types any ABORT", "sctp chunk abort exists counter"),
             (
                 "INPUT -p sctp ! --chunk-types any INIT,DATA",
-                "sctp chunk data missing sctp chunk init missing counter",
+                "sctp sport 0-65535 sctp chunk data missing sctp chunk init missing counter",
             ),
             (
                 "INPUT -p sctp --chunk-types all DATA:Be",
@@ -242,12 +262,12 @@ pub const CASES: &[Cases] = &[
                 "fib saddr . iif type != local counter",
             ),
             (
-                "INPUT -m connlimit --connlimit-above 2 --connlimit-mask 24",
-                "add @connlimit0 { ip saddr & 255.255.255.0 ct count over 2 } counter",
+                "INPUT -p udp -m connlimit --connlimit-above 2 --connlimit-mask 24",
+                "meta l4proto udp add @connlimit0 { ip saddr & 255.255.255.0 ct count over 2 } counter",
             ),
             (
-                "INPUT -m connlimit --connlimit-upto 2 --connlimit-daddr",
-                "add @connlimit0 { ip daddr ct count 2 } counter",
+                "INPUT -m state --state NEW -m connlimit --connlimit-upto 2 --connlimit-daddr",
+                "ct state new add @connlimit0 { ip daddr ct count 2 } counter",
             ),
             ("INPUT -m realm ! --realm 5/0xf", "meta rtclassid & 0xf != 0x5 counter"),
             ("INPUT -p ah -m ah --ahspi 5", "ah spi 5 counter"),
@@ -272,7 +292,8 @@ pub const CASES: &[Cases] = &[
             ),
             ("INPUT -p icmpv6 --icmpv6-type echo-request", "icmpv6 type 128 counter"),
             ("INPUT -m hl --hl-lt 5", "ip6 hoplimit < 5 counter"),
-            ("INPUT -m tos --tos 0x10/0xff", "@nh,4,8 0x10 counter"),
+            ("INPUT -m tos --tos 0x10", "@nh,0,16 & 0xff0 == 0x100 counter"),
+            ("INPUT -m tos ! --tos 0x01/0x03", "@nh,0,16 & 0x30 != 0x10 counter"),
             (
                 "INPUT -m frag --fragid 1:5 --fragfirst --fragmore",
                 "frag id 1-5 frag frag-off 0 frag more-fragments 1 counter",
@@ -288,8 +309,8 @@ pub const CASES: &[Cases] = &[
             ("INPUT -m iprange ! --dst-range ::1-::5", "ip6 daddr != ::1-::5 counter"),
             ("INPUT -m addrtype --dst-type LOCAL", "fib daddr type local counter"),
             (
-                "INPUT -m connlimit --connlimit-above 2 --connlimit-mask 64",
-                "add @connlimit0 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 2 } counter",
+                "INPUT -p tcp --syn -m connlimit --connlimit-above 2 --connlimit-mask 64",
+                "tcp flags & (fin | syn | rst | ack) == syn add @connlimit0 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 2 } counter",
             ),
             ("INPUT -j REJECT", "counter reject with icmpv6 type port-unreachable"),
             (
@@ -327,8 +348,8 @@ pub const CASES: &[Cases] = &[
                 "tcp flags & (fin | syn | rst | ack) == syn counter tcp option maxseg size set rt mtu",
             ),
             (
-                "FORWARD -p tcp --syn -j TCPMSS --set-mss 1200",
-                "tcp flags & (fin | syn | rst | ack) == syn counter tcp option maxseg size set 1200",
+                "FORWARD -p tcp --syn -j TCPMSS --set-mss 1220",
+                "tcp flags & (fin | syn | rst | ack) == syn counter tcp option maxseg size set 1220",
             ),
             ("PREROUTING -m rpfilter", "fib saddr . iif oif != 0 counter"),
             (
@@ -397,12 +418,12 @@ pub const CASES: &[Cases] = &[
                 "counter snat to 192.0.2.1 fully-random",
             ),
             (
-                "PREROUTING -j NETMAP --to 10.1.0.0/16",
-                "counter dnat ip prefix to 10.1.0.0/16",
+                "PREROUTING -d 10.2.0.0/16 -j NETMAP --to 10.1.0.0/16",
+                "ip daddr 10.2.0.0/16 counter dnat ip prefix to 10.1.0.0/16",
             ),
             (
-                "POSTROUTING -j NETMAP --to 10.1.0.0/16",
-                "counter snat ip prefix to 10.1.0.0/16",
+                "POSTROUTING -s 10.2.0.0/15 -j NETMAP --to 10.1.0.0/16",
+                "ip saddr 10.2.0.0/15 counter snat ip prefix to 10.1.0.0/16",
             ),
         ],
     },
@@ -430,8 +451,11 @@ pub const CASES: &[Cases] = &[
         families: BOTH,
         cases: &[
             ("PREROUTING -j CT --notrack", "counter notrack"),
-            ("PREROUTING -j CT --zone 5", "counter ct zone set 5"),
-            ("PREROUTING -j CT --zone-orig 5", "counter ct original zone set 5"),
+            ("PREROUTING -j CT --zone 5", "counter ct state != untracked ct zone set 5"),
+            (
+                "PREROUTING -j CT --zone-orig 5",
+                "counter ct state != untracked ct original zone set 5",
+            ),
         ],
     },
 ];
@@ -449,6 +473,11 @@ pub const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
         "packets without a connection",
     ),
     ("filter", "INPUT -m conntrack --ctorigdstport 80", "needs the protocol"),
+    (
+        "filter",
+        "INPUT -p tcp -m connlimit --connlimit-above 2",
+        "packets of closed connections",
+    ),
     ("filter", "INPUT -p tcp -m tcpmss ! --mss 500", "packets without the option"),
     ("filter", "INPUT -p sctp --chunk-types any INIT,DATA", "any of several chunks"),
     ("filter", "INPUT -p sctp --chunk-types only INIT", "no other chunk"),
@@ -457,11 +486,19 @@ pub const INEXPRESSIBLE: &[(&str, &str, &str)] = &[
     ("filter", "OUTPUT -m owner --socket-exists", "-m owner"),
     (
         "mangle",
+        "FORWARD -p tcp --syn -j TCPMSS --set-mss 500",
+        "-j TCPMSS: nft can't add the option",
+    ),
+    (
+        "mangle",
         "PREROUTING -j CONNMARK --save-mark --ctmask 0xff --nfmask 0xff",
         "two marks",
     ),
     ("mangle", "PREROUTING -j TOS --set-tos 0x10/0x3c", "-j TOS"),
     ("mangle", "PREROUTING -m rpfilter --accept-local", "local addresses"),
     ("mangle", "PREROUTING -p tcp -j TPROXY --on-port 80", "no socket takes"),
+    ("raw", "OUTPUT -m conntrack --ctdir ORIGINAL", "what -j CT left"),
+    ("raw", "OUTPUT -m connmark --mark 1", "what -j CT left"),
+    ("raw", "OUTPUT -j CONNMARK --set-mark 1", "what -j CT left"),
     ("raw", "PREROUTING -p tcp -j CT --helper ftp", "only after tracking"),
 ];

@@ -35,6 +35,7 @@ fn rules(family: Family, table: &str, lines: &[&str]) -> Ruleset {
 fn words(family: Family, table: &str, line: &str) -> Result<String, String> {
     let options = nft::Options {
         no_counts: true,
+        whole: true,
         ..nft::Options::default()
     };
     let text = nft::ruleset(&rules(family, table, &[line]), options).map_err(|error| error.to_string())?;
@@ -121,6 +122,46 @@ fn what_nft_cannot_say_is_named() {
     }
 }
 
+/// Without connection tracking, fragments come one by one, and nft would read ports in any of them.
+#[test]
+fn what_reads_headers_passes_later_fragments_over() {
+    let text = |lines: &[&str]| nft::ruleset(&rules(Family::V6, "filter", lines), nft::Options::default());
+    let (ports, tracks) = (
+        "INPUT -p tcp -m quota --quota 9 -m multiport ! --dports 22 -j DROP",
+        "INPUT -m state --state NEW",
+    );
+    let guarded = "meta l4proto tcp quota 9 bytes @th,0,24 >= 0 th dport != 22 counter packets 7 bytes 900 drop";
+    assert!(text(&[ports]).unwrap().contains(guarded));
+    let whole = "meta l4proto tcp quota 9 bytes th dport != 22 counter packets 7 bytes 900 drop";
+    assert!(text(&[ports, tracks]).unwrap().contains(whole));
+
+    let options = "INPUT -p tcp -m tcpmss --mss 500";
+    let error = text(&[options]).unwrap_err().to_string();
+    assert!(
+        error.contains("-m tcpmss: iptables reads the options of later fragments"),
+        "{error}"
+    );
+    assert!(text(&[options, tracks]).is_ok());
+    if can_check("what_reads_headers_passes_later_fragments_over") {
+        assert_eq!(refusal(&text(&[ports]).unwrap()), None);
+    }
+}
+
+/// `nft_nat_setup_netmap` takes an IPv4 address that is mapped on itself for a translated one.
+#[test]
+fn a_network_is_mapped_on_another() {
+    for (line, expressed) in [
+        ("PREROUTING -j NETMAP --to 10.0.0.0/28", false),
+        ("PREROUTING -d 10.0.0.0/8 -j NETMAP --to 10.0.0.0/28", false),
+        ("PREROUTING -s 10.1.0.0/16 -j NETMAP --to 10.0.0.0/28", false),
+        ("PREROUTING ! -d 10.1.0.0/16 -j NETMAP --to 10.0.0.0/28", false),
+        ("PREROUTING -d 10.0.0.16/28 -j NETMAP --to 10.0.0.0/28", true),
+        ("POSTROUTING -s 10.1.0.0/16 -j NETMAP --to 10.0.0.0/28", true),
+    ] {
+        assert_eq!(words(Family::V4, "nat", line).is_ok(), expressed, "{line}");
+    }
+}
+
 #[test]
 fn a_rule_names_everything_it_lacks() {
     let rules = rules(
@@ -144,8 +185,8 @@ fn a_whole_table() {
 :drop - [0:0]
 :drop2 - [0:0]
 [1:60] -A PREROUTING -s 10.0.0.0/8 -j drop
-[0:0] -A drop -p tcp -m connlimit --connlimit-above 2 -j RETURN
-[0:0] -A drop -p tcp -m connlimit --connlimit-above 3 -g drop2
+[0:0] -A drop -p udp -m connlimit --connlimit-above 2 -j RETURN
+[0:0] -A drop -p udp -m connlimit --connlimit-above 3 -g drop2
 COMMIT
 ";
     let rules = restore::parse(text, Family::V4, &Registry::builtin(), &BuiltinNames).unwrap();
@@ -175,8 +216,8 @@ table ip nat {
 	}
 	# chain \"drop\"
 	chain xt.drop {
-		meta l4proto tcp add @connlimit0 { ip saddr ct count over 2 } counter return
-		meta l4proto tcp add @connlimit1 { ip saddr ct count over 3 } counter goto drop2
+		meta l4proto udp add @connlimit0 { ip saddr ct count over 2 } counter return
+		meta l4proto udp add @connlimit1 { ip saddr ct count over 3 } counter goto drop2
 	}
 	chain drop2 {
 	}

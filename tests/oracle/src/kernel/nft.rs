@@ -4,33 +4,37 @@
 use std::collections::BTreeMap;
 
 use fielato_iptables::nft::{self, Options};
-use fielato_iptables::{BuiltinNames, Registry, restore};
-use fielato_netfilter::Ruleset;
+use fielato_iptables::{Registry, restore};
+use fielato_netfilter::{Ruleset, Target};
 use fielato_wire::{Extensions, Family, Headers, TcpFlags, number};
 
 use super::namespace::Namespace;
 use super::nfnetlink::{Nfnetlink, attributes};
 use crate::error::Error;
-use crate::subject::{Connection, Counter, Setup};
+use crate::sets::SetNames;
+use crate::subject::{Counter, Setup};
 
 /// Tables of an earlier case go in the same transaction.
 const OPTIONS: Options = Options {
     replace: true,
     no_counts: false,
+    whole: false,
 };
+
+/// Protocol numbers (RFC 6275, RFC 8200).
+const MOBILITY: u8 = 135;
+const NO_NEXT_HEADER: u8 = 59;
+/// TCP's option for the maximum segment size.
+const MSS: u8 = 2;
 
 /// Most rounds of leaving rules out: each finds all that nft tells at once.
 const ROUNDS: usize = 8;
-
-/// `IPS_SRC_NAT` and `IPS_DST_NAT` (linux/netfilter/nf_conntrack_common.h).
-const STATUS_SRC_NAT: u32 = 1 << 4;
-const STATUS_DST_NAT: u32 = 1 << 5;
 
 /// A rule's place: whether in IPv6's rule set, its table, its chain, its index from 0.
 type Place = (bool, String, String, usize);
 
 fn parse(family: Family, rules: &str) -> Result<Ruleset, Error> {
-    restore::parse(rules, family, &Registry::builtin(), &BuiltinNames).map_err(|error| refused(error.to_string()))
+    restore::parse(rules, family, &Registry::builtin(), &SetNames).map_err(|error| refused(error.to_string()))
 }
 
 fn refused(reason: String) -> Error {
@@ -81,6 +85,9 @@ fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
         let Ok(rules) = parse(family, setup.rules(family)) else {
             continue;
         };
+        for ((table, chain, index), reason) in known_to_differ(&rules) {
+            reasons.insert((family == Family::V6, table, chain, index), reason.to_owned());
+        }
         for missing in nft::partial(&rules, OPTIONS).missing {
             if let Some(index) = missing.rule.checked_sub(1) {
                 let place = (family == Family::V6, missing.table, missing.chain, index);
@@ -91,6 +98,33 @@ fn not_expressible(setup: &Setup) -> BTreeMap<Place, String> {
         }
     }
     reasons
+}
+
+/// Rules that together with others make packets for which every rule set differs (see `fielato_iptables::nft`): they are left out
+/// where those others are.
+fn known_to_differ(rules: &Ruleset) -> Vec<((String, String, usize), &'static str)> {
+    let all = || {
+        rules.tables.iter().flat_map(|table| {
+            table.chains.iter().flat_map(move |chain| {
+                let numbered = chain.rules.iter().enumerate();
+                numbered.map(move |(index, rule)| ((table.name.clone(), chain.name.clone(), index), &rule.target))
+            })
+        })
+    };
+    let clamps = all().any(|(_, target)| matches!(target, Target::Tcpmss(_)));
+    let rejects = all().any(|(_, target)| matches!(target, Target::Reject(_)));
+    let why = |chain: &str, target: &Target| match target {
+        Target::Tcpoptstrip(t) if clamps && t.kinds[0] >> MSS & 1 != 0 => {
+            Some("it makes SYNs without MSS, to which -j TCPMSS adds one in iptables only")
+        }
+        Target::Ct(_) if rejects && chain != "PREROUTING" => {
+            Some("it may meet what -j REJECT answers to an untracked packet, which iptables leaves as it is")
+        }
+        _ => None,
+    };
+    all()
+        .filter_map(|(place, target)| why(&place.1, target).map(|why| (place, why)))
+        .collect()
 }
 
 /// Asks nft, which tells every rule that the kernel refuses by its line: `/dev/stdin:7:3-20: Error: …`.
@@ -177,13 +211,14 @@ pub(super) fn is_comparable(packet: &[u8]) -> bool {
     let Ok(headers) = Headers::parse(packet) else {
         return false;
     };
-    if headers.family == Family::V6 && headers.extensions.0 & Extensions::AH != 0 {
+    let authenticated = headers.extensions.0 & Extensions::AH != 0 || headers.protocol == number::AH;
+    if headers.family == Family::V6 && authenticated {
         return false;
     }
     let bytes = headers.transport(packet);
     if headers.is_later_fragment() {
         // `-m tcp` drops what could be the second half of a TCP header.
-        return headers.fragment_offset > 8;
+        return headers.fragment_offset > 8 && !(headers.family == Family::V6 && is_extension(headers.protocol));
     }
     match headers.protocol {
         number::TCP => {
@@ -191,29 +226,45 @@ pub(super) fn is_comparable(packet: &[u8]) -> bool {
             let opens = headers.tcp_flags.0 & (TcpFlags::SYN | TcpFlags::RST) == TcpFlags::SYN;
             (20..=bytes.len()).contains(&length) && (!opens || has_mss(&bytes[20..length]))
         }
-        number::UDP | number::UDPLITE | number::SCTP | number::DCCP | number::ICMP | number::ICMPV6 | number::GRE => {
-            headers.l4_whole
-        }
+        number::SCTP => headers.l4_whole && are_whole_chunks(&bytes[12..]),
+        number::UDP | number::UDPLITE | number::DCCP | number::ICMP | number::ICMPV6 | number::GRE => headers.l4_whole,
         // A chain of IPv6 headers that ends too soon.
-        number::HOP_BY_HOP | number::ROUTING | number::DESTINATION | number::FRAGMENT => headers.family == Family::V4,
+        protocol if headers.family == Family::V6 && is_extension(protocol) => false,
+        // Nothing follows a mobility header.
+        MOBILITY => bytes.first() == Some(&NO_NEXT_HEADER),
         // Security headers with their index, IPComp.
         _ => bytes.len() >= 12,
     }
 }
 
-/// `nft_nat_setup_netmap` leaves the words that an IPv4 address doesn't fill as they come, so that an address that is mapped on
-/// itself counts as translated. Nothing follows from it but the status.
-pub(super) fn forget_translation_to_itself(connection: &mut Connection) {
-    let (original, reply) = (connection.original, connection.reply);
-    if connection.v6 {
-        return;
+/// A sum of zero in IPv4's header is all ones after nft changed a field of it (`nft_csum_replace`), which is as right.
+pub(super) fn settle_sum(packet: &mut [u8]) {
+    if packet.first().is_some_and(|first| first >> 4 == 4)
+        && let Some(sum @ [0xff, 0xff]) = packet.get_mut(10..12)
+    {
+        sum.fill(0);
     }
-    if (original.src, original.sport) == (reply.dst, reply.dport) {
-        connection.status &= !STATUS_SRC_NAT;
+}
+
+fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        number::HOP_BY_HOP | number::ROUTING | number::DESTINATION | number::FRAGMENT
+    )
+}
+
+/// Whether SCTP's chunks have lengths that lead from one to the next.
+fn are_whole_chunks(mut chunks: &[u8]) -> bool {
+    while !chunks.is_empty() {
+        let length = chunks
+            .get(2..4)
+            .map_or(0, |length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+        if length < 4 {
+            return false;
+        }
+        chunks = chunks.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
-    if (original.dst, original.dport) == (reply.src, reply.sport) {
-        connection.status &= !STATUS_DST_NAT;
-    }
+    true
 }
 
 /// Whether TCP's options have the maximum segment size, and none ends beyond the header.
@@ -224,7 +275,7 @@ fn has_mss(mut options: &[u8]) -> bool {
             0 | 1 => 1,
             _ => usize::from(options.get(1).copied().unwrap_or(0)),
         };
-        found |= (*kind, length) == (2, 4);
+        found |= (*kind, length) == (MSS, 4);
         match options.get(length..) {
             Some(rest) if length > 0 => options = rest,
             _ => return false,
