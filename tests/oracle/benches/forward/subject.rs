@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fielato_iptables::{BuiltinNames, Registry, restore};
 use fielato_netfilter::conntrack::{Config, Direction, Tracking};
-use fielato_netfilter::engine::Fate;
+use fielato_netfilter::engine::Ended;
 use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::host::{AddressType, Host, Route, RouteKey};
 use fielato_netfilter::{Interface, Netfilter, Now, Packet};
@@ -212,9 +212,9 @@ impl Engine {
             Direction::Original => Port::Inside,
             Direction::Reply => Port::Outside,
         });
-        let packet = Packet::received(buffer, way_in).map_err(|malformed| format!("{malformed:?}"))?;
-        match self.netfilter.receive(packet, &mut self.router, self.now) {
-            Fate::Transmit(packet) => self.buffer = black_box(packet).data,
+        let mut packet = Packet::received(buffer, way_in).map_err(|malformed| format!("{malformed:?}"))?;
+        match self.netfilter.receive_in_place(&mut packet, &mut self.router, self.now) {
+            Ended::Transmit => self.buffer = std::mem::take(&mut black_box(packet).data),
             other => return Err(format!("{other:?}").into()),
         }
         Ok(&self.buffer)
