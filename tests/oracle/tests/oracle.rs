@@ -19,8 +19,9 @@ const SEED: u64 = 1;
 /// Packets and first seed of the comparison with nftables text.
 const NFT_PACKETS: u64 = 20_000;
 const NFT_SEED: u64 = 1_000;
-/// Cases of 500 packets in a hundred that may differ as yet; the aim is none, and this only goes down.
-const DIFFER: usize = 2;
+/// Cases that may differ with a fresh seed. The aim is none; about one in two thousand does as yet (README.md), which must not
+/// stop those who changed something else. Of the fixed seeds none does.
+const DIFFER: usize = 1;
 /// Matches and targets that no packet of the fixed seeds need fulfil: on a TUN there is no MAC, and these hold for few packets.
 const SELDOM: f64 = 0.15;
 
@@ -49,7 +50,7 @@ fn replay_all(subject: &mut impl Subject) {
 }
 
 fn can_run(test: &str) -> bool {
-    let programs = ["ip", "nft", "iptables-legacy-restore", "ip6tables-legacy-restore"];
+    let programs = ["ip", "ipset", "nft", "iptables-legacy-restore", "ip6tables-legacy-restore"];
     fielato_testkit::can_run(test, &programs)
 }
 
@@ -66,7 +67,7 @@ fn plan(seed: u64, packets: u64) -> Plan {
     }
 }
 
-fn agree(seed: u64, packets: u64) -> Summary {
+fn agree(seed: u64, packets: u64, may_differ: usize) -> Summary {
     let summary = campaign::run(&plan(seed, packets), Kernel::new, || Engine::new(seed)).unwrap();
     println!("seed {seed}: {}", summary.line());
     let told: Vec<String> = summary
@@ -75,7 +76,7 @@ fn agree(seed: u64, packets: u64) -> Summary {
         .map(|(case, mismatch, _)| format!("case {case}: {mismatch}"))
         .collect();
     assert!(
-        told.len() * 100 <= summary.cases as usize * DIFFER,
+        told.len() <= may_differ,
         "make one small with: oracle run --seed CASE --packets 500 --save FOLDER\n{}",
         told.join("\n")
     );
@@ -111,7 +112,7 @@ fn the_engine_agrees_with_the_kernel() {
     if !can_run("the_engine_agrees_with_the_kernel") {
         return;
     }
-    let summary = agree(SEED, FIXED);
+    let summary = agree(SEED, FIXED, 0);
     assert!(summary.packets > FIXED * 9 / 10, "{}", summary.line());
     assert!(
         summary.refused.is_empty(),
@@ -125,7 +126,7 @@ fn the_engine_agrees_with_the_kernel() {
     );
 
     let fresh = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() << 20;
-    agree(fresh, FRESH);
+    agree(fresh, FRESH, DIFFER);
 }
 
 /// The nftables text that is rendered of a rule set does what iptables does with the rules themselves.
