@@ -10,6 +10,9 @@ pub(super) const NOT_LATER: &str = "@th,0,24 >= 0";
 /// What is wrong with a match that reads a header wherever the first one would stand.
 pub(super) const READ_IN_ANY: &str = "iptables reads the options of later fragments, too, where nothing tracks connections";
 
+/// What else `-m socket` does (`socket_mt_enable_defrag`).
+pub(super) const JOINED_FOR_IT: &str = "iptables puts fragments together for it, nft doesn't, where nothing tracks connections";
+
 /// Whether rules track connections, and datagrams are put together for that.
 pub(super) fn are_joined(rules: &Ruleset) -> bool {
     let all = rules

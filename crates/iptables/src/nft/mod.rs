@@ -293,6 +293,9 @@ pub fn rule(rule: &Rule, place: &Place<'_>) -> Result<RuleText, Vec<Inexpressibl
             Match::Tcpmss(m) if place.fragments && !m.mss.negated => {
                 note("-m tcpmss".to_owned(), Err(fragments::READ_IN_ANY.to_owned()), &mut said);
             }
+            Match::Socket(_) if place.fragments => {
+                note("-m socket".to_owned(), Err(fragments::JOINED_FOR_IT.to_owned()), &mut said);
+            }
             m => note(format!("-m {}", m.name()), matches::words(m, &mut cx), &mut said),
         }
     }
