@@ -103,7 +103,8 @@ pub struct Packet {
 
 impl Packet {
     /// A packet received on `interface`. Checks what a receiver checks ([`Headers::receive`]) and cuts padding off.
-    #[inline]
+    // Made where the caller keeps it, as with the headers.
+    #[inline(always)]
     pub fn received(data: Vec<u8>, interface: Interface) -> Result<Packet, Malformed> {
         let headers = Headers::receive(&data)?;
         Ok(Packet::with(data, headers, interface))
