@@ -4,7 +4,7 @@ mod host;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fielato_iptables::{Registry, restore};
+use fielato_iptables::{BuiltinNames, Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
@@ -56,11 +56,12 @@ impl Engine {
     }
 
     fn parse(&self, family: Family, rules: &str) -> Result<Ruleset, Error> {
-        restore::parse(rules, family, &self.registry, &SetNames).map_err(refused)
+        restore::parse(rules, family, &self.registry, &SetNames(BuiltinNames)).map_err(refused)
     }
 
     fn accepts(&self, family: Family, rules: &str) -> Result<(), String> {
-        let ruleset = restore::parse(rules, family, &self.registry, &SetNames).map_err(|error| error.error.to_string())?;
+        let ruleset =
+            restore::parse(rules, family, &self.registry, &SetNames(BuiltinNames)).map_err(|error| error.error.to_string())?;
         let mut netfilter = with_sets(Config::default(), 0).map_err(|error| error.to_string())?;
         let replace = Command::Replace {
             ruleset,

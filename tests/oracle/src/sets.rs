@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use fielato_iptables::BuiltinNames;
 use fielato_netfilter::sets::{Kind, Part, SetError, Sets};
 use fielato_netfilter::syntax::Names;
 use fielato_wire::{Addr, Family, number};
@@ -139,10 +138,10 @@ pub fn are_named(rules: &str) -> bool {
     rules.contains("-m set") || rules.contains("-j SET")
 }
 
-/// The built-in names, and these sets.
-pub struct SetNames;
+/// These names, and the sets.
+pub struct SetNames<N>(pub N);
 
-impl Names for SetNames {
+impl<N: Names> Names for SetNames<N> {
     fn has_set(&self, name: &str) -> bool {
         [Family::V4, Family::V6]
             .into_iter()
@@ -151,42 +150,42 @@ impl Names for SetNames {
     }
 
     fn service(&self, name: &str, protocol: &str) -> Option<u16> {
-        BuiltinNames.service(name, protocol)
+        self.0.service(name, protocol)
     }
 
     fn service_name(&self, port: u16, protocol: &str) -> Option<String> {
-        BuiltinNames.service_name(port, protocol)
+        self.0.service_name(port, protocol)
     }
 
     fn protocol(&self, name: &str) -> Option<u8> {
-        BuiltinNames.protocol(name)
+        self.0.protocol(name)
     }
 
     fn protocol_name(&self, number: u8) -> Option<String> {
-        BuiltinNames.protocol_name(number)
+        self.0.protocol_name(number)
     }
 
     fn user(&self, name: &str) -> Option<u32> {
-        BuiltinNames.user(name)
+        self.0.user(name)
     }
 
     fn group(&self, name: &str) -> Option<u32> {
-        BuiltinNames.group(name)
+        self.0.group(name)
     }
 
     fn user_name(&self, uid: u32) -> Option<String> {
-        BuiltinNames.user_name(uid)
+        self.0.user_name(uid)
     }
 
     fn group_name(&self, gid: u32) -> Option<String> {
-        BuiltinNames.group_name(gid)
+        self.0.group_name(gid)
     }
 
     fn number(&self, file: &str, name: &str) -> Option<u32> {
-        BuiltinNames.number(file, name)
+        self.0.number(file, name)
     }
 
     fn name_of(&self, file: &str, number: u32) -> Option<String> {
-        BuiltinNames.name_of(file, number)
+        self.0.name_of(file, number)
     }
 }

@@ -4,21 +4,22 @@ use fielato_iptables::save::{self, SaveOptions};
 use fielato_iptables::{FileNames, Registry, restore};
 use fielato_oracle::random::Random;
 use fielato_oracle::rules::{Conditions, generate};
+use fielato_oracle::sets::{self, SetNames};
 use fielato_wire::Family;
 
-/// Names as the real programs find them on this machine.
-fn names() -> FileNames {
+/// Names as the real programs find them on this machine, and the sets that generated rules name.
+fn names() -> SetNames<FileNames> {
     let mut names = FileNames::new();
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     names.protocols(&read("/etc/protocols"));
     names.services(&read("/etc/services"));
     names.numbers("group", &read("/etc/iproute2/group"));
     names.numbers("rt_realms", &read("/etc/iproute2/rt_realms"));
-    names
+    SetNames(names)
 }
 
 /// A rule set of the oracle's grammar, as we save it; `None` when we refuse one of its rules.
-fn saved(seed: u64, family: Family, registry: &Registry, names: &FileNames) -> Option<String> {
+fn saved(seed: u64, family: Family, registry: &Registry, names: &SetNames<FileNames>) -> Option<String> {
     let conditions = Conditions {
         tracking: true,
         copies: true,
@@ -57,8 +58,9 @@ fn what_we_save_we_read_back() {
 
 /// Runs `restore` then `save` in a network namespace of their own, which ends with them.
 fn through_kernel(program: &str, text: &str) -> Result<String, String> {
-    let script = format!("{program}-restore -c && {program}-save -c");
-    let output = fielato_testkit::run("unshare", &["-n", "timeout", "60", "sh", "-c", &script], text);
+    let script = format!("printf %s \"$0\" | ipset restore && {program}-restore -c && {program}-save -c");
+    let arguments = ["-n", "timeout", "60", "sh", "-c", &script, &sets::commands()];
+    let output = fielato_testkit::run("unshare", &arguments, text);
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
@@ -81,7 +83,7 @@ fn tables(text: &str) -> Vec<String> {
 #[test]
 fn what_we_save_the_kernel_saves_the_same() {
     let name = "what_we_save_the_kernel_saves_the_same";
-    if !fielato_testkit::can_run(name, &["iptables-legacy-restore", "unshare"]) {
+    if !fielato_testkit::can_run(name, &["iptables-legacy-restore", "ipset", "unshare"]) {
         return;
     }
     let (registry, names) = (Registry::builtin(), names());

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fielato_iptables::nft::{self, Options};
-use fielato_iptables::{Registry, restore};
+use fielato_iptables::{BuiltinNames, Registry, restore};
 use fielato_netfilter::{Ruleset, Target};
 use fielato_wire::{Extensions, Family, Headers, TcpFlags, number};
 
@@ -34,7 +34,7 @@ const ROUNDS: usize = 8;
 type Place = (bool, String, String, usize);
 
 fn parse(family: Family, rules: &str) -> Result<Ruleset, Error> {
-    restore::parse(rules, family, &Registry::builtin(), &SetNames).map_err(|error| refused(error.to_string()))
+    restore::parse(rules, family, &Registry::builtin(), &SetNames(BuiltinNames)).map_err(|error| refused(error.to_string()))
 }
 
 fn refused(reason: String) -> Error {
