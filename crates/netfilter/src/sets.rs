@@ -279,24 +279,10 @@ impl Set {
         if parts.len() != self.kind.dimensions.len() {
             return None;
         }
-        let whole = [self.kind.family.bits()];
-        let mut lengths: [Vec<u8>; MAX_DIMENSIONS] = Default::default();
-        for ((place, dimension), used) in lengths.iter_mut().zip(&self.kind.dimensions).zip(&self.lengths) {
-            match dimension {
-                Dimension::Net => place.extend(used.keys().rev()),
-                _ => place.extend(whole),
-            }
-        }
-        for _ in parts.len()..MAX_DIMENSIONS {
-            if let Some(empty) = lengths.iter_mut().find(|lengths| lengths.is_empty()) {
-                empty.push(0);
-            }
-        }
-        let [first, second, third] = &lengths;
         let mut found = None;
-        'search: for &a in first {
-            for &b in second {
-                for &c in third {
+        'search: for a in self.probed_lengths(0) {
+            for b in self.probed_lengths(1) {
+                for c in self.probed_lengths(2) {
                     let key = self.probe(parts, [a, b, c])?;
                     if self.entries.get(&key).is_some_and(|e| e.expires == 0 || e.expires > now) {
                         found = Some(key);
@@ -312,6 +298,17 @@ impl Set {
     pub fn lookup_exact(&self, parts: &[Part], now: u64) -> Option<&Entry> {
         let entry = self.entries.get(&self.key(parts)?)?;
         (entry.expires == 0 || entry.expires > now).then_some(entry)
+    }
+
+    /// The prefix lengths to try in a dimension, longest first: of networks those in use, else one that stands for the whole.
+    fn probed_lengths(&self, place: usize) -> impl Iterator<Item = u8> {
+        let fixed = match self.kind.dimensions.get(place) {
+            Some(Dimension::Net) => None,
+            Some(_) => Some(self.kind.family.bits()),
+            None => Some(0),
+        };
+        let in_use = self.lengths.get(place).into_iter().flat_map(|lengths| lengths.keys().rev());
+        in_use.copied().chain(fixed)
     }
 
     fn probe(&self, parts: &[Part], lengths: [u8; MAX_DIMENSIONS]) -> Option<Key> {
