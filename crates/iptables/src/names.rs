@@ -1,6 +1,6 @@
 //! Names of protocols, services, users: a table built in, and what the machine's files say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -224,6 +224,7 @@ pub struct FileNames {
     groups: Option<Pairs>,
     files: HashMap<String, Pairs>,
     hosts: Vec<(IpAddr, Vec<String>)>,
+    sets: HashSet<String>,
 }
 
 /// The protocol is "" for whatever protocol stands first.
@@ -317,6 +318,11 @@ impl FileNames {
                 self.hosts.push((network.into(), vec![name.to_owned()]));
             }
         }
+    }
+
+    /// Takes the name of a set that there is, which rules may name then.
+    pub fn set(&mut self, name: &str) {
+        self.sets.insert(name.to_owned());
     }
 
     /// Takes the text of a file of numbers and names: those of `/etc/iproute2` and `/etc/xtables`, by their file names.
@@ -415,6 +421,10 @@ impl Names for FileNames {
 
     fn name_of(&self, file: &str, number: u32) -> Option<String> {
         self.files.get(file)?.names.get(&number).cloned()
+    }
+
+    fn has_set(&self, name: &str) -> bool {
+        self.sets.contains(name)
     }
 
     fn host(&self, name: &str, family: Family) -> Vec<Addr> {

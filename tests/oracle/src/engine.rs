@@ -4,7 +4,7 @@ mod host;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_iptables::{FileNames, Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
@@ -13,7 +13,7 @@ use fielato_netfilter::{Effect, Netfilter, Now, Packet, Ruleset};
 use fielato_wire::Family;
 
 use crate::error::Error;
-use crate::sets::{self, SetNames};
+use crate::sets;
 use crate::subject::{Connection, Counter, Output, Port, STATUS_MASK, Setup, Subject, Tuple};
 use host::Router;
 
@@ -25,6 +25,7 @@ pub struct Engine {
     netfilter: Netfilter,
     router: Router,
     registry: Registry,
+    names: FileNames,
     tracking: bool,
     /// What is on its way is a copy (TEE).
     copying: bool,
@@ -44,6 +45,7 @@ impl Engine {
             netfilter: Netfilter::new(Config::default(), seed),
             router: Router::default(),
             registry: Registry::builtin(),
+            names: sets::names(),
             tracking: true,
             copying: false,
             seed,
@@ -56,12 +58,11 @@ impl Engine {
     }
 
     fn parse(&self, family: Family, rules: &str) -> Result<Ruleset, Error> {
-        restore::parse(rules, family, &self.registry, &SetNames(BuiltinNames)).map_err(refused)
+        restore::parse(rules, family, &self.registry, &self.names).map_err(refused)
     }
 
     fn accepts(&self, family: Family, rules: &str) -> Result<(), String> {
-        let ruleset =
-            restore::parse(rules, family, &self.registry, &SetNames(BuiltinNames)).map_err(|error| error.error.to_string())?;
+        let ruleset = restore::parse(rules, family, &self.registry, &self.names).map_err(|error| error.error.to_string())?;
         let mut netfilter = with_sets(Config::default(), 0).map_err(|error| error.to_string())?;
         let replace = Command::Replace {
             ruleset,

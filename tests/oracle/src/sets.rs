@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
+use fielato_iptables::FileNames;
 use fielato_netfilter::sets::{Kind, Part, SetError, Sets};
-use fielato_netfilter::syntax::Names;
 use fielato_wire::{Addr, Family, number};
 
 use crate::network;
@@ -138,54 +138,16 @@ pub fn are_named(rules: &str) -> bool {
     rules.contains("-m set") || rules.contains("-j SET")
 }
 
-/// These names, and the sets.
-pub struct SetNames<N>(pub N);
-
-impl<N: Names> Names for SetNames<N> {
-    fn has_set(&self, name: &str) -> bool {
-        [Family::V4, Family::V6]
-            .into_iter()
-            .flat_map(all)
-            .any(|spec| spec.name == name)
+/// Gives `names` the sets, so that rules may name them.
+pub fn name(names: &mut FileNames) {
+    for spec in [Family::V4, Family::V6].into_iter().flat_map(all) {
+        names.set(spec.name);
     }
+}
 
-    fn service(&self, name: &str, protocol: &str) -> Option<u16> {
-        self.0.service(name, protocol)
-    }
-
-    fn service_name(&self, port: u16, protocol: &str) -> Option<String> {
-        self.0.service_name(port, protocol)
-    }
-
-    fn protocol(&self, name: &str) -> Option<u8> {
-        self.0.protocol(name)
-    }
-
-    fn protocol_name(&self, number: u8) -> Option<String> {
-        self.0.protocol_name(number)
-    }
-
-    fn user(&self, name: &str) -> Option<u32> {
-        self.0.user(name)
-    }
-
-    fn group(&self, name: &str) -> Option<u32> {
-        self.0.group(name)
-    }
-
-    fn user_name(&self, uid: u32) -> Option<String> {
-        self.0.user_name(uid)
-    }
-
-    fn group_name(&self, gid: u32) -> Option<String> {
-        self.0.group_name(gid)
-    }
-
-    fn number(&self, file: &str, name: &str) -> Option<u32> {
-        self.0.number(file, name)
-    }
-
-    fn name_of(&self, file: &str, number: u32) -> Option<String> {
-        self.0.name_of(file, number)
-    }
+/// The built-in names, and the sets.
+pub fn names() -> FileNames {
+    let mut names = FileNames::new();
+    name(&mut names);
+    names
 }

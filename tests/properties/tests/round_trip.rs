@@ -4,22 +4,23 @@ use fielato_iptables::save::{self, SaveOptions};
 use fielato_iptables::{FileNames, Registry, restore};
 use fielato_oracle::random::Random;
 use fielato_oracle::rules::{Conditions, generate};
-use fielato_oracle::sets::{self, SetNames};
+use fielato_oracle::sets;
 use fielato_wire::Family;
 
 /// Names as the real programs find them on this machine, and the sets that generated rules name.
-fn names() -> SetNames<FileNames> {
+fn names() -> FileNames {
     let mut names = FileNames::new();
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     names.protocols(&read("/etc/protocols"));
     names.services(&read("/etc/services"));
     names.numbers("group", &read("/etc/iproute2/group"));
     names.numbers("rt_realms", &read("/etc/iproute2/rt_realms"));
-    SetNames(names)
+    sets::name(&mut names);
+    names
 }
 
 /// A rule set of the oracle's grammar, as we save it; `None` when we refuse one of its rules.
-fn saved(seed: u64, family: Family, registry: &Registry, names: &SetNames<FileNames>) -> Option<String> {
+fn saved(seed: u64, family: Family, registry: &Registry, names: &FileNames) -> Option<String> {
     let conditions = Conditions {
         tracking: true,
         copies: true,

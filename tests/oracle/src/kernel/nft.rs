@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use fielato_iptables::nft::{self, Options};
-use fielato_iptables::{BuiltinNames, Registry, restore};
+use fielato_iptables::{Registry, restore};
 use fielato_netfilter::{Ruleset, Target};
 use fielato_wire::{Extensions, Family, Headers, TcpFlags, number};
 
 use super::namespace::Namespace;
 use super::nfnetlink::{Nfnetlink, attributes};
 use crate::error::Error;
-use crate::sets::SetNames;
+use crate::sets;
 use crate::subject::{Counter, Setup};
 
 /// Tables of an earlier case go in the same transaction.
@@ -34,7 +34,7 @@ const ROUNDS: usize = 8;
 type Place = (bool, String, String, usize);
 
 fn parse(family: Family, rules: &str) -> Result<Ruleset, Error> {
-    restore::parse(rules, family, &Registry::builtin(), &SetNames(BuiltinNames)).map_err(|error| refused(error.to_string()))
+    restore::parse(rules, family, &Registry::builtin(), &sets::names()).map_err(|error| refused(error.to_string()))
 }
 
 fn refused(reason: String) -> Error {
