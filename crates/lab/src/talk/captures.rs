@@ -161,6 +161,12 @@ fn by_tcpdump(talk: &mut Talk<'_, '_, '_>, clear: &Path, cipher: &Path, payload:
             "and",
             "not",
             "icmp6",
+            // Multicast listener reports stand behind a hop-by-hop header, where icmp6 doesn't find them.
+            "and",
+            "not",
+            "ip6",
+            "proto",
+            "0",
             "and",
             "not",
             "udp",
