@@ -1,4 +1,5 @@
-//! What the device wants sent: filled by the protocol, emptied by whoever owns the sockets.
+//! What the device wants sent besides data: handshakes, cookies, keepalives, packets that waited, ICMP errors. Filled by
+//! the protocol, emptied by whoever owns the sockets.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,7 +22,12 @@ impl From<SocketAddr> for Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
     /// As a UDP datagram to a peer.
-    Network(Path),
+    Network {
+        /// Where the peer is.
+        path: Path,
+        /// TOS octet of the datagram.
+        tos: u8,
+    },
     /// As an IP packet to the interface.
     Interface,
 }
@@ -30,7 +36,6 @@ pub enum Destination {
 #[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
-    used: usize,
     items: Vec<(Destination, usize)>,
 }
 
@@ -57,22 +62,25 @@ impl Outbox {
 
     /// Forgets the packets and keeps the memory.
     pub fn clear(&mut self) {
-        self.used = 0;
+        self.bytes.clear();
         self.items.clear();
     }
 
-    /// Room for a packet of up to `len` bytes; nothing is sent until [`Outbox::commit`].
-    pub(crate) fn space(&mut self, len: usize) -> &mut [u8] {
-        let end = self.used + len;
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        &mut self.bytes[self.used..end]
+    /// Adds a packet.
+    pub(crate) fn push(&mut self, packet: &[u8], destination: Destination) {
+        self.bytes.extend_from_slice(packet);
+        self.items.push((destination, self.bytes.len()));
     }
 
-    /// Makes the first `len` bytes of the last [`Outbox::space`] a packet.
-    pub(crate) fn commit(&mut self, len: usize, destination: Destination) {
-        self.used += len;
-        self.items.push((destination, self.used));
+    /// Adds a packet of `len` bytes that `write` writes; what `write` keeps of them is its result, `None` for nothing.
+    pub(crate) fn push_with(&mut self, len: usize, destination: Destination, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<usize> {
+        let start = self.bytes.len();
+        self.bytes.resize(start + len, 0);
+        let written = write(&mut self.bytes[start..]);
+        self.bytes.truncate(start + written.unwrap_or(0));
+        if written.is_some() {
+            self.items.push((destination, self.bytes.len()));
+        }
+        written
     }
 }

@@ -1,273 +1,180 @@
-//! The protocol with one peer: handshakes, session keys, replay window and their timers.
+//! The way to one peer that is in use: handshake, sessions, timers, and packets that wait.
 //!
-//! A thin type over `boringtun`'s core, so that the core can change without the device noticing. That core reads
-//! the clock itself and makes its own randomness (its issue 391); the rest of this crate does neither.
+//! Up to three sessions at once, as in the Linux driver (`noise.c`): the current one; the previous one, for what is
+//! still under way; and the next one, which the peer began and has not used yet.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use boringtun::noise::errors::WireGuardError;
-use boringtun::noise::handshake::parse_handshake_anon;
-use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::noise::{Packet, Tunn, TunnResult};
-use x25519_dalek::{PublicKey as CurvePoint, StaticSecret};
-
-use crate::drops::DropReason;
-use crate::key::{PresharedKey, PrivateKey, PublicKey};
-
-/// Bytes that a data message adds to a packet: 16 of header, 16 of tag (WireGuard paper, section 5.4.6).
-pub(crate) const DATA_OVERHEAD: usize = 32;
-
-/// The largest message that is not data: a handshake initiation (section 5.4.2).
-pub(crate) const LARGEST_HANDSHAKE: usize = 148;
-
-/// Handshake messages per second that are answered without asking for a cookie first.
-const HANDSHAKES_PER_SECOND: u64 = 100;
-
-/// Counters from here on are never valid (section 6.4), and the core does not know.
-const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
+use crate::cookie::Macs;
+use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::limits::{KEEPALIVE_TIMEOUT, REKEY_TIMEOUT};
+use crate::noise::{Initiator, SessionKeys};
+use crate::session::Session;
+use crate::timers::Timers;
 
 /// Packets that wait for one peer's handshake; the kernel keeps as many (`MAX_STAGED_PACKETS`).
-const STAGED_MAX: usize = 128;
+pub(crate) const STAGED_MAX: usize = 128;
 
-/// The device's own keys, and the guard against handshake floods that hangs on them.
-pub(crate) struct Identity {
-    pub(crate) private_key: PrivateKey,
-    pub(crate) public_key: PublicKey,
-    secret: StaticSecret,
-    point: CurvePoint,
-    limiter: RateLimiter,
-    /// The core checks each handshake again; this second limiter lets all pass that the first one let pass.
-    open: Arc<RateLimiter>,
-}
+/// Wrong answers to one initiation that are looked at: each costs two multiplications on the curve.
+const WRONG_RESPONSES: u8 = 8;
 
-/// A datagram that is worth a look.
-pub(crate) enum Checked {
-    /// A peer wants to begin: its public key, proven only to be known to the sender.
-    Initiation(PublicKey),
-    /// Everything else: the number that names one of our peers' sessions.
-    Indexed(u32, Kind),
-    /// Too many handshakes: a cookie reply of this many bytes was written.
-    Cookie(usize),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Response,
-    Cookie,
-    Data,
-}
-
-impl Identity {
-    pub(crate) fn new(private_key: PrivateKey) -> Self {
-        let secret = StaticSecret::from(private_key.0);
-        let point = CurvePoint::from(&secret);
-        Self {
-            public_key: PublicKey(point.to_bytes()),
-            limiter: RateLimiter::new(&point, HANDSHAKES_PER_SECOND),
-            open: Arc::new(RateLimiter::new(&point, u64::MAX)),
-            private_key,
-            secret,
-            point,
-        }
-    }
-
-    /// Sorts a datagram. `reply` has room for a cookie.
-    pub(crate) fn check(&self, datagram: &[u8], from: IpAddr, reply: &mut [u8]) -> Result<Checked, DropReason> {
-        let packet = match self.limiter.verify_packet(Some(from), datagram, reply) {
-            Ok(packet) => packet,
-            Err(TunnResult::WriteToNetwork(cookie)) => return Ok(Checked::Cookie(cookie.len())),
-            Err(TunnResult::Err(WireGuardError::InvalidMac)) => return Err(DropReason::BadMac),
-            Err(_) => return Err(DropReason::Malformed),
-        };
-        Ok(match packet {
-            Packet::HandshakeInit(init) => {
-                let half = parse_handshake_anon(&self.secret, &self.point, &init).map_err(|_| DropReason::NotAuthentic)?;
-                Checked::Initiation(PublicKey(half.peer_static_public))
-            }
-            Packet::HandshakeResponse(response) => Checked::Indexed(response.receiver_idx, Kind::Response),
-            Packet::PacketCookieReply(cookie) => Checked::Indexed(cookie.receiver_idx, Kind::Cookie),
-            Packet::PacketData(_) if counter(datagram) >= REJECT_AFTER_MESSAGES => return Err(DropReason::Replayed),
-            Packet::PacketData(data) => Checked::Indexed(data.receiver_idx, Kind::Data),
-        })
-    }
-
-    /// Lets the flood guard count the next second; to be called more often than once a second.
-    pub(crate) fn tick(&self) {
-        self.limiter.reset_count();
-    }
-}
-
-/// What came out of a datagram for this peer. Lengths are of what was written to the output.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Opened {
-    /// The peer's initiation is answered.
-    Response(usize),
-    /// Our initiation was answered: the session stands, and its first message is written.
-    Established(usize),
-    /// A cookie for the next attempt.
-    Cookie,
-    /// An empty data message. `confirmed`: the first one of a session that the peer began.
-    Keepalive { confirmed: bool },
-    /// An IP packet from `source`.
-    Packet { len: usize, source: IpAddr, confirmed: bool },
-}
-
-/// What the passing of time asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Tick {
-    Nothing,
-    /// A message of this length was written.
-    Send(usize),
-    /// Nothing more will happen until the tunnel is used again.
-    Expired,
-}
-
-/// Handshakes and sessions with one peer. About 2 KB, so it is made when first needed.
+/// About 4 KB with its sessions, so it is made when first needed and goes with its last keys.
 pub(crate) struct Tunnel {
-    core: Tunn,
-    /// Whether there are keys to send with. Sessions begin in `open` and end in `tick`, so this is always right.
-    has_session: bool,
-    /// Our number of a session that the peer began and has not used yet.
-    awaiting: Option<u32>,
-    staged: VecDeque<Vec<u8>>,
+    pub(crate) static_static: zeroize::Zeroizing<[u8; 32]>,
+    pub(crate) macs: Macs,
+    handshake: Option<Outgoing>,
+    /// Initiations without an answer, since something else than a timer asked for one.
+    pub(crate) attempts: u32,
+    pub(crate) last_initiation: Option<Instant>,
+    current: Option<Box<Session>>,
+    previous: Option<Box<Session>>,
+    next: Option<Box<Session>>,
+    pub(crate) timers: Timers,
+    /// Whether the current session's last minute was used to ask for another one.
+    renewed_late: bool,
+    pub(crate) staged: VecDeque<Vec<u8>>,
+    /// When the device looks at the timers next; not later than they say.
+    pub(crate) wake: Option<Instant>,
 }
+
+/// An initiation that waits for its answer.
+struct Outgoing {
+    initiator: Initiator,
+    index: u32,
+    wrong_responses: u8,
+}
+
+/// What became of a session's number.
+pub(crate) type Retired = Option<u32>;
 
 impl Tunnel {
-    /// `index` is the peer's number: the core puts it in the upper 24 bits of each session's number.
-    pub(crate) fn new(identity: &Identity, peer: PublicKey, preshared: Option<&PresharedKey>, index: u32) -> Self {
-        let core = Tunn::new(
-            identity.secret.clone(),
-            CurvePoint::from(peer.0),
-            preshared.map(|key| key.0),
-            // The device sends persistent keepalives itself: the core could not change the interval later.
-            None,
-            index,
-            Some(Arc::clone(&identity.open)),
-        );
+    pub(crate) fn new(static_static: zeroize::Zeroizing<[u8; 32]>, macs: Macs) -> Self {
         Self {
-            core,
-            has_session: false,
-            awaiting: None,
+            static_static,
+            macs,
+            handshake: None,
+            attempts: 0,
+            last_initiation: None,
+            current: None,
+            previous: None,
+            next: None,
+            timers: Timers::default(),
+            renewed_late: false,
             staged: VecDeque::new(),
+            wake: None,
         }
     }
 
-    pub(crate) fn has_session(&self) -> bool {
-        self.has_session
+    /// The session to send with, unless it is over.
+    pub(crate) fn sending(&mut self, now: Instant) -> Option<&mut Session> {
+        let usable = |session: &&mut Box<Session>| session.age(now) < REJECT_AFTER_TIME && session.sent() < REJECT_AFTER_MESSAGES;
+        self.current.as_mut().filter(usable).map(|session| &mut **session)
     }
 
-    /// Encrypts `packet` (empty for a keepalive); `None` without a session. The output has room for
-    /// [`DATA_OVERHEAD`] bytes more than the packet, and for [`LARGEST_HANDSHAKE`] at least.
-    pub(crate) fn seal(&mut self, packet: &[u8], output: &mut [u8]) -> Option<usize> {
-        if !self.has_session {
-            return None;
-        }
-        match self.core.encapsulate(packet, output) {
-            TunnResult::WriteToNetwork(message) => Some(message.len()),
-            _ => None,
-        }
+    /// The session that has this number with us, unless it is over.
+    pub(crate) fn receiving(&mut self, index: u32, now: Instant) -> Option<&mut Session> {
+        let Self {
+            current, previous, next, ..
+        } = self;
+        let session = [current, previous, next].into_iter().flatten().find(|session| session.local() == index)?;
+        (session.age(now) < REJECT_AFTER_TIME).then_some(session)
     }
 
-    /// Begins a handshake unless one is under way.
-    pub(crate) fn initiate(&mut self, output: &mut [u8]) -> Option<usize> {
-        match self.core.format_handshake_initiation(output, false) {
-            TunnResult::WriteToNetwork(message) => Some(message.len()),
-            _ => None,
-        }
-    }
-
-    /// Takes a datagram that [`Identity::check`] let pass. The output has room for as many bytes.
-    pub(crate) fn open(&mut self, datagram: &[u8], kind: Option<Kind>, output: &mut [u8]) -> Result<Opened, DropReason> {
-        let result = self.core.decapsulate(None, datagram, output);
-        let (len, source) = match (result, kind) {
-            (TunnResult::Err(error), _) => return Err(drop_reason(&error)),
-            (TunnResult::WriteToNetwork(message), None) => {
-                self.awaiting = message
-                    .get(4..8)
-                    .and_then(|index| index.try_into().ok())
-                    .map(u32::from_le_bytes);
-                return Ok(Opened::Response(message.len()));
-            }
-            (TunnResult::WriteToNetwork(message), Some(_)) => {
-                self.has_session = true;
-                return Ok(Opened::Established(message.len()));
-            }
-            (TunnResult::Done, Some(Kind::Data)) => (0, None),
-            (TunnResult::Done, _) => return Ok(Opened::Cookie),
-            (TunnResult::WriteToTunnelV4(packet, source), _) => (packet.len(), Some(IpAddr::V4(source))),
-            (TunnResult::WriteToTunnelV6(packet, source), _) => (packet.len(), Some(IpAddr::V6(source))),
-        };
-        let index = datagram
-            .get(4..8)
-            .and_then(|index| index.try_into().ok())
-            .map(u32::from_le_bytes);
-        let confirmed = index.is_some() && index == self.awaiting;
-        if confirmed {
-            self.awaiting = None;
-            self.has_session = true;
-        }
-        Ok(match source {
-            Some(source) => Opened::Packet { len, source, confirmed },
-            None => Opened::Keepalive { confirmed },
+    /// Whether the session to send with is due for renewal (`keep_key_fresh` in `send.c`).
+    pub(crate) fn is_stale_to_send(&self, now: Instant) -> bool {
+        self.current.as_ref().is_some_and(|session| {
+            session.sent() > REKEY_AFTER_MESSAGES || session.is_initiator() && session.age(now) >= REKEY_AFTER_TIME
         })
     }
 
-    /// Does what is due. To be called every quarter of a second, and before a tunnel is used that rested.
-    pub(crate) fn tick(&mut self, output: &mut [u8]) -> Tick {
-        let (result, expired) = match self.core.update_timers(output) {
-            TunnResult::WriteToNetwork(message) => (Tick::Send(message.len()), false),
-            TunnResult::Err(WireGuardError::ConnectionExpired) => (Tick::Expired, true),
-            _ => (Tick::Nothing, false),
+    /// Whether a session that only receives is due for renewal, told once (`keep_key_fresh` in `receive.c`).
+    pub(crate) fn is_stale_to_receive(&mut self, now: Instant) -> bool {
+        let last_minute = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT;
+        let stale = !self.renewed_late
+            && (self.current.as_ref()).is_some_and(|session| session.is_initiator() && session.age(now) >= last_minute);
+        self.renewed_late |= stale;
+        stale
+    }
+
+    /// Keeps what is needed to read the answer; returns the number of the initiation that it replaces.
+    pub(crate) fn begun(&mut self, initiator: Initiator, index: u32) -> Retired {
+        let outgoing = Outgoing {
+            initiator,
+            index,
+            wrong_responses: 0,
         };
-        self.has_session = !expired && self.core.time_since_last_handshake().is_some();
-        result
+        self.handshake.replace(outgoing).map(|old| old.index)
     }
 
-    /// Keeps a packet until there is a session; false when too many wait already.
-    pub(crate) fn stage(&mut self, packet: &[u8]) -> bool {
-        if self.staged.len() >= STAGED_MAX {
-            return false;
+    /// The initiation of this number, while it may be answered.
+    pub(crate) fn awaiting(&self, index: u32) -> Option<&Initiator> {
+        let outgoing = self.handshake.as_ref()?;
+        (outgoing.index == index && outgoing.wrong_responses < WRONG_RESPONSES).then_some(&outgoing.initiator)
+    }
+
+    /// Counts a wrong answer.
+    pub(crate) fn wrong_response(&mut self) {
+        if let Some(outgoing) = &mut self.handshake {
+            outgoing.wrong_responses = outgoing.wrong_responses.saturating_add(1);
         }
-        self.staged.push_back(packet.to_vec());
-        true
     }
 
-    /// Packets that wait for a session, oldest first.
-    pub(crate) fn take_staged(&mut self) -> VecDeque<Vec<u8>> {
-        std::mem::take(&mut self.staged)
+    /// Our initiation was answered (`wg_noise_handshake_begin_session`). The number passes from handshake to session.
+    pub(crate) fn answered(&mut self, keys: SessionKeys, now: Instant) -> [Retired; 2] {
+        self.handshake = None;
+        let new = Box::new(Session::new(keys, now));
+        let old = self.current.replace(new);
+        let (previous, dropped) = match self.next.take() {
+            // The peer has not used it, but may think that we do.
+            Some(next) => (Some(next), old),
+            None => (old, None),
+        };
+        let before = std::mem::replace(&mut self.previous, previous);
+        self.established();
+        self.timers.session_derived(now);
+        [index_of(before), index_of(dropped)]
     }
 
-    pub(crate) fn staged_len(&self) -> usize {
-        self.staged.len()
+    /// We answered the peer's initiation. Nothing is sent with these keys until the peer has used them.
+    pub(crate) fn responded(&mut self, keys: SessionKeys, now: Instant) -> [Retired; 2] {
+        let new = Box::new(Session::new(keys, now));
+        let (before, previous) = (self.next.replace(new), self.previous.take());
+        self.timers.session_derived(now);
+        [index_of(before), index_of(previous)]
+    }
+
+    /// The peer used the session of this number: when it is the next one, it is the current one from now on.
+    pub(crate) fn used(&mut self, index: u32) -> Option<Retired> {
+        let next = self.next.take_if(|next| next.local() == index)?;
+        let current = self.current.replace(next);
+        let retired = std::mem::replace(&mut self.previous, current);
+        self.established();
+        Some(index_of(retired))
+    }
+
+    fn established(&mut self) {
+        self.timers.completed();
+        self.attempts = 0;
+        self.renewed_late = false;
+    }
+
+    /// Forgets all keys; returns their numbers.
+    pub(crate) fn clear(&mut self) -> [Retired; 4] {
+        [
+            self.handshake.take().map(|outgoing| outgoing.index),
+            index_of(self.current.take()),
+            index_of(self.previous.take()),
+            index_of(self.next.take()),
+        ]
     }
 }
 
-/// The counter of a data message.
-fn counter(datagram: &[u8]) -> u64 {
-    datagram
-        .get(8..16)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(u64::MAX, u64::from_le_bytes)
+fn index_of(session: Option<Box<Session>>) -> Retired {
+    session.map(|session| session.local())
 }
 
-fn drop_reason(error: &WireGuardError) -> DropReason {
-    match error {
-        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter => DropReason::Replayed,
-        WireGuardError::WrongTai64nTimestamp | WireGuardError::InvalidTai64nTimestamp => DropReason::ReplayedHandshake,
-        WireGuardError::NoCurrentSession | WireGuardError::WrongIndex | WireGuardError::ConnectionExpired => {
-            DropReason::NoSession
-        }
-        WireGuardError::UnexpectedPacket => DropReason::Unexpected,
-        WireGuardError::InvalidAeadTag | WireGuardError::WrongKey => DropReason::NotAuthentic,
-        WireGuardError::InvalidMac => DropReason::BadMac,
-        WireGuardError::UnderLoad => DropReason::UnderLoad,
-        // The outer message was checked before, so this is about the decrypted packet.
-        WireGuardError::InvalidPacket => DropReason::InnerMalformed,
-        WireGuardError::DestinationBufferTooSmall
-        | WireGuardError::IncorrectPacketLength
-        | WireGuardError::WrongPacketType
-        | WireGuardError::LockFailed => DropReason::Malformed,
-    }
+/// The administrator's interval between keepalives; 0 for off.
+pub(crate) fn interval(seconds: u16) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
