@@ -5,10 +5,15 @@
 mod address;
 pub mod build;
 pub mod checksum;
+mod field;
+pub mod gro;
+pub mod gso;
 mod headers;
 pub mod number;
+mod offload;
 pub mod pcap;
 pub mod text;
 
 pub use address::{Addr, Family};
 pub use headers::{Extensions, Headers, Malformed, TcpFlags};
+pub use offload::{OFFLOAD_LEN, Offload, Segmentation, SegmentationKind, UnknownSegmentation};
