@@ -1,0 +1,444 @@
+//! A worker: one queue of the interface, two sockets, one shard of the peers. It runs every packet to its end: read,
+//! encrypt, send; receive, decrypt, write.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use fielato_wire::gro::Coalescer;
+use fielato_wire::gso::Segments;
+use fielato_wire::Offload;
+use fielato_wireguard::message::{DATA_HEADER, Message};
+use fielato_wireguard::shard::{NoSender, Shard};
+use fielato_wireguard::{Destination, DropReason, Outbox, Path, Roster, inner};
+
+use super::inbox::Mail;
+use super::shared::{Shared, lock};
+use super::transmit::SendBatch;
+use crate::poller::Poller;
+use crate::tun::{Queue, READ_MAX};
+use crate::udp::{Arrival, ReceiveBatch, Sockets, Udp};
+
+/// Packets read from the interface before the sockets have their turn.
+const READS: usize = 64;
+
+/// Bytes that are sent before more is read: the peer works on them meanwhile.
+const SEND_BYTES: usize = 32 << 10;
+
+/// Bytes that are decrypted before they are written, unless no more arrived: enough to join, and still in the cache.
+const WRITE_BYTES: usize = 48 << 10;
+
+/// Packets joined into one.
+const JOIN_MAX: usize = 64;
+
+/// How soon a TUN that is down is looked at again.
+const DOWN: Duration = Duration::from_millis(250);
+
+const WAKER: u32 = 0;
+const V4: u32 = 1;
+const V6: u32 = 2;
+const TUN: u32 = 3;
+
+pub(super) struct Worker {
+    number: usize,
+    shared: Arc<Shared>,
+    queue: Queue,
+    batch: ReceiveBatch,
+    coalescer: Coalescer,
+    read: Vec<u8>,
+    send: SendBatch,
+    out: Outbox,
+    mails: VecDeque<Mail>,
+    unsent: u64,
+    refused: u64,
+}
+
+/// What becomes of a packet that was read.
+enum Outgoing {
+    Done,
+    /// It is another worker's.
+    Elsewhere(usize),
+}
+
+impl Worker {
+    pub(super) fn new(number: usize, shared: &Arc<Shared>, queue: Queue) -> Self {
+        let join = if queue.offloads().tcp { JOIN_MAX } else { 1 };
+        Self {
+            number,
+            shared: Arc::clone(shared),
+            batch: ReceiveBatch::new(),
+            coalescer: Coalescer::new(join, queue.offloads().udp),
+            queue,
+            read: vec![0; READ_MAX],
+            send: SendBatch::new(),
+            out: Outbox::new(),
+            mails: VecDeque::new(),
+            unsent: 0,
+            refused: 0,
+        }
+    }
+
+    /// Works until the device ends.
+    ///
+    /// # Errors
+    /// What the system says when the interface is gone, or nothing works any more.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        while !self.shared.is_stopping() {
+            let (sockets, generation) = self.shared.sockets();
+            self.work(&sockets, generation)?;
+        }
+        Ok(())
+    }
+
+    /// Works with these sockets.
+    fn work(&mut self, sockets: &Sockets, generation: usize) -> io::Result<()> {
+        let pair = &sockets.workers[self.number];
+        let poller = Poller::new()?;
+        poller.add(&self.shared.inboxes[self.number].waker, WAKER)?;
+        poller.add(&pair.v4, V4)?;
+        if let Some(v6) = &pair.v6 {
+            poller.add(v6, V6)?;
+        }
+        poller.add(&self.queue, TUN)?;
+        while !self.shared.is_stopping() && self.shared.generation() == generation {
+            let ready = poller.wait(self.timeout())?;
+            let now = Instant::now();
+            if ready.contains(WAKER) {
+                self.shared.inboxes[self.number].waker.clear();
+                self.read_mails(sockets, now);
+            }
+            if ready.contains(V4) {
+                self.receive(&pair.v4, sockets, now);
+            }
+            if ready.contains(V6)
+                && let Some(v6) = &pair.v6
+            {
+                self.receive(v6, sockets, now);
+            }
+            if ready.contains(TUN) {
+                self.transmit(sockets, now)?;
+            }
+            self.tick(now);
+            self.deliver(sockets);
+        }
+        Ok(())
+    }
+
+    /// How long nothing is due.
+    fn timeout(&self) -> Option<Duration> {
+        let due = self.shared.shard(self.number).poll_timeout()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let mut shard = self.shared.shard(self.number);
+        if shard.poll_timeout().is_some_and(|due| due <= now) {
+            shard.handle_timeout(now, SystemTime::now(), &mut self.out);
+        }
+        let (unsent, refused) = (std::mem::take(&mut self.unsent), std::mem::take(&mut self.refused));
+        if unsent + refused > 0 {
+            shard.count_drop(DropReason::SendFailed, unsent);
+            shard.count_drop(DropReason::InterfaceRefused, refused);
+        }
+    }
+}
+
+/// The way in.
+impl Worker {
+    /// Takes what arrived at the socket, once.
+    fn receive(&mut self, socket: &Udp, sockets: &Sockets, now: Instant) {
+        if let Err(error) = socket.receive(&mut self.batch) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                // An error that an earlier datagram left on the socket. Not one to end for.
+                log::debug!("receive: {error}");
+            }
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let (buffer, arrivals) = batch.arrivals();
+        let mut arrivals = arrivals.peekable();
+        while arrivals.peek().is_some() {
+            let mut bytes = 0;
+            let roster = self.shared.roster();
+            let mut shard = self.shared.shard(self.number);
+            while bytes < WRITE_BYTES
+                && let Some(arrival) = arrivals.next()
+            {
+                bytes += arrival.range.len();
+                for range in arrival.datagrams() {
+                    let inner = take(&self.shared, self.number, &roster, &mut shard, buffer, range, &arrival, now, &mut self.out);
+                    if let Some(inner) = inner
+                        && self.coalescer.push(buffer, inner).is_err()
+                    {
+                        shard.count_drop(DropReason::InnerMalformed, 1);
+                    }
+                }
+            }
+            drop((roster, shard));
+            self.refused += write(&self.queue, &mut self.coalescer, buffer);
+            if !self.out.is_empty() {
+                self.deliver(sockets);
+            }
+        }
+        self.batch = batch;
+    }
+
+    /// Takes what other threads left.
+    fn read_mails(&mut self, sockets: &Sockets, now: Instant) {
+        let mut mails = std::mem::take(&mut self.mails);
+        self.shared.inboxes[self.number].take(&mut mails);
+        for mail in mails.drain(..) {
+            match mail {
+                Mail::Datagram { mut bytes, from, tos } => {
+                    let arrival = Arrival::single(bytes.len(), from, tos);
+                    let roster = self.shared.roster();
+                    let mut shard = self.shared.shard(self.number);
+                    let range = 0..bytes.len();
+                    let inner = take(
+                        &self.shared,
+                        self.number,
+                        &roster,
+                        &mut shard,
+                        &mut bytes,
+                        range,
+                        &arrival,
+                        now,
+                        &mut self.out,
+                    );
+                    drop((roster, shard));
+                    if let Some(inner) = inner
+                        && self.coalescer.push(&bytes, inner).is_ok()
+                    {
+                        self.refused += write(&self.queue, &mut self.coalescer, &mut bytes);
+                    }
+                }
+                Mail::Packet { bytes, offload } => {
+                    let shared = Arc::clone(&self.shared);
+                    let roster = shared.roster();
+                    let mut shard = shared.shard(self.number);
+                    self.outgoing(&roster, &mut shard, &bytes, &offload, sockets, now);
+                }
+            }
+            if self.send.len() >= SEND_BYTES {
+                self.flush(sockets);
+            }
+        }
+        self.mails = mails;
+    }
+}
+
+/// Takes one datagram; what was decrypted from it stands where the result says.
+#[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed apart")]
+fn take(
+    shared: &Shared,
+    number: usize,
+    roster: &Roster,
+    shard: &mut Shard,
+    buffer: &mut [u8],
+    range: std::ops::Range<usize>,
+    arrival: &Arrival,
+    now: Instant,
+    out: &mut Outbox,
+) -> Option<std::ops::Range<usize>> {
+    let start = range.start;
+    let datagram = &mut buffer[range];
+    let message = match Message::parse(datagram) {
+        Ok(message) => message,
+        Err(reason) => {
+            shard.count_drop(reason, 1);
+            return None;
+        }
+    };
+    let from = &arrival.from;
+    if let Some(receiver) = message.receiver() {
+        let worker = receiver as usize & 0xff;
+        if worker != number && worker < shared.shards.len() {
+            let bytes = datagram.to_vec();
+            let tos = arrival.tos;
+            if !shared.inboxes[worker].post(Mail::Datagram { bytes, from: *from, tos }) {
+                shard.count_drop(DropReason::QueueFull, 1);
+            }
+            return None;
+        }
+    }
+    match message {
+        Message::Data { receiver, .. } => {
+            let inner = shard.handle_data(datagram, receiver, from, arrival.tos, roster.allowed_ips(), now, out);
+            let inner = inner.ok().flatten()?;
+            return Some(start + inner.range.start..start + inner.range.end);
+        }
+        Message::Response(message) => shard.handle_response(message, from, now, out),
+        Message::CookieReply(message) => shard.handle_cookie(message, now),
+        // The kernel gives these to the other thread; where it does not, they are answered here.
+        Message::Initiation(message) => {
+            let claim = lock(&shared.front).claim(message, from, now, out)?;
+            match roster.find(&claim.peer) {
+                Some(slot) if shard.has(slot) => shard.handle_initiation(slot, claim, from, now, out),
+                Some(_) => shard.count_drop(DropReason::QueueFull, 1),
+                None => shard.count_drop(DropReason::UnknownPeer, 1),
+            }
+        }
+    }
+    None
+}
+
+/// Writes what was decrypted to the interface; returns how many packets it refused.
+fn write(queue: &Queue, coalescer: &mut Coalescer, buffer: &mut [u8]) -> u64 {
+    let mut refused = 0;
+    let items = coalescer.finish(buffer);
+    let buffer = &*buffer;
+    for item in items {
+        let mut slices = [IoSlice::new(&[]); JOIN_MAX];
+        for (slice, part) in slices.iter_mut().zip(item.parts) {
+            *slice = IoSlice::new(&buffer[part.clone()]);
+        }
+        if let Err(error) = queue.write(&item.offload, &slices[..item.parts.len()]) {
+            log::debug!("interface: {error}");
+            refused += item.parts.len() as u64;
+        }
+    }
+    refused
+}
+
+/// The way out.
+impl Worker {
+    /// Takes what the kernel sent to the interface, until there is no more or others should have a turn.
+    fn transmit(&mut self, sockets: &Sockets, now: Instant) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let roster = shared.roster();
+        let mut shard = shared.shard(self.number);
+        let mut read = std::mem::take(&mut self.read);
+        for _ in 0..READS {
+            let (offload, len) = match self.queue.read(&mut read) {
+                Ok(packet) => packet,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    shard.count_drop(DropReason::OutgoingMalformed, 1);
+                    continue;
+                }
+                // A TUN that is down has nothing to read, and says so by an error.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => {
+                    drop((roster, shard));
+                    self.read = read;
+                    std::thread::sleep(DOWN);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            if let Outgoing::Elsewhere(worker) = self.outgoing(&roster, &mut shard, &read[..len], &offload, sockets, now) {
+                let bytes = read[..len].to_vec();
+                if !shared.inboxes[worker].post(Mail::Packet { bytes, offload }) {
+                    shard.count_drop(DropReason::QueueFull, 1);
+                }
+            }
+            if self.send.len() >= SEND_BYTES {
+                self.flush(sockets);
+                break;
+            }
+        }
+        self.read = read;
+        drop((roster, shard));
+        self.flush(sockets);
+        Ok(())
+    }
+
+    /// Encrypts a packet, or the packets that it stands for, to its peer.
+    fn outgoing(
+        &mut self,
+        roster: &Roster,
+        shard: &mut Shard,
+        packet: &[u8],
+        offload: &Offload,
+        sockets: &Sockets,
+        now: Instant,
+    ) -> Outgoing {
+        let Some(destination) = inner::destination(packet) else {
+            shard.count_drop(DropReason::OutgoingMalformed, 1);
+            return Outgoing::Done;
+        };
+        let Some(slot) = roster.allowed_ips().lookup(destination) else {
+            shard.unreachable(packet, DropReason::NoPeerForDestination, now, &mut self.out);
+            return Outgoing::Done;
+        };
+        if !shard.has(slot) {
+            return Outgoing::Elsewhere(self.shared.worker_of(slot));
+        }
+        let Ok(mut segments) = Segments::new(packet, offload) else {
+            shard.count_drop(DropReason::OutgoingMalformed, 1);
+            return Outgoing::Done;
+        };
+        if segments.max_len() > shard.mtu() {
+            shard.too_big(packet, now, &mut self.out);
+            return Outgoing::Done;
+        }
+        let mut sender = match shard.sender(slot, now, &mut self.out) {
+            Ok(sender) => sender,
+            Err(NoSender::NoSession) => {
+                let mut segment = vec![0; segments.max_len()];
+                while let Some(len) = segments.write_next(&mut segment) {
+                    shard.stage(slot, &segment[..len]);
+                }
+                return Outgoing::Done;
+            }
+            Err(NoSender::Unreachable(reason)) => {
+                shard.unreachable(packet, reason, now, &mut self.out);
+                return Outgoing::Done;
+            }
+            Err(NoSender::Dropped(reason)) => {
+                shard.count_drop(reason, 1);
+                return Outgoing::Done;
+            }
+        };
+        let tos = inner::outer_tos(packet);
+        let room = sender.message_len(segments.max_len());
+        let mut lost = 0;
+        loop {
+            if self.send.room(room).is_none() {
+                self.unsent += self.send.flush(&sockets.workers[self.number]) as u64;
+            }
+            let Some(message) = self.send.room(room) else { break };
+            let Some(len) = segments.write_next(&mut message[DATA_HEADER..]) else { break };
+            match sender.seal(message, len) {
+                Some(len) => self.send.commit(len, &sender.path, tos),
+                None => lost += 1,
+            }
+        }
+        if lost > 0 {
+            shard.count_drop(DropReason::NoSession, lost);
+        }
+        Outgoing::Done
+    }
+
+    /// Sends what the protocol wants sent besides data.
+    fn deliver(&mut self, sockets: &Sockets) {
+        let out = std::mem::take(&mut self.out);
+        for (destination, packet) in out.iter() {
+            match destination {
+                Destination::Network { path, tos } => self.message(packet, &path, tos, sockets),
+                Destination::Interface => {
+                    let written = self.queue.write(&Offload::default(), &[IoSlice::new(packet)]);
+                    self.refused += u64::from(written.is_err());
+                }
+            }
+        }
+        self.out = out;
+        self.out.clear();
+        self.flush(sockets);
+    }
+
+    fn message(&mut self, message: &[u8], path: &Path, tos: u8, sockets: &Sockets) {
+        if self.send.room(message.len()).is_none() {
+            self.flush(sockets);
+        }
+        if let Some(room) = self.send.room(message.len()) {
+            room.copy_from_slice(message);
+            self.send.commit(message.len(), path, tos);
+        }
+    }
+
+    fn flush(&mut self, sockets: &Sockets) {
+        self.unsent += self.send.flush(&sockets.workers[self.number]) as u64;
+    }
+}
