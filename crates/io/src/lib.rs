@@ -5,7 +5,7 @@ mod fd;
 mod memory;
 pub mod queue;
 mod sockets;
-mod tun;
+pub mod tun;
 mod uapi;
 
 pub use device::{CreateError, Device, Exit, SetError};

@@ -1,52 +1,102 @@
 //! The TUN interface: IP packets without a link header, made for us alone and gone with the process.
 //!
-//! Made by ioctl and not by a crate: two calls are needed (`Documentation/networking/tuntap.rst`), and no crate
+//! Made by ioctl and not by a crate: few calls are needed (`Documentation/networking/tuntap.rst`, drivers/net/tun.c), and no crate
 //! at hand asks for `IFF_TUN_EXCL`, without which an existing interface of that name would be taken over.
-#![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+mod interface;
+mod queue;
 
-use rustix::fs::{Mode, OFlags};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 
-/// Longest name of an interface, without the closing zero (`IFNAMSIZ`).
-const NAME_MAX: usize = libc::IFNAMSIZ - 1;
+use fielato_wire::Offload;
 
-/// A TUN interface.
+pub use interface::Interface;
+pub use queue::{Offloads, Queue, READ_MAX};
+
+/// How an interface is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The MTU.
+    pub mtu: u16,
+    /// Queues, at least one. The kernel spreads flows over them.
+    pub queues: usize,
+    /// Superpackets and checksums to be completed, as far as the kernel has them.
+    pub offloads: bool,
+    /// The most segments of a superpacket that the kernel makes (`gso_max_segs`). It cuts up whatever it forwards to the interface
+    /// with more.
+    pub gso_segments_max: Option<u32>,
+    /// Packets that each queue holds (`txqueuelen`).
+    pub queue_len: Option<u16>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mtu: 1420,
+            queues: 1,
+            offloads: true,
+            gso_segments_max: None,
+            queue_len: None,
+        }
+    }
+}
+
+/// Makes the interface. It is down and has no address.
+///
+/// A kernel that does not let the number of segments be limited, or the queue's length be set, makes it all the same.
+///
+/// # Errors
+/// No such name, no right to make it (`CAP_NET_ADMIN`), no `/dev/net/tun`, an interface of that name, or a kernel without the
+/// offloads asked for.
+pub fn create(name: &str, options: &Options) -> io::Result<(Interface, Vec<Queue>)> {
+    let Options {
+        mtu,
+        queues,
+        offloads,
+        gso_segments_max,
+        queue_len,
+    } = *options;
+    let multiple = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+    let mut all = vec![Queue::open(name, multiple | libc::IFF_TUN_EXCL, offloads)?];
+    while all.len() < queues {
+        all.push(Queue::open(name, multiple, offloads)?);
+    }
+    let interface = Interface::new(name)?;
+    interface.set_mtu(mtu)?;
+    if let Some(packets) = queue_len
+        && let Err(error) = interface.set_queue_len(packets)
+    {
+        log::debug!("{name}: a queue of {packets} packets: {error}");
+    }
+    if let Some(segments) = gso_segments_max
+        && let Err(error) = interface.set_gso_segments_max(segments)
+    {
+        log::debug!("{name}: at most {segments} segments: {error}");
+    }
+    Ok((interface, all))
+}
+
+/// A TUN interface of one queue without offloads.
 pub struct Tun {
-    fd: OwnedFd,
-    name: String,
-    /// Any socket, for ioctls about the interface, in the network namespace it was made in.
-    control: OwnedFd,
+    interface: Interface,
+    queue: Queue,
 }
 
 impl Tun {
     /// Makes the interface. It is down and has no address.
     ///
     /// # Errors
-    /// No such name, no right to make it (`CAP_NET_ADMIN`), no `/dev/net/tun`, or an interface of that name.
+    /// As [`create`].
     pub fn create(name: &str, mtu: u16) -> io::Result<Self> {
-        let mut request = request(name)?;
-        let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL;
-        // The flags field is 16 bits wide and IFF_TUN_EXCL is its top bit.
-        request.ifr_ifru.ifru_flags = flags as u16 as libc::c_short;
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())?;
-        // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
-        check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) })?;
-        let control = rustix::net::socket_with(
-            rustix::net::AddressFamily::INET,
-            rustix::net::SocketType::DGRAM,
-            rustix::net::SocketFlags::CLOEXEC,
-            None,
-        )?;
-        let tun = Self {
-            fd,
-            name: name.to_owned(),
-            control,
+        let options = Options {
+            mtu,
+            offloads: false,
+            ..Options::default()
         };
-        tun.set_mtu(mtu)?;
-        Ok(tun)
+        let (interface, queues) = create(name, &options)?;
+        let queue = queues.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { interface, queue })
     }
 
     /// The MTU as it is now; anyone may have changed it.
@@ -54,19 +104,7 @@ impl Tun {
     /// # Errors
     /// The interface is gone.
     pub fn mtu(&self) -> io::Result<usize> {
-        let mut request = request(&self.name)?;
-        // SAFETY: SIOCGIFMTU reads and writes one `ifreq`, which lives through the call.
-        check(unsafe { libc::ioctl(self.control.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) })?;
-        // SAFETY: the call succeeded, so the kernel wrote this member.
-        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-        Ok(usize::try_from(mtu).unwrap_or_default())
-    }
-
-    fn set_mtu(&self, mtu: u16) -> io::Result<()> {
-        let mut request = request(&self.name)?;
-        request.ifr_ifru.ifru_mtu = mtu.into();
-        // SAFETY: SIOCSIFMTU reads one `ifreq`, which lives through the call.
-        check(unsafe { libc::ioctl(self.control.as_raw_fd(), libc::SIOCSIFMTU as _, &raw mut request) })
+        self.interface.mtu()
     }
 
     /// One packet that the kernel sent to the interface, without waiting.
@@ -74,7 +112,7 @@ impl Tun {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when there is none, or the interface is down or gone.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.fd, buffer)?)
+        self.queue.read(buffer).map(|(_, len)| len)
     }
 
     /// One packet, which the kernel receives from the interface, without waiting.
@@ -82,28 +120,14 @@ impl Tun {
     /// # Errors
     /// It is no IP packet, or the interface is down or gone.
     pub fn write(&self, packet: &[u8]) -> io::Result<()> {
-        Ok(rustix::io::write(&self.fd, packet).map(drop)?)
+        self.queue.write(&Offload::default(), &[IoSlice::new(packet)])
     }
 }
 
 impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.queue.as_fd()
     }
-}
-
-fn request(name: &str) -> io::Result<libc::ifreq> {
-    let fits = !name.is_empty() && name.len() <= NAME_MAX && !name.contains(['/', '\0', '%']);
-    if !fits || name.contains(char::is_whitespace) {
-        let text = format!("`{name}` is no interface name: 1 to {NAME_MAX} bytes without `/`, `%` and spaces");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
-    // SAFETY: `ifreq` is plain data, for which all zeros is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    Ok(request)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
