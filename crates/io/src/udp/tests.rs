@@ -63,6 +63,21 @@ fn run(command: &str) {
     );
 }
 
+/// Waits for the system to use a new IPv6 address, which it prepares in the background (kernel file net/ipv6/addrconf.c).
+fn await_address(address: IpAddr) {
+    for _ in 0..500 {
+        let works = UdpSocket::bind((address, 0)).and_then(|socket| {
+            socket.send_to(b"?", socket.local_addr()?)?;
+            Ok(arrives(&socket, Duration::from_millis(10)))
+        });
+        if matches!(works, Ok(true)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{address} is not usable");
+}
+
 fn arrives(fd: impl AsFd, within: Duration) -> bool {
     let timeout = Timespec {
         tv_sec: within.as_secs() as _,
@@ -388,8 +403,10 @@ fn datagrams_leave_from_the_address_asked_for_or_another_when_it_is_gone() {
         return;
     }
     isolated(|| {
-        run("ip address add fd00::7/128 dev lo");
-        run("ip address add fd00::8/128 dev lo");
+        for address in ["fd00::7", "fd00::8"] {
+            run(&format!("ip address add {address} dev lo"));
+            await_address(address.parse().unwrap());
+        }
         let table = [
             (V4, ["127.0.0.7", "127.0.0.8"], ["192.0.2.1", "fd00::7"]),
             (V6, ["fd00::7", "fd00::8"], ["2001:db8::1", "127.0.0.7"]),
