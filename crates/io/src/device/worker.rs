@@ -44,9 +44,7 @@ pub(super) struct Worker {
     number: usize,
     shared: Arc<Shared>,
     queue: Queue,
-    batch: ReceiveBatch,
     coalescer: Coalescer,
-    read: Vec<u8>,
     send: SendBatch,
     out: Outbox,
     mails: VecDeque<Mail>,
@@ -67,10 +65,8 @@ impl Worker {
         Self {
             number,
             shared: Arc::clone(shared),
-            batch: ReceiveBatch::new(),
             coalescer: Coalescer::new(join, queue.offloads().udp),
             queue,
-            read: vec![0; READ_MAX],
             send: SendBatch::new(),
             out: Outbox::new(),
             mails: VecDeque::new(),
@@ -84,15 +80,17 @@ impl Worker {
     /// # Errors
     /// What the system says when the interface is gone, or nothing works any more.
     pub(super) fn run(mut self) -> io::Result<()> {
+        let mut batch = ReceiveBatch::new();
+        let mut read = vec![0; READ_MAX];
         while !self.shared.is_stopping() {
             let (sockets, generation) = self.shared.sockets();
-            self.work(&sockets, generation)?;
+            self.work(&sockets, generation, &mut batch, &mut read)?;
         }
         Ok(())
     }
 
     /// Works with these sockets.
-    fn work(&mut self, sockets: &Sockets, generation: usize) -> io::Result<()> {
+    fn work(&mut self, sockets: &Sockets, generation: usize, batch: &mut ReceiveBatch, read: &mut [u8]) -> io::Result<()> {
         let pair = &sockets.workers[self.number];
         let poller = Poller::new()?;
         poller.add(&self.shared.inboxes[self.number].waker, WAKER)?;
@@ -109,15 +107,15 @@ impl Worker {
                 self.read_mails(sockets, now);
             }
             if ready.contains(V4) {
-                self.receive(&pair.v4, sockets, now);
+                self.receive(&pair.v4, batch, sockets, now);
             }
             if ready.contains(V6)
                 && let Some(v6) = &pair.v6
             {
-                self.receive(v6, sockets, now);
+                self.receive(v6, batch, sockets, now);
             }
             if ready.contains(TUN) {
-                self.transmit(sockets, now)?;
+                self.transmit(read, sockets, now)?;
             }
             self.tick(now);
             self.deliver(sockets);
@@ -147,15 +145,14 @@ impl Worker {
 /// The way in.
 impl Worker {
     /// Takes what arrived at the socket, once.
-    fn receive(&mut self, socket: &Udp, sockets: &Sockets, now: Instant) {
-        if let Err(error) = socket.receive(&mut self.batch) {
+    fn receive(&mut self, socket: &Udp, batch: &mut ReceiveBatch, sockets: &Sockets, now: Instant) {
+        if let Err(error) = socket.receive(batch) {
             if error.kind() != io::ErrorKind::WouldBlock {
                 // An error that an earlier datagram left on the socket. Not one to end for.
                 log::debug!("receive: {error}");
             }
             return;
         }
-        let mut batch = std::mem::take(&mut self.batch);
         let (buffer, arrivals) = batch.arrivals();
         let mut arrivals = arrivals.peekable();
         while arrivals.peek().is_some() {
@@ -181,7 +178,6 @@ impl Worker {
                 self.deliver(sockets);
             }
         }
-        self.batch = batch;
     }
 
     /// Takes what other threads left.
@@ -304,13 +300,12 @@ fn write(queue: &Queue, coalescer: &mut Coalescer, buffer: &mut [u8]) -> u64 {
 /// The way out.
 impl Worker {
     /// Takes what the kernel sent to the interface, until there is no more or others should have a turn.
-    fn transmit(&mut self, sockets: &Sockets, now: Instant) -> io::Result<()> {
+    fn transmit(&mut self, read: &mut [u8], sockets: &Sockets, now: Instant) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let roster = shared.roster();
         let mut shard = shared.shard(self.number);
-        let mut read = std::mem::take(&mut self.read);
         for _ in 0..READS {
-            let (offload, len) = match self.queue.read(&mut read) {
+            let (offload, len) = match self.queue.read(read) {
                 Ok(packet) => packet,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -321,7 +316,6 @@ impl Worker {
                 // A TUN that is down has nothing to read, and says so by an error.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => {
                     drop((roster, shard));
-                    self.read = read;
                     std::thread::sleep(DOWN);
                     return Ok(());
                 }
@@ -338,7 +332,6 @@ impl Worker {
                 break;
             }
         }
-        self.read = read;
         drop((roster, shard));
         self.flush(sockets);
         Ok(())
