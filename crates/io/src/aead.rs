@@ -1,7 +1,7 @@
 //! Which ChaCha20-Poly1305 the packets go through: the fastest that this machine has.
 //!
 //! ring's runs everywhere. Where the processor has AVX-512 with IFMA and Intel's Multi-Buffer Crypto library is installed
-//! (Debian: `libipsec-mb1`), that one takes less than half of ring's time for a full packet (`cargo bench -p fielato-io --bench
+//! (Debian: `libipsec-mb1`), that one takes little more than half of ring's time for a full packet (`cargo bench -p fielato-io --bench
 //! aead`). `FIELATO_CIPHER` forces one of them: `ring` or `ipsec-mb`.
 
 #[cfg(not(ipsec_mb))]
@@ -58,7 +58,7 @@ impl Aead for Cipher {
 }
 
 /// The fastest cipher of this machine, or the one that the environment forces. A worker makes one for itself: Intel's has memory of
-/// its own for every thread that ciphers (about 0.4 MB).
+/// its own for every thread that ciphers (0.2 MB).
 ///
 /// # Errors
 /// When [`VARIABLE`] has a value that is no cipher, or forces one that can't be used here.
