@@ -6,6 +6,8 @@
 //!             └─ chacha20poly1305 ──────┘
 //! ```
 
+mod impostor;
+
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use fielato_io::aead::{IpsecMb, Unusable, best};
