@@ -15,7 +15,9 @@ FIELATO = $(TARGET)/release/fielato
 NEED = tools/need.sh
 
 # clang compiles the BPF program, linux-libc-dev and libbpf-dev have its headers, gcc links.
-BUILD = cargo gcc libc6-dev make clang libbpf-dev linux-libc-dev
+BUILD = cargo gcc libc6-dev make clang libbpf-dev linux-libc-dev $(CIPHER)
+# Intel's AVX-512 cipher: its header, and the library with it. It exists for x86-64 only; without it ring ciphers.
+CIPHER = $(if $(filter x86_64,$(shell uname -m)),libipsec-mb-dev)
 # What the lab and the tests drive and compare against.
 LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go tcpdump kmod procps
 
@@ -70,14 +72,16 @@ faults: ## kill the daemon at random moments, over and over (root, minutes)
 
 bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	@$(NEED) $(BUILD) $(LAB)
-	@echo "bench 1 of 4: the guard in the kernel"
+	@echo "bench 1 of 5: the guard in the kernel"
 	$(CARGO) bench --locked --package fielato-kernel --bench guard
-	@echo "bench 2 of 4: applying a policy"
+	@echo "bench 2 of 5: applying a policy"
 	$(CARGO) bench --locked --package fielato --bench apply
-	@echo "bench 3 of 4: the netfilter engine"
+	@echo "bench 3 of 5: the netfilter engine"
 	$(CARGO) bench --locked --package fielato-netfilter --bench engine
-	@echo "bench 4 of 4: forwarding, in the kernel and in the engine"
+	@echo "bench 4 of 5: forwarding, in the kernel and in the engine"
 	$(CARGO) bench --locked --package fielato-oracle --bench forward
+	@echo "bench 5 of 5: the ciphers"
+	$(CARGO) bench --locked --package fielato-io --bench aead
 
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)

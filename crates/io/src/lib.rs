@@ -1,5 +1,6 @@
 //! Sockets, TUN devices and threads around the sans-IO cores.
 
+pub mod aead;
 pub mod device;
 mod fd;
 mod memory;

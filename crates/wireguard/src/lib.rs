@@ -3,6 +3,7 @@
 //! Nothing here opens a socket, a file or a device. [`config`] is the vocabulary that both the kernel's
 //! WireGuard and our own device are driven with; [`device`] is that device's inside.
 
+pub mod aead;
 pub mod allowed_ips;
 pub mod config;
 pub mod device;
