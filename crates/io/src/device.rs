@@ -1,30 +1,64 @@
-//! Our WireGuard device: the sans-IO core of `fielato-wireguard` on a TUN interface and two UDP sockets.
+//! Our WireGuard device: the sans-IO parts of `fielato-wireguard` on a TUN interface and UDP sockets.
 //!
-//! Threads: interface → network, network → interface for each family, timers, and the socket that `wg` talks to.
-//! One lock holds the core; it is held for one packet at a time and never while sending.
+//! Threads: a [`worker`] for each core, which has its share of the peers, a queue of the interface and sockets of its own;
+//! one that answers handshake initiations ([`handshakes`]); and one for the socket that `wg` talks to.
+
+mod handshakes;
+mod inbox;
+mod shared;
+mod transmit;
+mod worker;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use fielato_wireguard::device::PADDING_ROOM;
-use fielato_wireguard::uapi::{Report, SetDevice};
-use fielato_wireguard::{Destination, Device as Core, DeviceConfig, DeviceStatus, DropReason, Outbox, PeerChange};
+use fielato_wireguard::{DeviceConfig, DeviceStatus, DropReason, Front, PeerChange, Roster, Shard};
 
-use crate::fd::{Waker, readable};
-use crate::sockets::Sockets;
-use crate::tun::Tun;
+use crate::fd::readable;
+use crate::udp::Sockets;
 use crate::uapi::{self, Listener};
+use crate::{aead, tun};
 
-/// The largest IP packet, and the largest datagram.
-const PACKET_MAX: usize = 65_535;
+use shared::lock;
+pub(crate) use shared::Shared;
+use worker::Worker;
 
-/// How often the core's timers are looked at.
-const TICK: Duration = Duration::from_millis(250);
+/// Workers that are started at most, however many cores there are. Each needs about 2 MB when it is busy.
+const WORKERS_MAX: usize = 16;
 
+/// A superpacket of this many segments makes messages that fit one UDP send of 65,507 bytes (at an MTU of 1,420).
+const SEGMENTS: u32 = 44;
+
+/// How a device is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// MTU of the interface.
+    pub mtu: u16,
+    /// Threads that encrypt and decrypt; `None` for one per core.
+    pub workers: Option<usize>,
+    /// Whether the interface takes and gives superpackets. Some kernels refuse them; it works without, slower.
+    pub offloads: bool,
+}
+
+impl Options {
+    /// The defaults, for an interface of this MTU.
+    pub fn new(mtu: u16) -> Self {
+        Self {
+            mtu,
+            workers: None,
+            offloads: true,
+        }
+    }
+
+    fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.workers.unwrap_or_else(cores).clamp(1, WORKERS_MAX)
+    }
+}
 /// Why a device could not be made. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -55,6 +89,9 @@ pub enum CreateError {
     /// A thread or a wake-up descriptor could not be made.
     #[error("cannot start the device's threads: {0}")]
     Start(io::Error),
+    /// The cipher that was asked for is not there.
+    #[error(transparent)]
+    Cipher(#[from] aead::ChoiceError),
 }
 
 /// Why a change was refused. Nothing was changed.
@@ -123,81 +160,84 @@ impl Device {
     ///
     /// # Errors
     /// [`CreateError`], which says what is taken or missing.
-    pub fn create(name: &str, mtu: u16, config: &DeviceConfig) -> Result<Self, CreateError> {
-        Self::start(name, mtu, Some(config))
+    pub fn create(name: &str, options: &Options, config: &DeviceConfig) -> Result<Self, CreateError> {
+        Self::start(name, options, Some(config))
     }
 
     /// Like [`Device::create`], without key and peers and on any port, to be configured by `wg`.
     ///
     /// # Errors
     /// As [`Device::create`].
-    pub fn create_unconfigured(name: &str, mtu: u16) -> Result<Self, CreateError> {
-        Self::start(name, mtu, None)
+    pub fn create_unconfigured(name: &str, options: &Options) -> Result<Self, CreateError> {
+        Self::start(name, options, None)
     }
 
-    fn start(name: &str, mtu: u16, config: Option<&DeviceConfig>) -> Result<Self, CreateError> {
+    fn start(name: &str, options: &Options, config: Option<&DeviceConfig>) -> Result<Self, CreateError> {
+        let workers = options.workers();
         let (port, fwmark) = config.map_or((0, 0), |config| (config.listen_port, config.fwmark));
-        let sockets = Sockets::bind(port, fwmark).map_err(|source| CreateError::Port { port, source })?;
+        let (front, shards) = parts(options, workers)?;
+        let sockets = Sockets::bind(port, fwmark, workers).map_err(|source| CreateError::Port { port, source })?;
         let listener = Listener::bind(name).map_err(|source| CreateError::Socket {
             name: name.to_owned(),
             source,
         })?;
-        let tun = Tun::create(name, mtu).map_err(|source| CreateError::Interface {
+        let options = tun::Options {
+            mtu: options.mtu,
+            queues: workers,
+            offloads: options.offloads,
+            gso_segments_max: Some(SEGMENTS),
+            ..tun::Options::default()
+        };
+        let (interface, queues) = tun::create(name, &options).map_err(|source| CreateError::Interface {
             name: name.to_owned(),
             source,
         })?;
-        let mut core = Core::new(mtu.into());
-        let mut out = Outbox::new();
-        if let Some(config) = config {
-            core.set(config, Instant::now(), &mut out);
-        }
-        core.set_listen_port(sockets.port);
-        let wakers = Wakers::new().map_err(CreateError::Start)?;
-        let shared = Arc::new(Shared {
-            core: Mutex::new(core),
-            tun,
-            current_port: AtomicU16::new(sockets.port),
-            sockets: RwLock::new(Arc::new(sockets)),
-            configuring: Mutex::new(()),
-            wakers,
-            stopping: AtomicBool::new(false),
-            exit: Mutex::new(ExitState::default()),
-            exited: Condvar::new(),
-        });
-        shared.deliver(&mut out);
+        let mut roster = Roster::default();
+        roster.set_listen_port(sockets.port);
+        let shared = Shared::new(roster, front, shards, interface, sockets).map_err(CreateError::Start)?;
         let mut device = Self {
-            shared,
+            shared: Arc::new(shared),
             threads: Vec::new(),
         };
-        device.spawn(name, listener).map_err(CreateError::Start)?;
+        if let Some(config) = config {
+            device.shared.change(|control, now, out| {
+                let port = control.roster.listen_port();
+                control.set(config, now, out);
+                control.roster.set_listen_port(port);
+            });
+        }
+        device.spawn(name, queues, listener).map_err(CreateError::Start)?;
         Ok(device)
     }
 
-    fn spawn(&mut self, name: &str, listener: Listener) -> io::Result<()> {
-        type Work = Box<dyn FnOnce(&Arc<Shared>) -> io::Result<()> + Send>;
-        let work: [(&str, Work); 5] = [
-            ("tun", Box::new(interface_to_network)),
-            ("udp4", Box::new(|shared| network_to_interface(shared, Family::V4))),
-            ("udp6", Box::new(|shared| network_to_interface(shared, Family::V6))),
-            ("timer", Box::new(timers)),
-            ("wg", Box::new(move |shared| serve(shared, &listener))),
-        ];
-        for (role, work) in work {
-            let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new()
-                .name(format!("{name}-{role}"))
-                .stack_size(256 << 10);
-            let body = move || match work(&shared) {
-                Ok(()) => {}
-                Err(error) if shared.is_stopping() => log::debug!("{role}: {error}"),
-                Err(error) if is_gone(&error) => shared.end(Exit::InterfaceRemoved),
-                Err(error) => {
-                    log::error!("{role}: {error}");
-                    shared.end(Exit::Failed);
-                }
-            };
-            self.threads.push(thread.spawn(body)?);
+    fn spawn(&mut self, name: &str, queues: Vec<tun::Queue>, listener: Listener) -> io::Result<()> {
+        for (number, queue) in queues.into_iter().enumerate() {
+            let worker = Worker::new(number, &self.shared, queue);
+            self.spawn_one(name, &format!("{number}"), move |_| worker.run())?;
         }
+        self.spawn_one(name, "hs", handshakes::run)?;
+        self.spawn_one(name, "wg", move |shared| serve(shared, &listener))
+    }
+
+    fn spawn_one(
+        &mut self,
+        name: &str,
+        role: &str,
+        work: impl FnOnce(&Arc<Shared>) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let name = format!("{name}-{role}");
+        let thread = std::thread::Builder::new().name(name.clone()).stack_size(256 << 10);
+        let body = move || match work(&shared) {
+            Ok(()) => {}
+            Err(error) if shared.is_stopping() => log::debug!("{name}: {error}"),
+            Err(error) if is_gone(&error) => shared.end(Exit::InterfaceRemoved),
+            Err(error) => {
+                log::error!("{name}: {error}");
+                shared.end(Exit::Failed);
+            }
+        };
+        self.threads.push(thread.spawn(body)?);
         Ok(())
     }
 
@@ -210,24 +250,23 @@ impl Device {
         let _one = lock(&self.shared.configuring);
         let port = Some(config.listen_port).filter(|port| *port != 0);
         self.shared
-            .reconfigure(port, Some(config.fwmark), |core, now, out| core.set(config, now, out))
+            .reconfigure(port, Some(config.fwmark), |control, now, out| control.set(config, now, out))
     }
 
     /// Changes the named peers and no others, as `wg syncconf` does.
     pub fn apply(&self, changes: &[PeerChange]) {
-        let mut out = Outbox::new();
-        lock(&self.shared.core).apply(changes, Instant::now(), &mut out);
-        self.shared.deliver(&mut out);
+        self.shared.change(|control, now, out| control.apply(changes, now, out));
     }
 
     /// What `wg show` tells, without secrets.
     pub fn status(&self) -> DeviceStatus {
-        lock(&self.shared.core).status(Instant::now(), SystemTime::now())
+        self.shared
+            .with_control(|control| control.status(Instant::now(), SystemTime::now()))
     }
 
     /// How many packets were dropped, for every reason.
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
-        lock(&self.shared.core).drops().iter().collect()
+        self.shared.with_control(|control| control.drops().iter().collect())
     }
 
     /// Ends all threads. The interface and the `wg` socket are gone when this returns.
@@ -237,20 +276,12 @@ impl Device {
 
     /// Sends the reason once, when the device ends by itself or by others.
     pub fn notify_exit(&self, to: Sender<Exit>) {
-        let mut state = lock(&self.shared.exit);
-        match state.reason {
-            // Nobody listens any more: nothing to tell.
-            Some(reason) => drop(to.send(reason)),
-            None => state.listeners.push(to),
-        }
+        self.shared.notify_exit(to);
     }
 
     /// Waits until the device ends by itself or by others; `None` when `timeout` is over before.
     pub fn wait(&self, timeout: Duration) -> Option<Exit> {
-        let state = lock(&self.shared.exit);
-        let running = |state: &mut ExitState| state.reason.is_none();
-        let result = self.shared.exited.wait_timeout_while(state, timeout, running);
-        result.unwrap_or_else(PoisonError::into_inner).0.reason
+        self.shared.wait(timeout)
     }
 }
 
@@ -264,242 +295,29 @@ impl Drop for Device {
     }
 }
 
-#[derive(Default)]
-struct ExitState {
-    reason: Option<Exit>,
-    listeners: Vec<Sender<Exit>>,
-}
-
-/// What the threads share.
-pub(crate) struct Shared {
-    core: Mutex<Core>,
-    tun: Tun,
-    sockets: RwLock<Arc<Sockets>>,
-    /// The port of `sockets`, to be read without a lock.
-    current_port: AtomicU16,
-    /// Held while sockets and core are changed together.
-    configuring: Mutex<()>,
-    wakers: Wakers,
-    stopping: AtomicBool,
-    exit: Mutex<ExitState>,
-    exited: Condvar,
-}
-
-struct Wakers {
-    tun: Waker,
-    udp4: Waker,
-    udp6: Waker,
-    timer: Waker,
-    uapi: Waker,
-}
-
-impl Wakers {
-    fn new() -> io::Result<Self> {
-        let new = Waker::new;
-        Ok(Self {
-            tun: new()?,
-            udp4: new()?,
-            udp6: new()?,
-            timer: new()?,
-            uapi: new()?,
-        })
-    }
-}
-
-impl Shared {
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn report(&self) -> Report {
-        lock(&self.core).report(Instant::now(), SystemTime::now())
-    }
-
-    /// Does what `wg` asked for.
-    pub(crate) fn configure(&self, changes: &SetDevice) -> Result<(), SetError> {
-        let _one = lock(&self.configuring);
-        self.reconfigure(changes.listen_port, changes.fwmark, |core, now, out| {
-            core.configure(changes, now, out)
-        })
-    }
-
-    /// Changes sockets and core together; when the sockets cannot be changed, nothing is.
-    fn reconfigure(
-        &self,
-        port: Option<u16>,
-        fwmark: Option<u32>,
-        change: impl FnOnce(&mut Core, Instant, &mut Outbox),
-    ) -> Result<(), SetError> {
-        let old = self.sockets();
-        let mark = fwmark.unwrap_or_else(|| lock(&self.core).fwmark());
-        let new = match port {
-            Some(port) if port != old.port => Some(Arc::new(
-                Sockets::bind(port, mark).map_err(|source| SetError::Port { port, source })?,
-            )),
-            _ => None,
-        };
-        let sockets = new.as_ref().unwrap_or(&old);
-        sockets.set_fwmark(mark).map_err(|source| SetError::Mark { mark, source })?;
-        let mut out = Outbox::new();
-        {
-            let mut core = lock(&self.core);
-            change(&mut core, Instant::now(), &mut out);
-            core.set_listen_port(sockets.port);
+/// The sans-IO parts, each with randomness of its own.
+fn parts(options: &Options, workers: usize) -> Result<(Front, Vec<Shard>), CreateError> {
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    let seed = || {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| CreateError::Start(io::Error::other(error)))?;
+        Ok::<_, CreateError>(seed)
+    };
+    let shard = |worker| {
+        let cipher = aead::best()?;
+        if worker == 0 {
+            log::info!("cipher: {}", cipher.name());
         }
-        if let Some(new) = new {
-            self.current_port.store(new.port, Ordering::Release);
-            *self.sockets.write().unwrap_or_else(PoisonError::into_inner) = new;
-            self.wakers.udp4.wake();
-            self.wakers.udp6.wake();
-        }
-        self.deliver(&mut out);
-        Ok(())
-    }
-
-    fn sockets(&self) -> Arc<Sockets> {
-        Arc::clone(&self.sockets.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Sends what the core wants sent.
-    fn deliver(&self, out: &mut Outbox) {
-        if out.is_empty() {
-            return;
-        }
-        let sockets = self.sockets.read().unwrap_or_else(PoisonError::into_inner);
-        let (mut unsent, mut refused) = (0, 0);
-        for (destination, packet) in out.iter() {
-            match destination {
-                Destination::Network(path) => unsent += u64::from(sockets.send(packet, &path).is_err()),
-                Destination::Interface => refused += u64::from(self.tun.write(packet).is_err()),
-            }
-        }
-        drop(sockets);
-        out.clear();
-        if unsent + refused > 0 {
-            let mut core = lock(&self.core);
-            core.count_drop(DropReason::SendFailed, unsent);
-            core.count_drop(DropReason::InterfaceRefused, refused);
-        }
-    }
-
-    /// Ends all threads. The first reason counts.
-    fn end(&self, reason: Exit) {
-        let mut state = lock(&self.exit);
-        if state.reason.is_none() {
-            state.reason = Some(reason);
-            for listener in state.listeners.drain(..) {
-                // Nobody listens any more: nothing to tell.
-                let _ = listener.send(reason);
-            }
-        }
-        drop(state);
-        self.stopping.store(true, Ordering::Release);
-        self.exited.notify_all();
-        let Wakers {
-            tun,
-            udp4,
-            udp6,
-            timer,
-            uapi,
-        } = &self.wakers;
-        [tun, udp4, udp6, timer, uapi].into_iter().for_each(Waker::wake);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        let mtu = options.mtu.into();
+        Ok(Shard::new(worker as u8, workers as u32, mtu, Box::new(cipher), seed()?, now, wall))
+    };
+    let shards: Result<_, CreateError> = (0..workers).map(shard).collect();
+    Ok((Front::new(seed()?), shards?))
 }
 
 /// What reading a TUN says when its interface was removed.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::ENODEV))
-}
-
-fn is_nothing_yet(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-fn interface_to_network(shared: &Arc<Shared>) -> io::Result<()> {
-    let mut buffer = vec![0; PACKET_MAX + PADDING_ROOM];
-    let mut out = Outbox::new();
-    while !shared.is_stopping() {
-        match shared.tun.read(&mut buffer[..PACKET_MAX]) {
-            Ok(len) => {
-                lock(&shared.core).handle_tun(&mut buffer, len, Instant::now(), &mut out);
-                shared.deliver(&mut out);
-            }
-            Err(error) if is_nothing_yet(&error) => {
-                readable(Some(&shared.tun), &shared.wakers.tun, None)?;
-            }
-            // A TUN that is down has nothing to read, and says so by an error.
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => {
-                readable(None, &shared.wakers.tun, Some(TICK))?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-#[derive(Clone, Copy)]
-enum Family {
-    V4,
-    V6,
-}
-
-fn network_to_interface(shared: &Arc<Shared>, family: Family) -> io::Result<()> {
-    let waker = match family {
-        Family::V4 => &shared.wakers.udp4,
-        Family::V6 => &shared.wakers.udp6,
-    };
-    let mut buffer = vec![0; PACKET_MAX];
-    let mut out = Outbox::new();
-    while !shared.is_stopping() {
-        let sockets = shared.sockets();
-        let socket = match family {
-            Family::V4 => Some(&sockets.v4),
-            Family::V6 => sockets.v6.as_ref(),
-        };
-        let Some(socket) = socket else {
-            readable(None, waker, None)?;
-            continue;
-        };
-        // Until the device ends, or there are other sockets: somebody wakes us then, in case nothing arrives.
-        while !shared.is_stopping() && shared.current_port.load(Ordering::Acquire) == sockets.port {
-            match socket.receive(&mut buffer) {
-                Ok((len, from)) => {
-                    lock(&shared.core).handle_udp(&buffer[..len], from, Instant::now(), &mut out);
-                    shared.deliver(&mut out);
-                }
-                Err(error) if is_nothing_yet(&error) => {
-                    readable(Some(socket), waker, None)?;
-                }
-                Err(error) => {
-                    // An error that an earlier datagram left on the socket. Not one to end for.
-                    log::debug!("receive: {error}");
-                    readable(None, waker, Some(Duration::from_millis(10)))?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn timers(shared: &Arc<Shared>) -> io::Result<()> {
-    let mut out = Outbox::new();
-    while !shared.is_stopping() {
-        let mtu = shared.tun.mtu();
-        {
-            let mut core = lock(&shared.core);
-            if let Ok(mtu) = mtu {
-                core.set_mtu(mtu);
-            }
-            core.poll_timers(Instant::now(), &mut out);
-        }
-        shared.deliver(&mut out);
-        readable(None, &shared.wakers.timer, Some(TICK))?;
-    }
-    Ok(())
 }
 
 fn serve(shared: &Arc<Shared>, listener: &Listener) -> io::Result<()> {
@@ -520,8 +338,8 @@ fn serve(shared: &Arc<Shared>, listener: &Listener) -> io::Result<()> {
                     log::warn!("wg socket: {} clients at once, one more was refused", uapi::CONNECTIONS_MAX);
                     active.fetch_sub(1, Ordering::AcqRel);
                 }
-                Err(error) if is_nothing_yet(&error) => {
-                    readable(Some(listener), &shared.wakers.uapi, None)?;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => {
+                    readable(Some(listener), &shared.uapi, None)?;
                 }
                 Err(error) => return Err(error),
             }

@@ -169,7 +169,7 @@ impl Coalescer {
 
     /// Ends the batch: completes headers in the buffer that the packets stand in, and gives the items in the order of their first
     /// packets. The next packet begins a new batch.
-    pub fn finish(&mut self, buffer: &mut [u8]) -> impl ExactSizeIterator<Item = Item<'_>> {
+    pub fn finish<'a>(&'a mut self, buffer: &mut [u8]) -> impl ExactSizeIterator<Item = Item<'a>> + use<'a> {
         let len = std::mem::take(&mut self.len);
         self.table = [[0; WAYS]; SETS];
         let items = self.items.get_mut(..len).unwrap_or_default();

@@ -84,7 +84,7 @@ impl<S: DerefMut<Target = Shard>> Control<'_, S> {
     pub fn status(&self, now: Instant, wall: SystemTime) -> DeviceStatus {
         let peers = self.peers();
         DeviceStatus {
-            public_key: self.roster.own.as_ref().map(|own| own.public_key()),
+            public_key: self.roster.own.as_ref().map(|own| *own.public()),
             listen_port: self.roster.listen_port,
             fwmark: self.roster.fwmark,
             peers: peers.map(|(peer, allowed_ips)| peer_status(peer, allowed_ips, now, wall)).collect(),
@@ -94,7 +94,7 @@ impl<S: DerefMut<Target = Shard>> Control<'_, S> {
     /// Everything, secrets included.
     pub fn report(&self, now: Instant, wall: SystemTime) -> Report {
         Report {
-            private_key: self.roster.own.as_ref().map(|own| own.private_key()),
+            private_key: self.roster.own.as_ref().map(|own| own.private()),
             status: self.status(now, wall),
             preshared_keys: self.peers().map(|(peer, _)| peer.preshared_key.as_deref().cloned()).collect(),
         }
@@ -117,13 +117,13 @@ impl<S: DerefMut<Target = Shard>> Control<'_, S> {
     }
 
     fn set_private_key(&mut self, key: Option<&PrivateKey>, now: Instant) {
-        if key == self.roster.own.as_ref().map(|own| own.private_key()).as_ref() {
+        if key == self.roster.own.as_ref().map(|own| own.private()).as_ref() {
             return;
         }
         let own = key.map(|key| Arc::new(StaticKeys::new(key)));
         if let Some(own) = &own {
             // As other implementations do: a device is not its own peer.
-            self.remove_peer(&own.public_key());
+            self.remove_peer(own.public());
         }
         self.front.set_own(own.clone(), now);
         for shard in self.shards.iter_mut() {
@@ -146,7 +146,7 @@ impl<S: DerefMut<Target = Shard>> Control<'_, S> {
         if *remove {
             return self.remove_peer(public_key);
         }
-        let is_own = (self.roster.own.as_ref()).is_some_and(|own| own.public_key() == *public_key);
+        let is_own = (self.roster.own.as_ref()).is_some_and(|own| *own.public() == *public_key);
         if is_own || (*update_only && self.roster.find(public_key).is_none()) {
             return;
         }
@@ -208,8 +208,8 @@ impl Device {
         let mut random = crate::random::Random::new(seed);
         Self {
             roster: Roster::default(),
-            front: Front::new(random.seed()),
-            shard: Box::new(Shard::new(0, 1, mtu, aead, random.seed(), now, wall)),
+            front: Front::new(random.bytes()),
+            shard: Box::new(Shard::new(0, 1, mtu, aead, random.bytes(), now, wall)),
         }
     }
 

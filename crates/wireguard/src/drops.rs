@@ -12,6 +12,8 @@ pub enum DropReason {
     BadMac,
     /// A handshake message while under load; a cookie was sent instead of an answer.
     UnderLoad,
+    /// A handshake message while under load, from a source that sends more of them than its share.
+    RateLimited,
     /// A message arrived, or a packet should leave, and the device has no private key.
     NoPrivateKey,
     /// A handshake from a public key that is no peer of ours.
@@ -36,6 +38,8 @@ pub enum DropReason {
     OutgoingMalformed,
     /// No peer has the destination among its allowed IPs.
     NoPeerForDestination,
+    /// Read from the interface, and longer than its MTU.
+    PacketTooBig,
     /// The peer's address is not known yet.
     NoEndpoint,
     /// Too many packets wait for a handshake.
@@ -50,10 +54,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Malformed,
         Self::BadMac,
         Self::UnderLoad,
+        Self::RateLimited,
         Self::NoPrivateKey,
         Self::UnknownPeer,
         Self::UnknownIndex,
@@ -66,6 +71,7 @@ impl DropReason {
         Self::SourceNotAllowed,
         Self::OutgoingMalformed,
         Self::NoPeerForDestination,
+        Self::PacketTooBig,
         Self::NoEndpoint,
         Self::QueueFull,
         Self::HandshakeTimedOut,
@@ -79,6 +85,7 @@ impl DropReason {
             Self::Malformed => "malformed",
             Self::BadMac => "bad-mac",
             Self::UnderLoad => "under-load",
+            Self::RateLimited => "rate-limited",
             Self::NoPrivateKey => "no-private-key",
             Self::UnknownPeer => "unknown-peer",
             Self::UnknownIndex => "unknown-index",
@@ -91,6 +98,7 @@ impl DropReason {
             Self::SourceNotAllowed => "source-not-allowed",
             Self::OutgoingMalformed => "outgoing-malformed",
             Self::NoPeerForDestination => "no-peer-for-destination",
+            Self::PacketTooBig => "packet-too-big",
             Self::NoEndpoint => "no-endpoint",
             Self::QueueFull => "queue-full",
             Self::HandshakeTimedOut => "handshake-timed-out",
@@ -119,6 +127,11 @@ impl Drops {
     /// Counts several packets.
     pub fn add(&mut self, reason: DropReason, packets: u64) {
         self.0[reason as usize] += packets;
+    }
+
+    /// Adds the counts of another part.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
     }
 
     /// How many packets met `reason`.

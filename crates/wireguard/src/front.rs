@@ -33,7 +33,7 @@ impl Front {
     pub(crate) fn set_own(&mut self, own: Option<Arc<StaticKeys>>, now: Instant) {
         let random = &mut self.random;
         self.own = own.map(|own| {
-            let gate = Gate::new(own.public_key(), now, random);
+            let gate = Gate::new(own.public(), random.fork(), now);
             (own, gate)
         });
     }

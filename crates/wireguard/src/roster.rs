@@ -55,10 +55,6 @@ impl Roster {
         self.fwmark
     }
 
-    pub(crate) fn slots(&self) -> Slot {
-        self.entries.len() as Slot
-    }
-
     pub(crate) fn keys(&self) -> impl Iterator<Item = PublicKey> + '_ {
         self.by_key.keys().copied()
     }

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::aead::Aead;
 use crate::allowed_ips::{AllowedIps, Slot};
-use crate::cookie::Macs;
+use crate::cookie::{Checker, Macs};
 use crate::drops::{DropReason, Drops};
 use crate::inner::{self, Unreachable};
-use crate::limits::{KEEPALIVE_TIMEOUT, MAX_HANDSHAKES, REKEY_TIMEOUT};
-use crate::message::{COOKIE_REPLY, DATA_OVERHEAD, INITIATION, RESPONSE};
+use crate::limits::{INITIATIONS_PER_SECOND, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER};
+use crate::message::{COOKIE_REPLY, DATA_OVERHEAD, INITIATION, Message, RESPONSE};
 use crate::noise::{Claim, StaticKeys, create_initiation, static_static};
 use crate::outbox::{Destination, Outbox, Path};
 use crate::peer::Peer;
@@ -32,11 +32,11 @@ const HANDSHAKE_TOS: u8 = 0x88;
 /// Packets that wait for handshakes, over all peers of a shard: about 24 MB of full-sized ones.
 const ALL_STAGED_MAX: usize = 16_384;
 
-/// A peer's initiations are looked at no closer together (`INITIATIONS_PER_SECOND` of the Linux driver).
-const INITIATION_INTERVAL: Duration = Duration::from_millis(20);
+/// A peer's initiations are looked at no closer together.
+const INITIATION_INTERVAL: Duration = Duration::from_millis(1000 / INITIATIONS_PER_SECOND as u64);
 
-/// Randomly added to the wait for an answer (`REKEY_TIMEOUT_JITTER_MAX_JIFFIES`).
-const JITTER_MAX_MS: u32 = 333;
+/// Initiations without an answer, after which there are no more (`MAX_TIMER_HANDSHAKES`).
+const MAX_HANDSHAKES: u32 = (REKEY_ATTEMPT_TIME.as_secs() / REKEY_TIMEOUT.as_secs()) as u32;
 
 /// Peers whose timers are looked at in one call: each may begin a handshake, which takes a tenth of a millisecond.
 const TIMER_BUDGET: usize = 64;
@@ -60,6 +60,8 @@ pub struct Shard {
 struct Context {
     worker: Worker,
     own: Option<Arc<StaticKeys>>,
+    /// Knows what a handshake message for our key looks like.
+    checker: Option<Checker>,
     aead: Box<dyn Aead>,
     random: Random,
     /// Whose our session numbers are.
@@ -68,7 +70,7 @@ struct Context {
     wakes: BinaryHeap<Reverse<(Instant, Slot)>>,
     /// The time of day at some moment.
     wall: (Instant, SystemTime),
-    last_timestamp: Option<Tai64n>,
+    last_timestamp: Tai64n,
     /// Packets are never padded beyond this (the Linux driver does the same: the datagram must fit the path).
     mtu: usize,
     staged: usize,
@@ -157,12 +159,13 @@ impl Shard {
             cx: Context {
                 worker,
                 own: None,
+                checker: None,
                 aead,
                 random: Random::new(seed),
                 indexes: HashMap::default(),
                 wakes: BinaryHeap::new(),
                 wall: (now, wall),
-                last_timestamp: None,
+                last_timestamp: Tai64n::ZERO,
                 mtu,
                 staged: 0,
                 errors: (ERROR_BURST, now),
@@ -207,12 +210,13 @@ impl Shard {
 
     /// The device's new key. Sessions made with another key end: no peer would accept their renewal.
     pub(crate) fn set_own(&mut self, own: Option<Arc<StaticKeys>>, now: Instant) {
+        self.cx.checker = own.as_ref().map(|own| Checker::new(own.public()));
         self.cx.own = own;
         for place in 0..self.peers.len() {
             let slot = place as Slot * self.shards + u32::from(self.cx.worker);
             if let Some((peer, cx)) = self.split(slot) {
                 cx.end_tunnel(peer);
-                if peer.keepalive > 0 && cx.wake(slot, peer).is_ok() {
+                if peer.keepalive > 0 && cx.wake(peer).is_ok() {
                     cx.arm_persistent(slot, peer, now);
                 }
             }
@@ -245,7 +249,7 @@ impl Shard {
             }
             return;
         }
-        if cx.own.is_none() || cx.wake(slot, peer).is_err() {
+        if cx.own.is_none() || cx.wake(peer).is_err() {
             return;
         }
         if before == 0 {
@@ -359,10 +363,10 @@ impl Shard {
         peer.newest_initiation = Some(initiation.timestamp);
         peer.last_initiation = Some(now);
         // Only now: whoever knows two public keys can come this far, and shall leave no memory behind.
-        cx.wake(slot, peer)?;
+        cx.wake(peer)?;
         let index = cx.new_index(slot);
         let preshared = peer.preshared_key.as_deref();
-        let Some((mut response, keys)) = initiation.respond(&own, preshared, index, &mut cx.random) else {
+        let Some((mut response, keys)) = initiation.respond(preshared, index, &mut cx.random) else {
             cx.retire([Some(index)]);
             return Err(DropReason::NotAuthentic);
         };
@@ -380,9 +384,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes a response whose first mac is right.
-    pub fn handle_response(&mut self, message: &[u8; RESPONSE], receiver: u32, from: &Path, now: Instant, out: &mut Outbox) {
-        if let Err(reason) = self.response(message, receiver, from, now, out) {
+    /// Takes a response. No cookie is asked for: it has to name a handshake that we began, and that one is read a few times at most.
+    pub fn handle_response(&mut self, message: &[u8; RESPONSE], from: &Path, now: Instant, out: &mut Outbox) {
+        if let Err(reason) = self.response(message, from, now, out) {
             self.cx.drops.count(reason);
         }
     }
@@ -390,12 +394,15 @@ impl Shard {
     fn response(
         &mut self,
         message: &[u8; RESPONSE],
-        receiver: u32,
         from: &Path,
         now: Instant,
         out: &mut Outbox,
     ) -> Result<(), DropReason> {
+        let receiver = Message::Response(message).receiver().ok_or(DropReason::Malformed)?;
         let slot = *self.cx.indexes.get(&receiver).ok_or(DropReason::UnknownIndex)?;
+        if !self.cx.checker.as_ref().is_some_and(|checker| checker.mac1_is_valid(message)) {
+            return Err(DropReason::BadMac);
+        }
         let (peer, cx) = self.split(slot).ok_or(DropReason::UnknownIndex)?;
         let own = cx.own.clone().ok_or(DropReason::NoPrivateKey)?;
         let tunnel = peer.tunnel.as_deref_mut().ok_or(DropReason::NoSession)?;
@@ -424,13 +431,14 @@ impl Shard {
     }
 
     /// Takes a cookie for the handshake of this number. It proves nothing about where the peer is.
-    pub fn handle_cookie(&mut self, message: &[u8; COOKIE_REPLY], receiver: u32, now: Instant) {
-        if let Err(reason) = self.cookie(message, receiver, now) {
+    pub fn handle_cookie(&mut self, message: &[u8; COOKIE_REPLY], now: Instant) {
+        if let Err(reason) = self.cookie(message, now) {
             self.cx.drops.count(reason);
         }
     }
 
-    fn cookie(&mut self, message: &[u8; COOKIE_REPLY], receiver: u32, now: Instant) -> Result<(), DropReason> {
+    fn cookie(&mut self, message: &[u8; COOKIE_REPLY], now: Instant) -> Result<(), DropReason> {
+        let receiver = Message::CookieReply(message).receiver().ok_or(DropReason::Malformed)?;
         let slot = *self.cx.indexes.get(&receiver).ok_or(DropReason::UnknownIndex)?;
         let (peer, _) = self.split(slot).ok_or(DropReason::UnknownIndex)?;
         let tunnel = peer.tunnel.as_deref_mut().ok_or(DropReason::NoSession)?;
@@ -448,7 +456,7 @@ impl Shard {
         let gone = NoSender::Unreachable(DropReason::NoPeerForDestination);
         let (peer, cx) = self.split(slot).ok_or(gone)?;
         let path = peer.path.ok_or(NoSender::Unreachable(DropReason::NoEndpoint))?;
-        cx.wake(slot, peer).map_err(NoSender::Dropped)?;
+        cx.wake(peer).map_err(NoSender::Dropped)?;
         let keepalive = interval(peer.keepalive);
         let tunnel = peer.tunnel.as_deref_mut().ok_or(gone)?;
         if tunnel.sending(now).is_none() {
@@ -544,12 +552,12 @@ impl PopIfDue for BinaryHeap<Reverse<(Instant, Slot)>> {
 }
 
 fn jitter(random: &mut Random) -> Duration {
-    Duration::from_millis((random.next_u32() % (JITTER_MAX_MS + 1)).into())
+    Duration::from_millis(random.u64() % (REKEY_TIMEOUT_JITTER.as_millis() as u64 + 1))
 }
 
 impl Context {
     /// Makes the peer's tunnel ready. Nothing to do for a peer that is in use.
-    fn wake(&mut self, _slot: Slot, peer: &mut Peer) -> Result<(), DropReason> {
+    fn wake(&mut self, peer: &mut Peer) -> Result<(), DropReason> {
         if peer.tunnel.is_some() {
             return Ok(());
         }
@@ -577,7 +585,7 @@ impl Context {
     /// A number that no session of ours has.
     fn new_index(&mut self, slot: Slot) -> u32 {
         loop {
-            let index = self.random.next_u32() & !0xff | u32::from(self.worker);
+            let index = self.random.u32() & !0xff | u32::from(self.worker);
             if let std::collections::hash_map::Entry::Vacant(entry) = self.indexes.entry(index) {
                 entry.insert(slot);
                 return index;
@@ -701,13 +709,9 @@ impl Context {
     /// The time of day, later than any that was told before.
     fn timestamp(&mut self, now: Instant) -> Tai64n {
         let (then, wall) = self.wall;
-        let timestamp = Tai64n::from_system_time(wall + now.saturating_duration_since(then));
-        let timestamp = match self.last_timestamp {
-            Some(last) => timestamp.after(last),
-            None => timestamp,
-        };
-        self.last_timestamp = Some(timestamp);
-        timestamp
+        let wall = wall + now.saturating_duration_since(then);
+        self.last_timestamp = Tai64n::strictly_after(self.last_timestamp, wall);
+        self.last_timestamp
     }
 
     /// Sends what waited for a session.

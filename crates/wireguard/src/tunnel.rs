@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::cookie::Macs;
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
-use crate::limits::{KEEPALIVE_TIMEOUT, REKEY_TIMEOUT};
 use crate::noise::{Initiator, SessionKeys};
 use crate::session::Session;
 use crate::timers::Timers;
@@ -68,8 +66,7 @@ impl Tunnel {
 
     /// The session to send with, unless it is over.
     pub(crate) fn sending(&mut self, now: Instant) -> Option<&mut Session> {
-        let usable = |session: &&mut Box<Session>| session.age(now) < REJECT_AFTER_TIME && session.sent() < REJECT_AFTER_MESSAGES;
-        self.current.as_mut().filter(usable).map(|session| &mut **session)
+        self.current.as_deref_mut().filter(|session| !session.is_over(now))
     }
 
     /// The session that has this number with us, unless it is over.
@@ -78,21 +75,17 @@ impl Tunnel {
             current, previous, next, ..
         } = self;
         let session = [current, previous, next].into_iter().flatten().find(|session| session.local() == index)?;
-        (session.age(now) < REJECT_AFTER_TIME).then_some(session)
+        (!session.is_over(now)).then_some(session)
     }
 
     /// Whether the session to send with is due for renewal (`keep_key_fresh` in `send.c`).
     pub(crate) fn is_stale_to_send(&self, now: Instant) -> bool {
-        self.current.as_ref().is_some_and(|session| {
-            session.sent() > REKEY_AFTER_MESSAGES || session.is_initiator() && session.age(now) >= REKEY_AFTER_TIME
-        })
+        self.current.as_ref().is_some_and(|session| session.wants_rekey_after_send(now))
     }
 
     /// Whether a session that only receives is due for renewal, told once (`keep_key_fresh` in `receive.c`).
     pub(crate) fn is_stale_to_receive(&mut self, now: Instant) -> bool {
-        let last_minute = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT;
-        let stale = !self.renewed_late
-            && (self.current.as_ref()).is_some_and(|session| session.is_initiator() && session.age(now) >= last_minute);
+        let stale = !self.renewed_late && self.current.as_ref().is_some_and(|session| session.wants_rekey_after_receive(now));
         self.renewed_late |= stale;
         stale
     }

@@ -266,12 +266,21 @@ fn take(
         }
         Message::Response(message) => shard.handle_response(message, from, now, out),
         Message::CookieReply(message) => shard.handle_cookie(message, now),
-        // The kernel gives these to the other thread; where it does not, they are answered here.
+        // The kernel gives these to the other thread, but for those that it joined to a peer's data (`UDP_GRO`).
         Message::Initiation(message) => {
             let claim = lock(&shared.front).claim(message, from, now, out)?;
             match roster.find(&claim.peer) {
                 Some(slot) if shard.has(slot) => shard.handle_initiation(slot, claim, from, now, out),
-                Some(_) => shard.count_drop(DropReason::QueueFull, 1),
+                Some(slot) => {
+                    let mail = Mail::Datagram {
+                        bytes: message.to_vec(),
+                        from: *from,
+                        tos: arrival.tos,
+                    };
+                    if !shared.inboxes[shared.worker_of(slot)].post(mail) {
+                        shard.count_drop(DropReason::QueueFull, 1);
+                    }
+                }
                 None => shard.count_drop(DropReason::UnknownPeer, 1),
             }
         }

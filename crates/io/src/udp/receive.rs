@@ -1,7 +1,7 @@
 //! Receiving many datagrams with one system call (`recvmmsg`, `UDP_GRO`), by means of quinn-udp.
 
 use std::io::{self, IoSliceMut};
-use std::slice::ChunksMut;
+use std::ops::Range;
 
 use fielato_wireguard::Path;
 use quinn_udp::{RecvMeta, UdpSockRef};
@@ -23,14 +23,34 @@ pub(crate) struct ReceiveBatch {
 }
 
 /// Datagrams that came the same way, one behind the other.
-#[derive(Debug)]
-pub(crate) struct Message<'a> {
-    pub(crate) data: &'a mut [u8],
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Where in the batch's memory they stand.
+    pub(crate) range: Range<usize>,
     /// The size of each datagram but the last, which may be shorter. Never 0.
     pub(crate) stride: usize,
     pub(crate) from: Path,
-    /// The outer header's ECN bits: the low two.
-    pub(crate) ecn: u8,
+    /// The outer header's ECN bits: the low two of its TOS octet.
+    pub(crate) tos: u8,
+}
+
+impl Arrival {
+    /// One datagram at the beginning of some memory.
+    pub(crate) fn single(len: usize, from: Path, tos: u8) -> Self {
+        Self {
+            range: 0..len,
+            stride: len.max(1),
+            from,
+            tos,
+        }
+    }
+
+    /// Where each datagram stands, in order. An empty one is left out.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Range { start, end } = self.range;
+        let stride = self.stride;
+        (start..end).step_by(stride).map(move |at| at..end.min(at + stride))
+    }
 }
 
 impl ReceiveBatch {
@@ -42,27 +62,19 @@ impl ReceiveBatch {
         }
     }
 
-    /// What was received last, in order.
-    pub(crate) fn messages_mut(&mut self) -> impl Iterator<Item = Message<'_>> {
-        let used = self.buffers.chunks_exact_mut(ROOM).zip(&self.meta).take(self.used);
-        used.filter_map(|(buffer, meta)| {
-            Some(Message {
-                data: buffer.get_mut(..meta.len)?,
-                stride: meta.stride.max(1),
-                from: Path {
-                    remote: meta.addr,
-                    local: meta.dst_ip,
-                },
-                ecn: meta.ecn.map_or(0, |ecn| ecn as u8),
-            })
-        })
-    }
-}
-
-impl<'a> Message<'a> {
-    /// The datagrams, in order. An empty one is left out.
-    pub(crate) fn datagrams(&mut self) -> ChunksMut<'_, u8> {
-        self.data.chunks_mut(self.stride)
+    /// What was received last, in order: the memory, and what stands where in it.
+    pub(crate) fn arrivals(&mut self) -> (&mut [u8], impl Iterator<Item = Arrival> + '_) {
+        let used = self.meta.iter().take(self.used).enumerate();
+        let arrivals = used.map(|(at, meta)| Arrival {
+            range: at * ROOM..at * ROOM + meta.len.min(ROOM),
+            stride: meta.stride.max(1),
+            from: Path {
+                remote: meta.addr,
+                local: meta.dst_ip,
+            },
+            tos: meta.ecn.map_or(0, |ecn| ecn as u8),
+        });
+        (&mut self.buffers, arrivals)
     }
 }
 
