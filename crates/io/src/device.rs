@@ -44,6 +44,13 @@ pub struct Options {
     pub offloads: bool,
 }
 
+impl From<u16> for Options {
+    /// An MTU alone leaves the rest as it is by default.
+    fn from(mtu: u16) -> Self {
+        Self::new(mtu)
+    }
+}
+
 impl Options {
     /// The defaults, for an interface of this MTU.
     pub fn new(mtu: u16) -> Self {
@@ -160,16 +167,16 @@ impl Device {
     ///
     /// # Errors
     /// [`CreateError`], which says what is taken or missing.
-    pub fn create(name: &str, options: &Options, config: &DeviceConfig) -> Result<Self, CreateError> {
-        Self::start(name, options, Some(config))
+    pub fn create(name: &str, options: impl Into<Options>, config: &DeviceConfig) -> Result<Self, CreateError> {
+        Self::start(name, &options.into(), Some(config))
     }
 
     /// Like [`Device::create`], without key and peers and on any port, to be configured by `wg`.
     ///
     /// # Errors
     /// As [`Device::create`].
-    pub fn create_unconfigured(name: &str, options: &Options) -> Result<Self, CreateError> {
-        Self::start(name, options, None)
+    pub fn create_unconfigured(name: &str, options: impl Into<Options>) -> Result<Self, CreateError> {
+        Self::start(name, &options.into(), None)
     }
 
     fn start(name: &str, options: &Options, config: Option<&DeviceConfig>) -> Result<Self, CreateError> {

@@ -36,7 +36,7 @@ const PROVEN_SOURCES: usize = 65_536;
 /// Messages without a cookie that pass, per source and of all together. A peer tries every five seconds, so the first
 /// figure can be small, and then it takes many sources to use up the second.
 const UNPROVEN: Rate = Rate::new(4, 2);
-const UNPROVEN_ALL: Rate = Rate::new(200, 40);
+const UNPROVEN_ALL: Rate = Rate::new(200, 100);
 const UNPROVEN_SOURCES: usize = 4_096;
 
 /// Cookies, per source and to all together: a few microseconds each with their system call.

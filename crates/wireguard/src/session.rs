@@ -36,15 +36,6 @@ impl Session {
         self.keys.local
     }
 
-    /// Whether we began it.
-    pub(crate) fn is_initiator(&self) -> bool {
-        self.keys.initiator
-    }
-
-    pub(crate) fn created(&self) -> Instant {
-        self.created
-    }
-
     /// Whether the session is over: too old, or its counter at the end (WireGuard paper, section 6.2).
     #[inline]
     pub(crate) fn is_over(&self, now: Instant) -> bool {

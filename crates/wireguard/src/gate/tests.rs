@@ -30,11 +30,12 @@ fn spoofed(number: u32) -> SocketAddr {
     }
 }
 
-/// A second of a flood of 100,000 messages, in steps of 10 µs; what is asked in between is the caller's.
+/// A flood of 100,000 messages a second, not in step with anything.
 struct Flood {
     gate: Gate,
     now: Instant,
     message: [u8; INITIATION],
+    steps: fastrand::Rng,
     sent: u32,
     passed: u32,
     replies: u32,
@@ -48,6 +49,7 @@ impl Flood {
             gate: gate(now),
             now,
             message: forged(),
+            steps: fastrand::Rng::with_seed(4),
             sent: 0,
             passed: 0,
             replies: 0,
@@ -57,7 +59,7 @@ impl Flood {
 
     fn run(&mut self, messages: u32, from: impl Fn(u32) -> SocketAddr) {
         for _ in 0..messages {
-            self.now += Duration::from_micros(10);
+            self.now += Duration::from_nanos(self.steps.u64(..20_000));
             match self.gate.check(&self.message, from(self.sent), self.now) {
                 Admission::Pass => self.passed += 1,
                 Admission::Reply(_) => self.replies += 1,
@@ -148,8 +150,9 @@ fn a_flood_from_one_address_does_not_delay_a_newcomer() {
 fn a_flood_from_forty_addresses_does_not_either() {
     let mut flood = Flood::new();
     flood.run(200_000, |number| spoofed(number % 40));
-    for number in 0..20 {
-        flood.run(2_000, |number| spoofed(number % 40));
+    // Five a second besides the 160 of the flood.
+    for number in 0..5 {
+        flood.run(20_000, |number| spoofed(number % 40));
         let newcomer = SocketAddr::from(([198, 51, 100, number], 51_820));
         assert_eq!(flood.gate.check(&forged(), newcomer, flood.now), Admission::Pass);
     }
@@ -163,7 +166,7 @@ fn in_a_flood_from_100_000_addresses_a_cookie_opens_the_gate() {
         flood.run(100_000, spoofed);
         flood.forget();
         flood.run(100_000, spoofed);
-        assert!(flood.passed <= 240, "{} passed", flood.passed);
+        assert!(flood.passed <= 300, "{} passed", flood.passed);
         assert!((19_000..=22_000).contains(&flood.replies), "{} replies", flood.replies);
 
         // The client, too, is one of many: it tries until there is a cookie left for it.
@@ -172,6 +175,7 @@ fn in_a_flood_from_100_000_addresses_a_cookie_opens_the_gate() {
             tries += 1;
             assert!(tries < 100);
             flood.run(97, spoofed);
+            flood.now += Duration::from_micros(10);
             let mut message = [2; INITIATION];
             macs.sign(&mut message, flood.now);
             match flood.gate.check(&message, client, flood.now) {
@@ -179,8 +183,7 @@ fn in_a_flood_from_100_000_addresses_a_cookie_opens_the_gate() {
                     macs.read_reply(&cookie, flood.now).unwrap();
                     break;
                 }
-                Admission::Pass => panic!("a newcomer passed by luck; choose another step"),
-                Admission::Drop(_) => (),
+                Admission::Pass | Admission::Drop(_) => (),
             }
         }
         // From now on it passes at once, as an initiator and as a responder.
