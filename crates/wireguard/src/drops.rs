@@ -12,6 +12,8 @@ pub enum DropReason {
     BadMac,
     /// A handshake message while under load; a cookie was sent instead of an answer.
     UnderLoad,
+    /// A handshake message while under load, from a source that sends more of them than its share.
+    RateLimited,
     /// A message arrived, or a packet should leave, and the device has no private key.
     NoPrivateKey,
     /// A handshake from a public key that is no peer of ours.
@@ -50,10 +52,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::BadMac,
         Self::UnderLoad,
+        Self::RateLimited,
         Self::NoPrivateKey,
         Self::UnknownPeer,
         Self::UnknownIndex,
@@ -79,6 +82,7 @@ impl DropReason {
             Self::Malformed => "malformed",
             Self::BadMac => "bad-mac",
             Self::UnderLoad => "under-load",
+            Self::RateLimited => "rate-limited",
             Self::NoPrivateKey => "no-private-key",
             Self::UnknownPeer => "unknown-peer",
             Self::UnknownIndex => "unknown-index",

@@ -6,11 +6,25 @@
 pub mod aead;
 pub mod allowed_ips;
 pub mod config;
+#[allow(dead_code)]
+mod cookie;
 pub mod device;
 pub mod drops;
+pub mod gate;
 pub mod key;
+pub mod limiter;
+pub mod limits;
+pub mod message;
+#[allow(dead_code)]
+mod noise;
 pub mod outbox;
 mod peer;
+pub mod random;
+pub mod replay;
+#[allow(dead_code)]
+mod session;
+#[allow(dead_code)]
+mod tai64n;
 mod tunnel;
 pub mod uapi;
 pub mod wg_quick;
@@ -18,6 +32,8 @@ pub mod wg_quick;
 pub use config::{DeviceConfig, DeviceStatus, PeerChange, PeerConfig, PeerStatus};
 pub use device::Device;
 pub use drops::{DropReason, Drops};
+pub use gate::{Admission, Gate};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use outbox::{Destination, Outbox, Path};
+pub use random::Random;
 pub use wg_quick::WgQuick;
