@@ -2,12 +2,13 @@
 //!
 //! The packets stand somewhere in one buffer. A superpacket is the first packet, whose headers are corrected in place, and the
 //! pieces of the buffer that are the payloads of those after it. The rules are the kernel's (net/ipv4/tcp_offload.c,
-//! net/ipv4/udp_offload.c, `inet_gro_receive`, `ipv6_gro_receive`) with three differences:
+//! net/ipv4/udp_offload.c, `inet_gro_receive`, `ipv6_gro_receive`), so that cutting a superpacket again gives the packets that went
+//! in. Three things are our own:
 //!
-//! - TCP's window and urgent pointer must be equal too, so that nothing is lost: cutting a superpacket again gives the packets that
-//!   went in, but for the IPv4 identification of packets with DF set, which means nothing (RFC 6864 §4.1).
-//! - PSH ends a superpacket and never begins one, so that it stays where it was.
 //! - Transport checksums are not verified: whoever authenticated the packets vouches for them.
+//! - Identifications of IPv4 packets with DF set may all be the same, as in the kernel, but they count up when the superpacket is
+//!   cut again: `virtio_net_hdr` can't say it, and they mean nothing (RFC 6864 §4.1).
+//! - IPv6 packets with extension headers stand alone.
 
 use std::ops::Range;
 
