@@ -230,6 +230,23 @@ fn settings_reach_the_interface() {
 }
 
 #[test]
+fn a_limit_that_the_kernel_refuses_is_done_without() {
+    if !can_run("a_limit_that_the_kernel_refuses_is_done_without") {
+        return;
+    }
+    let end = End::new(
+        1,
+        &Options {
+            // More than `GSO_MAX_SEGS` (include/linux/netdevice.h).
+            gso_segments_max: Some(70_000),
+            ..Options::default()
+        },
+    );
+    let link = end.namespace.run(&format!("ip -details link show {}", end.name));
+    assert!(link.contains("gso_max_segs 65535"), "{link}");
+}
+
+#[test]
 fn the_kernels_superpackets_have_no_more_segments_than_told() {
     if !can_run("the_kernels_superpackets_have_no_more_segments_than_told") {
         return;

@@ -7,34 +7,42 @@ use crate::{Addr, number};
 /// The sum is taken in the machine's own byte order, and turned at the end: that gives the same (RFC 1071 §2(B)).
 #[inline]
 pub fn sum(bytes: &[u8]) -> u64 {
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    let bulk = match blocks {
-        [] => 0,
-        _ => {
-            let mut lanes = Lanes::default();
-            for block in blocks {
-                lanes.add(block);
-            }
-            lanes.total()
+    let total = if bytes.len() < LONG {
+        sum_short(bytes)
+    } else {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let mut lanes = Lanes::default();
+        for block in blocks {
+            lanes.add(block);
         }
+        add(lanes.total(), sum_short(rest))
     };
-    u64::from(u16::from_be(fold(add(bulk, sum_short(rest)))))
+    u64::from(u16::from_be(fold(total)))
 }
 
 /// Copies `from` to `to` and gives its sum as [`sum`] does, in one pass. Where the lengths differ the shorter counts.
 #[inline]
 pub fn copy_and_sum(to: &mut [u8], from: &[u8]) -> u64 {
     let len = to.len().min(from.len());
-    let (to_blocks, to_rest) = to[..len].as_chunks_mut::<BLOCK>();
-    let (from_blocks, from_rest) = from[..len].as_chunks::<BLOCK>();
+    let (to, from) = (&mut to[..len], &from[..len]);
+    if len < LONG {
+        to.copy_from_slice(from);
+        return sum(from);
+    }
+    let (to_blocks, to_rest) = to.as_chunks_mut::<BLOCK>();
+    let (from_blocks, from_rest) = from.as_chunks::<BLOCK>();
     let mut lanes = Lanes::default();
     for (to, from) in to_blocks.iter_mut().zip(from_blocks) {
-        *to = *from;
-        lanes.add(from);
+        let block = *from;
+        *to = block;
+        lanes.add(&block);
     }
     to_rest.copy_from_slice(from_rest);
     u64::from(u16::from_be(fold(add(lanes.total(), sum_short(from_rest)))))
 }
+
+/// From here on blocks are worth the lanes' total.
+const LONG: usize = 4 * BLOCK;
 
 /// Bytes that are summed at once: four registers of 128 bits.
 const BLOCK: usize = 64;
@@ -62,11 +70,9 @@ impl Lanes {
 
     #[inline(always)]
     fn total(&self) -> u64 {
-        let lanes = self.words.iter().zip(&self.upper);
-        lanes.fold(0, |total, (words, &upper)| {
-            let lower = words.wrapping_sub(upper << 32);
-            add(add(total, lower), upper)
-        })
+        let words = self.words.iter().fold(0, |total: u64, words| total.wrapping_add(*words));
+        let upper = self.upper.iter().sum::<u64>();
+        add(words.wrapping_sub(upper << 32), upper)
     }
 }
 

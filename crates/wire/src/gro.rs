@@ -2,12 +2,13 @@
 //!
 //! The packets stand somewhere in one buffer. A superpacket is the first packet, whose headers are corrected in place, and the
 //! pieces of the buffer that are the payloads of those after it. The rules are the kernel's (net/ipv4/tcp_offload.c,
-//! net/ipv4/udp_offload.c, `inet_gro_receive`, `ipv6_gro_receive`) with three differences:
+//! net/ipv4/udp_offload.c, `inet_gro_receive`, `ipv6_gro_receive`), so that cutting a superpacket again gives the packets that went
+//! in. Three things are our own:
 //!
-//! - TCP's window and urgent pointer must be equal too, so that nothing is lost: cutting a superpacket again gives the packets that
-//!   went in, but for the IPv4 identification of packets with DF set, which means nothing (RFC 6864 §4.1).
-//! - PSH ends a superpacket and never begins one, so that it stays where it was.
 //! - Transport checksums are not verified: whoever authenticated the packets vouches for them.
+//! - Identifications of IPv4 packets with DF set may all be the same, as in the kernel, but they count up when the superpacket is
+//!   cut again: `virtio_net_hdr` can't say it, and they mean nothing (RFC 6864 §4.1).
+//! - IPv6 packets with extension headers stand alone.
 
 use std::ops::Range;
 
@@ -245,43 +246,29 @@ impl Open {
         if new.size > first.size || self.len + new.size > LEN_MAX || (new.l4, new.payload) != (first.l4, first.payload) {
             return false;
         }
-        let count = self.parts.len();
         let start = self.parts.first().map_or(0, |part| part.start);
-        let (Some(one), Some(other)) = (
-            buffer.get(start..start + first.payload),
-            buffer.get(range.start..range.start + new.payload),
-        ) else {
+        let header = |start: usize| buffer.get(start..start + new.payload)?.split_at_checked(new.l4);
+        let (Some((one_network, one)), Some((network, other))) = (header(start), header(range.start)) else {
             return false;
         };
-        if new.flow.tcp {
-            let sequence = first.sequence.wrapping_add((self.len - first.payload) as u32);
-            // CWR stands on the first segment only: one that has it begins an item.
-            let differ = (new.flags ^ first.flags) & !(TcpFlags::CWR | TcpFlags::FIN | TcpFlags::PSH);
-            if new.sequence != sequence || new.flags & TcpFlags::CWR != 0 || differ != 0 {
-                return false;
-            }
-            let (one, other) = (
-                one.get(first.l4..).unwrap_or_default(),
-                other.get(first.l4..).unwrap_or_default(),
-            );
-            // Acknowledgement and data offset, then the window; the urgent pointer and options follow the checksum.
-            let same = |part: Range<usize>| one.get(part.clone()) == other.get(part);
-            if !same(8..13) || !same(14..16) || one.get(18..) != other.get(18..) {
-                return false;
-            }
+        let sequence = first.sequence.wrapping_add((self.len - first.payload) as u32);
+        if new.flow.tcp && (new.sequence != sequence || !continues(first.flags, one, new.flags, other)) {
+            return false;
         }
-        let same = |part: Range<usize>| one.get(part.clone()) == other.get(part);
+        let same = |part: Range<usize>| one_network.get(part.clone()) == network.get(part);
         if new.flow.v6 {
             // Traffic class and flow label, hop limit.
             return same(0..4) && same(7..8);
         }
         // Type of service, "don't fragment", time to live.
-        if !same(0..2) || !same(6..9) {
-            return false;
-        }
-        // As `inet_gro_flush`: identifications count up, or stay the same where nobody needs them.
-        let step = new.id.wrapping_sub(first.id);
-        let dont_fragment = one.get(6).is_some_and(|byte| byte & 0x40 != 0);
+        same(0..2) && same(6..9) && self.numbers(new.id, network)
+    }
+
+    /// Whether the IPv4 identification is the next one. As in `inet_gro_flush` they count up, or all are the same when there is DF.
+    #[inline]
+    fn numbers(&mut self, id: u16, network: &[u8]) -> bool {
+        let (step, count) = (id.wrapping_sub(self.packet.id), self.parts.len());
+        let dont_fragment = network.get(6).is_some_and(|byte| byte & 0x40 != 0);
         if count == 1 && dont_fragment && step == 0 {
             self.fixed_id = true;
         }
@@ -351,6 +338,16 @@ impl Flow {
         let hash = mix(mix(source, self.dst.lo), self.dst.hi).wrapping_mul(ODD);
         (hash >> 60) as usize % SETS
     }
+}
+
+/// Whether a TCP header says what the first one of its item says, in all that does not count up.
+#[inline]
+fn continues(first_flags: u8, first: &[u8], flags: u8, other: &[u8]) -> bool {
+    // CWR stands on the first segment only: one that has it begins an item.
+    let differ = (flags ^ first_flags) & !(TcpFlags::CWR | TcpFlags::FIN | TcpFlags::PSH);
+    let same = |part: Range<usize>| first.get(part.clone()) == other.get(part);
+    // Acknowledgement and data offset, the window, and what follows the checksum: urgent pointer and options.
+    flags & TcpFlags::CWR == 0 && differ == 0 && same(8..13) && same(14..16) && first.get(18..) == other.get(18..)
 }
 
 /// The packet without the padding behind it.

@@ -19,7 +19,8 @@ pub struct Offload {
     /// The checksum is to be completed: the one's complement sum of everything from `start` on is to be written, complemented,
     /// `offset` bytes behind `start`, where the pseudo header's sum stands now.
     pub needs_csum: Option<(u16, u16)>,
-    /// The transport checksum need not be verified.
+    /// The transport checksum need not be verified. Linux's TUN interfaces say so, but don't heed it when it is said to them
+    /// (`virtio_net_hdr_to_skb`, include/linux/virtio_net.h).
     pub data_valid: bool,
     /// The packet is to be cut, or stands for several.
     pub segmentation: Option<Segmentation>,
