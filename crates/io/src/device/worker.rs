@@ -29,8 +29,8 @@ const SEND_BYTES: usize = 32 << 10;
 /// Bytes that are decrypted before they are written, unless no more arrived: enough to join, and still in the cache.
 const WRITE_BYTES: usize = 48 << 10;
 
-/// Packets joined into one.
-const JOIN_MAX: usize = 64;
+/// Packets joined into one: what the kernel forwards into the interface again, it cuts if it is longer than [`super::SEGMENTS`].
+const JOIN_MAX: usize = 44;
 
 /// How soon a TUN that is down is looked at again.
 const DOWN: Duration = Duration::from_millis(250);
