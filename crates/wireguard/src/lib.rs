@@ -11,6 +11,8 @@ mod cookie;
 pub mod device;
 pub mod drops;
 pub mod gate;
+#[cfg(test)]
+mod interop;
 pub mod key;
 pub mod limiter;
 pub mod limits;
