@@ -14,7 +14,7 @@ pub mod gate;
 #[cfg(test)]
 mod interop;
 pub mod key;
-pub mod limiter;
+mod limiter;
 pub mod limits;
 pub mod message;
 #[allow(dead_code)]

@@ -160,15 +160,15 @@ fn a_flood_from_forty_addresses_does_not_either() {
 
 #[test]
 fn in_a_flood_from_100_000_addresses_a_cookie_opens_the_gate() {
-    for client in ["198.51.100.1:51820", "[2001:db8:5::1]:51820"].map(source) {
-        let mut flood = Flood::new();
-        let mut macs = Macs::new(&OWN);
-        flood.run(20_000, spoofed);
-        flood.forget();
-        flood.run(100_000, spoofed);
-        assert!(flood.passed <= 300, "{} passed", flood.passed);
-        assert!((19_000..=22_000).contains(&flood.replies), "{} replies", flood.replies);
+    let mut flood = Flood::new();
+    flood.run(20_000, spoofed);
+    flood.forget();
+    flood.run(100_000, spoofed);
+    assert!(flood.passed <= 300, "{} passed", flood.passed);
+    assert!((19_000..=22_000).contains(&flood.replies), "{} replies", flood.replies);
 
+    for client in ["198.51.100.1:51820", "[2001:db8:5::1]:51820"].map(source) {
+        let mut macs = Macs::new(&OWN);
         // The client, too, is one of many: it tries until there is a cookie left for it.
         let mut tries = 0;
         loop {
@@ -187,7 +187,7 @@ fn in_a_flood_from_100_000_addresses_a_cookie_opens_the_gate() {
             }
         }
         // From now on it passes at once, as an initiator and as a responder.
-        for _ in 0..4 {
+        for _ in 0..2 {
             flood.run(5_000, spoofed);
             let mut initiation = [3; INITIATION];
             macs.sign(&mut initiation, flood.now);
@@ -195,10 +195,13 @@ fn in_a_flood_from_100_000_addresses_a_cookie_opens_the_gate() {
             let mut response = [4; RESPONSE];
             macs.sign(&mut response, flood.now);
             assert_eq!(flood.gate.check(&response, client, flood.now), Admission::Pass);
-            // Its cookie is worth nothing elsewhere.
-            let elsewhere = SocketAddr::new(client.ip(), 1);
-            assert_ne!(flood.gate.check(&initiation, elsewhere, flood.now), Admission::Pass);
         }
+        // Its cookie is worth nothing at another port.
+        let mut initiation = [3; INITIATION];
+        macs.sign(&mut initiation, flood.now);
+        let elsewhere = SocketAddr::new(client.ip(), 1);
+        assert!(!flood.gate.checker.mac2_is_valid(&initiation, elsewhere, flood.now));
+        assert!(flood.gate.checker.mac2_is_valid(&initiation, client, flood.now));
     }
 }
 
