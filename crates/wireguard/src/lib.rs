@@ -6,7 +6,7 @@
 pub mod aead;
 pub mod allowed_ips;
 pub mod config;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the device moves from `tunnel` to these next")]
 mod cookie;
 pub mod device;
 pub mod drops;
@@ -17,15 +17,15 @@ pub mod key;
 mod limiter;
 pub mod limits;
 pub mod message;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the device moves from `tunnel` to these next")]
 mod noise;
 pub mod outbox;
 mod peer;
 pub mod random;
 pub mod replay;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the device moves from `tunnel` to these next")]
 mod session;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the device moves from `tunnel` to these next")]
 mod tai64n;
 mod tunnel;
 pub mod uapi;

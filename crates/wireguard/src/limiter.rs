@@ -90,11 +90,11 @@ const WAYS: usize = 8;
 /// When all eight places hold buckets that are not full, the one that lacks least is given up for the new source.
 /// The given-up source wins at most what it lacked; a new source is never refused because others are many.
 /// (The kernel refuses new sources when its table is full, which lets a flood from many addresses lock them out.)
-#[derive(Debug)]
 pub(crate) struct Limiter {
     rate: Rate,
     hash: SipHasher13,
     start: Instant,
+    /// Empty until the first message: most limiters never see one.
     sets: Vec<[Entry; WAYS]>,
     mask: usize,
 }
@@ -107,8 +107,7 @@ impl Limiter {
             rate,
             hash: SipHasher13::new_with_keys(rng.u64(), rng.u64()),
             start: now,
-            // Zeros, which the system gives without touching memory: a table costs what is used of it.
-            sets: vec![[Entry::default(); WAYS]; sets],
+            sets: Vec::new(),
             mask: sets - 1,
         }
     }
@@ -116,8 +115,13 @@ impl Limiter {
     /// Pays for one message of the address's source; false when the source has nothing left.
     pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
         let (source, now) = (source(address), nanos_since(self.start, now));
+        if self.sets.is_empty() {
+            self.sets = vec![[Entry::default(); WAYS]; self.mask + 1];
+        }
         let at = self.set_of(source);
-        let set = &mut self.sets[at];
+        let Some(set) = self.sets.get_mut(at) else {
+            return false;
+        };
         if let Some(entry) = set.iter_mut().find(|entry| entry.source == source) {
             return entry.bucket.take(self.rate, now);
         }

@@ -28,7 +28,7 @@ fn address(text: &str) -> IpAddr {
 #[test]
 fn five_at_once_then_twenty_a_second() {
     let start = Instant::now();
-    for source in ["192.0.2.1", "2001:db8::1"].map(address) {
+    for source in ["192.0.2.1", "2001:db8::1", "0.0.0.0", "::1"].map(address) {
         let mut limiter = limiter(1_000, start);
         for (ms, passes) in [
             (0, true),
@@ -80,7 +80,7 @@ fn an_ipv6_network_of_64_bits_and_an_ipv4_address_are_one_source() {
 fn a_rested_source_needs_no_place() {
     let start = Instant::now();
     let mut limiter = limiter(65_536, start);
-    assert_eq!(limiter.sets.len() * WAYS, 65_536);
+    assert!(limiter.sets.is_empty());
     for number in 0..10_000_u32 {
         assert!(limiter.take(Ipv4Addr::from_bits(number + (10 << 24)).into(), start));
     }
@@ -118,13 +118,12 @@ fn when_full_the_one_that_lacks_least_gives_way() {
 fn many_sources_at_once_are_bounded_and_none_is_refused() {
     let start = Instant::now();
     let mut limiter = limiter(65_536, start);
-    let memory = limiter.sets.len();
     for number in 0..300_000_u64 {
         let network = u128::from(0x2001_0db8_0000_0000 + number) << 64;
         let now = start + Duration::from_micros(number / 1_000);
         assert!(limiter.take(Ipv6Addr::from_bits(network).into(), now));
     }
-    assert_eq!(limiter.sets.len(), memory);
+    assert_eq!(limiter.sets.len() * WAYS, 65_536);
     assert!(busy_sources(&limiter, start + Duration::from_micros(300)) > 65_000);
 }
 
