@@ -6,6 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Length of every WireGuard key, in bytes.
 pub const KEY_LEN: usize = 32;
@@ -30,12 +31,13 @@ fn decode(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey(pub [u8; KEY_LEN]);
 
-/// A device's private key. Never printed by `Debug`; ask for [`PrivateKey::to_base64`] to write it to a secret file.
-#[derive(Clone, PartialEq, Eq)]
+/// A device's private key. Wiped when dropped, never printed by `Debug`; ask for [`PrivateKey::to_base64`] to write it
+/// to a secret file.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PrivateKey(pub [u8; KEY_LEN]);
 
-/// The optional symmetric key mixed into a peer's handshake. Never printed by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+/// The optional symmetric key mixed into a peer's handshake. Wiped when dropped, never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PresharedKey(pub [u8; KEY_LEN]);
 
 impl PrivateKey {

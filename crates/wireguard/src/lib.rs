@@ -13,7 +13,7 @@ pub mod front;
 pub mod gate;
 pub mod inner;
 pub mod key;
-pub mod limiter;
+mod limiter;
 pub mod limits;
 pub mod message;
 mod noise;
