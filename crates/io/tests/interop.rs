@@ -10,10 +10,11 @@ mod common;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Namespace, Program, cable, can_run, key_file, keys, ping, raise, transfer, unique, wait_for};
 use fielato_io::{Device, Exit};
+use fielato_wireguard::aead::Ring;
 use fielato_wireguard::{DeviceConfig, DropReason, Outbox, PeerChange, PeerConfig, PresharedKey, PrivateKey, PublicKey};
 
 const PORT: u16 = 51820;
@@ -300,10 +301,13 @@ fn wireguard_go_gets_through_a_flood() {
 /// A handshake initiation of a stranger who knows the device's public key.
 fn forged_initiation(to: PublicKey) -> Vec<u8> {
     let (key, _) = keys();
-    let mut stranger = fielato_wireguard::Device::new(1420);
+    let now = Instant::now();
+    let mut seed = [0; 32];
+    seed[..4].copy_from_slice(&key.0[..4]);
+    let mut stranger = fielato_wireguard::Device::new(1420, Box::new(Ring), seed, now, SystemTime::now());
     let mut out = Outbox::new();
     let mut begin = peer(to, 1, Some("10.9.0.1:51820"));
     begin.persistent_keepalive = Some(1);
-    stranger.set(&config(&key, vec![begin]), Instant::now(), &mut out);
+    stranger.with_control(|control| control.set(&config(&key, vec![begin]), now, &mut out));
     out.iter().next().unwrap().1.to_vec()
 }

@@ -37,7 +37,7 @@ pub use front::Front;
 pub use gate::{Admission, Gate};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use noise::Claim;
-pub use outbox::{Destination, Outbox, Path};
+pub use outbox::{Destination, Origin, Outbox, Path};
 pub use random::Random;
 pub use roster::Roster;
 pub use shard::Shard;

@@ -18,6 +18,15 @@ impl From<SocketAddr> for Path {
     }
 }
 
+/// How a datagram came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// From whom, and to which of our addresses.
+    pub path: Path,
+    /// Its TOS octet, of which the ECN bits count.
+    pub tos: u8,
+}
+
 /// Where a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
@@ -73,7 +82,12 @@ impl Outbox {
     }
 
     /// Adds a packet of `len` bytes that `write` writes; what `write` keeps of them is its result, `None` for nothing.
-    pub(crate) fn push_with(&mut self, len: usize, destination: Destination, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<usize> {
+    pub(crate) fn push_with(
+        &mut self,
+        len: usize,
+        destination: Destination,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<usize> {
         let start = self.bytes.len();
         self.bytes.resize(start + len, 0);
         let written = write(&mut self.bytes[start..]);

@@ -18,7 +18,7 @@ use crate::inner::{self, Unreachable};
 use crate::limits::{INITIATIONS_PER_SECOND, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER};
 use crate::message::{COOKIE_REPLY, DATA_OVERHEAD, INITIATION, Message, RESPONSE};
 use crate::noise::{Claim, StaticKeys, create_initiation, static_static};
-use crate::outbox::{Destination, Outbox, Path};
+use crate::outbox::{Destination, Origin, Outbox, Path};
 use crate::peer::Peer;
 use crate::random::Random;
 use crate::session::Session;
@@ -152,7 +152,15 @@ fn padded(len: usize, mtu: usize) -> usize {
 /// Setting up.
 impl Shard {
     /// A shard without peers. `worker` is its number among `shards`.
-    pub fn new(worker: Worker, shards: u32, mtu: usize, aead: Box<dyn Aead>, seed: [u8; 32], now: Instant, wall: SystemTime) -> Self {
+    pub fn new(
+        worker: Worker,
+        shards: u32,
+        mtu: usize,
+        aead: Box<dyn Aead>,
+        seed: [u8; 32],
+        now: Instant,
+        wall: SystemTime,
+    ) -> Self {
         Self {
             peers: Vec::new(),
             shards: shards.max(1),
@@ -263,8 +271,7 @@ impl Shard {
 
 /// The way in.
 impl Shard {
-    /// Takes a data message and decrypts it where it stands. `outer_tos` is its datagram's TOS octet. A keepalive has no
-    /// packet in it.
+    /// Takes a data message and decrypts it where it stands. A keepalive has no packet in it.
     ///
     /// # Errors
     /// Why it was dropped, which is counted already.
@@ -272,13 +279,12 @@ impl Shard {
         &mut self,
         message: &mut [u8],
         receiver: u32,
-        from: &Path,
-        outer_tos: u8,
+        origin: &Origin,
         allowed_ips: &AllowedIps,
         now: Instant,
         out: &mut Outbox,
     ) -> Result<Option<Inner>, DropReason> {
-        let result = self.data(message, receiver, from, outer_tos, allowed_ips, now, out);
+        let result = self.data(message, receiver, origin, allowed_ips, now, out);
         if let Err(reason) = result {
             self.cx.drops.count(reason);
         }
@@ -289,8 +295,7 @@ impl Shard {
         &mut self,
         message: &mut [u8],
         receiver: u32,
-        from: &Path,
-        outer_tos: u8,
+        origin: &Origin,
         allowed_ips: &AllowedIps,
         now: Instant,
         out: &mut Outbox,
@@ -301,8 +306,8 @@ impl Shard {
         let session = tunnel.receiving(receiver, now).ok_or(DropReason::NoSession)?;
         let range = session.open(&mut *cx.aead, message)?;
         peer.received += message.len() as u64;
-        if peer.path.as_ref() != Some(from) {
-            peer.path = Some(*from);
+        if peer.path.as_ref() != Some(&origin.path) {
+            peer.path = Some(origin.path);
         }
         let begun = tunnel.used(receiver);
         if begun.is_none() && tunnel.is_stale_to_receive(now) {
@@ -327,7 +332,7 @@ impl Shard {
         if allowed_ips.lookup(source) != Some(slot) {
             return Err(DropReason::SourceNotAllowed);
         }
-        inner::decapsulate_ecn(packet, outer_tos);
+        inner::decapsulate_ecn(packet, origin.tos);
         Ok(Some(Inner {
             range: range.start..range.start + len,
             peer: slot,
@@ -391,13 +396,7 @@ impl Shard {
         }
     }
 
-    fn response(
-        &mut self,
-        message: &[u8; RESPONSE],
-        from: &Path,
-        now: Instant,
-        out: &mut Outbox,
-    ) -> Result<(), DropReason> {
+    fn response(&mut self, message: &[u8; RESPONSE], from: &Path, now: Instant, out: &mut Outbox) -> Result<(), DropReason> {
         let receiver = Message::Response(message).receiver().ok_or(DropReason::Malformed)?;
         let slot = *self.cx.indexes.get(&receiver).ok_or(DropReason::UnknownIndex)?;
         if !self.cx.checker.as_ref().is_some_and(|checker| checker.mac1_is_valid(message)) {
@@ -672,7 +671,9 @@ impl Context {
         };
         let mut message = [0; DATA_OVERHEAD];
         let Some(session) = tunnel.sending(now) else { return };
-        let Some(len) = session.seal(&mut *self.aead, &mut message, 0) else { return };
+        let Some(len) = session.seal(&mut *self.aead, &mut message, 0) else {
+            return;
+        };
         tunnel.timers.sent(now, interval(peer.keepalive));
         self.push(peer, &message[..len], path, 0, out);
     }
@@ -692,7 +693,14 @@ impl Context {
         tunnel.last_initiation = Some(now);
         let timestamp = self.timestamp(now);
         let index = self.new_index(slot);
-        let begun = create_initiation(&own, &peer.public_key, &tunnel.static_static, timestamp, index, &mut self.random);
+        let begun = create_initiation(
+            &own,
+            &peer.public_key,
+            &tunnel.static_static,
+            timestamp,
+            index,
+            &mut self.random,
+        );
         let Some((mut message, initiator)) = begun else {
             self.retire([Some(index)]);
             return;
@@ -750,7 +758,9 @@ impl Context {
         let (tokens, last) = &mut self.errors;
         let earned = now.saturating_duration_since(*last).as_nanos() / ERROR_INTERVAL.as_nanos();
         if earned > 0 {
-            *tokens = tokens.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)).min(ERROR_BURST);
+            *tokens = tokens
+                .saturating_add(u32::try_from(earned).unwrap_or(u32::MAX))
+                .min(ERROR_BURST);
             *last = now;
         }
         if *tokens == 0 {

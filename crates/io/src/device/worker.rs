@@ -6,19 +6,19 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use fielato_wire::Offload;
 use fielato_wire::gro::Coalescer;
 use fielato_wire::gso::Segments;
-use fielato_wire::Offload;
 use fielato_wireguard::message::{DATA_HEADER, Message};
 use fielato_wireguard::shard::{NoSender, Shard};
-use fielato_wireguard::{Destination, DropReason, Outbox, Path, Roster, inner};
+use fielato_wireguard::{Destination, DropReason, Origin, Outbox, Path, Roster, inner};
 
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
 use super::transmit::SendBatch;
 use crate::poller::Poller;
 use crate::tun::{Queue, READ_MAX};
-use crate::udp::{Arrival, ReceiveBatch, Sockets, Udp};
+use crate::udp::{ReceiveBatch, Sockets, Udp};
 
 /// Packets read from the interface before the sockets have their turn.
 const READS: usize = 64;
@@ -164,7 +164,17 @@ impl Worker {
             {
                 bytes += arrival.range.len();
                 for range in arrival.datagrams() {
-                    let inner = take(&self.shared, self.number, &roster, &mut shard, buffer, range, &arrival, now, &mut self.out);
+                    let inner = take(
+                        &self.shared,
+                        self.number,
+                        &roster,
+                        &mut shard,
+                        buffer,
+                        range,
+                        &origin,
+                        now,
+                        &mut self.out,
+                    );
                     if let Some(inner) = inner
                         && self.coalescer.push(buffer, inner).is_err()
                     {
@@ -186,8 +196,7 @@ impl Worker {
         self.shared.inboxes[self.number].take(&mut mails);
         for mail in mails.drain(..) {
             match mail {
-                Mail::Datagram { mut bytes, from, tos } => {
-                    let arrival = Arrival::single(bytes.len(), from, tos);
+                Mail::Datagram { mut bytes, origin } => {
                     let roster = self.shared.roster();
                     let mut shard = self.shared.shard(self.number);
                     let range = 0..bytes.len();
@@ -198,7 +207,7 @@ impl Worker {
                         &mut shard,
                         &mut bytes,
                         range,
-                        &arrival,
+                        &origin,
                         now,
                         &mut self.out,
                     );
@@ -233,7 +242,7 @@ fn take(
     shard: &mut Shard,
     buffer: &mut [u8],
     range: std::ops::Range<usize>,
-    arrival: &Arrival,
+    origin: &Origin,
     now: Instant,
     out: &mut Outbox,
 ) -> Option<std::ops::Range<usize>> {
@@ -246,13 +255,11 @@ fn take(
             return None;
         }
     };
-    let from = &arrival.from;
     if let Some(receiver) = message.receiver() {
         let worker = receiver as usize & 0xff;
         if worker != number && worker < shared.shards.len() {
             let bytes = datagram.to_vec();
-            let tos = arrival.tos;
-            if !shared.inboxes[worker].post(Mail::Datagram { bytes, from: *from, tos }) {
+            if !shared.inboxes[worker].post(Mail::Datagram { bytes, origin: *origin }) {
                 shard.count_drop(DropReason::QueueFull, 1);
             }
             return None;
@@ -260,22 +267,21 @@ fn take(
     }
     match message {
         Message::Data { receiver, .. } => {
-            let inner = shard.handle_data(datagram, receiver, from, arrival.tos, roster.allowed_ips(), now, out);
+            let inner = shard.handle_data(datagram, receiver, origin, roster.allowed_ips(), now, out);
             let inner = inner.ok().flatten()?;
             return Some(start + inner.range.start..start + inner.range.end);
         }
-        Message::Response(message) => shard.handle_response(message, from, now, out),
+        Message::Response(message) => shard.handle_response(message, &origin.path, now, out),
         Message::CookieReply(message) => shard.handle_cookie(message, now),
         // The kernel gives these to the other thread, but for those that it joined to a peer's data (`UDP_GRO`).
         Message::Initiation(message) => {
-            let claim = lock(&shared.front).claim(message, from, now, out)?;
+            let claim = lock(&shared.front).claim(message, &origin.path, now, out)?;
             match roster.find(&claim.peer) {
-                Some(slot) if shard.has(slot) => shard.handle_initiation(slot, claim, from, now, out),
+                Some(slot) if shard.has(slot) => shard.handle_initiation(slot, claim, &origin.path, now, out),
                 Some(slot) => {
                     let mail = Mail::Datagram {
                         bytes: message.to_vec(),
-                        from: *from,
-                        tos: arrival.tos,
+                        origin: *origin,
                     };
                     if !shared.inboxes[shared.worker_of(slot)].post(mail) {
                         shard.count_drop(DropReason::QueueFull, 1);
@@ -401,7 +407,9 @@ impl Worker {
                 self.unsent += self.send.flush(&sockets.workers[self.number]) as u64;
             }
             let Some(message) = self.send.room(room) else { break };
-            let Some(len) = segments.write_next(&mut message[DATA_HEADER..]) else { break };
+            let Some(len) = segments.write_next(&mut message[DATA_HEADER..]) else {
+                break;
+            };
             match sender.seal(message, len) {
                 Some(len) => self.send.commit(len, &sender.path, tos),
                 None => lost += 1,

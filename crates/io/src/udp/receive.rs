@@ -3,7 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 
-use fielato_wireguard::Path;
+use fielato_wireguard::{Origin, Path};
 use quinn_udp::{RecvMeta, UdpSockRef};
 
 use super::Udp;
@@ -29,22 +29,10 @@ pub(crate) struct Arrival {
     pub(crate) range: Range<usize>,
     /// The size of each datagram but the last, which may be shorter. Never 0.
     pub(crate) stride: usize,
-    pub(crate) from: Path,
-    /// The outer header's ECN bits: the low two of its TOS octet.
-    pub(crate) tos: u8,
+    pub(crate) origin: Origin,
 }
 
 impl Arrival {
-    /// One datagram at the beginning of some memory.
-    pub(crate) fn single(len: usize, from: Path, tos: u8) -> Self {
-        Self {
-            range: 0..len,
-            stride: len.max(1),
-            from,
-            tos,
-        }
-    }
-
     /// Where each datagram stands, in order. An empty one is left out.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let Range { start, end } = self.range;
@@ -68,11 +56,13 @@ impl ReceiveBatch {
         let arrivals = used.map(|(at, meta)| Arrival {
             range: at * ROOM..at * ROOM + meta.len.min(ROOM),
             stride: meta.stride.max(1),
-            from: Path {
-                remote: meta.addr,
-                local: meta.dst_ip,
+            origin: Origin {
+                path: Path {
+                    remote: meta.addr,
+                    local: meta.dst_ip,
+                },
+                tos: meta.ecn.map_or(0, |ecn| ecn as u8),
             },
-            tos: meta.ecn.map_or(0, |ecn| ecn as u8),
         });
         (&mut self.buffers, arrivals)
     }
