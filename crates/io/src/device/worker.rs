@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use fielato_wire::Offload;
@@ -153,36 +154,25 @@ impl Worker {
             }
             return;
         }
+        let shared = Arc::clone(&self.shared);
         let (buffer, arrivals) = batch.arrivals();
         let mut arrivals = arrivals.peekable();
         while arrivals.peek().is_some() {
             let mut bytes = 0;
-            let roster = self.shared.roster();
-            let mut shard = self.shared.shard(self.number);
+            let mut receiver = Receiver::new(&shared, self.number, now, &mut self.out);
             while bytes < WRITE_BYTES
                 && let Some(arrival) = arrivals.next()
             {
                 bytes += arrival.range.len();
                 for range in arrival.datagrams() {
-                    let inner = take(
-                        &self.shared,
-                        self.number,
-                        &roster,
-                        &mut shard,
-                        buffer,
-                        range,
-                        &origin,
-                        now,
-                        &mut self.out,
-                    );
-                    if let Some(inner) = inner
+                    if let Some(inner) = receiver.take(buffer, range, &arrival.origin)
                         && self.coalescer.push(buffer, inner).is_err()
                     {
-                        shard.count_drop(DropReason::InnerMalformed, 1);
+                        receiver.shard.count_drop(DropReason::InnerMalformed, 1);
                     }
                 }
             }
-            drop((roster, shard));
+            drop(receiver);
             self.refused += write(&self.queue, &mut self.coalescer, buffer);
             if !self.out.is_empty() {
                 self.deliver(sockets);
@@ -192,26 +182,14 @@ impl Worker {
 
     /// Takes what other threads left.
     fn read_mails(&mut self, sockets: &Sockets, now: Instant) {
+        let shared = Arc::clone(&self.shared);
         let mut mails = std::mem::take(&mut self.mails);
         self.shared.inboxes[self.number].take(&mut mails);
         for mail in mails.drain(..) {
             match mail {
                 Mail::Datagram { mut bytes, origin } => {
-                    let roster = self.shared.roster();
-                    let mut shard = self.shared.shard(self.number);
                     let range = 0..bytes.len();
-                    let inner = take(
-                        &self.shared,
-                        self.number,
-                        &roster,
-                        &mut shard,
-                        &mut bytes,
-                        range,
-                        &origin,
-                        now,
-                        &mut self.out,
-                    );
-                    drop((roster, shard));
+                    let inner = Receiver::new(&shared, self.number, now, &mut self.out).take(&mut bytes, range, &origin);
                     if let Some(inner) = inner
                         && self.coalescer.push(&bytes, inner).is_ok()
                     {
@@ -219,7 +197,6 @@ impl Worker {
                     }
                 }
                 Mail::Packet { bytes, offload } => {
-                    let shared = Arc::clone(&self.shared);
                     let roster = shared.roster();
                     let mut shard = shared.shard(self.number);
                     self.outgoing(&roster, &mut shard, &bytes, &offload, sockets, now);
@@ -233,65 +210,79 @@ impl Worker {
     }
 }
 
-/// Takes one datagram; what was decrypted from it stands where the result says.
-#[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed apart")]
-fn take(
-    shared: &Shared,
+/// What taking datagrams needs, borrowed from the worker and the device for a batch.
+struct Receiver<'a> {
+    shared: &'a Shared,
     number: usize,
-    roster: &Roster,
-    shard: &mut Shard,
-    buffer: &mut [u8],
-    range: std::ops::Range<usize>,
-    origin: &Origin,
+    roster: RwLockReadGuard<'a, Roster>,
+    shard: MutexGuard<'a, Shard>,
     now: Instant,
-    out: &mut Outbox,
-) -> Option<std::ops::Range<usize>> {
-    let start = range.start;
-    let datagram = &mut buffer[range];
-    let message = match Message::parse(datagram) {
-        Ok(message) => message,
-        Err(reason) => {
-            shard.count_drop(reason, 1);
-            return None;
-        }
-    };
-    if let Some(receiver) = message.receiver() {
-        let worker = receiver as usize & 0xff;
-        if worker != number && worker < shared.shards.len() {
-            let bytes = datagram.to_vec();
-            if !shared.inboxes[worker].post(Mail::Datagram { bytes, origin: *origin }) {
-                shard.count_drop(DropReason::QueueFull, 1);
-            }
-            return None;
+    out: &'a mut Outbox,
+}
+
+impl<'a> Receiver<'a> {
+    fn new(shared: &'a Shared, number: usize, now: Instant, out: &'a mut Outbox) -> Self {
+        Self {
+            shared,
+            number,
+            roster: shared.roster(),
+            shard: shared.shard(number),
+            now,
+            out,
         }
     }
-    match message {
-        Message::Data { receiver, .. } => {
-            let inner = shard.handle_data(datagram, receiver, origin, roster.allowed_ips(), now, out);
-            let inner = inner.ok().flatten()?;
-            return Some(start + inner.range.start..start + inner.range.end);
+
+    /// Takes one datagram; what was decrypted from it stands where the result says.
+    fn take(&mut self, buffer: &mut [u8], range: Range<usize>, origin: &Origin) -> Option<Range<usize>> {
+        let start = range.start;
+        let datagram = &mut buffer[range];
+        let message = match Message::parse(datagram) {
+            Ok(message) => message,
+            Err(reason) => {
+                self.shard.count_drop(reason, 1);
+                return None;
+            }
+        };
+        let (now, path) = (self.now, &origin.path);
+        if let Some(receiver) = message.receiver() {
+            let worker = receiver as usize & 0xff;
+            if worker != self.number && worker < self.shared.shards.len() {
+                self.post(worker, datagram, origin);
+                return None;
+            }
         }
-        Message::Response(message) => shard.handle_response(message, &origin.path, now, out),
-        Message::CookieReply(message) => shard.handle_cookie(message, now),
-        // The kernel gives these to the other thread, but for those that it joined to a peer's data (`UDP_GRO`).
-        Message::Initiation(message) => {
-            let claim = lock(&shared.front).claim(message, &origin.path, now, out)?;
-            match roster.find(&claim.peer) {
-                Some(slot) if shard.has(slot) => shard.handle_initiation(slot, claim, &origin.path, now, out),
-                Some(slot) => {
-                    let mail = Mail::Datagram {
-                        bytes: message.to_vec(),
-                        origin: *origin,
-                    };
-                    if !shared.inboxes[shared.worker_of(slot)].post(mail) {
-                        shard.count_drop(DropReason::QueueFull, 1);
-                    }
+        match message {
+            Message::Data { receiver, .. } => {
+                let allowed_ips = self.roster.allowed_ips();
+                let inner = self.shard.handle_data(datagram, receiver, origin, allowed_ips, now, self.out);
+                let range = inner.ok().flatten()?.range;
+                return Some(start + range.start..start + range.end);
+            }
+            Message::Response(message) => self.shard.handle_response(message, path, now, self.out),
+            Message::CookieReply(message) => self.shard.handle_cookie(message, now),
+            // The kernel gives these to the other thread, but for those that it joined to a peer's data (`UDP_GRO`).
+            Message::Initiation(message) => {
+                let claim = lock(&self.shared.front).claim(message, path, now, self.out)?;
+                match self.roster.find(&claim.peer) {
+                    Some(slot) if self.shard.has(slot) => self.shard.handle_initiation(slot, claim, path, now, self.out),
+                    Some(slot) => self.post(self.shared.worker_of(slot), message, origin),
+                    None => self.shard.count_drop(DropReason::UnknownPeer, 1),
                 }
-                None => shard.count_drop(DropReason::UnknownPeer, 1),
             }
         }
+        None
     }
-    None
+
+    /// Leaves a datagram with the worker whose peer it is from.
+    fn post(&mut self, worker: usize, datagram: &[u8], origin: &Origin) {
+        let mail = Mail::Datagram {
+            bytes: datagram.to_vec(),
+            origin: *origin,
+        };
+        if !self.shared.inboxes[worker].post(mail) {
+            self.shard.count_drop(DropReason::QueueFull, 1);
+        }
+    }
 }
 
 /// Writes what was decrypted to the interface; returns how many packets it refused.

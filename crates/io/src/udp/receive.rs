@@ -33,11 +33,12 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// Where each datagram stands, in order. An empty one is left out.
+    /// Where each datagram stands, in order. An empty one is one, too.
     pub(crate) fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let Range { start, end } = self.range;
         let stride = self.stride;
-        (start..end).step_by(stride).map(move |at| at..end.min(at + stride))
+        let count = (end - start).div_ceil(stride).max(1);
+        (0..count).map(move |at| start + at * stride..end.min(start + (at + 1) * stride))
     }
 }
 
