@@ -10,4 +10,4 @@ mod uapi;
 
 pub use device::{CreateError, Device, Exit, SetError};
 pub use tun::Tun;
-pub use uapi::remove_leftover as remove_leftover_socket;
+pub use uapi::{remove_leftover as remove_leftover_socket, socket_path};
