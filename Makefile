@@ -103,6 +103,7 @@ $(FIELATO):
 
 install: docs ## install program, man pages, completions and unit (PREFIX, DESTDIR)
 	install -D -m 755 $(FIELATO) $(DESTDIR)$(BINDIR)/fielato
+	ln -sf fielato $(DESTDIR)$(BINDIR)/wireguard-fielato
 	install -d $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(UNITDIR)
 	install -m 644 $(TARGET)/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 644 packaging/fielato.toml.5 $(DESTDIR)$(MANDIR)/man5/
@@ -116,7 +117,7 @@ install: docs ## install program, man pages, completions and unit (PREFIX, DESTD
 
 uninstall: ## remove what install put there; configuration and keys stay
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service || true; fi
-	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(UNITDIR)/fielato.service
+	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service
 	rm -f $(DESTDIR)$(MANDIR)/man8/fielato.8 $(DESTDIR)$(MANDIR)/man8/fielato-*.8 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
 	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
