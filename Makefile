@@ -23,7 +23,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test testsuite oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,13 @@ run: build ## show the whole gateway at work on three machines in namespaces (ro
 
 test: ## run every test; those that need root say so when there is none
 	@$(NEED) $(BUILD) $(LAB)
+	@tools/wireguard-peers.sh wireguard-go boringtun >/dev/null || true
 	tools/test.sh
+
+interop: ## our WireGuard device with wireguard-go and boringtun, at length: 2 GB and renewed sessions (root, minutes)
+	@$(NEED) $(BUILD) $(LAB)
+	tools/wireguard-peers.sh wireguard-go wireguard-go-debian boringtun
+	FIELATO_INTEROP_LONG=1 $(CARGO) test --release --locked --package fielato-io --test interop -- --nocapture
 
 testsuite: ## run the packet test suite's scripts, ENGINE=userspace, kernel or both (root)
 	@$(NEED) $(BUILD) $(LAB)
