@@ -41,10 +41,10 @@ test: ## run every test; those that need root say so when there is none
 	@tools/wireguard-peers.sh wireguard-go boringtun >/dev/null || true
 	tools/test.sh
 
-interop: ## our WireGuard device with wireguard-go and boringtun, at length: 2 GB and renewed sessions (root, minutes)
+interop: ## our WireGuard device with wireguard-go and boringtun, at length: 2 GB, renewed sessions, a flood (root, minutes)
 	@$(NEED) $(BUILD) $(LAB)
 	tools/wireguard-peers.sh wireguard-go wireguard-go-debian boringtun
-	FIELATO_INTEROP_LONG=1 $(CARGO) test --release --locked --package fielato-io --test interop -- --nocapture
+	FIELATO_INTEROP_LONG=1 $(CARGO) test --release --locked --package fielato-io --test interop --test flood -- --nocapture
 
 testsuite: ## run the packet test suite's scripts, ENGINE=userspace, kernel or both (root)
 	@$(NEED) $(BUILD) $(LAB)

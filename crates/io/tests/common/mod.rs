@@ -1,8 +1,10 @@
 //! Network namespaces for tests: made with unique names, removed also when a test fails.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-mod programs;
-mod transfers;
+pub mod devices;
+pub mod programs;
+pub mod proxy;
+pub mod transfers;
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -16,8 +18,6 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 pub use fielato_testkit::root as can_run;
 /// A name that nobody else has: for namespaces, and for interfaces, whose `wg` sockets are not per namespace.
 pub use fielato_testkit::unique;
-pub use programs::Program;
-pub use transfers::{Move, large_transfer, moved_transfer, small_transfer, transfer};
 
 /// Runs a command to its end; panics when it fails.
 pub fn run(command: &str) -> String {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use fielato_io::Device;
 use fielato_wireguard::{PresharedKey, PrivateKey, PublicKey};
 
-use crate::common::{self, Namespace, Program, key_file, keys, raise, unique};
+use crate::common::programs::Program;
+use crate::common::{self, Namespace, key_file, keys, raise, unique};
 
 pub const PORT: u16 = 51820;
 

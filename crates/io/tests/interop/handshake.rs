@@ -2,7 +2,7 @@
 
 use fielato_wireguard::PresharedKey;
 
-use crate::common::{small_transfer, transfer};
+use crate::common::transfers::{small_transfer, transfer};
 use crate::end::{Peer, Settings, outer, pair};
 
 pub fn begun_by_either_side(peer: Peer) {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{transfer, wait_for};
+use crate::common::transfers::{large_transfer, transfer};
+use crate::common::wait_for;
 use crate::end::{End, PATIENCE, Peer, Settings, outer, pair, running};
 
 /// Whether `make interop` runs this.
@@ -80,7 +81,7 @@ fn recovers(end: &End) {
 pub fn a_long_transfer(peer: Peer) {
     let (a, b) = running(peer);
     assert!(a.reaches_other());
-    let bytes = crate::common::large_transfer(long());
+    let bytes = large_transfer(long());
     transfer(&a.namespace, &b.namespace, "10.8.0.2".parse().unwrap(), bytes);
     transfer(&b.namespace, &a.namespace, "fd08::1".parse().unwrap(), bytes);
     if long() {

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::common::{Move, moved_transfer, wait_for};
+use crate::common::transfers::{Move, moved_transfer};
+use crate::common::wait_for;
 use crate::end::{End, PORT, Peer, running};
 
 pub fn we_move_in_the_middle_of_a_transfer(peer: Peer) {

@@ -13,7 +13,8 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use common::{Namespace, Program, can_run, unique};
+use common::programs::Program;
+use common::{Namespace, can_run, unique};
 use fielato_io::Device;
 use scripts::{SCRIPTS, Step};
 
