@@ -22,8 +22,8 @@ use common::{Namespace, cable, can_run, key_file, keys, ping, raise, unique, wai
 use fielato_io::Device;
 use fielato_wireguard::{DropReason, PublicKey};
 
-/// What the attacker sends, as far as it can. Code that is not optimised checks ten times fewer.
-const PER_SECOND: u64 = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
+/// What the attacker sends, as far as it can. Code that is not optimised checks fifty times fewer.
+const PER_SECOND: u64 = if cfg!(debug_assertions) { 2_000 } else { 100_000 };
 
 /// The time that a legitimate handshake may take. Its first initiation may be answered with a cookie; who follows the protocol
 /// begins anew after REKEY_TIMEOUT, five seconds, and up to a third of a second more (the paper's section 6.1). The five
@@ -92,6 +92,15 @@ fn refused(device: &Device) -> u64 {
         .sum()
 }
 
+/// A transfer each way by the tunnel that stands; Mbit/s.
+fn both_ways(a: &Namespace, b: &Namespace) -> u64 {
+    let begun = Instant::now();
+    let bytes = 16 << 20;
+    transfer(b, a, IpAddr::from([10, 8, 0, 1]), bytes);
+    transfer(a, b, IpAddr::from([10, 8, 0, 2]), bytes);
+    2 * bytes * 8 / begun.elapsed().as_micros().max(1) as u64
+}
+
 #[test]
 fn tunnels_carry_on_and_a_new_peer_gets_in() {
     let test = "tunnels_carry_on_and_a_new_peer_gets_in";
@@ -108,6 +117,7 @@ fn tunnels_carry_on_and_a_new_peer_gets_in() {
     raise(&b, &old_name, 2);
     assert!(ping(&b, "10.8.0.1"));
 
+    let quiet = both_ways(&a, &b);
     let messages = forged(a_public, 4096);
     let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -117,13 +127,7 @@ fn tunnels_carry_on_and_a_new_peer_gets_in() {
         wait_for("refused handshakes", || refused(&device) > 1000);
 
         // The tunnel that stands, both ways.
-        let carried = scope.spawn(|| {
-            let begun = Instant::now();
-            let bytes = 16 << 20;
-            transfer(&b, &a, IpAddr::from([10, 8, 0, 1]), bytes);
-            transfer(&a, &b, IpAddr::from([10, 8, 0, 2]), bytes);
-            2 * bytes * 8 / begun.elapsed().as_micros().max(1) as u64
-        });
+        let carried = scope.spawn(|| both_ways(&a, &b));
 
         // Somebody new, meanwhile.
         let new_name = unique("g");
@@ -156,7 +160,11 @@ fn tunnels_carry_on_and_a_new_peer_gets_in() {
         let before = refused(&device);
         done.store(true, Ordering::Relaxed);
         let rate = attacker.join().unwrap();
-        eprintln!("{rate} forged handshakes a second, {before} refused; the tunnel carried {speed} Mbit/s");
+        eprintln!(
+            "{rate} forged handshakes a second, {before} refused; the tunnel carried {speed} Mbit/s, and {quiet} before \
+             ({} %; attacker and both ends share the machine)",
+            speed * 100 / quiet.max(1)
+        );
     });
     // All of them knew our public key, and were counted as what they were.
     assert_eq!(dropped(&device, DropReason::BadMac), 0);

@@ -2,7 +2,11 @@
 //!
 //! Source: "Cross-platform Userspace Implementation", <https://www.wireguard.com/xplatform/>. A request is
 //! `get=1` or `set=1`, lines `key=value`, and an empty line; the answer ends with `errno=N` and an empty line.
-//! Functions here are pure: text in, values out, and back. A request is read as a whole before anything is done.
+//! Functions here are pure: text in, values out, and back.
+//!
+//! Error numbers are wireguard-go's, which `wg` prints in words. Two things differ from it. A request is read as a whole before
+//! anything is done, so one that is refused has changed nothing. And what is no request at all, or ends in its middle, is
+//! answered with `EPROTO` before the connection is closed; wireguard-go closes it, or does the half that came.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
