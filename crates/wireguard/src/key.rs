@@ -48,10 +48,14 @@ impl PrivateKey {
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; KEY_LEN];
         getrandom::fill(&mut bytes)?;
-        // RFC 7748 section 5: clamp, so that the stored form is the one `wg` shows.
+        Ok(Self::clamped(bytes))
+    }
+
+    /// The key in the form in which it is used, and in which `wg` shows it (RFC 7748, section 5).
+    pub fn clamped(mut bytes: [u8; KEY_LEN]) -> Self {
         bytes[0] &= 248;
         bytes[31] = (bytes[31] & 127) | 64;
-        Ok(Self(bytes))
+        Self(bytes)
     }
 
     /// The public key that belongs to this key.
