@@ -23,7 +23,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test testsuite oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
+.PHONY: help build run test testsuite oracle test-vm conformance fuzz faults bench bench-classify bench-tunnel lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	$(CARGO) bench --locked --package fielato-netfilter --bench engine
 	@echo "bench 4 of 4: forwarding, in the kernel and in the engine"
 	$(CARGO) bench --locked --package fielato-oracle --bench forward
+
+bench-tunnel: ## measure our WireGuard device beside others, OPTIONS=--help (root; minutes)
+	@$(NEED) $(BUILD) $(LAB) iperf3 ethtool
+	$(CARGO) bench --locked --package fielato --bench tunnel -- $(OPTIONS)
 
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)

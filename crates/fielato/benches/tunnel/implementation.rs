@@ -23,8 +23,10 @@ pub const PORT: u16 = 51_820;
 pub struct Implementation {
     /// As in the tables.
     pub name: String,
-    /// What `--version` says, first line.
+    /// What `--version` says, first line, and Debian's version.
     pub version: String,
+    /// Whose ChaCha20-Poly1305 it uses.
+    pub cipher: &'static str,
     program: PathBuf,
     /// Before the interface's name.
     arguments: &'static [&'static str],
@@ -33,33 +35,47 @@ pub struct Implementation {
 impl Implementation {
     /// Ours, from this file.
     pub fn ours(name: &str, program: &Path) -> Result<Self> {
-        Self::new(name, program, &["device"])
+        Self::new(name, program, &["device"], "ring")
     }
 
     /// Another one, from this file.
     pub fn peer(name: &str, program: &Path) -> Result<Self> {
-        let arguments: &[&str] = match name {
-            "wireguard-go" | "wireguard-go-debian" => &["-f"],
+        let (arguments, cipher): (&[&str], _) = match name {
+            "wireguard-go" | "wireguard-go-debian" => (&["-f"], "golang.org/x/crypto"),
             // With one thread it carries more than with its default of four.
-            "boringtun" => &["-f", "--disable-drop-privileges", "-t", "1"],
-            "gotatun" => &["-f", "--disable-drop-privileges", "-v", "error"],
+            "boringtun" => (&["-f", "--disable-drop-privileges", "-t", "1"], "ring"),
+            "gotatun" => (&["-f", "--disable-drop-privileges", "-v", "error"], "aws-lc-rs"),
             other => bail!("no implementation is called {other}"),
         };
-        Self::new(name, program, arguments)
+        Self::new(name, program, arguments, cipher)
     }
 
-    fn new(name: &str, program: &Path, arguments: &'static [&'static str]) -> Result<Self> {
+    fn new(name: &str, program: &Path, arguments: &'static [&'static str], cipher: &'static str) -> Result<Self> {
         let output = Command::new(program)
             .arg("--version")
             .output()
             .with_context(|| format!("cannot run {}", program.display()))?;
         let version = String::from_utf8_lossy(&output.stdout);
+        let version = version.lines().next().unwrap_or("unknown");
+        let debian = debian_version(program).map_or_else(String::new, |debian| format!(" (Debian: {debian})"));
         Ok(Self {
             name: name.to_owned(),
-            version: version.lines().next().unwrap_or("unknown").to_owned(),
+            version: format!("{version}{debian}"),
+            cipher,
             program: program.to_owned(),
             arguments,
         })
+    }
+
+    /// Asks a running device whether it has loaded Intel's library: which cipher ours uses is known only then.
+    pub fn find_cipher(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let machine = Machine::new("cipher")?;
+        let device = Device::start(self, &machine, interrupt)?;
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", device.process.id()))?;
+        if maps.contains("libIPSec_MB") {
+            self.cipher = "intel-ipsec-mb";
+        }
+        Ok(())
     }
 
     /// How it is run, for the result.
@@ -67,6 +83,18 @@ impl Implementation {
         let program = self.program.file_name().unwrap_or_default().to_string_lossy();
         format!("{program} {}", self.arguments.join(" "))
     }
+}
+
+/// The newest entry of a package's changelog: a program's own number may be older than what it was built from.
+fn debian_version(program: &Path) -> Option<String> {
+    let usr = program.parent()?.parent()?;
+    let changelog = usr.join("share/doc").join(program.file_name()?).join("changelog.Debian.gz");
+    let output = changelog
+        .exists()
+        .then(|| Command::new("zcat").arg(changelog).output().ok())??;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (_, version) = text.lines().next()?.split_once('(')?;
+    Some(version.split_once(')')?.0.to_owned())
 }
 
 /// A running interface.

@@ -15,7 +15,7 @@ mod traffic;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -67,10 +67,10 @@ struct Arguments {
     bench: bool,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::parse();
     if !fielato_testkit::can_run("bench tunnel", &["ip", "wg", "iperf3", "ping", "ethtool", "sysctl"]) {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if arguments.quick {
         (arguments.rounds, arguments.seconds, arguments.patience) = (1, 1, 0);
@@ -78,13 +78,19 @@ fn main() -> Result<()> {
     // Lives as long as the program: threads and guards of every kind ask it.
     let interrupt: &'static Interrupt = Box::leak(Box::new(Interrupt::install()?));
     match run(&arguments, interrupt) {
-        Err(error) if error.is::<Interrupted>() => bail!("interrupted; everything was removed"),
-        result => result,
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("\ninterrupted; machines and programs are gone");
+            Ok(ExitCode::from(130))
+        }
+        result => result.map(|()| ExitCode::SUCCESS),
     }
 }
 
 fn run(arguments: &Arguments, interrupt: &'static Interrupt) -> Result<()> {
-    let implementations = implementations(arguments)?;
+    let mut implementations = implementations(arguments)?;
+    for implementation in &mut implementations {
+        implementation.find_cipher(interrupt)?;
+    }
     let scenarios = Scenario::ALL.into_iter();
     let scenarios: Vec<Scenario> = scenarios
         .filter(|scenario| arguments.only.is_empty() || arguments.only.contains(scenario))
@@ -110,14 +116,20 @@ fn run(arguments: &Arguments, interrupt: &'static Interrupt) -> Result<()> {
             turn.rotate_left(first);
             for row in turn {
                 done += 1;
-                eprint!("\r{done:>3} of {turns}: {}, {:<40}", scenario.name(), row.implementation);
+                eprint!("\r{done:>3} of {turns}  {:<12} {:<20}", scenario.name(), row.implementation);
+                // Progress that can't be shown is no reason to stop.
                 let _ = std::io::stderr().flush();
                 let implementation = implementations.iter().find(|one| one.name == row.implementation);
                 one_turn(row, implementation, extent, &mut patience)?;
+                eprintln!(
+                    "\r{done:>3} of {turns}  {:<12} {:<20} {}",
+                    scenario.name(),
+                    row.implementation,
+                    row.last()
+                );
             }
         }
     }
-    eprintln!();
     report::print(&rows);
     finish(arguments, &implementations, &rows)
 }
@@ -132,7 +144,6 @@ fn one_turn(row: &mut Row, implementation: Option<&Implementation>, extent: Exte
         Ok(figures) => row.add(&figures),
         Err(error) if error.is::<Interrupted>() || extent.interrupt.is_set() => return Err(Interrupted.into()),
         Err(error) => {
-            eprintln!("\n{}, {}: {error:#}", row.scenario.name(), row.implementation);
             row.failure = Some(format!("{error:#}"));
         }
     }
@@ -160,11 +171,11 @@ fn finish(arguments: &Arguments, implementations: &[Implementation], rows: &[Row
         "rounds": arguments.rounds, "seconds": arguments.seconds, "statistic": "median",
         "cpu": "of all threads of the program, /proc/PID/task/*/schedstat; kB are 1,000 bytes of TCP payload",
         "udp": "one iperf3 stream, which drops what the tunnel's queue doesn't take; sender's CPU per packet that it took, receiver's per packet that arrived",
-        "peers": "sealed beforehand, sent from one address for each peer, 1 or 32 packets in one send; *_waited is the part of the time in which the hub was the slower one",
+        "peers": "sealed beforehand, sent from one address for each peer, 1 or 32 packets in one send; *_waited is the part of the time in which the hub was the slower one, *_lost the part of the packets that it lost",
         "turns_begun_on_a_busy_machine": busy,
         "iperf3": first_line("iperf3", "--version"),
         "implementations": implementations.iter().map(|one| json!({
-            "name": one.name, "version": one.version, "command": one.command(),
+            "name": one.name, "version": one.version, "command": one.command(), "cipher": one.cipher,
         })).collect::<Vec<Value>>(),
     });
     let written: Vec<Value> = rows.iter().map(Row::json).collect();

@@ -34,15 +34,35 @@ pub fn measure(implementation: &Implementation, extent: Extent) -> Result<Figure
     let mut one = Case::new(implementation, 1, 1, extent)?;
     let mut figures = Vec::new();
     let names = [
-        ["one_single_mbit_per_s", "one_single_ns_per_packet", "one_single_waited"],
-        ["one_burst_mbit_per_s", "one_burst_ns_per_packet", "one_burst_waited"],
+        [
+            "one_single_mbit_per_s",
+            "one_single_ns_per_packet",
+            "one_single_waited",
+            "one_single_lost",
+        ],
+        [
+            "one_burst_mbit_per_s",
+            "one_burst_ns_per_packet",
+            "one_burst_waited",
+            "one_burst_lost",
+        ],
     ];
     one.measure(names, extent, &mut figures)?;
     drop(one);
     let mut many = Case::new(implementation, CONFIGURED, SENDING, extent)?;
     let names = [
-        ["many_single_mbit_per_s", "many_single_ns_per_packet", "many_single_waited"],
-        ["many_burst_mbit_per_s", "many_burst_ns_per_packet", "many_burst_waited"],
+        [
+            "many_single_mbit_per_s",
+            "many_single_ns_per_packet",
+            "many_single_waited",
+            "many_single_lost",
+        ],
+        [
+            "many_burst_mbit_per_s",
+            "many_burst_ns_per_packet",
+            "many_burst_waited",
+            "many_burst_lost",
+        ],
     ];
     many.measure(names, extent, &mut figures)?;
     figures.push(("resident_mb", many.hub.process.memory("VmRSS")?));
@@ -94,12 +114,14 @@ impl Case {
             _machines: [machine, outside],
         };
         // The first packets of the sessions, and as many as show how much the hub takes at a time.
-        case.round(BATCH, 1, extent)?;
+        for burst in BURSTS {
+            case.round(BATCH, burst, extent)?;
+        }
         Ok(case)
     }
 
-    fn measure(&mut self, names: [[&'static str; 3]; 2], extent: Extent, figures: &mut Figures) -> Result<()> {
-        for (burst, [rate, cost, waited]) in BURSTS.into_iter().zip(names) {
+    fn measure(&mut self, names: [[&'static str; 4]; 2], extent: Extent, figures: &mut Figures) -> Result<()> {
+        for (burst, [rate, cost, waited, lost]) in BURSTS.into_iter().zip(names) {
             let wanted = Duration::from_secs(u64::from(extent.seconds)) / 2;
             let (mut sum, mut cpu) = (Outcome::default(), 0);
             while sum.time < wanted {
@@ -115,6 +137,7 @@ impl Case {
             figures.push((rate, delivered * (PACKET * 8) as f64 / seconds / 1e6));
             figures.push((cost, cpu as f64 / delivered));
             figures.push((waited, sum.waited.as_secs_f64() / seconds));
+            figures.push((lost, sum.lost as f64 / (delivered + sum.lost as f64)));
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ impl Patience {
             if busy < QUIET || self.0.is_zero() {
                 return Ok(busy);
             }
-            eprint!("\rwaiting for a quiet machine, {:.0} % busy {:20}", busy * 100.0, "");
+            eprint!("\rwaiting for a quiet machine, {:.0} % busy", busy * 100.0);
             self.0 = self.0.saturating_sub(begun.elapsed());
         }
     }

@@ -43,6 +43,18 @@ impl Row {
         }
     }
 
+    /// What the last turn brought, in a few words.
+    pub fn last(&self) -> String {
+        if let Some(failure) = &self.failure {
+            return format!("failed: {failure}");
+        }
+        let words = columns(self.scenario).iter().filter_map(|(figure, heading, digits)| {
+            let (_, series) = self.figures.iter().find(|(name, _)| name == figure)?;
+            Some(format!("{heading} {:.digits$}", series.0.last()?))
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
     fn median(&self, figure: &str) -> Option<f64> {
         let (_, series) = self.figures.iter().find(|(name, _)| *name == figure)?;
         Some(series.median())
