@@ -36,7 +36,7 @@ const HANDSHAKE: usize = 148;
 const WINDOW: usize = 1_024;
 const LEAST_WINDOW: usize = 64;
 /// After so long without a packet that arrives, what is out is lost.
-const STALL: Duration = Duration::from_millis(5);
+const STALL: Duration = Duration::from_millis(20);
 /// How long the thousand may take for their handshakes.
 const HANDSHAKES: Duration = Duration::from_secs(40);
 

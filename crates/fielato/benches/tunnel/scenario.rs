@@ -214,6 +214,7 @@ impl Pair {
         if let (Some(before), Some(after), Some(sent_before), Some(sent)) = (before, self.cpu()?, sent_before, sent(&self)?) {
             // What the tunnel's queue dropped before the program saw it costs the program nothing, and isn't counted.
             let taken = (sent.sent_bytes - sent_before.sent_bytes) as f64 / SMALL_PACKET;
+            figures.push(("taken_per_s", taken / f64::from(extent.seconds)));
             figures.push(("sender_us_per_packet", (after.0 - before.0) as f64 / taken / 1e3));
             figures.push((
                 "receiver_us_per_packet",
