@@ -25,7 +25,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test interop testsuite oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle test-vm conformance fuzz faults bench bench-classify bench-tunnel lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	$(CARGO) bench --locked --package fielato-oracle --bench forward
 	@echo "bench 5 of 5: the ciphers"
 	$(CARGO) bench --locked --package fielato-io --bench aead
+
+bench-tunnel: ## measure our WireGuard device beside others, OPTIONS=--help (root; minutes)
+	@$(NEED) $(BUILD) $(LAB) iperf3 ethtool
+	$(CARGO) bench --locked --package fielato --bench tunnel -- $(OPTIONS)
 
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)
