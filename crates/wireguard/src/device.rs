@@ -87,7 +87,9 @@ impl<S: DerefMut<Target = Shard>> Control<'_, S> {
             public_key: self.roster.own.as_ref().map(|own| *own.public()),
             listen_port: self.roster.listen_port,
             fwmark: self.roster.fwmark,
-            peers: peers.map(|(peer, allowed_ips)| peer_status(peer, allowed_ips, now, wall)).collect(),
+            peers: peers
+                .map(|(peer, allowed_ips)| peer_status(peer, allowed_ips, now, wall))
+                .collect(),
         }
     }
 

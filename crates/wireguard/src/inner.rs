@@ -176,12 +176,7 @@ fn icmp_error_v6(packet: &[u8], why: Unreachable) -> Option<Vec<u8>> {
     error.extend_from_slice(&[kind, code, 0, 0]);
     error.extend_from_slice(&rest.to_be_bytes());
     error.extend_from_slice(quoted);
-    let check = checksum::transport(
-        Addr::v6(destination),
-        Addr::v6(source),
-        number::ICMPV6,
-        &error[V6_HEADER..],
-    );
+    let check = checksum::transport(Addr::v6(destination), Addr::v6(source), number::ICMPV6, &error[V6_HEADER..]);
     error[V6_HEADER + 2..V6_HEADER + 4].copy_from_slice(&check.to_be_bytes());
     Some(error)
 }

@@ -73,7 +73,12 @@ impl Outbox {
     }
 
     /// Adds a packet of `len` bytes that `write` writes; what `write` keeps of them is its result, `None` for nothing.
-    pub(crate) fn push_with(&mut self, len: usize, destination: Destination, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<usize> {
+    pub(crate) fn push_with(
+        &mut self,
+        len: usize,
+        destination: Destination,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<usize> {
         let start = self.bytes.len();
         self.bytes.resize(start + len, 0);
         let written = write(&mut self.bytes[start..]);

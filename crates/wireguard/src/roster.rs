@@ -126,7 +126,9 @@ impl Roster {
             Some(before) if before != slot => drop(self.disallow(before, &net)),
             _ => {}
         }
-        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let Some(entry) = &mut self.entries[slot as usize] else {
+            return;
+        };
         if let Err(at) = entry.allowed_ips.binary_search(&net) {
             // Grown by exactly one where few are to be expected: doubling would begin with four.
             if entry.allowed_ips.len() < 4 {

@@ -74,18 +74,27 @@ impl Tunnel {
         let Self {
             current, previous, next, ..
         } = self;
-        let session = [current, previous, next].into_iter().flatten().find(|session| session.local() == index)?;
+        let session = [current, previous, next]
+            .into_iter()
+            .flatten()
+            .find(|session| session.local() == index)?;
         (!session.is_over(now)).then_some(session)
     }
 
     /// Whether the session to send with is due for renewal (`keep_key_fresh` in `send.c`).
     pub(crate) fn is_stale_to_send(&self, now: Instant) -> bool {
-        self.current.as_ref().is_some_and(|session| session.wants_rekey_after_send(now))
+        self.current
+            .as_ref()
+            .is_some_and(|session| session.wants_rekey_after_send(now))
     }
 
     /// Whether a session that only receives is due for renewal, told once (`keep_key_fresh` in `receive.c`).
     pub(crate) fn is_stale_to_receive(&mut self, now: Instant) -> bool {
-        let stale = !self.renewed_late && self.current.as_ref().is_some_and(|session| session.wants_rekey_after_receive(now));
+        let stale = !self.renewed_late
+            && self
+                .current
+                .as_ref()
+                .is_some_and(|session| session.wants_rekey_after_receive(now));
         self.renewed_late |= stale;
         stale
     }
@@ -146,16 +155,27 @@ impl Tunnel {
         Some(index_of(retired))
     }
 
+    /// See [`crate::Shard::skip_counters`].
+    pub(crate) fn skip_counters(&mut self, counter: u64) {
+        if let Some(session) = &mut self.current {
+            session.skip_counters(counter);
+        }
+    }
+
     fn established(&mut self) {
         self.timers.completed();
         self.attempts = 0;
         self.renewed_late = false;
     }
 
-    /// Forgets all keys; returns their numbers.
-    pub(crate) fn clear(&mut self) -> [Retired; 4] {
+    /// Forgets our own initiation; returns its number.
+    pub(crate) fn forget_handshake(&mut self) -> Retired {
+        self.handshake.take().map(|outgoing| outgoing.index)
+    }
+
+    /// Forgets the sessions; returns their numbers.
+    pub(crate) fn forget_sessions(&mut self) -> [Retired; 3] {
         [
-            self.handshake.take().map(|outgoing| outgoing.index),
             index_of(self.current.take()),
             index_of(self.previous.take()),
             index_of(self.next.take()),

@@ -39,7 +39,7 @@ fn both_ends_derive_the_same_keys() {
         let parsed = Message::parse(&initiation).unwrap();
         assert_eq!(parsed.sender(), Some(0xaabb_ccdd));
         assert_eq!(initiation[116..], [0; 32]);
-        assert_eq!(initiator.local(), 0xaabb_ccdd);
+        assert_eq!(initiator.local, 0xaabb_ccdd);
 
         let claim = Claim::read(&b.keys, &initiation).unwrap();
         assert_eq!(claim.peer, *a.keys.public());
