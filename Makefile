@@ -25,7 +25,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test testsuite oracle test-vm conformance fuzz faults bench bench-classify lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle test-vm conformance fuzz faults bench bench-classify bench-tunnel lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +40,13 @@ run: build ## show the whole gateway at work on three machines in namespaces (ro
 
 test: ## run every test; those that need root say so when there is none
 	@$(NEED) $(BUILD) $(LAB)
+	@tools/wireguard-peers.sh wireguard-go boringtun >/dev/null || true
 	tools/test.sh
+
+interop: ## our WireGuard device with wireguard-go and boringtun, at length: 2 GB, renewed sessions, a flood (root, minutes)
+	@$(NEED) $(BUILD) $(LAB)
+	tools/wireguard-peers.sh wireguard-go wireguard-go-debian boringtun
+	FIELATO_INTEROP_LONG=1 $(CARGO) test --release --locked --package fielato-io --test interop --test flood -- --nocapture
 
 testsuite: ## run the packet test suite's scripts, ENGINE=userspace, kernel or both (root)
 	@$(NEED) $(BUILD) $(LAB)
@@ -83,6 +89,10 @@ bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	@echo "bench 5 of 5: the ciphers"
 	$(CARGO) bench --locked --package fielato-io --bench aead
 
+bench-tunnel: ## measure our WireGuard device beside others, OPTIONS=--help (root; minutes)
+	@$(NEED) $(BUILD) $(LAB) iperf3 ethtool
+	$(CARGO) bench --locked --package fielato --bench tunnel -- $(OPTIONS)
+
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)
 	$(CARGO) bench --locked --package fielato-netfilter --bench classify
@@ -107,6 +117,7 @@ $(FIELATO):
 
 install: docs ## install program, man pages, completions and unit (PREFIX, DESTDIR)
 	install -D -m 755 $(FIELATO) $(DESTDIR)$(BINDIR)/fielato
+	ln -sf fielato $(DESTDIR)$(BINDIR)/wireguard-fielato
 	install -d $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(UNITDIR)
 	install -m 644 $(TARGET)/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 644 packaging/fielato.toml.5 $(DESTDIR)$(MANDIR)/man5/
@@ -120,7 +131,7 @@ install: docs ## install program, man pages, completions and unit (PREFIX, DESTD
 
 uninstall: ## remove what install put there; configuration and keys stay
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service || true; fi
-	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(UNITDIR)/fielato.service
+	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service
 	rm -f $(DESTDIR)$(MANDIR)/man8/fielato.8 $(DESTDIR)$(MANDIR)/man8/fielato-*.8 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
 	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi

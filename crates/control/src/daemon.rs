@@ -1,7 +1,7 @@
 //! The process that stays: signals, the control socket, and what the clock brings.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -70,14 +70,18 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     ended.and(down)
 }
 
-/// Waits for SIGTERM or SIGINT, or until `alive` says no, for programs that have nothing else to serve.
+/// Waits for SIGTERM or SIGINT, or until `alive` says no, for programs that have nothing else to serve. `alive` is asked every
+/// two seconds, and when `event` can be read or was hung up.
 ///
 /// # Errors
 /// When signals cannot be received.
-pub fn wait_for_stop(alive: impl Fn() -> bool) -> Result<()> {
+pub fn wait_for_stop(event: BorrowedFd<'_>, alive: impl Fn() -> bool) -> Result<()> {
     let mut signals = Signals::install()?;
     while alive() {
-        let mut fds = [PollFd::from_borrowed_fd(signals.pipe.as_fd(), PollFlags::IN)];
+        let mut fds = [
+            PollFd::from_borrowed_fd(signals.pipe.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(event, PollFlags::IN),
+        ];
         match poll(&mut fds, Some(&Timespec::try_from(TICK)?)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for signals"),

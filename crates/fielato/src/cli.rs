@@ -8,6 +8,15 @@ use ipnet::IpNet;
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, or a check did not pass; 2 wrong usage, or a configuration that is refused; 4 not running.";
 
+const DEVICE_EXAMPLES: &str = "\
+Examples:
+  fielato device --background wg0 && wg setconf wg0 wg0.conf && ip link set wg0 up
+  WG_QUICK_USERSPACE_IMPLEMENTATION=fielato wg-quick up wg0
+
+wg-quick runs `fielato wg0` where the kernel has no WireGuard. With that variable set, `fielato [-f] INTERFACE` is short for
+`fielato device [--background] INTERFACE`, unless the interface has the name of a command; called by the name wireguard-fielato,
+the program does nothing else. The device ends on SIGTERM, and when its interface or its socket in /var/run/wireguard is removed.";
+
 /// A WireGuard hub through which a small organisation's outside connections pass.
 #[derive(Debug, Parser)]
 #[command(name = "fielato", version, after_help = EXIT_CODES, max_term_width = 120)]
@@ -86,8 +95,8 @@ pub enum Command {
     /// Run three machines in network namespaces, and show the whole gateway on them
     #[command(subcommand)]
     Lab(Lab),
-    /// Run our user-space WireGuard device in the foreground, configured with `wg`
-    #[command(after_help = "Example:\n  fielato device wg0 & wg setconf wg0 wg0.conf && ip link set wg0 up")]
+    /// Run our user-space WireGuard device, configured with `wg` or `wg-quick`
+    #[command(after_help = DEVICE_EXAMPLES)]
     Device(Device),
     #[command(flatten)]
     Iptables(Iptables),
@@ -411,9 +420,15 @@ pub struct Device {
     /// Name of the interface to make
     pub interface: String,
     /// MTU of the interface
-    #[arg(long, default_value_t = 1420)]
+    #[arg(long, default_value_t = DEVICE_MTU)]
     pub mtu: u16,
+    /// Return when the device is ready, and leave it running
+    #[arg(long)]
+    pub background: bool,
 }
+
+/// What fits a path of 1,500 bytes over IPv6: 40 for its header, 8 for UDP's, 32 for WireGuard's (the Linux driver's MTU).
+pub const DEVICE_MTU: u16 = 1420;
 
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = match text.parse::<std::net::IpAddr>() {

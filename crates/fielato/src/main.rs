@@ -14,8 +14,11 @@ fn main() -> ExitCode {
     if let Some(code) = commands::iptables::by_name() {
         return code;
     }
-    let cli = cli::Cli::parse();
-    match commands::run(cli) {
+    let done = match commands::device::by_name() {
+        Some(args) => commands::device::run(&args),
+        None => commands::run(cli::Cli::parse()),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("fielato: {}", format!("{error:#}").trim_end());

@@ -19,12 +19,12 @@ use std::time::{Duration, Instant, SystemTime};
 use fielato_wireguard::{DeviceConfig, DeviceStatus, DropReason, Front, PeerChange, Roster, Shard};
 
 use crate::fd::readable;
-use crate::udp::Sockets;
 use crate::uapi::{self, Listener};
+use crate::udp::Sockets;
 use crate::{aead, tun};
 
-use shared::lock;
 pub(crate) use shared::Shared;
+use shared::lock;
 use worker::Worker;
 
 /// Workers that are started at most, however many cores there are. Each needs about 2 MB when it is busy.
@@ -316,7 +316,15 @@ fn parts(options: &Options, workers: usize) -> Result<(Front, Vec<Shard>), Creat
             log::info!("cipher: {}", cipher.name());
         }
         let mtu = options.mtu.into();
-        Ok(Shard::new(worker as u8, workers as u32, mtu, Box::new(cipher), seed()?, now, wall))
+        Ok(Shard::new(
+            worker as u8,
+            workers as u32,
+            mtu,
+            Box::new(cipher),
+            seed()?,
+            now,
+            wall,
+        ))
     };
     let shards: Result<_, CreateError> = (0..workers).map(shard).collect();
     Ok((Front::new(seed()?), shards?))

@@ -12,4 +12,4 @@ mod udp;
 
 pub use device::{CreateError, Device, Exit, Options, SetError};
 pub use tun::Tun;
-pub use uapi::remove_leftover as remove_leftover_socket;
+pub use uapi::{remove_leftover as remove_leftover_socket, socket_path};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fielato_wireguard::uapi::{self, EINVAL, Request};
+use fielato_wireguard::uapi::{self, EINVAL, EPROTO, Request};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::device::{SetError, Shared};
@@ -33,6 +33,11 @@ const LARGE: usize = 128 << 10;
 /// Connections at one time.
 pub(crate) const CONNECTIONS_MAX: usize = 16;
 
+/// Where `wg` looks for the device `interface`.
+pub fn socket_path(interface: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{interface}.sock"))
+}
+
 /// A listening socket that takes its file along when it goes.
 pub(crate) struct Listener {
     listener: UnixListener,
@@ -46,7 +51,7 @@ impl Listener {
     /// [`io::ErrorKind::AddrInUse`] when another process answers on the socket; whatever the file system says.
     pub(crate) fn bind(interface: &str) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
-        let path = Path::new(DIRECTORY).join(format!("{interface}.sock"));
+        let path = socket_path(interface);
         match UnixStream::connect(&path) {
             Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -96,7 +101,7 @@ impl Drop for Listener {
 /// # Errors
 /// When it is there and cannot be removed.
 pub fn remove_leftover(interface: &str) -> io::Result<bool> {
-    let path = Path::new(DIRECTORY).join(format!("{interface}.sock"));
+    let path = socket_path(interface);
     match UnixStream::connect(&path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(&path).map(|()| true),
         _ => Ok(false),
@@ -112,8 +117,16 @@ pub(crate) fn serve(shared: &Arc<Shared>, stream: &UnixStream) -> io::Result<()>
     stream.set_read_timeout(Some(SLICE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream);
-    while let Some(request) = read_request(shared, &mut reader)? {
-        let answer = match std::str::from_utf8(&request).map(uapi::parse) {
+    let mut writer = stream;
+    loop {
+        let request = match read_request(shared, &mut reader)? {
+            Incoming::Request(request) => request,
+            Incoming::End => return Ok(()),
+            // What follows cannot be told from it, so this is the last answer.
+            Incoming::Broken => return writer.write_all(uapi::format_errno(EPROTO).as_bytes()),
+        };
+        let parse = |text| uapi::parse_with_interfaces(text, &interface_number);
+        let answer = match std::str::from_utf8(&request).map(parse) {
             Ok(Ok(request)) => answer(shared, &request),
             Ok(Err(error)) => {
                 log::debug!("request refused: {error}");
@@ -121,14 +134,18 @@ pub(crate) fn serve(shared: &Arc<Shared>, stream: &UnixStream) -> io::Result<()>
             }
             Err(_) => uapi::format_errno(EINVAL),
         };
-        let mut stream = stream;
-        stream.write_all(answer.as_bytes())?;
+        writer.write_all(answer.as_bytes())?;
         if answer.len() > LARGE {
             drop(answer);
             memory::give_back();
         }
     }
-    Ok(())
+}
+
+/// The number of the interface of this name, in this thread's network namespace.
+fn interface_number(name: &str) -> Option<u32> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET6, rustix::net::SocketType::DGRAM, None).ok()?;
+    rustix::net::netdevice::name_to_index(socket, name).ok()
 }
 
 fn answer(shared: &Arc<Shared>, request: &Request) -> String {
@@ -145,16 +162,25 @@ fn answer(shared: &Arc<Shared>, request: &Request) -> String {
     }
 }
 
-/// The lines of a request with the empty one that ends it; `None` when the client hung up.
-fn read_request(shared: &Shared, reader: &mut BufReader<&UnixStream>) -> io::Result<Option<Vec<u8>>> {
+enum Incoming {
+    /// The lines of a request, with the empty one that ends it.
+    Request(Vec<u8>),
+    /// No request, or one whose end never came.
+    Broken,
+    /// The client hung up between requests.
+    End,
+}
+
+fn read_request(shared: &Shared, reader: &mut BufReader<&UnixStream>) -> io::Result<Incoming> {
     let mut request = Vec::new();
     let mut deadline = Instant::now() + PATIENCE;
+    let mut is_operation = false;
     loop {
         let before = request.len();
         let room = REQUEST_MAX - before as u64;
         match reader.by_ref().take(room).read_until(b'\n', &mut request) {
-            Ok(0) if room == 0 => return Err(io::ErrorKind::InvalidData.into()),
-            Ok(0) => return Ok(None),
+            Ok(0) if before == 0 => return Ok(Incoming::End),
+            Ok(0) => return Ok(Incoming::Broken),
             Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 if shared.is_stopping() || Instant::now() > deadline {
@@ -166,8 +192,15 @@ fn read_request(shared: &Shared, reader: &mut BufReader<&UnixStream>) -> io::Res
         if request.len() > before {
             deadline = Instant::now() + PATIENCE;
         }
-        if request == b"\n" || request.ends_with(b"\n\n") {
-            return Ok(Some(request));
+        // The first line tells whether there is anything to wait for.
+        if !is_operation && let Some(first) = request.strip_suffix(b"\n") {
+            is_operation = std::str::from_utf8(first).is_ok_and(uapi::is_operation);
+            if !is_operation {
+                return Ok(Incoming::Broken);
+            }
+        }
+        if request.ends_with(b"\n\n") {
+            return Ok(Incoming::Request(request));
         }
     }
 }

@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use fielato_kernel::guard::{Filter, LinkLayer, TestResult, run};
-use fielato_testkit::bench::{self, Goal, Series};
+use fielato_testkit::bench::{self, Goal, Limit, Series};
 use ipnet::IpNet;
 use serde_json::json;
 
@@ -211,7 +211,7 @@ fn goals(cases: &[Case], link_layer: LinkLayer) -> Vec<Goal> {
         goals.extend(cases.iter().filter(passing).map(|case| Goal {
             what: format!("{} on {}, to the talk's program", case.name, device(link_layer)),
             measured: case.nanoseconds.median() / talk.nanoseconds.median(),
-            most,
+            limit: Limit::Most(most),
             unit: "×",
         }));
     }

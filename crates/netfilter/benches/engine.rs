@@ -26,7 +26,7 @@ use fielato_netfilter::matches::{Match, Range};
 use fielato_netfilter::rule::{AddressMatch, InterfaceMatch, Rule, Target};
 use fielato_netfilter::targets::masquerade::Masquerade;
 use fielato_netfilter::{Host, Interface, Netfilter, Now, Packet, Ruleset, Table};
-use fielato_testkit::bench::{self, Goal};
+use fielato_testkit::bench::{self, Goal, Limit};
 use fielato_wire::build::Ip;
 use fielato_wire::{Addr, Family, number};
 use serde_json::json;
@@ -475,7 +475,7 @@ fn goals(medians: &[(String, f64)], sizes: &[(String, f64, &'static str)]) -> Ve
         goals.extend(measured.map(|measured| Goal {
             what,
             measured,
-            most,
+            limit: Limit::Most(most),
             unit,
         }));
     };

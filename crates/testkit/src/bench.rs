@@ -3,7 +3,7 @@
 //! A benchmark prints a table and writes `bench/results/NAME.json`:
 //! `version`, `what`, `unix_time`, `machine`, `kernel`, `conditions`, `rows`, `goals`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
@@ -42,6 +42,15 @@ impl Series {
     }
 }
 
+/// A bound that a figure keeps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// Not more than this.
+    Most(f64),
+    /// Not less than this.
+    Least(f64),
+}
+
 /// What is to be reached.
 #[derive(Debug, Clone)]
 pub struct Goal {
@@ -49,8 +58,8 @@ pub struct Goal {
     pub what: String,
     /// What was measured.
     pub measured: f64,
-    /// What it may be at most.
-    pub most: f64,
+    /// What it has to be.
+    pub limit: Limit,
     /// Of both.
     pub unit: &'static str,
 }
@@ -58,7 +67,10 @@ pub struct Goal {
 impl Goal {
     /// Whether it is.
     pub fn reached(&self) -> bool {
-        self.measured <= self.most
+        match self.limit {
+            Limit::Most(most) => self.measured <= most,
+            Limit::Least(least) => self.measured >= least,
+        }
     }
 
     /// As one line for people.
@@ -66,11 +78,15 @@ impl Goal {
         let Self {
             what,
             measured,
-            most,
+            limit,
             unit,
         } = self;
         let verdict = if self.reached() { "reached" } else { "missed" };
-        format!("goal: {what} at most {most}{unit}: {measured:.2}{unit}, {verdict}")
+        let (bound, limit) = match limit {
+            Limit::Most(most) => ("most", most),
+            Limit::Least(least) => ("least", least),
+        };
+        format!("goal: {what} at {bound} {limit}{unit}: {measured:.2}{unit}, {verdict}")
     }
 }
 
@@ -79,11 +95,27 @@ impl Goal {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(name: &str, what: &str, conditions: &Value, rows: &[Value], goals: &[Goal]) -> io::Result<()> {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/results"));
+    fs::create_dir_all(&folder)?;
+    write_to(&folder.join(format!("{name}.json")), what, conditions, rows, goals)?;
+    println!("\nwritten: bench/results/{name}.json");
+    Ok(())
+}
+
+/// Writes the result to a file anywhere: one that doesn't stand for the project, because a part was measured.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_to(file: &Path, what: &str, conditions: &Value, rows: &[Value], goals: &[Goal]) -> io::Result<()> {
     let goals: Vec<Value> = goals
         .iter()
         .map(|goal| {
+            let (bound, limit) = match goal.limit {
+                Limit::Most(most) => ("most", most),
+                Limit::Least(least) => ("least", least),
+            };
             json!({
-                "goal": goal.what, "unit": goal.unit.trim(), "most": goal.most, "measured": goal.measured,
+                "goal": goal.what, "unit": goal.unit.trim(), bound: limit, "measured": goal.measured,
                 "reached": goal.reached(),
             })
         })
@@ -98,14 +130,7 @@ pub fn write(name: &str, what: &str, conditions: &Value, rows: &[Value], goals: 
         "rows": rows,
         "goals": goals,
     });
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/results"));
-    fs::create_dir_all(&folder)?;
-    fs::write(
-        folder.join(format!("{name}.json")),
-        serde_json::to_string_pretty(&report)? + "\n",
-    )?;
-    println!("\nwritten: bench/results/{name}.json");
-    Ok(())
+    fs::write(file, serde_json::to_string_pretty(&report)? + "\n")
 }
 
 fn processor() -> io::Result<String> {
@@ -138,9 +163,14 @@ mod tests {
         let goal = |measured| Goal {
             what: "a day".into(),
             measured,
-            most: 24.0,
+            limit: Limit::Most(24.0),
             unit: " h",
         };
+        let least = Goal {
+            limit: Limit::Least(24.0),
+            ..goal(23.5)
+        };
+        assert_eq!(least.line(), "goal: a day at least 24 h: 23.50 h, missed");
         assert_eq!(goal(23.5).line(), "goal: a day at most 24 h: 23.50 h, reached");
         assert!(!goal(24.5).reached());
     }

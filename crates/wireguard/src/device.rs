@@ -18,7 +18,7 @@ use crate::inner;
 use crate::key::{PrivateKey, PublicKey};
 use crate::message::{DATA_HEADER, DATA_OVERHEAD, Message};
 use crate::noise::StaticKeys;
-use crate::outbox::{Destination, Outbox, Path};
+use crate::outbox::{Destination, Origin, Outbox, Path};
 use crate::peer::Peer;
 use crate::roster::Roster;
 use crate::shard::{Inner, NoSender, Shard};
@@ -236,7 +236,8 @@ impl Device {
         match message {
             Message::Data { receiver, .. } => {
                 let allowed_ips = self.roster.allowed_ips();
-                let result = self.shard.handle_data(datagram, receiver, from, tos, allowed_ips, now, out);
+                let origin = Origin { path: *from, tos };
+                let result = self.shard.handle_data(datagram, receiver, &origin, allowed_ips, now, out);
                 return result.ok().flatten();
             }
             Message::Initiation(message) => {

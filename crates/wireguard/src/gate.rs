@@ -21,9 +21,9 @@ use crate::limiter::{Bucket, Limiter, Rate, nanos_since};
 use crate::message::COOKIE_REPLY;
 use crate::random::Random;
 
-/// More handshake messages than this begin a time of load. An initiation of a peer costs four multiplications on the
-/// curve, a forged one one, about 40 µs: this many take a twentieth of a core when forged. A hub whose 50,000 peers
-/// renew their keys every two minutes stays below.
+/// More handshake messages than this begin a time of load. An initiation costs one multiplication on the curve (some
+/// 80 µs) when forged, and three times as much when it is a peer's: 500 forged ones a second take a twentieth of a core.
+/// A hub whose 50,000 peers renew their keys every two minutes stays below.
 const CALM: Rate = Rate::new(500, 500);
 
 /// A time of load lasts this long after the last message too many (as in the kernel's `receive.c`).
@@ -39,7 +39,7 @@ const UNPROVEN: Rate = Rate::new(4, 2);
 const UNPROVEN_ALL: Rate = Rate::new(200, 100);
 const UNPROVEN_SOURCES: usize = 4_096;
 
-/// Cookies, per source and to all together: a few microseconds each with their system call. Sources that are all forged
+/// Cookies, per source and to all together: about 3 µs each and a system call. Sources that are all forged
 /// cannot be told from a peer's, so a peer gets its cookie at its first try only while there is one for everybody: the
 /// second figure is the flood up to which one retry is enough. Above it, tries share what there is.
 const COOKIES: Rate = Rate::new(100, 100);

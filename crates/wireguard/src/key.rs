@@ -6,6 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Length of every WireGuard key, in bytes.
 pub const KEY_LEN: usize = 32;
@@ -30,12 +31,13 @@ fn decode(text: &str) -> Result<[u8; KEY_LEN], KeyError> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey(pub [u8; KEY_LEN]);
 
-/// A device's private key. Never printed by `Debug`; ask for [`PrivateKey::to_base64`] to write it to a secret file.
-#[derive(Clone, PartialEq, Eq)]
+/// A device's private key. Wiped when dropped, never printed by `Debug`; ask for [`PrivateKey::to_base64`] to write it
+/// to a secret file.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PrivateKey(pub [u8; KEY_LEN]);
 
-/// The optional symmetric key mixed into a peer's handshake. Never printed by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+/// The optional symmetric key mixed into a peer's handshake. Wiped when dropped, never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PresharedKey(pub [u8; KEY_LEN]);
 
 impl PrivateKey {
@@ -46,10 +48,14 @@ impl PrivateKey {
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; KEY_LEN];
         getrandom::fill(&mut bytes)?;
-        // RFC 7748 section 5: clamp, so that the stored form is the one `wg` shows.
+        Ok(Self::clamped(bytes))
+    }
+
+    /// The key in the form in which it is used, and in which `wg` shows it (RFC 7748, section 5).
+    pub fn clamped(mut bytes: [u8; KEY_LEN]) -> Self {
         bytes[0] &= 248;
         bytes[31] = (bytes[31] & 127) | 64;
-        Ok(Self(bytes))
+        Self(bytes)
     }
 
     /// The public key that belongs to this key.

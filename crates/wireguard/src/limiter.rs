@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use siphasher::sip::SipHasher13;
 
@@ -10,7 +10,7 @@ use crate::random::Random;
 
 /// So many messages a second, and so many at once after a rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Nanoseconds that one message costs.
     cost: u64,
     /// Nanoseconds that a full bucket holds.
@@ -19,7 +19,7 @@ pub struct Rate {
 
 impl Rate {
     /// `burst` of 0 is taken as 1: a bucket that never lets anything pass has no use.
-    pub const fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) const fn new(per_second: u32, burst: u32) -> Self {
         let cost = 1_000_000_000 / if per_second == 0 { 1 } else { per_second as u64 };
         Self {
             cost,
@@ -51,10 +51,6 @@ impl Bucket {
             self.full_at = self.full_at.max(now) + rate.cost;
         }
         has
-    }
-
-    fn is_full(&self, now: u64) -> bool {
-        self.full_at <= now
     }
 }
 
@@ -94,42 +90,38 @@ const WAYS: usize = 8;
 /// When all eight places hold buckets that are not full, the one that lacks least is given up for the new source.
 /// The given-up source wins at most what it lacked; a new source is never refused because others are many.
 /// (The kernel refuses new sources when its table is full, which lets a flood from many addresses lock them out.)
-#[derive(Debug)]
-pub struct Limiter {
+pub(crate) struct Limiter {
     rate: Rate,
     hash: SipHasher13,
     start: Instant,
+    /// Empty until the first message: most limiters never see one.
     sets: Vec<[Entry; WAYS]>,
     mask: usize,
 }
 
 impl Limiter {
     /// Room for at least `sources` sources, 65,536 at most.
-    pub fn new(rate: Rate, sources: usize, rng: &mut Random, now: Instant) -> Self {
+    pub(crate) fn new(rate: Rate, sources: usize, rng: &mut Random, now: Instant) -> Self {
         let sets = sources.clamp(1, 65_536).div_ceil(WAYS).next_power_of_two();
         Self {
             rate,
             hash: SipHasher13::new_with_keys(rng.u64(), rng.u64()),
             start: now,
-            // Zeros, which the system gives without touching memory: a table costs what is used of it.
-            sets: vec![[Entry::default(); WAYS]; sets],
+            sets: Vec::new(),
             mask: sets - 1,
         }
     }
 
-    /// Whether [`Limiter::take`] would succeed.
-    pub fn has(&self, address: IpAddr, now: Instant) -> bool {
-        let (source, now) = (source(address), nanos_since(self.start, now));
-        let set = &self.sets[self.set_of(source)];
-        let known = set.iter().find(|entry| entry.source == source);
-        known.is_none_or(|entry| entry.bucket.has(self.rate, now))
-    }
-
     /// Pays for one message of the address's source; false when the source has nothing left.
-    pub fn take(&mut self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
         let (source, now) = (source(address), nanos_since(self.start, now));
+        if self.sets.is_empty() {
+            self.sets = vec![[Entry::default(); WAYS]; self.mask + 1];
+        }
         let at = self.set_of(source);
-        let set = &mut self.sets[at];
+        let Some(set) = self.sets.get_mut(at) else {
+            return false;
+        };
         if let Some(entry) = set.iter_mut().find(|entry| entry.source == source) {
             return entry.bucket.take(self.rate, now);
         }
@@ -142,17 +134,6 @@ impl Limiter {
             bucket: Bucket::default(),
         };
         entry.bucket.take(self.rate, now)
-    }
-
-    /// Sources whose buckets are not full.
-    pub fn busy_sources(&self, now: Instant) -> usize {
-        let now = nanos_since(self.start, now);
-        self.sets.iter().flatten().filter(|entry| !entry.bucket.is_full(now)).count()
-    }
-
-    /// How long a source is remembered: until its bucket must be full again.
-    pub fn memory(&self) -> Duration {
-        Duration::from_nanos(self.rate.capacity)
     }
 
     fn set_of(&self, source: u64) -> usize {

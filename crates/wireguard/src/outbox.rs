@@ -18,6 +18,15 @@ impl From<SocketAddr> for Path {
     }
 }
 
+/// How a datagram came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// From whom, and to which of our addresses.
+    pub path: Path,
+    /// Its TOS octet, of which the ECN bits count.
+    pub tos: u8,
+}
+
 /// Where a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {

@@ -19,7 +19,7 @@ use crate::inner::{self, Unreachable};
 use crate::limits::{INITIATIONS_PER_SECOND, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER};
 use crate::message::{COOKIE_REPLY, DATA_OVERHEAD, INITIATION, Message, RESPONSE};
 use crate::noise::{Claim, StaticKeys, create_initiation, static_static};
-use crate::outbox::{Destination, Outbox, Path};
+use crate::outbox::{Destination, Origin, Outbox, Path};
 use crate::peer::Peer;
 use crate::random::Random;
 use crate::session::Session;
@@ -274,8 +274,7 @@ impl Shard {
 
 /// The way in.
 impl Shard {
-    /// Takes a data message and decrypts it where it stands. `outer_tos` is its datagram's TOS octet. A keepalive has no
-    /// packet in it.
+    /// Takes a data message and decrypts it where it stands. A keepalive has no packet in it.
     ///
     /// # Errors
     /// Why it was dropped, which is counted already.
@@ -283,13 +282,12 @@ impl Shard {
         &mut self,
         message: &mut [u8],
         receiver: u32,
-        from: &Path,
-        outer_tos: u8,
+        origin: &Origin,
         allowed_ips: &AllowedIps,
         now: Instant,
         out: &mut Outbox,
     ) -> Result<Option<Inner>, DropReason> {
-        let result = self.data(message, receiver, from, outer_tos, allowed_ips, now, out);
+        let result = self.data(message, receiver, origin, allowed_ips, now, out);
         if let Err(reason) = result {
             self.cx.drops.count(reason);
         }
@@ -300,8 +298,7 @@ impl Shard {
         &mut self,
         message: &mut [u8],
         receiver: u32,
-        from: &Path,
-        outer_tos: u8,
+        origin: &Origin,
         allowed_ips: &AllowedIps,
         now: Instant,
         out: &mut Outbox,
@@ -312,8 +309,8 @@ impl Shard {
         let session = tunnel.receiving(receiver, now).ok_or(DropReason::NoSession)?;
         let range = session.open(&mut *cx.aead, message)?;
         peer.received += message.len() as u64;
-        if peer.path.as_ref() != Some(from) {
-            peer.path = Some(*from);
+        if peer.path.as_ref() != Some(&origin.path) {
+            peer.path = Some(origin.path);
         }
         // Before anything is sent: that asks for an answer anew.
         tunnel.timers.received(now, interval(peer.keepalive));
@@ -338,7 +335,7 @@ impl Shard {
         if allowed_ips.lookup(source) != Some(slot) {
             return Err(DropReason::SourceNotAllowed);
         }
-        inner::decapsulate_ecn(packet, outer_tos);
+        inner::decapsulate_ecn(packet, origin.tos);
         Ok(Some(Inner {
             range: range.start..range.start + len,
             peer: slot,

@@ -2,7 +2,11 @@
 //!
 //! Source: "Cross-platform Userspace Implementation", <https://www.wireguard.com/xplatform/>. A request is
 //! `get=1` or `set=1`, lines `key=value`, and an empty line; the answer ends with `errno=N` and an empty line.
-//! Functions here are pure: text in, values out, and back. A request is read as a whole before anything is done.
+//! Functions here are pure: text in, values out, and back.
+//!
+//! Error numbers are wireguard-go's, which `wg` prints in words. Two things differ from it. A request is read as a whole before
+//! anything is done, so one that is refused has changed nothing. And what is no request at all, or ends in its middle, is
+//! answered with `EPROTO` before the connection is closed; wireguard-go closes it, or does the half that came.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -164,20 +168,34 @@ pub enum UapiError {
 }
 
 impl UapiError {
-    /// The number `wg` is told, as Linux counts errors.
+    /// The number `wg` is told, as Linux counts errors; the same that wireguard-go gives.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::BadValue { .. } => EINVAL,
-            Self::NoOperation | Self::NoValue { .. } | Self::UnknownKey { .. } => EPROTO,
+            Self::BadValue { .. } | Self::UnknownKey { .. } => EINVAL,
+            Self::NoOperation | Self::NoValue { .. } => EPROTO,
         }
     }
 }
 
-/// Reads a request up to its empty line, or up to the end of `text`.
+/// Whether `line`, without its end, begins a request.
+pub fn is_operation(line: &str) -> bool {
+    matches!(line, "get=1" | "set=1")
+}
+
+/// Reads a request up to its empty line, or up to the end of `text`. The interface that an IPv6 endpoint may name
+/// (`[fe80::1%eth0]:51820`) is known by its number only.
 ///
 /// # Errors
 /// The first line that does not follow the protocol.
 pub fn parse(text: &str) -> Result<Request, UapiError> {
+    parse_with_interfaces(text, &|_| None)
+}
+
+/// Like [`parse`], with a function that knows the numbers of interfaces, for link-local endpoints.
+///
+/// # Errors
+/// The first line that does not follow the protocol.
+pub fn parse_with_interfaces(text: &str, interface: &dyn Fn(&str) -> Option<u32>) -> Result<Request, UapiError> {
     let mut lines = (1..).zip(text.lines());
     match lines.next() {
         Some((_, "get=1")) => return lines_after_get(lines),
@@ -187,7 +205,7 @@ pub fn parse(text: &str) -> Result<Request, UapiError> {
     let mut device = SetDevice::default();
     for (line, text) in lines.take_while(|(_, text)| !text.is_empty()) {
         let (key, value) = text.split_once('=').ok_or(UapiError::NoValue { line })?;
-        let field = Field { line, value };
+        let field = Field { line, value, interface };
         if key == "public_key" {
             device.peers.push(SetPeer::new(PublicKey(field.key("public_key")?)));
             continue;
@@ -219,9 +237,8 @@ fn unknown(line: usize, key: &str) -> UapiError {
 
 fn set_device(device: &mut SetDevice, key: &str, field: &Field<'_>) -> Result<bool, UapiError> {
     match key {
-        "private_key" => device.private_key = Some(non_zero(field.key("private_key")?).map(PrivateKey)),
+        "private_key" => device.private_key = Some(non_zero(field.key("private_key")?).map(PrivateKey::clamped)),
         "listen_port" => device.listen_port = Some(field.number("listen_port", "a port from 0 to 65535")?),
-        "fwmark" if field.value.is_empty() => device.fwmark = Some(0),
         "fwmark" => device.fwmark = Some(field.number("fwmark", "a number of 32 bits")?),
         "replace_peers" => device.replace_peers = field.flag("replace_peers")?,
         _ => return Ok(false),
@@ -234,7 +251,7 @@ fn set_peer(peer: &mut SetPeer, key: &str, field: &Field<'_>) -> Result<bool, Ua
         "remove" => peer.remove = field.flag("remove")?,
         "update_only" => peer.update_only = field.flag("update_only")?,
         "preshared_key" => peer.preshared_key = Some(non_zero(field.key("preshared_key")?).map(PresharedKey)),
-        "endpoint" => peer.endpoint = Some(field.number("endpoint", "ADDRESS:PORT, IPv6 in brackets")?),
+        "endpoint" => peer.endpoint = Some(field.endpoint()?),
         "persistent_keepalive_interval" => {
             let seconds = field.number("persistent_keepalive_interval", "seconds from 0 to 65535")?;
             peer.persistent_keepalive = Some(seconds);
@@ -256,6 +273,7 @@ fn non_zero(key: [u8; KEY_LEN]) -> Option<[u8; KEY_LEN]> {
 struct Field<'a> {
     line: usize,
     value: &'a str,
+    interface: &'a dyn Fn(&str) -> Option<u32>,
 }
 
 impl Field<'_> {
@@ -276,7 +294,28 @@ impl Field<'_> {
     }
 
     fn number<T: FromStr>(&self, key: &'static str, expected: &'static str) -> Result<T, UapiError> {
-        self.value.parse().map_err(|_| self.bad(key, expected))
+        // No sign, not even the `+` that Rust would take.
+        let digits = self.value.bytes().all(|byte| byte.is_ascii_digit());
+        let number = self.value.parse().ok().filter(|_| digits);
+        number.ok_or_else(|| self.bad(key, expected))
+    }
+
+    /// `wg` prints and sends a link-local address with the name of its interface.
+    fn endpoint(&self) -> Result<SocketAddr, UapiError> {
+        let bad = || self.bad("endpoint", "ADDRESS:PORT, IPv6 in brackets");
+        let Some((address, rest)) = self.value.split_once('%') else {
+            return self.value.parse().map_err(|_| bad());
+        };
+        let (name, port) = rest.split_once(']').ok_or_else(bad)?;
+        let number = || name.parse().ok().filter(|_| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let scope = (self.interface)(name).or_else(number).ok_or_else(bad)?;
+        match format!("{address}]{port}").parse() {
+            Ok(SocketAddr::V6(mut endpoint)) => {
+                endpoint.set_scope_id(scope);
+                Ok(endpoint.into())
+            }
+            _ => Err(bad()),
+        }
     }
 
     fn key(&self, key: &'static str) -> Result<[u8; KEY_LEN], UapiError> {
@@ -396,7 +435,7 @@ mod tests {
         assert_eq!(parse("get=1"), Ok(Request::Get));
         assert_eq!(parse("set=1\n\nfwmark=1\n"), Ok(Request::Set(SetDevice::default())));
         let text = format!(
-            "set=1\nprivate_key={KEY}\nlisten_port=51820\nfwmark=\nreplace_peers=true\n\
+            "set=1\nprivate_key={KEY}\nlisten_port=51820\nfwmark=0\nreplace_peers=true\n\
              public_key={KEY}\nupdate_only=true\npreshared_key={ZERO}\nendpoint=[fd00::1]:7\n\
              persistent_keepalive_interval=25\nreplace_allowed_ips=true\nprotocol_version=1\n\
              allowed_ip=10.0.0.1/24\nallowed_ip=-fd00::/64\n\
@@ -418,7 +457,7 @@ mod tests {
         let mut second = SetPeer::new(PublicKey([1; 32]));
         second.remove = true;
         let expected = SetDevice {
-            private_key: Some(Some(PrivateKey([1; 32]))),
+            private_key: Some(Some(PrivateKey::clamped([1; 32]))),
             listen_port: Some(51820),
             fwmark: Some(0),
             replace_peers: true,
@@ -433,16 +472,18 @@ mod tests {
         let table = [
             (String::new(), EPROTO),
             ("get=2\n\n".to_owned(), EPROTO),
-            ("get=1\nfwmark=1\n\n".to_owned(), EPROTO),
+            ("get=1\nfwmark=1\n\n".to_owned(), EINVAL),
             ("set=1\nfwmark\n\n".to_owned(), EPROTO),
-            ("set=1\ncolour=blue\n\n".to_owned(), EPROTO),
-            ("set=1\nendpoint=10.0.0.1:1\n\n".to_owned(), EPROTO),
+            ("set=1\ncolour=blue\n\n".to_owned(), EINVAL),
+            ("set=1\nendpoint=10.0.0.1:1\n\n".to_owned(), EINVAL),
             ("set=1\nlisten_port=65536\n\n".to_owned(), EINVAL),
             ("set=1\nfwmark=-1\n\n".to_owned(), EINVAL),
+            ("set=1\nfwmark=\n\n".to_owned(), EINVAL),
+            ("set=1\nlisten_port=+1\n\n".to_owned(), EINVAL),
             ("set=1\nreplace_peers=false\n\n".to_owned(), EINVAL),
             (format!("set=1\nprivate_key={}\n\n", &KEY[1..]), EINVAL),
             (format!("set=1\nprivate_key={}\u{e9}\n\n", &KEY[2..]), EINVAL),
-            (format!("set=1\n{peer}listen_port=1\n\n"), EPROTO),
+            (format!("set=1\n{peer}listen_port=1\n\n"), EINVAL),
             (format!("set=1\n{peer}endpoint=host:1\n\n"), EINVAL),
             (format!("set=1\n{peer}endpoint=10.0.0.1\n\n"), EINVAL),
             (format!("set=1\n{peer}allowed_ip=10.0.0.0/33\n\n"), EINVAL),
@@ -456,6 +497,32 @@ mod tests {
                 Err(error) => assert_eq!(error.errno(), errno, "{text}: {error}"),
                 Ok(request) => panic!("{text} was taken as {request:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn endpoints_with_an_interface() {
+        let endpoint = |text: &str| {
+            let request = format!("set=1\npublic_key={KEY}\nendpoint={text}\n\n");
+            let parsed = parse_with_interfaces(&request, &|name| (name == "eth0").then_some(7));
+            parsed.map(|request| match request {
+                Request::Set(set) => set.peers[0].endpoint.unwrap().to_string(),
+                Request::Get => panic!("not what was asked"),
+            })
+        };
+        assert_eq!(endpoint("[fe80::1%eth0]:51820").unwrap(), "[fe80::1%7]:51820");
+        assert_eq!(endpoint("[fe80::1%9]:51820").unwrap(), "[fe80::1%9]:51820");
+        assert_eq!(endpoint("[fe80::1]:51820").unwrap(), "[fe80::1]:51820");
+        for text in [
+            "[fe80::1%eth1]:51820",
+            "[fe80::1%]:51820",
+            "[fe80::1%+9]:51820",
+            "[fe80::1%eth0:51820",
+            "10.0.0.1%eth0:5",
+            "[10.0.0.1%eth0]:5",
+            "%]",
+        ] {
+            assert_eq!(endpoint(text).unwrap_err().errno(), EINVAL, "{text}");
         }
     }
 

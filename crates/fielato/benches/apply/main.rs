@@ -14,7 +14,7 @@ mod pieces;
 use std::error::Error;
 use std::time::Instant;
 
-use fielato_testkit::bench::{self, Goal, Series};
+use fielato_testkit::bench::{self, Goal, Limit, Series};
 use serde_json::{Value, json};
 
 use hub::Bench;
@@ -159,13 +159,13 @@ fn goals(rows: &Rows) -> Vec<Goal> {
     let goal = |what: &str, row: &str, limit, unit| Goal {
         what: format!("{most} members: {what}"),
         measured: rows.find(most, row).median(),
-        most: limit,
+        limit: Limit::Most(limit),
         unit,
     };
     let worst = |what: &str, row: &str| Goal {
         what: what.to_owned(),
         measured: SIZES.iter().map(|size| rows.find(*size, row).maximum()).fold(0.0, f64::max),
-        most: 0.0,
+        limit: Limit::Most(0.0),
         unit: "",
     };
     vec![

@@ -1,7 +1,7 @@
 //! One file a command, or a family of them: each reads its arguments, calls the crate that does the work, and prints.
 
 mod ban;
-mod device;
+pub mod device;
 mod docs;
 mod init;
 pub mod iptables;
@@ -38,7 +38,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
         Command::Lab(command) => return lab::run(command),
-        Command::Device(args) => device::run(args)?,
+        Command::Device(args) => return device::run(&args),
         Command::Iptables(command) => return Ok(iptables::run(&paths, &command)),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::man(&dir)?,

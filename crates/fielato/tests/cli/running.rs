@@ -32,6 +32,26 @@ fn json_has_a_version_and_parses() {
 }
 
 #[test]
+fn what_our_device_drops_is_in_the_status() {
+    if !can_run("running::what_our_device_drops_is_in_the_status") {
+        return;
+    }
+    let Pair { hub, outside } = Pair::up();
+    let drops = || hub.fielato("status --json").json()["drops"].clone();
+    let malformed = |drops: &serde_json::Value| {
+        let found = drops.as_array().unwrap().iter().find(|drop| drop["reason"] == "malformed");
+        found.map_or(0, |drop| drop["packets"].as_u64().unwrap())
+    };
+    assert_eq!(malformed(&drops()), 0);
+    for address in ["10.9.0.1", "fd09::1"] {
+        let send = format!("for i in 1 2 3; do echo no message of WireGuard >/dev/udp/{address}/51820; done");
+        outside.sh(&format!("bash -c '{send}'")).ok();
+    }
+    eventually("six datagrams are counted", || malformed(&drops()) == 6);
+    assert!(hub.fielato("status").ok().contains("6 packets: malformed"));
+}
+
+#[test]
 fn up_once_and_down_to_nothing() {
     if !can_run("running::up_once_and_down_to_nothing") {
         return;

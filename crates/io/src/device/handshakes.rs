@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fielato_wireguard::message::Message;
-use fielato_wireguard::{Destination, DropReason, Outbox, Path};
+use fielato_wireguard::{Destination, DropReason, Origin, Outbox};
 
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
@@ -78,22 +78,22 @@ fn receive(shared: &Arc<Shared>, socket: &Udp, batch: &mut ReceiveBatch, out: &m
     let (buffer, arrivals) = batch.arrivals();
     for arrival in arrivals {
         for range in arrival.datagrams() {
-            datagram(shared, &buffer[range], &arrival.from, arrival.tos, now, out);
+            datagram(shared, &buffer[range], &arrival.origin, now, out);
         }
     }
 }
 
-fn datagram(shared: &Arc<Shared>, datagram: &[u8], from: &Path, tos: u8, now: Instant, out: &mut Outbox) {
+fn datagram(shared: &Arc<Shared>, datagram: &[u8], origin: &Origin, now: Instant, out: &mut Outbox) {
     match Message::parse(datagram) {
         Ok(Message::Initiation(message)) => {
-            let Some(claim) = lock(&shared.front).claim(message, from, now, out) else {
+            let Some(claim) = lock(&shared.front).claim(message, &origin.path, now, out) else {
                 return;
             };
             let Some(slot) = shared.roster().find(&claim.peer) else {
                 return lock(&shared.front).count_drop(DropReason::UnknownPeer);
             };
             let worker = shared.worker_of(slot);
-            shared.shard(worker).handle_initiation(slot, claim, from, now, out);
+            shared.shard(worker).handle_initiation(slot, claim, &origin.path, now, out);
             // The worker may have to look at timers earlier than it thinks.
             shared.inboxes[worker].waker.wake();
         }
@@ -101,7 +101,7 @@ fn datagram(shared: &Arc<Shared>, datagram: &[u8], from: &Path, tos: u8, now: In
             let worker = message.receiver().map_or(0, |index| index as usize & 0xff);
             let worker = if worker < shared.shards.len() { worker } else { 0 };
             let bytes = datagram.to_vec();
-            if !shared.inboxes[worker].post(Mail::Datagram { bytes, from: *from, tos }) {
+            if !shared.inboxes[worker].post(Mail::Datagram { bytes, origin: *origin }) {
                 lock(&shared.front).count_drop(DropReason::QueueFull);
             }
         }
@@ -111,7 +111,9 @@ fn datagram(shared: &Arc<Shared>, datagram: &[u8], from: &Path, tos: u8, now: In
 
 fn deliver(sockets: &Sockets, out: &mut Outbox, send: &mut SendBatch) {
     for (destination, packet) in out.iter() {
-        let Destination::Network { path, tos } = destination else { continue };
+        let Destination::Network { path, tos } = destination else {
+            continue;
+        };
         if send.room(packet.len()).is_none() {
             send.flush(&sockets.initiations);
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use fielato_wire::Offload;
-use fielato_wireguard::Path;
+use fielato_wireguard::Origin;
 
 use crate::fd::Waker;
 
@@ -18,10 +18,8 @@ pub(super) enum Mail {
     Datagram {
         /// The message.
         bytes: Vec<u8>,
-        /// Where it came from.
-        from: Path,
-        /// Its TOS octet.
-        tos: u8,
+        /// How it came.
+        origin: Origin,
     },
     /// A packet that another worker's queue of the interface got.
     Packet {

@@ -50,7 +50,13 @@ struct ExitState {
 }
 
 impl Shared {
-    pub(super) fn new(roster: Roster, front: Front, shards: Vec<Shard>, interface: Interface, sockets: Sockets) -> io::Result<Self> {
+    pub(super) fn new(
+        roster: Roster,
+        front: Front,
+        shards: Vec<Shard>,
+        interface: Interface,
+        sockets: Sockets,
+    ) -> io::Result<Self> {
         Ok(Self {
             roster: RwLock::new(roster),
             front: Mutex::new(front),
@@ -163,7 +169,9 @@ impl Shared {
         let Some(pair) = sockets.workers.first() else { return };
         let mut batch = SendBatch::new();
         for (destination, packet) in out.iter() {
-            let Destination::Network { path, tos } = destination else { continue };
+            let Destination::Network { path, tos } = destination else {
+                continue;
+            };
             if batch.room(packet.len()).is_none() {
                 batch.flush(pair);
             }

@@ -3,22 +3,23 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
+use fielato_wire::Offload;
 use fielato_wire::gro::Coalescer;
 use fielato_wire::gso::Segments;
-use fielato_wire::Offload;
 use fielato_wireguard::message::{DATA_HEADER, Message};
 use fielato_wireguard::shard::{NoSender, Shard};
-use fielato_wireguard::{Destination, DropReason, Outbox, Path, Roster, inner};
+use fielato_wireguard::{Destination, DropReason, Origin, Outbox, Path, Roster, inner};
 
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
 use super::transmit::SendBatch;
 use crate::poller::Poller;
 use crate::tun::{Queue, READ_MAX};
-use crate::udp::{Arrival, ReceiveBatch, Sockets, Udp};
+use crate::udp::{ReceiveBatch, Sockets, Udp};
 
 /// Packets read from the interface before the sockets have their turn.
 const READS: usize = 64;
@@ -29,8 +30,8 @@ const SEND_BYTES: usize = 32 << 10;
 /// Bytes that are decrypted before they are written, unless no more arrived: enough to join, and still in the cache.
 const WRITE_BYTES: usize = 48 << 10;
 
-/// Packets joined into one.
-const JOIN_MAX: usize = 64;
+/// Packets joined into one: what the kernel forwards into the interface again, it cuts if it is longer than [`super::SEGMENTS`].
+const JOIN_MAX: usize = 44;
 
 /// How soon a TUN that is down is looked at again.
 const DOWN: Duration = Duration::from_millis(250);
@@ -153,26 +154,25 @@ impl Worker {
             }
             return;
         }
+        let shared = Arc::clone(&self.shared);
         let (buffer, arrivals) = batch.arrivals();
         let mut arrivals = arrivals.peekable();
         while arrivals.peek().is_some() {
             let mut bytes = 0;
-            let roster = self.shared.roster();
-            let mut shard = self.shared.shard(self.number);
+            let mut receiver = Receiver::new(&shared, self.number, now, &mut self.out);
             while bytes < WRITE_BYTES
                 && let Some(arrival) = arrivals.next()
             {
                 bytes += arrival.range.len();
                 for range in arrival.datagrams() {
-                    let inner = take(&self.shared, self.number, &roster, &mut shard, buffer, range, &arrival, now, &mut self.out);
-                    if let Some(inner) = inner
+                    if let Some(inner) = receiver.take(buffer, range, &arrival.origin)
                         && self.coalescer.push(buffer, inner).is_err()
                     {
-                        shard.count_drop(DropReason::InnerMalformed, 1);
+                        receiver.shard.count_drop(DropReason::InnerMalformed, 1);
                     }
                 }
             }
-            drop((roster, shard));
+            drop(receiver);
             self.refused += write(&self.queue, &mut self.coalescer, buffer);
             if !self.out.is_empty() {
                 self.deliver(sockets);
@@ -182,27 +182,14 @@ impl Worker {
 
     /// Takes what other threads left.
     fn read_mails(&mut self, sockets: &Sockets, now: Instant) {
+        let shared = Arc::clone(&self.shared);
         let mut mails = std::mem::take(&mut self.mails);
         self.shared.inboxes[self.number].take(&mut mails);
         for mail in mails.drain(..) {
             match mail {
-                Mail::Datagram { mut bytes, from, tos } => {
-                    let arrival = Arrival::single(bytes.len(), from, tos);
-                    let roster = self.shared.roster();
-                    let mut shard = self.shared.shard(self.number);
+                Mail::Datagram { mut bytes, origin } => {
                     let range = 0..bytes.len();
-                    let inner = take(
-                        &self.shared,
-                        self.number,
-                        &roster,
-                        &mut shard,
-                        &mut bytes,
-                        range,
-                        &arrival,
-                        now,
-                        &mut self.out,
-                    );
-                    drop((roster, shard));
+                    let inner = Receiver::new(&shared, self.number, now, &mut self.out).take(&mut bytes, range, &origin);
                     if let Some(inner) = inner
                         && self.coalescer.push(&bytes, inner).is_ok()
                     {
@@ -210,7 +197,6 @@ impl Worker {
                     }
                 }
                 Mail::Packet { bytes, offload } => {
-                    let shared = Arc::clone(&self.shared);
                     let roster = shared.roster();
                     let mut shard = shared.shard(self.number);
                     self.outgoing(&roster, &mut shard, &bytes, &offload, sockets, now);
@@ -224,68 +210,79 @@ impl Worker {
     }
 }
 
-/// Takes one datagram; what was decrypted from it stands where the result says.
-#[expect(clippy::too_many_arguments, reason = "the parts of a worker, borrowed apart")]
-fn take(
-    shared: &Shared,
+/// What taking datagrams needs, borrowed from the worker and the device for a batch.
+struct Receiver<'a> {
+    shared: &'a Shared,
     number: usize,
-    roster: &Roster,
-    shard: &mut Shard,
-    buffer: &mut [u8],
-    range: std::ops::Range<usize>,
-    arrival: &Arrival,
+    roster: RwLockReadGuard<'a, Roster>,
+    shard: MutexGuard<'a, Shard>,
     now: Instant,
-    out: &mut Outbox,
-) -> Option<std::ops::Range<usize>> {
-    let start = range.start;
-    let datagram = &mut buffer[range];
-    let message = match Message::parse(datagram) {
-        Ok(message) => message,
-        Err(reason) => {
-            shard.count_drop(reason, 1);
-            return None;
-        }
-    };
-    let from = &arrival.from;
-    if let Some(receiver) = message.receiver() {
-        let worker = receiver as usize & 0xff;
-        if worker != number && worker < shared.shards.len() {
-            let bytes = datagram.to_vec();
-            let tos = arrival.tos;
-            if !shared.inboxes[worker].post(Mail::Datagram { bytes, from: *from, tos }) {
-                shard.count_drop(DropReason::QueueFull, 1);
-            }
-            return None;
+    out: &'a mut Outbox,
+}
+
+impl<'a> Receiver<'a> {
+    fn new(shared: &'a Shared, number: usize, now: Instant, out: &'a mut Outbox) -> Self {
+        Self {
+            shared,
+            number,
+            roster: shared.roster(),
+            shard: shared.shard(number),
+            now,
+            out,
         }
     }
-    match message {
-        Message::Data { receiver, .. } => {
-            let inner = shard.handle_data(datagram, receiver, from, arrival.tos, roster.allowed_ips(), now, out);
-            let inner = inner.ok().flatten()?;
-            return Some(start + inner.range.start..start + inner.range.end);
+
+    /// Takes one datagram; what was decrypted from it stands where the result says.
+    fn take(&mut self, buffer: &mut [u8], range: Range<usize>, origin: &Origin) -> Option<Range<usize>> {
+        let start = range.start;
+        let datagram = &mut buffer[range];
+        let message = match Message::parse(datagram) {
+            Ok(message) => message,
+            Err(reason) => {
+                self.shard.count_drop(reason, 1);
+                return None;
+            }
+        };
+        let (now, path) = (self.now, &origin.path);
+        if let Some(receiver) = message.receiver() {
+            let worker = receiver as usize & 0xff;
+            if worker != self.number && worker < self.shared.shards.len() {
+                self.post(worker, datagram, origin);
+                return None;
+            }
         }
-        Message::Response(message) => shard.handle_response(message, from, now, out),
-        Message::CookieReply(message) => shard.handle_cookie(message, now),
-        // The kernel gives these to the other thread, but for those that it joined to a peer's data (`UDP_GRO`).
-        Message::Initiation(message) => {
-            let claim = lock(&shared.front).claim(message, from, now, out)?;
-            match roster.find(&claim.peer) {
-                Some(slot) if shard.has(slot) => shard.handle_initiation(slot, claim, from, now, out),
-                Some(slot) => {
-                    let mail = Mail::Datagram {
-                        bytes: message.to_vec(),
-                        from: *from,
-                        tos: arrival.tos,
-                    };
-                    if !shared.inboxes[shared.worker_of(slot)].post(mail) {
-                        shard.count_drop(DropReason::QueueFull, 1);
-                    }
+        match message {
+            Message::Data { receiver, .. } => {
+                let allowed_ips = self.roster.allowed_ips();
+                let inner = self.shard.handle_data(datagram, receiver, origin, allowed_ips, now, self.out);
+                let range = inner.ok().flatten()?.range;
+                return Some(start + range.start..start + range.end);
+            }
+            Message::Response(message) => self.shard.handle_response(message, path, now, self.out),
+            Message::CookieReply(message) => self.shard.handle_cookie(message, now),
+            // The kernel gives these to the other thread, but for those that it joined to a peer's data (`UDP_GRO`).
+            Message::Initiation(message) => {
+                let claim = lock(&self.shared.front).claim(message, path, now, self.out)?;
+                match self.roster.find(&claim.peer) {
+                    Some(slot) if self.shard.has(slot) => self.shard.handle_initiation(slot, claim, path, now, self.out),
+                    Some(slot) => self.post(self.shared.worker_of(slot), message, origin),
+                    None => self.shard.count_drop(DropReason::UnknownPeer, 1),
                 }
-                None => shard.count_drop(DropReason::UnknownPeer, 1),
             }
         }
+        None
     }
-    None
+
+    /// Leaves a datagram with the worker whose peer it is from.
+    fn post(&mut self, worker: usize, datagram: &[u8], origin: &Origin) {
+        let mail = Mail::Datagram {
+            bytes: datagram.to_vec(),
+            origin: *origin,
+        };
+        if !self.shared.inboxes[worker].post(mail) {
+            self.shard.count_drop(DropReason::QueueFull, 1);
+        }
+    }
 }
 
 /// Writes what was decrypted to the interface; returns how many packets it refused.
@@ -401,7 +398,9 @@ impl Worker {
                 self.unsent += self.send.flush(&sockets.workers[self.number]) as u64;
             }
             let Some(message) = self.send.room(room) else { break };
-            let Some(len) = segments.write_next(&mut message[DATA_HEADER..]) else { break };
+            let Some(len) = segments.write_next(&mut message[DATA_HEADER..]) else {
+                break;
+            };
             match sender.seal(message, len) {
                 Some(len) => self.send.commit(len, &sender.path, tos),
                 None => lost += 1,

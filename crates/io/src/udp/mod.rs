@@ -18,7 +18,7 @@ use quinn_udp::UdpSocketState;
 use socket2::Socket;
 
 pub(crate) use bind::Sockets;
-pub(crate) use receive::{Arrival, ReceiveBatch};
+pub(crate) use receive::ReceiveBatch;
 pub(crate) use send::{PAYLOAD_MAX, SEGMENTS_MAX, Transmit};
 
 /// The sockets of one worker.

@@ -93,9 +93,10 @@ fn receive(udp: &Udp, count: usize) -> (Vec<Received>, usize) {
     while received.len() < count {
         assert!(arrives(udp, Duration::from_secs(5)), "{} of {count} came", received.len());
         messages += udp.receive(&mut batch).unwrap();
-        for mut message in batch.messages_mut() {
-            let (from, ecn) = (message.from, message.ecn);
-            received.extend(message.datagrams().map(|datagram| (datagram.to_vec(), from, ecn)));
+        let (buffer, arrivals) = batch.arrivals();
+        for arrival in arrivals {
+            let (from, ecn) = (arrival.origin.path, arrival.origin.tos);
+            received.extend(arrival.datagrams().map(|range| (buffer[range].to_vec(), from, ecn)));
         }
     }
     assert_eq!(received.len(), count);
@@ -150,15 +151,15 @@ fn a_segmented_payload_arrives_as_one_batch() {
         assert_eq!(a.workers[0].send(&[sent]), 0);
         let mut batch = ReceiveBatch::new();
         assert_eq!(of(&b.workers[0], family).receive(&mut batch).unwrap(), 1);
-        let mut messages: Vec<Message<'_>> = batch.messages_mut().collect();
-        let message = &mut messages[0];
+        let (buffer, mut arrivals) = batch.arrivals();
+        let message = arrivals.next().unwrap();
         assert_eq!(
-            (message.stride, message.data.len(), message.ecn),
+            (message.stride, message.range.len(), message.origin.tos),
             (1420, 40 * 1420 + 100, 0b10)
         );
-        assert_eq!(message.from.remote, SocketAddr::from((family, a.port)));
-        assert_eq!(message.from.local, Some(family));
-        let received: Vec<&[u8]> = message.datagrams().map(|datagram| &*datagram).collect();
+        assert_eq!(message.origin.path.remote, SocketAddr::from((family, a.port)));
+        assert_eq!(message.origin.path.local, Some(family));
+        let received: Vec<&[u8]> = message.datagrams().map(|range| &buffer[range]).collect();
         assert_eq!(received, payload.chunks(1420).collect::<Vec<_>>());
     }
 }
@@ -322,16 +323,13 @@ fn messages_find_their_worker() {
                 }
             }
         }
-        // An empty one is a message without datagrams.
+        // An empty datagram arrives, too.
         assert_eq!(a.workers[0].send(&[transmit(to(family, b.port), None, &[])]), 0);
         let mut batch = ReceiveBatch::new();
         assert_eq!(sockets[0].receive(&mut batch).unwrap(), 1);
         assert_eq!(
-            batch
-                .messages_mut()
-                .map(|mut message| message.datagrams().count())
-                .sum::<usize>(),
-            0
+            batch.arrivals().1.map(|arrival| arrival.datagrams().count()).sum::<usize>(),
+            1
         );
     }
 }

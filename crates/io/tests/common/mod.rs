@@ -1,10 +1,14 @@
 //! Network namespaces for tests: made with unique names, removed also when a test fails.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+pub mod devices;
+pub mod programs;
+pub mod proxy;
+pub mod transfers;
+
+use std::io::Write;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use fielato_wireguard::{PrivateKey, PublicKey};
@@ -90,43 +94,14 @@ pub fn raise(namespace: &Namespace, interface: &str, host: u8) {
     namespace.run(&format!("ip link set {interface} up"));
 }
 
-/// A program that ends with the test.
-pub struct Program(Child);
-
-impl Program {
-    /// wireguard-go on `interface`, when it answers.
-    pub fn wireguard_go(namespace: &Namespace, interface: &str) -> Self {
-        let program = Self(
-            Command::new("ip")
-                .args(["netns", "exec", &namespace.0, "wireguard-go", "-f", interface])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        );
-        let socket = format!("/var/run/wireguard/{interface}.sock");
-        wait_for("wireguard-go's socket", || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
-        });
-        program
-    }
+/// Whether this machine is an emulated one, on which everything takes long: `make test-vm` says so.
+pub fn is_slow() -> bool {
+    std::env::var_os("FIELATO_SLOW_MACHINE").is_some()
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // SIGTERM, so that wireguard-go removes its socket.
-        if let Ok(pid) = i32::try_from(self.0.id())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits until something is so, ten seconds at most.
+/// Waits until something is so, ten seconds at most; a minute on a slow machine.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(if is_slow() { 60 } else { 10 });
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
@@ -136,33 +111,6 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Echo requests until one is answered, as a first one may be lost to address resolution.
 pub fn ping(from: &Namespace, to: &str) -> bool {
     (0..3).any(|_| from.attempt(&format!("ping -c 1 -W 2 -i 0.2 {to}")))
-}
-
-/// Sends bytes over TCP and checks each one on arrival.
-pub fn transfer(from: &Namespace, to: &Namespace, address: IpAddr, bytes: usize) {
-    let listener = to.within(|| TcpListener::bind(SocketAddr::new(address, 7000)).unwrap());
-    let byte_at = |at: usize| (at.wrapping_mul(2_654_435_761) >> 13) as u8;
-    std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received).unwrap();
-            received
-        });
-        from.within(|| {
-            let timeout = Duration::from_secs(5);
-            let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, 7000), timeout).unwrap();
-            let data: Vec<u8> = (0..bytes).map(byte_at).collect();
-            stream.write_all(&data).unwrap();
-        });
-        let received = reader.join().unwrap();
-        assert_eq!(received.len(), bytes);
-        assert!(
-            received.iter().enumerate().all(|(at, byte)| *byte == byte_at(at)),
-            "bytes differ"
-        );
-    });
 }
 
 /// A key in a file that only we can read, for `wg set`.

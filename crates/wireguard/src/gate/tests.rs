@@ -130,18 +130,18 @@ fn load_begins_with_one_message_too_many_and_lingers_a_second() {
 fn a_flood_from_one_address_does_not_delay_a_newcomer() {
     for newcomer in ["198.51.100.1:51820", "[2001:db8:5::1]:51820"].map(source) {
         let mut flood = Flood::new();
-        flood.run(100_000, |_| source("192.0.2.1:666"));
+        flood.run(20_000, |_| source("192.0.2.1:666"));
         assert!(flood.gate.is_under_load(flood.now));
         flood.forget();
-        // The second after: 4 a second pass of that source, and cookies at its rate.
-        flood.run(100_000, |_| source("192.0.2.1:666"));
+        // In the next half second: what its rates allow, two messages and fifty cookies, and what the burst left.
+        flood.run(50_000, |_| source("192.0.2.1:666"));
         assert!(
-            flood.passed <= 5 && flood.replies <= 101,
+            flood.passed <= 3 && (50..=150).contains(&flood.replies),
             "{} passed, {} replies",
             flood.passed,
             flood.replies
         );
-        assert_eq!(flood.passed + flood.replies + flood.dropped, 100_000);
+        assert_eq!(flood.passed + flood.replies + flood.dropped, 50_000);
         assert_eq!(flood.gate.check(&forged(), newcomer, flood.now), Admission::Pass);
     }
 }
@@ -149,9 +149,9 @@ fn a_flood_from_one_address_does_not_delay_a_newcomer() {
 #[test]
 fn a_flood_from_forty_addresses_does_not_either() {
     let mut flood = Flood::new();
-    flood.run(200_000, |number| spoofed(number % 40));
+    flood.run(100_000, |number| spoofed(number % 40));
     // Five a second besides the 160 of the flood.
-    for number in 0..5 {
+    for number in 0..3 {
         flood.run(20_000, |number| spoofed(number % 40));
         let newcomer = SocketAddr::from(([198, 51, 100, number], 51_820));
         assert_eq!(flood.gate.check(&forged(), newcomer, flood.now), Admission::Pass);
@@ -184,10 +184,13 @@ fn in_a_flood_from_100_000_addresses_a_cookie_opens_the_gate() {
             let mut response = [4; RESPONSE];
             macs.sign(&mut response, flood.now);
             assert_eq!(flood.gate.check(&response, client, flood.now), Admission::Pass);
-            // Its cookie is worth nothing elsewhere.
-            let elsewhere = SocketAddr::new(client.ip(), 1);
-            assert_ne!(flood.gate.check(&initiation, elsewhere, flood.now), Admission::Pass);
         }
+        // Its cookie is worth nothing at another port.
+        let mut initiation = [3; INITIATION];
+        macs.sign(&mut initiation, flood.now);
+        let elsewhere = SocketAddr::new(client.ip(), 1);
+        assert!(!flood.gate.checker.mac2_is_valid(&initiation, elsewhere, flood.now));
+        assert!(flood.gate.checker.mac2_is_valid(&initiation, client, flood.now));
     }
 }
 
@@ -222,7 +225,7 @@ fn a_source_with_a_cookie_has_its_rate_even_while_somebody_forges_its_address() 
         panic!("no cookie at the beginning of a flood");
     };
     macs.read_reply(&cookie, flood.now).unwrap();
-    flood.run(100_000, |_| client);
+    flood.run(30_000, |_| client);
     // 20 a second and five at once, no more, but those for sure.
     macs.sign(&mut message, flood.now);
     let passed = (0..10)
@@ -235,8 +238,8 @@ fn a_source_with_a_cookie_has_its_rate_even_while_somebody_forges_its_address() 
     );
     let mut passed = 0;
     for _ in 0..100 {
-        flood.run(1_000, |_| client);
+        flood.run(500, |_| client);
         passed += u32::from(flood.gate.check(&message, client, flood.now) == Admission::Pass);
     }
-    assert!((19..=21).contains(&passed), "{passed} in a second");
+    assert!((9..=11).contains(&passed), "{passed} in half a second");
 }
