@@ -39,10 +39,11 @@ const UNPROVEN: Rate = Rate::new(4, 2);
 const UNPROVEN_ALL: Rate = Rate::new(200, 100);
 const UNPROVEN_SOURCES: usize = 4_096;
 
-/// Cookies, per source and to all together. One costs about 3 µs and a system call, so this is a tenth of a core; fewer
-/// would leave less for the honest when a flood comes from many forged addresses.
+/// Cookies, per source and to all together: about 3 µs each and a system call. Sources that are all forged
+/// cannot be told from a peer's, so a peer gets its cookie at its first try only while there is one for everybody: the
+/// second figure is the flood up to which one retry is enough. Above it, tries share what there is.
 const COOKIES: Rate = Rate::new(100, 100);
-const COOKIES_ALL: Rate = Rate::new(20_000, 2_000);
+const COOKIES_ALL: Rate = Rate::new(120_000, 12_000);
 const COOKIES_SOURCES: usize = 65_536;
 
 /// What to do with a handshake message.

@@ -36,6 +36,11 @@ impl Session {
         self.keys.local
     }
 
+    /// Leaves out counters up to this one. Never goes back: a counter is used once.
+    pub(crate) fn skip_counters(&mut self, counter: u64) {
+        self.send_counter = self.send_counter.max(counter);
+    }
+
     /// Whether the session is over: too old, or its counter at the end (WireGuard paper, section 6.2).
     #[inline]
     pub(crate) fn is_over(&self, now: Instant) -> bool {

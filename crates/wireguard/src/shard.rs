@@ -3,8 +3,9 @@
 //! A shard is told what arrived and when; what it wants sent besides data goes to an [`Outbox`]. Data is encrypted and
 //! decrypted where it stands.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+mod usage;
+
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::session::Session;
 use crate::tai64n::Tai64n;
 use crate::timers::Due;
 use crate::tunnel::{Retired, STAGED_MAX, Tunnel, interval};
+
+pub use usage::Usage;
 
 /// Handshakes go out in a hurry: DSCP AF41, no ECN (`HANDSHAKE_DSCP` in the Linux driver's `messages.h`).
 const HANDSHAKE_TOS: u8 = 0x88;
@@ -66,8 +69,8 @@ struct Context {
     random: Random,
     /// Whose our session numbers are.
     indexes: HashMap<u32, Slot, BuildHasherDefault<Unhashed>>,
-    /// When to look at whose timers. A peer's earliest entry counts; others find nothing due.
-    wakes: BinaryHeap<Reverse<(Instant, Slot)>>,
+    /// When to look at whose timers: one entry of each tunnel that has one armed.
+    wakes: BTreeSet<(Instant, Slot)>,
     /// The time of day at some moment.
     wall: (Instant, SystemTime),
     last_timestamp: Tai64n,
@@ -171,7 +174,7 @@ impl Shard {
                 aead,
                 random: Random::new(seed),
                 indexes: HashMap::default(),
-                wakes: BinaryHeap::new(),
+                wakes: BTreeSet::new(),
                 wall: (now, wall),
                 last_timestamp: Tai64n::ZERO,
                 mtu,
@@ -223,7 +226,7 @@ impl Shard {
         for place in 0..self.peers.len() {
             let slot = place as Slot * self.shards + u32::from(self.cx.worker);
             if let Some((peer, cx)) = self.split(slot) {
-                cx.end_tunnel(peer);
+                cx.end_tunnel(slot, peer);
                 if peer.keepalive > 0 && cx.wake(peer).is_ok() {
                     cx.arm_persistent(slot, peer, now);
                 }
@@ -242,7 +245,7 @@ impl Shard {
     pub(crate) fn remove(&mut self, slot: Slot) {
         let place = self.place(slot);
         if let Some(mut peer) = self.peers.get_mut(place).and_then(Option::take) {
-            self.cx.end_tunnel(&mut peer);
+            self.cx.end_tunnel(slot, &mut peer);
         }
     }
 
@@ -309,6 +312,8 @@ impl Shard {
         if peer.path.as_ref() != Some(&origin.path) {
             peer.path = Some(origin.path);
         }
+        // Before anything is sent: that asks for an answer anew.
+        tunnel.timers.received(now, interval(peer.keepalive));
         let begun = tunnel.used(receiver);
         if begun.is_none() && tunnel.is_stale_to_receive(now) {
             cx.initiate(slot, peer, false, now, out);
@@ -318,12 +323,10 @@ impl Shard {
             peer.last_handshake = Some(now);
             cx.flush(slot, peer, now, out);
         }
-        let keepalive = interval(peer.keepalive);
-        let tunnel = peer.tunnel.as_deref_mut().ok_or(DropReason::NoSession)?;
-        tunnel.timers.received(now, keepalive);
         if range.is_empty() {
             return Ok(None);
         }
+        let tunnel = peer.tunnel.as_deref_mut().ok_or(DropReason::NoSession)?;
         if tunnel.timers.data_received(now) {
             cx.schedule(slot, peer);
         }
@@ -518,35 +521,25 @@ impl Shard {
 impl Shard {
     /// When [`Shard::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.cx.wakes.peek().map(|Reverse((at, _))| *at)
+        self.cx.wakes.first().map(|(at, _)| *at)
     }
 
     /// Does what is due, for a limited number of peers; what is left is due at once. `wall` is the time of day at `now`.
     pub fn handle_timeout(&mut self, now: Instant, wall: SystemTime, out: &mut Outbox) {
         self.cx.wall = (now, wall);
         for _ in 0..TIMER_BUDGET {
-            let Some(Reverse((_, slot))) = self.cx.wakes.pop_if_due(now) else {
+            let Some(&(_, slot)) = self.cx.wakes.first().filter(|(at, _)| *at <= now) else {
                 return;
             };
+            self.cx.wakes.pop_first();
             let Some((peer, cx)) = self.split(slot) else { continue };
             let Some(tunnel) = &mut peer.tunnel else { continue };
-            // Another entry, earlier than this one, may have done it.
             tunnel.wake = None;
             while let Some(due) = peer.tunnel.as_mut().and_then(|tunnel| tunnel.timers.pop(now)) {
                 cx.handle_due(slot, peer, due, now, out);
             }
             cx.schedule(slot, peer);
         }
-    }
-}
-
-trait PopIfDue {
-    fn pop_if_due(&mut self, now: Instant) -> Option<Reverse<(Instant, Slot)>>;
-}
-
-impl PopIfDue for BinaryHeap<Reverse<(Instant, Slot)>> {
-    fn pop_if_due(&mut self, now: Instant) -> Option<Reverse<(Instant, Slot)>> {
-        (self.peek()?.0.0 <= now).then(|| self.pop()).flatten()
     }
 }
 
@@ -568,11 +561,16 @@ impl Context {
     }
 
     /// Forgets the peer's keys and what waited for them.
-    fn end_tunnel(&mut self, peer: &mut Peer) {
-        if let Some(mut tunnel) = peer.tunnel.take() {
-            self.staged -= tunnel.staged.len();
-            self.retire(tunnel.clear());
+    fn end_tunnel(&mut self, slot: Slot, peer: &mut Peer) {
+        let Some(mut tunnel) = peer.tunnel.take() else { return };
+        let lost = tunnel.staged.len();
+        self.staged -= lost;
+        self.drops.add(DropReason::NoSession, lost as u64);
+        if let Some(wake) = tunnel.wake {
+            self.wakes.remove(&(wake, slot));
         }
+        self.retire(tunnel.forget_sessions());
+        self.retire([tunnel.forget_handshake()]);
     }
 
     fn retire(&mut self, indexes: impl IntoIterator<Item = Retired>) {
@@ -597,8 +595,10 @@ impl Context {
         let Some(tunnel) = &mut peer.tunnel else { return };
         let Some(next) = tunnel.timers.next() else { return };
         if tunnel.wake.is_none_or(|wake| next < wake) {
-            tunnel.wake = Some(next);
-            self.wakes.push(Reverse((next, slot)));
+            if let Some(later) = tunnel.wake.replace(next) {
+                self.wakes.remove(&(later, slot));
+            }
+            self.wakes.insert((next, slot));
         }
     }
 
@@ -641,10 +641,12 @@ impl Context {
             Due::Keepalive => self.send_empty(peer, now, out),
             Due::Persistent => self.keep_alive(slot, peer, now, out),
             Due::ZeroKeys => {
-                let keys = tunnel.clear();
+                let keys = tunnel.forget_sessions();
+                let is_asking = tunnel.timers.is_asking();
                 self.retire(keys);
-                if peer.keepalive == 0 {
-                    self.end_tunnel(peer);
+                // A handshake that is under way ends by itself, and what waits for it goes on waiting.
+                if !is_asking && peer.keepalive == 0 {
+                    self.end_tunnel(slot, peer);
                 }
             }
         }

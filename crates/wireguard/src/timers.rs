@@ -82,6 +82,11 @@ impl Timers {
         self.retransmit = None;
     }
 
+    /// Whether an initiation waits for its answer.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.retransmit.is_some()
+    }
+
     /// Nobody answered for [`crate::limits::REKEY_ATTEMPT_TIME`].
     pub(crate) fn gave_up(&mut self, now: Instant) {
         self.keepalive = None;

@@ -155,16 +155,27 @@ impl Tunnel {
         Some(index_of(retired))
     }
 
+    /// See [`crate::Shard::skip_counters`].
+    pub(crate) fn skip_counters(&mut self, counter: u64) {
+        if let Some(session) = &mut self.current {
+            session.skip_counters(counter);
+        }
+    }
+
     fn established(&mut self) {
         self.timers.completed();
         self.attempts = 0;
         self.renewed_late = false;
     }
 
-    /// Forgets all keys; returns their numbers.
-    pub(crate) fn clear(&mut self) -> [Retired; 4] {
+    /// Forgets our own initiation; returns its number.
+    pub(crate) fn forget_handshake(&mut self) -> Retired {
+        self.handshake.take().map(|outgoing| outgoing.index)
+    }
+
+    /// Forgets the sessions; returns their numbers.
+    pub(crate) fn forget_sessions(&mut self) -> [Retired; 3] {
         [
-            self.handshake.take().map(|outgoing| outgoing.index),
             index_of(self.current.take()),
             index_of(self.previous.take()),
             index_of(self.next.take()),
