@@ -126,7 +126,11 @@ fn main() {
                     }
                 });
             }
-            let ways = [("one thread", Way::Alone), ("helper that spins", Way::Spinning), ("helper that is woken", Way::Woken)];
+            let ways = [
+                ("one thread", Way::Alone),
+                ("helper that spins", Way::Spinning),
+                ("helper that is woken", Way::Woken),
+            ];
             let mut rounds = vec![Vec::new(); ways.len()];
             for _ in 0..ROUNDS {
                 for (round, (_, way)) in rounds.iter_mut().zip(ways) {
