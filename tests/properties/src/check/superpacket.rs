@@ -78,12 +78,14 @@ fn join(source: &mut Source<'_>) {
             }
             let again = cut(&whole, &item.offload).expect("what was joined can be cut");
             assert_eq!(again.len(), item.parts.len());
+            // The first part has its headers, whose checksum may have been wrong.
+            let size = item
+                .offload
+                .segmentation
+                .map_or(0, |segmentation| usize::from(segmentation.size));
             for (packet, part) in again.iter().zip(item.parts) {
-                let payload = &before[part.clone()];
-                assert!(
-                    packet.ends_with(&payload[payload.len().saturating_sub(packet.len())..]),
-                    "each has its payload"
-                );
+                let payload = &before[part.end - part.len().min(size)..part.end];
+                assert!(packet.ends_with(payload), "each has its payload");
             }
         }
         assert_eq!(count, given.len(), "all that was taken is there, once");
