@@ -176,9 +176,9 @@ fn damaged_and_repeated() {
         message[at] ^= 1;
         message
     };
-    // Header's counter, text, tag: what is damaged does not use up the counter of what is not.
+    // Header's counter (to one that was not seen), text, tag: what is damaged does not use up the counter of what is not.
     let last = messages[0].len() - 1;
-    let damaged: Vec<_> = [8, 20, last].map(|at| flipped(&messages[0], at)).into();
+    let damaged: Vec<_> = [10, 20, last].map(|at| flipped(&messages[0], at)).into();
     path.b_drops(DropReason::NotAuthentic, &damaged);
     let before = path.b_device.status().peers[0].rx_bytes;
     messages.iter().for_each(|message| path.proxy.inject(message));
@@ -268,7 +268,9 @@ fn without_a_key_nothing_is_heard() {
     let port = device.status().listen_port;
     counts(&device, DropReason::NoPrivateKey, 1, || {
         let socket = namespace.within(|| UdpSocket::bind("127.0.0.1:0")).unwrap();
-        socket.send_to(&[1; 148], ("127.0.0.1", port)).unwrap();
+        let mut initiation = [1; INITIATION];
+        initiation[1..4].fill(0);
+        socket.send_to(&initiation, ("127.0.0.1", port)).unwrap();
     });
 }
 

@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
-use common::{Namespace, attempt, can_run, key_file, keys, unique};
+use common::{Namespace, attempt, can_run, key_file, keys, unique, wait_for};
 use fielato_io::{CreateError, Device};
 use fielato_wireguard::{DeviceConfig, PrivateKey, PublicKey};
 
@@ -224,7 +224,13 @@ fn a_live_socket_is_refused_and_a_stale_one_replaced() {
     assert!(path.exists() && !namespace.attempt(&format!("ip link show {name}")));
 
     drop(foreign);
-    let device = namespace.within(|| Device::create_unconfigured(&name, 1420)).unwrap();
+    // Another test may be starting a program just now, which holds a copy of the socket until it runs.
+    let mut device = None;
+    wait_for("the stale socket to be replaced", || {
+        device = namespace.within(|| Device::create_unconfigured(&name, 1420)).ok();
+        device.is_some()
+    });
+    let device = device.unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     device.stop();
     assert!(!path.exists());

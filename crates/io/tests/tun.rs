@@ -14,7 +14,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Namespace, can_run, raise, transfer, unique};
+use common::transfers::transfer;
+use common::{Namespace, can_run, raise, unique};
 use fielato_io::tun::{self, Interface, Offloads, Options, Queue, READ_MAX};
 use fielato_wire::gro::Coalescer;
 use fielato_wire::gso::Segments;

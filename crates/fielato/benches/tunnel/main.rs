@@ -16,16 +16,16 @@ mod traffic;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use fielato_lab::{Interrupt, Interrupted};
-use fielato_testkit::bench;
+use fielato_testkit::bench::{self, Series};
 use serde_json::{Value, json};
 
 use implementation::{Implementation, OURS};
-use quiet::{Patience, Ticks};
+use quiet::{DISTURBED, Patience, Ticks};
 use report::{BARE, Row};
 use scenario::{Extent, Scenario};
 
@@ -56,10 +56,11 @@ struct Arguments {
     /// One round of one second each: to see that everything works
     #[arg(long)]
     quick: bool,
-    /// How many seconds may be waited, in all, for the machine to become quiet
+    /// How many seconds may be spent, in all, on waiting for a quiet machine and on measuring again what was disturbed
     #[arg(long, default_value_t = 300)]
     patience: u64,
-    /// Where to write the result; without, bench/results/tunnel.json when nothing was left out, else target/tunnel.json
+    /// Where to write the result; without, bench/results/tunnel.json when nothing was left out and little disturbed, else
+    /// target/tunnel.json
     #[arg(long)]
     json: Option<PathBuf>,
     /// What cargo gives to every benchmark
@@ -138,17 +139,31 @@ fn one_turn(row: &mut Row, implementation: Option<&Implementation>, extent: Exte
     if row.failure.is_some() {
         return Ok(());
     }
-    row.busy_before.push(patience.wait(extent.interrupt)?);
-    let before = Ticks::now()?;
-    match scenario::measure(row.scenario, implementation, extent) {
-        Ok(figures) => row.add(&figures),
-        Err(error) if error.is::<Interrupted>() || extent.interrupt.is_set() => return Err(Interrupted.into()),
-        Err(error) => {
-            row.failure = Some(format!("{error:#}"));
+    loop {
+        patience.wait(extent.interrupt)?;
+        let speed = quiet::speed();
+        let (begun, before) = (Instant::now(), Ticks::now()?);
+        let outcome = scenario::measure(row.scenario, implementation, extent);
+        if extent.interrupt.is_set() {
+            return Err(Interrupted.into());
         }
+        let ticks = Ticks::now()?.since(before);
+        if ticks.others() >= DISTURBED && patience.spend(begun.elapsed()) {
+            eprintln!(
+                "\rdisturbed, once more: others had {:.0} % of the processors",
+                ticks.others() * 100.0
+            );
+            continue;
+        }
+        match outcome {
+            Ok(figures) => row.add(&figures),
+            Err(error) => row.failure = Some(format!("{error:#}")),
+        }
+        row.others.push(ticks.others());
+        row.stolen.push(ticks.stolen());
+        row.speed.push(speed);
+        return Ok(());
     }
-    row.stolen.push(Ticks::now()?.since(before).stolen());
-    Ok(())
 }
 
 /// Says which goals are reached and whether the machine was quiet, and writes the result.
@@ -158,21 +173,29 @@ fn finish(arguments: &Arguments, implementations: &[Implementation], rows: &[Row
     for goal in &goals {
         println!("{}", goal.line());
     }
-    let turns: Vec<f64> = rows.iter().flat_map(|row| row.busy_before.iter().copied()).collect();
-    let busy = turns.iter().filter(|busy| **busy >= quiet::QUIET).count();
-    if busy > 0 {
+    let turns: Vec<f64> = rows.iter().flat_map(|row| row.others.iter().copied()).collect();
+    let disturbed = turns.iter().filter(|others| **others >= DISTURBED).count();
+    if disturbed > 0 {
         println!(
-            "\n{busy} of {} turns began on a busy machine: don't trust these figures",
+            "\n{disturbed} of {} turns were disturbed by other programs: don't trust these figures",
             turns.len()
         );
     }
+    let speeds = Series(rows.iter().flat_map(|row| row.speed.iter().copied()).collect());
+    println!(
+        "\nthe machine's speed: {:.0} to {:.0}, median {:.0} (both processors computing, million steps per second each)",
+        speeds.minimum(),
+        speeds.maximum(),
+        speeds.median()
+    );
     let conditions = json!({
         "machines": "network namespaces joined by a veth pair, MTU 1500; tunnel MTU 1420, in the hub scenario 1400; the same implementation at both ends",
         "rounds": arguments.rounds, "seconds": arguments.seconds, "statistic": "median",
         "cpu": "of all threads of the program, /proc/PID/task/*/schedstat; kB are 1,000 bytes of TCP payload",
         "udp": "one iperf3 stream, which drops what the tunnel's queue doesn't take; sender's CPU per packet that it took, receiver's per packet that arrived",
         "peers": "sealed beforehand, sent from one address for each peer, 1 or 32 packets in one send; *_waited is the part of the time in which the hub was the slower one, *_lost the part of the packets that it lost",
-        "turns_begun_on_a_busy_machine": busy,
+        "turns": turns.len(), "disturbed_turns": disturbed,
+        "others": "the part of the processors that other programs had, kernel threads among them; stolen: that the host took; speed: of the machine just before, both processors computing, million steps per second each",
         "iperf3": first_line("iperf3", "--version"),
         "implementations": implementations.iter().map(|one| json!({
             "name": one.name, "version": one.version, "command": one.command(), "cipher": one.cipher,
@@ -183,6 +206,7 @@ fn finish(arguments: &Arguments, implementations: &[Implementation], rows: &[Row
     let complete = !arguments.quick
         && arguments.only.is_empty()
         && arguments.rounds >= 3
+        && disturbed * 10 <= turns.len()
         && DEFAULT.iter().all(|name| implementations.iter().any(|one| one.name == *name));
     match &arguments.json {
         None if complete => bench::write("tunnel", what, &conditions, &written, &goals)?,

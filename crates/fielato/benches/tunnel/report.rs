@@ -14,9 +14,12 @@ pub struct Row {
     pub scenario: Scenario,
     pub implementation: String,
     figures: Vec<(&'static str, Series)>,
-    /// Which part of the processors others used before each turn, and which the host took during it.
-    pub busy_before: Vec<f64>,
+    /// Which part of the processors other programs had in each turn.
+    pub others: Vec<f64>,
+    /// Which part the host took.
     pub stolen: Vec<f64>,
+    /// The machine's speed before it.
+    pub speed: Vec<f64>,
     /// Why a turn failed; none follows it.
     pub failure: Option<String>,
 }
@@ -27,8 +30,9 @@ impl Row {
             scenario,
             implementation: implementation.to_owned(),
             figures: Vec::new(),
-            busy_before: Vec::new(),
+            others: Vec::new(),
             stolen: Vec::new(),
+            speed: Vec::new(),
             failure: None,
         }
     }
@@ -64,8 +68,7 @@ impl Row {
     pub fn json(&self) -> Value {
         let mut row = json!({
             "scenario": self.scenario.name(), "implementation": self.implementation,
-            "busy_before": self.busy_before.iter().map(|share| rounded(*share)).collect::<Vec<_>>(),
-            "stolen": self.stolen.iter().map(|share| rounded(*share)).collect::<Vec<_>>(),
+            "others": all_rounded(&self.others), "stolen": all_rounded(&self.stolen), "speed": all_rounded(&self.speed),
         });
         if let Some(failure) = &self.failure {
             row["failure"] = json!(failure);
@@ -73,11 +76,15 @@ impl Row {
         for (name, series) in &self.figures {
             row[*name] = json!({
                 "median": rounded(series.median()), "minimum": rounded(series.minimum()), "maximum": rounded(series.maximum()),
-                "rounds": series.0.iter().map(|value| rounded(*value)).collect::<Vec<_>>(),
+                "rounds": all_rounded(&series.0),
             });
         }
         row
     }
+}
+
+fn all_rounded(values: &[f64]) -> Vec<f64> {
+    values.iter().copied().map(rounded).collect()
 }
 
 fn rounded(value: f64) -> f64 {
@@ -238,20 +245,13 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
     );
     let hub = ratio(ours(Scenario::Hub, "hub_ns_per_packet"), least_hub);
     goal("hub, CPU per packet, to the best peer", hub, Limit::Most(0.5), "×");
-    let single = peers_ratio("many_single_mbit_per_s", "one_single_mbit_per_s");
-    goal(
-        "1,000 of 10,000 peers send, to one peer, single packets",
-        single,
-        Limit::Least(0.8),
-        "×",
-    );
     let burst = peers_ratio("many_burst_mbit_per_s", "one_burst_mbit_per_s");
-    goal(
-        "1,000 of 10,000 peers send, to one peer, bursts of 32",
-        burst,
-        Limit::Least(0.8),
-        "×",
-    );
+    let what = "1,000 of 10,000 peers send bursts, to one peer, throughput";
+    goal(what, burst, Limit::Least(0.8), "×");
+    // A system call for each packet makes the sender the slower one: what the hub could do is told by its CPU time.
+    let single = peers_ratio("one_single_ns_per_packet", "many_single_ns_per_packet");
+    let what = "1,000 of 10,000 peers send single packets, to one peer, packets per CPU time";
+    goal(what, single, Limit::Least(0.8), "×");
     goal(
         "memory with 10,000 peers",
         ours(Scenario::Peers, "peak_mb"),

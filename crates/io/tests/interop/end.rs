@@ -233,9 +233,9 @@ pub fn pair(peer: Peer, ours: Settings, theirs: Settings) -> (End, End) {
 }
 
 /// Both running; we know where the peer is.
-pub fn running(peer: Peer) -> (End, End) {
+pub fn running(peer: Peer, v6: bool) -> (End, End) {
     let ours = Settings {
-        endpoint: Some(outer(2, false)),
+        endpoint: Some(outer(2, v6)),
         ..Settings::default()
     };
     let (mut a, mut b) = pair(peer, ours, Settings::default());

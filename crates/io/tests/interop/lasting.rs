@@ -79,7 +79,7 @@ fn recovers(end: &End) {
 
 /// With `make interop` also long use.
 pub fn a_long_transfer(peer: Peer) {
-    let (a, b) = running(peer);
+    let (a, b) = running(peer, false);
     assert!(a.reaches_other());
     let bytes = large_transfer(long());
     transfer(&a.namespace, &b.namespace, "10.8.0.2".parse().unwrap(), bytes);
