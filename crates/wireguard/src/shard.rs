@@ -205,17 +205,18 @@ impl Shard {
         slot % self.shards == u32::from(self.cx.worker)
     }
 
-    fn place(&self, slot: Slot) -> usize {
-        (slot / self.shards) as usize
+    /// `None` for a peer of another shard: its place here is somebody else's.
+    fn place(&self, slot: Slot) -> Option<usize> {
+        self.has(slot).then_some((slot / self.shards) as usize)
     }
 
     pub(crate) fn peer(&self, slot: Slot) -> Option<&Peer> {
-        self.peers.get(self.place(slot))?.as_deref()
+        self.peers.get(self.place(slot)?)?.as_deref()
     }
 
     /// The peer and what it works with; they are borrowed apart.
     fn split(&mut self, slot: Slot) -> Option<(&mut Peer, &mut Context)> {
-        let place = self.place(slot);
+        let place = self.place(slot)?;
         Some((self.peers.get_mut(place)?.as_deref_mut()?, &mut self.cx))
     }
 
@@ -235,7 +236,7 @@ impl Shard {
     }
 
     pub(crate) fn add(&mut self, slot: Slot, peer: Peer) {
-        let place = self.place(slot);
+        let Some(place) = self.place(slot) else { return };
         if self.peers.len() <= place {
             self.peers.resize_with(place + 1, || None);
         }
@@ -244,7 +245,7 @@ impl Shard {
 
     pub(crate) fn remove(&mut self, slot: Slot) {
         let place = self.place(slot);
-        if let Some(mut peer) = self.peers.get_mut(place).and_then(Option::take) {
+        if let Some(mut peer) = place.and_then(|place| self.peers.get_mut(place)).and_then(Option::take) {
             self.cx.end_tunnel(slot, &mut peer);
         }
     }

@@ -8,7 +8,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
     let Some((_, check)) = check::ALL.into_iter().find(|(known, _)| *known == name) else {
-        eprintln!("usage: replay packet|language|restore|conntrack|ftp FILE…");
+        eprintln!("usage: replay packet|language|restore|conntrack|ftp|superpacket|wireguard FILE…");
         std::process::exit(2);
     };
     let mut failed = 0;

@@ -5,21 +5,27 @@ mod ftp;
 mod language;
 mod packet;
 mod restore;
+mod superpacket;
+mod wireguard;
 
 pub use conntrack::conntrack;
 pub use ftp::ftp;
 pub use language::language;
 pub use packet::packet;
 pub use restore::restore;
+pub use superpacket::superpacket;
+pub use wireguard::wireguard;
 
 /// A property.
 pub type Check = fn(&[u8]);
 
 /// All of them, by name.
-pub const ALL: [(&str, Check); 5] = [
+pub const ALL: [(&str, Check); 7] = [
     ("packet", packet),
     ("language", language),
     ("restore", restore),
     ("conntrack", conntrack),
     ("ftp", ftp),
+    ("superpacket", superpacket),
+    ("wireguard", wireguard),
 ];

@@ -53,6 +53,11 @@ impl<'a> Source<'a> {
         items[self.below(items.len())]
     }
 
+    /// A copy of one of the first 256 `items`, which must not be empty.
+    pub fn pick_from<T: Clone>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len().min(256))].clone()
+    }
+
     /// At most `most` bytes; the first says how many.
     pub fn bytes(&mut self, most: usize) -> &'a [u8] {
         let len = usize::from(self.byte()).min(most).min(self.rest.len());

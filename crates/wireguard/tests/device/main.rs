@@ -10,3 +10,5 @@ mod net;
 mod outer;
 mod rekey;
 mod roaming;
+mod shards;
+mod soak;

@@ -86,6 +86,8 @@ impl Link {
 #[derive(Debug, Clone)]
 pub struct Datagram {
     pub at: Instant,
+    /// Who sent it; the address may be another's by now.
+    pub node: usize,
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub tos: u8,
@@ -364,6 +366,7 @@ impl Net {
                 Destination::Network { path, tos } => {
                     let datagram = Datagram {
                         at: self.now,
+                        node,
                         from: self.nodes[node].address,
                         to: path.remote,
                         tos,
