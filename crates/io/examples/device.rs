@@ -1,20 +1,22 @@
 //! A WireGuard interface in user space, in the foreground, to be configured by `wg`:
-//! `device IFACE` is what `wireguard-go -f IFACE` is.
+//! `device IFACE [WORKERS]` is what `wireguard-go -f IFACE` is.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use fielato_io::{Device, Exit};
+use fielato_io::{Device, Exit, Options};
 
 /// What `wg-quick` uses as well: 1500 less 80 for the outermost headers over IPv6.
 const MTU: u16 = 1420;
 
 fn main() -> ExitCode {
     let Some(name) = std::env::args().nth(1) else {
-        eprintln!("usage: device IFACE");
+        eprintln!("usage: device IFACE [WORKERS]");
         return ExitCode::from(2);
     };
-    let device = match Device::create_unconfigured(&name, MTU) {
+    let mut options = Options::new(MTU);
+    options.workers = std::env::args().nth(2).and_then(|workers| workers.parse().ok());
+    let device = match Device::create_unconfigured(&name, options) {
         Ok(device) => device,
         Err(error) => {
             eprintln!("{error}");

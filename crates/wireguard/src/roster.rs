@@ -21,7 +21,12 @@ pub struct Roster {
     free: Vec<Slot>,
     by_key: HashMap<PublicKey, Slot>,
     allowed_ips: AllowedIps,
+    /// Changes of `allowed_ips`, kept only where somebody asked for them.
+    changes: Option<Vec<AllowedIpMove>>,
 }
+
+/// A prefix and whose it is now; `None` for nobody's.
+pub type AllowedIpMove = (IpNet, Option<Slot>);
 
 struct Entry {
     key: PublicKey,
@@ -38,6 +43,22 @@ impl Roster {
     /// Which addresses are whose.
     pub fn allowed_ips(&self) -> &AllowedIps {
         &self.allowed_ips
+    }
+
+    /// From now on keeps the changes of allowed IPs for [`Roster::take_changes`].
+    pub fn keep_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// How allowed IPs changed since this was last asked, oldest first.
+    pub fn take_changes(&mut self) -> Vec<AllowedIpMove> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn note(&mut self, net: IpNet, owner: Option<Slot>) {
+        if let Some(changes) = &mut self.changes {
+            changes.push((net, owner));
+        }
     }
 
     /// The port as last told.
@@ -97,10 +118,11 @@ impl Roster {
     }
 
     fn clear_allowed_ips(&mut self, slot: Slot) {
-        if let Some(entry) = &mut self.entries[slot as usize] {
-            for net in std::mem::take(&mut entry.allowed_ips) {
-                self.allowed_ips.remove(net);
-            }
+        let entry = self.entries[slot as usize].as_mut();
+        let nets = entry.map(|entry| std::mem::take(&mut entry.allowed_ips)).unwrap_or_default();
+        for net in nets {
+            self.allowed_ips.remove(net);
+            self.note(net, None);
         }
     }
 
@@ -114,6 +136,7 @@ impl Roster {
                 AllowedIpChange::Remove(net) => {
                     if self.disallow(slot, &net.trunc()) {
                         self.allowed_ips.remove(net.trunc());
+                        self.note(net.trunc(), None);
                     }
                 }
             }
@@ -126,6 +149,7 @@ impl Roster {
             Some(before) if before != slot => drop(self.disallow(before, &net)),
             _ => {}
         }
+        self.note(net, Some(slot));
         let Some(entry) = &mut self.entries[slot as usize] else {
             return;
         };
