@@ -268,7 +268,7 @@ fn without_a_key_nothing_is_heard() {
     let port = device.status().listen_port;
     counts(&device, DropReason::NoPrivateKey, 1, || {
         let socket = namespace.within(|| UdpSocket::bind("127.0.0.1:0")).unwrap();
-        let mut initiation = [1; INITIATION];
+        let mut initiation = [1; 148];
         initiation[1..4].fill(0);
         socket.send_to(&initiation, ("127.0.0.1", port)).unwrap();
     });
