@@ -57,12 +57,15 @@ trait Bits: Copy {
 }
 
 macro_rules! impl_bits {
-    ($int:ty) => {
+    ($int:ty, $word:expr) => {
         impl Bits for $int {
             const WIDTH: u8 = <$int>::BITS as u8;
 
+            #[inline]
             fn bit(self, index: u8) -> usize {
-                usize::from((self >> (Self::WIDTH - 1 - index)) & 1 == 1)
+                // The word first: a shift over two words is slow, and a lookup waits for one at each node.
+                let word = $word(self, index);
+                (word >> (63 - (index & 63))) as usize & 1
             }
 
             fn common(self, other: Self) -> u8 {
@@ -77,8 +80,8 @@ macro_rules! impl_bits {
     };
 }
 
-impl_bits!(u32);
-impl_bits!(u128);
+impl_bits!(u32, |bits: u32, _| u64::from(bits) << 32);
+impl_bits!(u128, |bits: u128, index: u8| if index < 64 { (bits >> 64) as u64 } else { bits as u64 });
 
 /// Index of no node, and owner of a node that only branches.
 const NONE: u32 = u32::MAX;
