@@ -1,7 +1,7 @@
 //! Which peer owns which addresses: longest-prefix match over IPv4 and IPv6.
 //!
-//! A path-compressed binary trie per family, its nodes in one vector. A lookup visits at most one node per
-//! prefix that covers the address, so its cost depends on nesting and not on how many prefixes there are.
+//! A path-compressed binary trie per family, its nodes in one vector. A lookup visits a node wherever prefixes along the
+//! address's way part: about 14 among 10,000 scattered ones, 17 among 100,000. [`Recent`] spares most packets the walk.
 
 mod recent;
 
