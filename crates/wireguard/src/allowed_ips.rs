@@ -1,20 +1,36 @@
 //! Which peer owns which addresses: longest-prefix match over IPv4 and IPv6.
 //!
-//! A path-compressed binary trie per family, its nodes in one vector. A lookup visits at most one node per
-//! prefix that covers the address, so its cost depends on nesting and not on how many prefixes there are.
+//! A path-compressed binary trie per family, its nodes in one vector. A lookup visits a node wherever prefixes along the
+//! address's way part: about 14 among 10,000 scattered ones, 17 among 100,000. [`Recent`] spares most packets the walk.
+
+mod recent;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub use recent::Recent;
+
 /// Number of a peer within its device.
 pub type Slot = u32;
 
 /// The owners of all prefixes of a device. A prefix has one owner at most.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AllowedIps {
     v4: Trie<u32>,
     v6: Trie<u128>,
+    /// Another after each change; never 0.
+    version: u64,
+}
+
+impl Default for AllowedIps {
+    fn default() -> Self {
+        Self {
+            v4: Trie::default(),
+            v6: Trie::default(),
+            version: 1,
+        }
+    }
 }
 
 impl AllowedIps {
@@ -25,6 +41,7 @@ impl AllowedIps {
 
     /// Gives `prefix` (host bits ignored) to `owner`; returns who had it before.
     pub fn insert(&mut self, prefix: IpNet, owner: Slot) -> Option<Slot> {
+        self.version += 1;
         match prefix {
             IpNet::V4(net) => self.v4.insert(u32::from(net.network()), net.prefix_len(), owner),
             IpNet::V6(net) => self.v6.insert(u128::from(net.network()), net.prefix_len(), owner),
@@ -33,6 +50,7 @@ impl AllowedIps {
 
     /// Takes exactly `prefix` out; returns who had it.
     pub fn remove(&mut self, prefix: IpNet) -> Option<Slot> {
+        self.version += 1;
         match prefix {
             IpNet::V4(net) => self.v4.remove(u32::from(net.network()), net.prefix_len()),
             IpNet::V6(net) => self.v6.remove(u128::from(net.network()), net.prefix_len()),
@@ -57,12 +75,15 @@ trait Bits: Copy {
 }
 
 macro_rules! impl_bits {
-    ($int:ty) => {
+    ($int:ty, $word:expr) => {
         impl Bits for $int {
             const WIDTH: u8 = <$int>::BITS as u8;
 
+            #[inline]
             fn bit(self, index: u8) -> usize {
-                usize::from((self >> (Self::WIDTH - 1 - index)) & 1 == 1)
+                // The word first: a shift over two words is slow, and a lookup waits for one at each node.
+                let word = $word(self, index);
+                (word >> (63 - (index & 63))) as usize & 1
             }
 
             fn common(self, other: Self) -> u8 {
@@ -77,8 +98,12 @@ macro_rules! impl_bits {
     };
 }
 
-impl_bits!(u32);
-impl_bits!(u128);
+impl_bits!(u32, |bits: u32, _| u64::from(bits) << 32);
+impl_bits!(u128, |bits: u128, index: u8| if index < 64 {
+    (bits >> 64) as u64
+} else {
+    bits as u64
+});
 
 /// Index of no node, and owner of a node that only branches.
 const NONE: u32 = u32::MAX;

@@ -258,7 +258,7 @@ impl Device {
         let Some(destination) = inner::destination(packet) else {
             return self.shard.count_drop(DropReason::OutgoingMalformed, 1);
         };
-        let Some(slot) = self.roster.allowed_ips().lookup(destination) else {
+        let Some(slot) = self.shard.route(self.roster.allowed_ips(), destination) else {
             return self.shard.unreachable(packet, DropReason::NoPeerForDestination, now, out);
         };
         if packet.len() > self.shard.mtu() {

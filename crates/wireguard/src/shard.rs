@@ -7,12 +7,13 @@ mod usage;
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::aead::Aead;
-use crate::allowed_ips::{AllowedIps, Slot};
+use crate::allowed_ips::{AllowedIps, Recent, Slot};
 use crate::cookie::{Checker, Macs};
 use crate::drops::{DropReason, Drops};
 use crate::inner::{self, Unreachable};
@@ -77,6 +78,7 @@ struct Context {
     /// Packets are never padded beyond this (the Linux driver does the same: the datagram must fit the path).
     mtu: usize,
     staged: usize,
+    recent: Recent,
     errors: (u32, Instant),
     drops: Drops,
 }
@@ -179,6 +181,7 @@ impl Shard {
                 last_timestamp: Tai64n::ZERO,
                 mtu,
                 staged: 0,
+                recent: Recent::default(),
                 errors: (ERROR_BURST, now),
                 drops: Drops::default(),
             },
@@ -333,7 +336,7 @@ impl Shard {
         }
         let packet = &mut message[range.clone()];
         let (len, source) = inner::check(packet)?;
-        if allowed_ips.lookup(source) != Some(slot) {
+        if cx.recent.lookup(allowed_ips, source) != Some(slot) {
             return Err(DropReason::SourceNotAllowed);
         }
         inner::decapsulate_ecn(packet, origin.tos);
@@ -451,6 +454,11 @@ impl Shard {
 
 /// The way out.
 impl Shard {
+    /// Whose this destination is.
+    pub fn route(&mut self, allowed_ips: &AllowedIps, destination: IpAddr) -> Option<Slot> {
+        self.cx.recent.lookup(allowed_ips, destination)
+    }
+
     /// What encrypts packets to the peer of this slot; begins the handshake that is needed or due.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use fielato_wireguard::allowed_ips::{AllowedIps, Slot};
+use fielato_wireguard::allowed_ips::{AllowedIps, Recent, Slot};
 use ipnet::IpNet;
 
 const PREFIXES: usize = 100_000;
@@ -85,6 +85,22 @@ fn a_hundred_thousand_prefixes_agree_with_a_naive_model() {
     }
 }
 
+/// Members' addresses, one after another, as `control` gives them out.
+fn members(v6: bool) -> (AllowedIps, Naive, Vec<IpNet>) {
+    let (mut ips, mut naive) = (AllowedIps::new(), Naive::default());
+    for number in 0..10_000_u32 {
+        let address = if v6 {
+            IpAddr::V6((0xfd00 << 112 | u128::from(number)).into())
+        } else {
+            IpAddr::V4((0x0a00_0000 + number).into())
+        };
+        ips.insert(address.into(), number);
+        naive.0.insert(address.into(), number);
+    }
+    let nets = naive.0.keys().copied().collect();
+    (ips, naive, nets)
+}
+
 fn resident_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -92,13 +108,27 @@ fn resident_kb() -> u64 {
         .unwrap_or(0)
 }
 
+/// Nanoseconds of one lookup.
+fn measure(rounds: usize, addresses: &[IpAddr], mut lookup: impl FnMut(IpAddr) -> Option<Slot>) -> f64 {
+    let time = |_| {
+        let begin = Instant::now();
+        for _ in 0..rounds {
+            for address in addresses {
+                black_box(lookup(black_box(*address)));
+            }
+        }
+        begin.elapsed().as_nanos() as f64 / (rounds * addresses.len()) as f64
+    };
+    (0..5).map(time).fold(f64::MAX, f64::min)
+}
+
 /// `cargo test --release -p fielato-wireguard --test allowed_ips -- --ignored --nocapture --test-threads 1`
 #[test]
 #[ignore = "measures"]
 fn lookup_time_and_memory() {
-    for v6 in [false, true] {
+    for (v6, dense) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut random = fastrand::Rng::with_seed(3);
-        let (_, naive, nets) = filled(&mut random, v6);
+        let (_, naive, nets) = if dense { members(v6) } else { filled(&mut random, v6) };
         let before = resident_kb();
         let mut ips = AllowedIps::new();
         let begin = Instant::now();
@@ -106,24 +136,20 @@ fn lookup_time_and_memory() {
             ips.insert(*net, *owner);
         }
         let insert = begin.elapsed();
-        let memory = resident_kb() - before;
-        for (name, count) in [("any", 1 << 16), ("64 of them", 64), ("one", 1)] {
+        let memory = resident_kb().saturating_sub(before);
+        let prefixes = naive.0.len();
+        for (name, count) in [("any", 1 << 16), ("500 of them", 500), ("64 of them", 64), ("one", 1)] {
             let addresses: Vec<IpAddr> = (0..count).map(|_| sample(&mut random, &nets, v6)).collect();
             let rounds = (1 << 21) / addresses.len();
-            let mut best = f64::MAX;
-            for _ in 0..5 {
-                let begin = Instant::now();
-                for _ in 0..rounds {
-                    for address in &addresses {
-                        black_box(ips.lookup(black_box(*address)));
-                    }
-                }
-                best = best.min(begin.elapsed().as_nanos() as f64 / (rounds * addresses.len()) as f64);
-            }
-            println!("v6 {v6}, {PREFIXES} prefixes: {best:.0} ns for {name}");
+            let mut recent = Recent::default();
+            let walk = measure(rounds, &addresses, |address| ips.lookup(address));
+            let lately = measure(rounds, &addresses, |address| recent.lookup(&ips, address));
+            println!("v6 {v6}, dense {dense}, {prefixes} prefixes: {walk:.0} ns for {name}, {lately:.0} with the recent ones");
         }
-        let each = insert / PREFIXES as u32;
-        println!("v6 {v6}: {memory} KB, {each:?} to insert one");
+        println!(
+            "v6 {v6}, dense {dense}: {memory} KB, {:?} to insert one",
+            insert / prefixes as u32
+        );
         assert!(memory < 20_000, "{memory} KB");
     }
 }
