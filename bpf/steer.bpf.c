@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0
+//
+// Which queue of a TUN interface a packet comes out of: that of the worker who serves its destination
+// (`tun_ebpf_select_queue` in the kernel's drivers/net/tun.c, which takes the result modulo the number of queues).
+//
+// The packet begins with its IP header, as such an interface has no other. From a packet socket come any bytes at all.
+// What is no IP packet, and what no prefix covers, goes to the first queue.
+
+#include <linux/bpf.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <stddef.h>
+
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+#define PREFIXES (1 << 20)                  // per family; one that is not there takes no memory
+
+struct net_v4 {
+	__u32 length;
+	__u32 address;
+};
+
+struct net_v6 {
+	__u32 length;
+	struct in6_addr address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PREFIXES);
+	__type(key, struct net_v4);
+	__type(value, __u32);
+} workers_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PREFIXES);
+	__type(key, struct net_v6);
+	__type(value, __u32);
+} workers_v6 SEC(".maps");
+
+SEC("socket")
+int fielato_steer(struct __sk_buff *packet)
+{
+	__u32 *worker = NULL;
+	__u8 first;
+
+	if (bpf_skb_load_bytes(packet, 0, &first, sizeof(first)))
+		return 0;
+	if (first >> 4 == 4) {
+		struct net_v4 host = { .length = 32 };
+
+		if (bpf_skb_load_bytes(packet, offsetof(struct iphdr, daddr), &host.address, sizeof(host.address)))
+			return 0;
+		worker = bpf_map_lookup_elem(&workers_v4, &host);
+	} else if (first >> 4 == 6) {
+		struct net_v6 host = { .length = 128 };
+
+		if (bpf_skb_load_bytes(packet, offsetof(struct ipv6hdr, daddr), &host.address, sizeof(host.address)))
+			return 0;
+		worker = bpf_map_lookup_elem(&workers_v6, &host);
+	}
+	return worker ? *worker : 0;
+}
