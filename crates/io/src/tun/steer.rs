@@ -14,10 +14,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Map, MapData, MapError};
+use aya::maps::{HashMap, MapData, MapError};
 use aya::programs::{ProgramError, ProgramFd, SocketFilter};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::{Queue, check};
 
@@ -60,8 +60,8 @@ impl SteerError {
 /// The program in the kernel, and who serves which destinations.
 pub(crate) struct Steering {
     program: ProgramFd,
-    v4: LpmTrie<MapData, [u8; 4], u32>,
-    v6: LpmTrie<MapData, [u8; 16], u32>,
+    v4: Prefixes<4>,
+    v6: Prefixes<16>,
 }
 
 impl Steering {
@@ -74,8 +74,8 @@ impl Steering {
         let program = loaded(&mut ebpf).and_then(|program| Ok(program.fd()?.try_clone()?));
         Ok(Self {
             program: program.map_err(SteerError::new)?,
-            v4: trie(&mut ebpf, "workers_v4")?,
-            v6: trie(&mut ebpf, "workers_v6")?,
+            v4: Prefixes::take(&mut ebpf, "hosts_v4", "nets_v4").map_err(SteerError::new)?,
+            v6: Prefixes::take(&mut ebpf, "hosts_v6", "nets_v6").map_err(SteerError::new)?,
         })
     }
 
@@ -94,11 +94,11 @@ impl Steering {
     /// there are. Host bits are not heeded.
     ///
     /// # Errors
-    /// There are 2^20 prefixes of this family, or no memory.
+    /// There are 2^20 networks of this family, or no memory.
     pub(crate) fn set(&mut self, prefix: IpNet, worker: u32) -> io::Result<()> {
         let set = match prefix {
-            IpNet::V4(net) => self.v4.insert(&key_v4(net), worker, 0),
-            IpNet::V6(net) => self.v6.insert(&key_v6(net), worker, 0),
+            IpNet::V4(net) => self.v4.set(net.network().octets(), net.prefix_len(), worker),
+            IpNet::V6(net) => self.v6.set(net.network().octets(), net.prefix_len(), worker),
         };
         set.map_err(system)
     }
@@ -109,13 +109,54 @@ impl Steering {
     /// The kernel refuses.
     pub(crate) fn remove(&mut self, prefix: IpNet) -> io::Result<()> {
         let removed = match prefix {
-            IpNet::V4(net) => self.v4.remove(&key_v4(net)),
-            IpNet::V6(net) => self.v6.remove(&key_v6(net)),
+            IpNet::V4(net) => self.v4.remove(net.network().octets(), net.prefix_len()),
+            IpNet::V6(net) => self.v6.remove(net.network().octets(), net.prefix_len()),
         };
-        match removed.map_err(system) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            result => result,
+        removed.map_err(system)
+    }
+}
+
+/// The prefixes of a family whose addresses have `N` bytes. The program asks for the host first, so that one in both maps counts
+/// as `hosts` has it.
+struct Prefixes<const N: usize> {
+    hosts: HashMap<MapData, [u8; N], u32>,
+    nets: LpmTrie<MapData, [u8; N], u32>,
+}
+
+impl<const N: usize> Prefixes<N> {
+    fn take(ebpf: &mut Ebpf, hosts: &str, nets: &str) -> Result<Self, MapError> {
+        let mut map = |name| ebpf.take_map(name).ok_or(MapError::ElementNotFound);
+        Ok(Self {
+            hosts: HashMap::try_from(map(hosts)?)?,
+            nets: LpmTrie::try_from(map(nets)?)?,
+        })
+    }
+
+    fn set(&mut self, address: [u8; N], len: u8, worker: u32) -> Result<(), MapError> {
+        if usize::from(len) == 8 * N {
+            match self.hosts.insert(address, worker, 0) {
+                Err(error) if system_error(&error) == Some(libc::E2BIG) => {}
+                result => return result,
+            }
         }
+        self.nets.insert(&Key::new(len.into(), address), worker, 0)
+    }
+
+    fn remove(&mut self, address: [u8; N], len: u8) -> Result<(), MapError> {
+        // The trie first: what it has of a host may be older.
+        there(self.nets.remove(&Key::new(len.into(), address)))?;
+        if usize::from(len) == 8 * N {
+            there(self.hosts.remove(&address))?;
+        }
+        Ok(())
+    }
+}
+
+/// What was to be removed and is not there is no error.
+fn there(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(error) if system_error(&error) == Some(libc::ENOENT) => Ok(()),
+        result => result,
     }
 }
 
@@ -134,21 +175,6 @@ fn load() -> Result<Ebpf, SteerError> {
 fn loaded(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, ProgramError> {
     let program = ebpf.program_mut(PROGRAM).ok_or(ProgramError::UnexpectedProgramType)?;
     program.try_into()
-}
-
-fn trie<K: aya::Pod>(ebpf: &mut Ebpf, name: &str) -> Result<LpmTrie<MapData, K, u32>, SteerError> {
-    let map: Option<Map> = ebpf.take_map(name);
-    let trie = map.ok_or(MapError::ElementNotFound).and_then(LpmTrie::try_from);
-    trie.map_err(SteerError::new)
-}
-
-/// Host bits cleared: the kernel would keep them, though it does not compare them.
-fn key_v4(net: Ipv4Net) -> Key<[u8; 4]> {
-    Key::new(net.prefix_len().into(), net.network().octets())
-}
-
-fn key_v6(net: Ipv6Net) -> Key<[u8; 16]> {
-    Key::new(net.prefix_len().into(), net.network().octets())
 }
 
 /// A program by its file descriptor, or -1: none, the kernel chooses again.

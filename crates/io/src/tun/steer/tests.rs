@@ -384,3 +384,38 @@ fn without_privilege_it_says_what_is_missing() {
         assert!(error.to_string().contains("CAP_BPF"), "{error}");
     });
 }
+
+#[test]
+fn hosts_beyond_the_table_are_steered_too() {
+    isolated("hosts_beyond_the_table_are_steered_too", || {
+        const HOSTS: u32 = 70_000;
+        let lab = Lab::new();
+        let mut steering = Steering::new().unwrap();
+        steering.attach(&lab.queues[0]).unwrap();
+        let v4 = |n: u32| IpAddr::from(Ipv4Addr::from(0x0a20_0000 + n));
+        let v6 = |n: u32| IpAddr::from(Ipv6Addr::from((0xfd10 << 112) + u128::from(n)));
+        for host in [&v4 as &dyn Fn(u32) -> IpAddr, &v6] {
+            for n in 0..HOSTS {
+                steering.set(host(n).into(), 1 + n % 3).unwrap();
+            }
+            let (first, last) = (host(0), host(HOSTS - 1));
+            let expect = |wanted: [usize; 2], when: &str| {
+                let found = [first, last].map(|to| lab.queues_of(&to.to_string()));
+                assert_eq!(found, wanted.map(only), "{last} {when}");
+            };
+            let at_first = 1 + (HOSTS as usize - 1) % 3;
+            expect([1, at_first], "at first");
+            for to in [first, last] {
+                steering.set(to.into(), 2).unwrap();
+            }
+            expect([2, 2], "moved");
+            // Now the table has room for the last one, which the trie keeps as it was.
+            steering.remove(first.into()).unwrap();
+            expect([0, 2], "without the first");
+            steering.set(last.into(), 3).unwrap();
+            expect([0, 3], "moved again");
+            steering.remove(last.into()).unwrap();
+            expect([0, 0], "without both");
+        }
+    });
+}
