@@ -16,8 +16,9 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-// Hosts are in hash maps, which cost 15 ns however many there are; a trie costs a read from memory for each fork on the way,
-// in the end beyond the caches (100,000 prefixes: above 1 µs). Hosts that have no room are in the tries.
+// Hosts are in hash maps: 15 ns, however many they are, and few reads from memory when they are beyond the caches. A trie reads
+// once for each fork on the way: 75 ns among 1,000 prefixes; beyond the caches, among 100,000, above 1 µs. It has the networks,
+// and hosts that found no room.
 #define HOSTS (1 << 16)                     // per family; 16 bytes for each, there or not
 #define NETS (1 << 20)                      // per family; one that is not there takes no memory
 
