@@ -1,16 +1,26 @@
-//! Compiles the shim over Intel's Multi-Buffer Crypto library, where its header is installed, and says so with `cfg(ipsec_mb)`.
+//! Compiles the BPF program that steers packets to the TUN queues; and the shim over Intel's Multi-Buffer Crypto library, where
+//! its header is installed, which it says with `cfg(ipsec_mb)`.
 //!
-//! The library itself is opened at run time and never linked (`src/aead/ipsec_mb.rs`): the header is needed for the layout of
+//! That library itself is opened at run time and never linked (`src/aead/ipsec_mb.rs`): the header is needed for the layout of
 //! its structures only.
 
 use std::env;
+use std::process::ExitCode;
+
+#[path = "../../bpf/compile.rs"]
+mod compile;
 
 const SHIM: &str = "shim/ipsec_mb.c";
 const HEADER: &str = "/usr/include/intel-ipsec-mb.h";
 
-fn main() {
-    println!("cargo::rustc-check-cfg=cfg(ipsec_mb)");
+fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
+    compile_shim();
+    compile::compile_all(&["steer"])
+}
+
+fn compile_shim() {
+    println!("cargo::rustc-check-cfg=cfg(ipsec_mb)");
     println!("cargo::rerun-if-changed={SHIM}");
     println!("cargo::rerun-if-env-changed=CPATH");
     // A file that does not exist would be taken as changed at every build.

@@ -5,6 +5,7 @@
 
 mod interface;
 mod queue;
+pub(crate) mod steer;
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};

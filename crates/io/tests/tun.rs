@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use common::transfers::transfer;
 use common::{Namespace, can_run, raise, unique};
 use fielato_io::tun::{self, Interface, Offloads, Options, Queue, READ_MAX};
+use fielato_wire::build::Ip;
 use fielato_wire::gro::Coalescer;
 use fielato_wire::gso::Segments;
 use fielato_wire::{Headers, Offload, SegmentationKind};
@@ -279,6 +280,50 @@ fn a_queue_without_offloads_refuses_superpackets() {
     };
     let refused = end.queues[0].write(&offload, &[IoSlice::new(&[0x45; 40])]).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_cloned_queue_is_the_same_queue() {
+    if !can_run("a_cloned_queue_is_the_same_queue") {
+        return;
+    }
+    let mut end = End::new(1, &options(true, 2));
+    for address in ADDRESSES {
+        let address: IpAddr = address.parse().unwrap();
+        let any = if address.is_ipv4() { "10.8.0.1:0" } else { "[fd08::1]:0" };
+        let socket = end.namespace.within(|| UdpSocket::bind(any).unwrap());
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let (here, there) = (socket.local_addr().unwrap(), SocketAddr::new(address, 9));
+
+        // The original goes, but the queue stays open: the kernel would give its number to the last one.
+        let clone = end.queues[0].try_clone().unwrap();
+        assert_eq!(clone.offloads(), end.queues[0].offloads());
+        end.queues[0] = clone;
+        for queue in [0, 1] {
+            let answer = Ip::between(there.ip(), here.ip()).unwrap();
+            let answer = answer.udp(there.port(), here.port(), b"answer");
+            let written = end.queues[queue].try_clone().unwrap();
+            written.write(&Offload::default(), &[IoSlice::new(&answer)]).unwrap();
+            drop(written);
+            let mut buffer = [0; 100];
+            let (len, from) = socket.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..len], from), (b"answer".as_slice(), there));
+
+            // The flow follows what was written: the clone has the queue's number.
+            let asked = format!("question to queue {queue}");
+            socket.send_to(asked.as_bytes(), there).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            let mut packet = vec![0; READ_MAX];
+            loop {
+                assert!(Instant::now() < deadline, "{asked} did not come");
+                readable(&end.queues[queue]);
+                match end.queues[queue].read(&mut packet) {
+                    Ok((_, len)) if packet[..len].ends_with(asked.as_bytes()) => break,
+                    _ => {}
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -46,6 +46,18 @@ impl Queue {
         Ok(Self { fd, offloads })
     }
 
+    /// The same queue once more, so that another thread writes to it too. It is open until all of them are dropped.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let Self { fd, offloads } = self;
+        Ok(Self {
+            fd: fd.try_clone()?,
+            offloads: *offloads,
+        })
+    }
+
     /// What the kernel agreed to.
     pub fn offloads(&self) -> Offloads {
         self.offloads
