@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fielato_wireguard::{DeviceConfig, DeviceStatus, DropReason, Front, PeerChange, Roster, Shard};
 
 use crate::fd::readable;
+use crate::tun::steer::Steering;
 use crate::uapi::{self, Listener};
 use crate::udp::Sockets;
 use crate::{aead, tun};
@@ -188,20 +189,16 @@ impl Device {
             name: name.to_owned(),
             source,
         })?;
-        let options = tun::Options {
-            mtu: options.mtu,
-            queues: workers,
-            offloads: options.offloads,
-            gso_segments_max: Some(SEGMENTS),
-            ..tun::Options::default()
-        };
-        let (interface, queues) = tun::create(name, &options).map_err(|source| CreateError::Interface {
+        let (interface, queues, steering) = open(name, options, workers).map_err(|source| CreateError::Interface {
             name: name.to_owned(),
             source,
         })?;
         let mut roster = Roster::default();
         roster.set_listen_port(sockets.port);
-        let shared = Shared::new(roster, front, shards, interface, sockets).map_err(CreateError::Start)?;
+        if steering.is_some() {
+            roster.keep_changes();
+        }
+        let shared = Shared::new(roster, front, shards, interface, sockets, steering).map_err(CreateError::Start)?;
         let mut device = Self {
             shared: Arc::new(shared),
             threads: Vec::new(),
@@ -218,8 +215,10 @@ impl Device {
     }
 
     fn spawn(&mut self, name: &str, queues: Vec<tun::Queue>, listener: Listener) -> io::Result<()> {
-        for (number, queue) in queues.into_iter().enumerate() {
-            let worker = Worker::new(number, &self.shared, queue);
+        for number in 0..self.shared.shards.len() {
+            // Where the kernel does not steer there is one queue: the first worker reads it, and all write to it.
+            let queue = queues.get(number).or(queues.first()).ok_or(io::ErrorKind::NotFound)?;
+            let worker = Worker::new(number, &self.shared, queue.try_clone()?, number < queues.len());
             self.spawn_one(name, &format!("{number}"), move |_| worker.run())?;
         }
         self.spawn_one(name, "hs", handshakes::run)?;
@@ -300,6 +299,34 @@ impl Drop for Device {
             let _ = thread.join();
         }
     }
+}
+
+/// The interface, with a queue for each worker and the kernel told which packet is whose; with one queue for all where it
+/// can't be told. A flow whose packets came out of several queues would lose its order.
+fn open(name: &str, options: &Options, workers: usize) -> io::Result<(tun::Interface, Vec<tun::Queue>, Option<Steering>)> {
+    let mut options = tun::Options {
+        mtu: options.mtu,
+        queues: workers,
+        offloads: options.offloads,
+        gso_segments_max: Some(SEGMENTS),
+        ..tun::Options::default()
+    };
+    if workers > 1 {
+        match Steering::new() {
+            Ok(steering) => {
+                let (interface, queues) = tun::create(name, &options)?;
+                match queues.first().map(|queue| steering.attach(queue)) {
+                    Some(Ok(())) => return Ok((interface, queues, Some(steering))),
+                    Some(Err(error)) => log::warn!("{name}: one worker reads for all: the interface takes no steering: {error}"),
+                    None => {}
+                }
+            }
+            Err(error) => log::warn!("{name}: one worker reads for all: {error}"),
+        }
+    }
+    options.queues = 1;
+    let (interface, queues) = tun::create(name, &options)?;
+    Ok((interface, queues, None))
 }
 
 /// The sans-IO parts, each with randomness of its own.

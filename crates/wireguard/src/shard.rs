@@ -647,7 +647,12 @@ impl Context {
                 forget_local(peer);
                 self.initiate(slot, peer, false, now, out);
             }
-            Due::Keepalive => self.send_empty(peer, now, out),
+            Due::Keepalive => {
+                self.send_empty(peer, now, out);
+                if let Some(tunnel) = &mut peer.tunnel {
+                    tunnel.timers.keepalive_sent(now);
+                }
+            }
             Due::Persistent => self.keep_alive(slot, peer, now, out),
             Due::ZeroKeys => {
                 let keys = tunnel.forget_sessions();

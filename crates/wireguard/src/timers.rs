@@ -61,6 +61,13 @@ impl Timers {
         self.persistent = persistent.map(|interval| now + interval);
     }
 
+    /// The keepalive that was due left. When more data arrived meanwhile, there is to be another one.
+    pub(crate) fn keepalive_sent(&mut self, now: Instant) {
+        if std::mem::take(&mut self.another_keepalive) {
+            self.keepalive = Some(now + KEEPALIVE_TIMEOUT);
+        }
+    }
+
     /// Any authenticated message arrived.
     pub(crate) fn received(&mut self, now: Instant, persistent: Option<Duration>) {
         self.new_handshake = None;
@@ -126,9 +133,6 @@ impl Timers {
             return Some(Due::Retransmit);
         }
         if due(&mut self.keepalive) {
-            if std::mem::take(&mut self.another_keepalive) {
-                self.keepalive = Some(now + KEEPALIVE_TIMEOUT);
-            }
             return Some(Due::Keepalive);
         }
         if due(&mut self.new_handshake) {
@@ -180,6 +184,8 @@ mod tests {
         timers.data_received(start + SECOND);
         let first = start + KEEPALIVE_TIMEOUT;
         assert_eq!((timers.pop(first), timers.pop(first)), (Some(Due::Keepalive), None));
+        timers.sent(first, None);
+        timers.keepalive_sent(first);
         assert_eq!(timers.next(), Some(first + KEEPALIVE_TIMEOUT));
         let second = first + KEEPALIVE_TIMEOUT;
         assert_eq!((timers.pop(second), timers.next()), (Some(Due::Keepalive), None));

@@ -1,6 +1,6 @@
 //! What a device's threads share.
 //!
-//! Locks are taken in this order: `configuring`, `sockets`, `roster`, `front`, `shards` by number. On the data path a worker
+//! Locks are taken in this order: `configuring`, `sockets`, `steering`, `roster`, `front`, `shards` by number. On the data path a worker
 //! takes the roster (to read) and its own shard once for a batch; nobody else wants that shard but who configures, and the
 //! handshake thread for the moment in which a peer's initiation is answered.
 
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fielato_wireguard::allowed_ips::Slot;
 use fielato_wireguard::device::Control;
+use fielato_wireguard::roster::AllowedIpMove;
 use fielato_wireguard::uapi::{Report, SetDevice};
 use fielato_wireguard::{Destination, Front, Outbox, Roster, Shard};
 
@@ -20,6 +21,7 @@ use super::transmit::SendBatch;
 use super::{Exit, SetError};
 use crate::fd::Waker;
 use crate::tun::Interface;
+use crate::tun::steer::Steering;
 use crate::udp::Sockets;
 
 /// Shared by all threads of a device.
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     pub(super) shards: Vec<Mutex<Shard>>,
     pub(super) inboxes: Vec<Inbox>,
     pub(super) interface: Interface,
+    /// Tells the kernel which worker serves which destination.
+    steering: Mutex<Option<Steering>>,
     sockets: RwLock<Arc<Sockets>>,
     /// Counts the changes of `sockets`.
     generation: AtomicUsize,
@@ -56,6 +60,7 @@ impl Shared {
         shards: Vec<Shard>,
         interface: Interface,
         sockets: Sockets,
+        steering: Option<Steering>,
     ) -> io::Result<Self> {
         Ok(Self {
             roster: RwLock::new(roster),
@@ -63,6 +68,7 @@ impl Shared {
             inboxes: shards.iter().map(|_| Inbox::new()).collect::<io::Result<_>>()?,
             shards: shards.into_iter().map(Mutex::new).collect(),
             interface,
+            steering: Mutex::new(steering),
             sockets: RwLock::new(Arc::new(sockets)),
             generation: AtomicUsize::new(0),
             configuring: Mutex::new(()),
@@ -158,9 +164,29 @@ impl Shared {
     /// Changes the configuration, sends what follows from it, and has every worker look at its timers.
     pub(super) fn change(&self, change: impl FnOnce(&mut Control<'_, MutexGuard<'_, Shard>>, Instant, &mut Outbox)) {
         let mut out = Outbox::new();
-        self.with_control(|control| change(control, Instant::now(), &mut out));
+        // Held throughout, so that changes reach the kernel in their order.
+        let mut steering = lock(&self.steering);
+        let moves = self.with_control(|control| {
+            change(control, Instant::now(), &mut out);
+            control.roster.take_changes()
+        });
+        if let Some(steering) = &mut *steering {
+            self.steer(steering, &moves);
+        }
+        drop(steering);
         self.send(&out);
         self.wake_all();
+    }
+
+    /// What the kernel does not take is handed over by the worker that gets it instead.
+    fn steer(&self, steering: &mut Steering, moves: &[AllowedIpMove]) {
+        let results = moves.iter().map(|(prefix, owner)| match owner {
+            Some(slot) => steering.set(*prefix, self.worker_of(*slot) as u32),
+            None => steering.remove(*prefix),
+        });
+        if let Some(error) = results.filter_map(Result::err).next() {
+            log::warn!("steering packets to their workers: {error}");
+        }
     }
 
     /// Sends what is for the network from the first worker's sockets.

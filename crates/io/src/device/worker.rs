@@ -45,6 +45,8 @@ pub(super) struct Worker {
     number: usize,
     shared: Arc<Shared>,
     queue: Queue,
+    /// Whether this worker reads its queue, or another one reads for it.
+    reads: bool,
     coalescer: Coalescer,
     send: SendBatch,
     out: Outbox,
@@ -61,13 +63,14 @@ enum Outgoing {
 }
 
 impl Worker {
-    pub(super) fn new(number: usize, shared: &Arc<Shared>, queue: Queue) -> Self {
+    pub(super) fn new(number: usize, shared: &Arc<Shared>, queue: Queue, reads: bool) -> Self {
         let join = if queue.offloads().tcp { JOIN_MAX } else { 1 };
         Self {
             number,
             shared: Arc::clone(shared),
             coalescer: Coalescer::new(join, queue.offloads().udp),
             queue,
+            reads,
             send: SendBatch::new(),
             out: Outbox::new(),
             mails: VecDeque::new(),
@@ -99,7 +102,9 @@ impl Worker {
         if let Some(v6) = &pair.v6 {
             poller.add(v6, V6)?;
         }
-        poller.add(&self.queue, TUN)?;
+        if self.reads {
+            poller.add(&self.queue, TUN)?;
+        }
         while !self.shared.is_stopping() && self.shared.generation() == generation {
             let ready = poller.wait(self.timeout())?;
             let now = Instant::now();
@@ -357,7 +362,7 @@ impl Worker {
             shard.count_drop(DropReason::OutgoingMalformed, 1);
             return Outgoing::Done;
         };
-        let Some(slot) = roster.allowed_ips().lookup(destination) else {
+        let Some(slot) = shard.route(roster.allowed_ips(), destination) else {
             shard.unreachable(packet, DropReason::NoPeerForDestination, now, &mut self.out);
             return Outgoing::Done;
         };

@@ -7,8 +7,6 @@
 //!
 //! The interface holds the program and the program its maps: nothing is pinned, and with the last queue all of it goes.
 #![allow(unsafe_code)]
-// An expectation, so that whoever uses it is told to take this line away.
-#![cfg_attr(not(test), expect(dead_code, reason = "the device does not steer yet"))]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
