@@ -425,6 +425,12 @@ pub struct Device {
     /// Return when the device is ready, and leave it running
     #[arg(long)]
     pub background: bool,
+    /// Threads that encrypt and decrypt, 1 to 16 [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub workers: Option<u16>,
+    /// Make an interface without superpackets, for a kernel that refuses them: slower
+    #[arg(long)]
+    pub no_offloads: bool,
 }
 
 /// What fits a path of 1,500 bytes over IPv6: 40 for its header, 8 for UDP's, 32 for WireGuard's (the Linux driver's MTU).

@@ -67,8 +67,10 @@ struct Cut {
     l4: usize,
     payload: usize,
     size: usize,
-    /// Sum of the addresses and the protocol: the pseudo header without its length.
-    pseudo: u64,
+    /// Sum of the IPv4 header without its length, identification and checksum; 0 for IPv6.
+    network_sum: u64,
+    /// Sum of the transport header without its checksum, of the addresses and of the protocol.
+    transport_sum: u64,
 }
 
 impl<'a> Segments<'a> {
@@ -194,14 +196,25 @@ impl Cut {
             return Err(truncated);
         }
         let addresses = if v6 { packet.get(8..40) } else { packet.get(12..20) };
+        // One's complement: to take a word out of a sum, its complement is added (RFC 1624).
+        let without = |header: &[u8], at| u64::from(!get16(header, at));
+        let network = packet.get(..l4).ok_or(truncated)?;
+        let network_sum = match v6 {
+            true => 0,
+            false => checksum::sum(network) + without(network, 2) + without(network, 4) + without(network, 10),
+        };
+        let header = transport.get(..header_len).ok_or(truncated)?;
+        let check_at = if tcp { 16 } else { 6 };
         let pseudo = checksum::sum(addresses.ok_or(truncated)?) + u64::from(wanted);
+        let transport_sum = checksum::sum(header) + without(header, check_at) + pseudo;
         let cut = Self {
             v6,
             tcp,
             l4,
             payload: l4 + header_len,
             size: size.into(),
-            pseudo,
+            network_sum,
+            transport_sum,
         };
         Ok((cut, len))
     }
@@ -228,27 +241,31 @@ impl Cut {
             put16(network, 2, len as u16);
             let id = get16(network, 4).wrapping_add(index as u16);
             put16(network, 4, id);
-            put16(network, 10, 0);
-            let check = checksum::checksum(network);
-            put16(network, 10, check);
+            let sum = self.network_sum + len as u64 + u64::from(id);
+            put16(network, 10, !checksum::fold(sum));
         }
         let transport_len = len - self.l4;
+        let mut sum = sum + self.transport_sum + transport_len as u64;
         if self.tcp {
             let sequence = transport.get_mut(4..8)?.first_chunk_mut::<4>()?;
             let offset = (index * self.size) as u32;
-            *sequence = u32::from_be_bytes(*sequence).wrapping_add(offset).to_be_bytes();
+            let before = u32::from_be_bytes(*sequence);
+            let now = before.wrapping_add(offset);
+            *sequence = now.to_be_bytes();
+            sum += u64::from(!before) + u64::from(now);
             let flags = transport.get_mut(13)?;
+            sum += u64::from(!u16::from(*flags));
             if !last {
                 *flags &= !(TcpFlags::FIN | TcpFlags::PSH);
             }
             if index != 0 {
                 *flags &= !TcpFlags::CWR;
             }
+            sum += u64::from(*flags);
         } else {
+            sum += u64::from(!get16(transport, 4)) + transport_len as u64;
             put16(transport, 4, transport_len as u16);
         }
-        put16(transport, self.checksum_offset(), 0);
-        let sum = sum + checksum::sum(transport) + self.pseudo + transport_len as u64;
         let check = match !checksum::fold(sum) {
             // RFC 768: zero would mean that there is none.
             0 if !self.tcp => 0xffff,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
 use fielato_control::{daemon, logging};
-use fielato_io::Device;
+use fielato_io::{Device, Options};
 
 use crate::cli::{self, Cli};
 
@@ -50,6 +50,8 @@ fn wanted(words: &[OsString], implementation: Option<&OsStr>, is_command: impl F
         interface: interface.to_owned(),
         mtu: cli::DEVICE_MTU,
         background,
+        workers: None,
+        no_offloads: false,
     })
 }
 
@@ -69,7 +71,12 @@ fn foreground(args: &cli::Device) -> Result<()> {
         rustix::process::setsid().context("cannot leave the session")?;
         std::env::set_current_dir("/")?;
     }
-    let device = Device::create_unconfigured(&args.interface, args.mtu)?;
+    let options = Options {
+        workers: args.workers.map(usize::from),
+        offloads: !args.no_offloads,
+        ..Options::new(args.mtu)
+    };
+    let device = Device::create_unconfigured(&args.interface, options)?;
     let (exit, exited) = mpsc::channel();
     device.notify_exit(exit);
     let (ended, end) = std::io::pipe()?;
@@ -112,8 +119,16 @@ fn logs_to_journal() -> bool {
 /// This program again, with the same device; returns when that is ready, or with its failure.
 fn background(args: &cli::Device) -> Result<ExitCode> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut child = Command::new(program)
-        .args(["device", "--mtu", &args.mtu.to_string(), "--", &args.interface])
+    let mut command = Command::new(program);
+    command.args(["device", "--mtu", &args.mtu.to_string()]);
+    if let Some(workers) = args.workers {
+        command.args(["--workers", &workers.to_string()]);
+    }
+    if args.no_offloads {
+        command.arg("--no-offloads");
+    }
+    let mut child = command
+        .args(["--", &args.interface])
         .env(BACKGROUND_VARIABLE, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
