@@ -43,6 +43,9 @@ pub struct Options {
     pub workers: Option<usize>,
     /// Whether the interface takes and gives superpackets. Some kernels refuse them; it works without, slower.
     pub offloads: bool,
+    /// Whether the kernel may be given a BPF program that brings each packet to its peer's worker. Without, one worker reads
+    /// for all, as it does where the kernel permits no BPF.
+    pub steering: bool,
 }
 
 impl From<u16> for Options {
@@ -59,6 +62,7 @@ impl Options {
             mtu,
             workers: None,
             offloads: true,
+            steering: true,
         }
     }
 
@@ -304,6 +308,7 @@ impl Drop for Device {
 /// The interface, with a queue for each worker and the kernel told which packet is whose; with one queue for all where it
 /// can't be told. A flow whose packets came out of several queues would lose its order.
 fn open(name: &str, options: &Options, workers: usize) -> io::Result<(tun::Interface, Vec<tun::Queue>, Option<Steering>)> {
+    let steering = options.steering && workers > 1;
     let mut options = tun::Options {
         mtu: options.mtu,
         queues: workers,
@@ -311,7 +316,7 @@ fn open(name: &str, options: &Options, workers: usize) -> io::Result<(tun::Inter
         gso_segments_max: Some(SEGMENTS),
         ..tun::Options::default()
     };
-    if workers > 1 {
+    if steering {
         match Steering::new() {
             Ok(steering) => {
                 let (interface, queues) = tun::create(name, &options)?;
