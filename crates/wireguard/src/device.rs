@@ -244,7 +244,7 @@ impl Device {
                 let claim = self.front.claim(message, from, now, out)?;
                 match self.roster.find(&claim.peer) {
                     Some(slot) => self.shard.handle_initiation(slot, claim, from, now, out),
-                    None => self.front.count_drop(DropReason::UnknownPeer),
+                    None => self.front.count_drop(DropReason::UnknownPeer, 1),
                 }
             }
             Message::Response(message) => self.shard.handle_response(message, from, now, out),

@@ -63,8 +63,8 @@ impl Front {
         &self.drops
     }
 
-    /// Counts a datagram that was dropped before it was an initiation, or after.
-    pub fn count_drop(&mut self, reason: DropReason) {
-        self.drops.count(reason);
+    /// Counts datagrams that were dropped before they were initiations, or after, or not sent.
+    pub fn count_drop(&mut self, reason: DropReason, datagrams: u64) {
+        self.drops.add(reason, datagrams);
     }
 }

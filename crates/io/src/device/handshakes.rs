@@ -60,7 +60,7 @@ pub(super) fn run(shared: &Arc<Shared>) -> io::Result<()> {
             {
                 receive(shared, v6, &mut batch, &mut out);
             }
-            deliver(&sockets, &mut out, &mut send);
+            deliver(shared, &sockets, &mut out, &mut send);
         }
     }
     Ok(())
@@ -90,7 +90,7 @@ fn datagram(shared: &Arc<Shared>, datagram: &[u8], origin: &Origin, now: Instant
                 return;
             };
             let Some(slot) = shared.roster().find(&claim.peer) else {
-                return lock(&shared.front).count_drop(DropReason::UnknownPeer);
+                return lock(&shared.front).count_drop(DropReason::UnknownPeer, 1);
             };
             let worker = shared.worker_of(slot);
             shared.shard(worker).handle_initiation(slot, claim, &origin.path, now, out);
@@ -102,28 +102,25 @@ fn datagram(shared: &Arc<Shared>, datagram: &[u8], origin: &Origin, now: Instant
             let worker = if worker < shared.shards.len() { worker } else { 0 };
             let bytes = datagram.to_vec();
             if !shared.inboxes[worker].post(Mail::Datagram { bytes, origin: *origin }) {
-                lock(&shared.front).count_drop(DropReason::QueueFull);
+                lock(&shared.front).count_drop(DropReason::QueueFull, 1);
             }
         }
-        Err(reason) => lock(&shared.front).count_drop(reason),
+        Err(reason) => lock(&shared.front).count_drop(reason, 1),
     }
 }
 
-fn deliver(sockets: &Sockets, out: &mut Outbox, send: &mut SendBatch) {
+fn deliver(shared: &Shared, sockets: &Sockets, out: &mut Outbox, send: &mut SendBatch) {
+    let mut lost = 0;
     for (destination, packet) in out.iter() {
-        let Destination::Network { path, tos } = destination else {
-            continue;
-        };
-        if send.room(packet.len()).is_none() {
-            send.flush(&sockets.initiations);
-        }
-        if let Some(room) = send.room(packet.len()) {
-            room.copy_from_slice(packet);
-            send.commit(packet.len(), &path, tos);
+        if let Destination::Network { path, tos } = destination {
+            lost += send.add(packet, &path, tos, &sockets.initiations);
         }
     }
     out.clear();
-    send.flush(&sockets.initiations);
+    lost += send.flush(&sockets.initiations);
+    if lost > 0 {
+        lock(&shared.front).count_drop(DropReason::SendFailed, lost as u64);
+    }
 }
 
 fn refresh_mtu(shared: &Shared) {

@@ -14,7 +14,7 @@ use fielato_wireguard::allowed_ips::Slot;
 use fielato_wireguard::device::Control;
 use fielato_wireguard::roster::AllowedIpMove;
 use fielato_wireguard::uapi::{Report, SetDevice};
-use fielato_wireguard::{Destination, Front, Outbox, Roster, Shard};
+use fielato_wireguard::{Destination, DropReason, Front, Outbox, Roster, Shard};
 
 use super::inbox::Inbox;
 use super::transmit::SendBatch;
@@ -194,19 +194,16 @@ impl Shared {
         let (sockets, _) = self.sockets();
         let Some(pair) = sockets.workers.first() else { return };
         let mut batch = SendBatch::new();
+        let mut lost = 0;
         for (destination, packet) in out.iter() {
-            let Destination::Network { path, tos } = destination else {
-                continue;
-            };
-            if batch.room(packet.len()).is_none() {
-                batch.flush(pair);
-            }
-            if let Some(room) = batch.room(packet.len()) {
-                room.copy_from_slice(packet);
-                batch.commit(packet.len(), &path, tos);
+            if let Destination::Network { path, tos } = destination {
+                lost += batch.add(packet, &path, tos, pair);
             }
         }
-        batch.flush(pair);
+        lost += batch.flush(pair);
+        if lost > 0 {
+            lock(&self.front).count_drop(DropReason::SendFailed, lost as u64);
+        }
     }
 
     /// Has every thread look around.

@@ -49,6 +49,20 @@ impl SendBatch {
         self.bytes.get_mut(self.used..self.used + len)
     }
 
+    /// Adds a message that is ready, and sends what waits first when there is no room; returns how many datagrams that lost.
+    pub(super) fn add(&mut self, message: &[u8], path: &Path, tos: u8, sockets: &Pair) -> usize {
+        let lost = match self.room(message.len()) {
+            Some(_) => 0,
+            None => self.flush(sockets),
+        };
+        let Some(room) = self.room(message.len()) else {
+            return lost + 1;
+        };
+        room.copy_from_slice(message);
+        self.commit(message.len(), path, tos);
+        lost
+    }
+
     /// Makes the first `len` bytes of the last room a message.
     pub(super) fn commit(&mut self, len: usize, path: &Path, tos: u8) {
         let (start, end) = (self.used, self.used + len);

@@ -12,7 +12,7 @@ use fielato_wire::gro::Coalescer;
 use fielato_wire::gso::Segments;
 use fielato_wireguard::message::{DATA_HEADER, Message};
 use fielato_wireguard::shard::{NoSender, Shard};
-use fielato_wireguard::{Destination, DropReason, Origin, Outbox, Path, Roster, inner};
+use fielato_wireguard::{Destination, DropReason, Origin, Outbox, Roster, inner};
 
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
@@ -53,13 +53,6 @@ pub(super) struct Worker {
     mails: VecDeque<Mail>,
     unsent: u64,
     refused: u64,
-}
-
-/// What becomes of a packet that was read.
-enum Outgoing {
-    Done,
-    /// It is another worker's.
-    Elsewhere(usize),
 }
 
 impl Worker {
@@ -194,12 +187,14 @@ impl Worker {
             match mail {
                 Mail::Datagram { mut bytes, origin } => {
                     let range = 0..bytes.len();
-                    let inner = Receiver::new(&shared, self.number, now, &mut self.out).take(&mut bytes, range, &origin);
-                    if let Some(inner) = inner
-                        && self.coalescer.push(&bytes, inner).is_ok()
+                    let mut receiver = Receiver::new(&shared, self.number, now, &mut self.out);
+                    if let Some(inner) = receiver.take(&mut bytes, range, &origin)
+                        && self.coalescer.push(&bytes, inner).is_err()
                     {
-                        self.refused += write(&self.queue, &mut self.coalescer, &mut bytes);
+                        receiver.shard.count_drop(DropReason::InnerMalformed, 1);
                     }
+                    drop(receiver);
+                    self.refused += write(&self.queue, &mut self.coalescer, &mut bytes);
                 }
                 Mail::Packet { bytes, offload } => {
                     let roster = shared.roster();
@@ -332,12 +327,7 @@ impl Worker {
                 }
                 Err(error) => return Err(error),
             };
-            if let Outgoing::Elsewhere(worker) = self.outgoing(&roster, &mut shard, &read[..len], &offload, sockets, now) {
-                let bytes = read[..len].to_vec();
-                if !shared.inboxes[worker].post(Mail::Packet { bytes, offload }) {
-                    shard.count_drop(DropReason::QueueFull, 1);
-                }
-            }
+            self.outgoing(&roster, &mut shard, &read[..len], &offload, sockets, now);
             if self.send.len() >= SEND_BYTES {
                 self.flush(sockets);
                 break;
@@ -348,7 +338,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Encrypts a packet, or the packets that it stands for, to its peer.
+    /// Encrypts a packet, or the packets that it stands for, to its peer; leaves another worker's with that one.
     fn outgoing(
         &mut self,
         roster: &Roster,
@@ -357,25 +347,32 @@ impl Worker {
         offload: &Offload,
         sockets: &Sockets,
         now: Instant,
-    ) -> Outgoing {
+    ) {
         let Some(destination) = inner::destination(packet) else {
             shard.count_drop(DropReason::OutgoingMalformed, 1);
-            return Outgoing::Done;
+            return;
         };
         let Some(slot) = shard.route(roster.allowed_ips(), destination) else {
             shard.unreachable(packet, DropReason::NoPeerForDestination, now, &mut self.out);
-            return Outgoing::Done;
+            return;
         };
         if !shard.has(slot) {
-            return Outgoing::Elsewhere(self.shared.worker_of(slot));
+            let mail = Mail::Packet {
+                bytes: packet.to_vec(),
+                offload: *offload,
+            };
+            if !self.shared.inboxes[self.shared.worker_of(slot)].post(mail) {
+                shard.count_drop(DropReason::QueueFull, 1);
+            }
+            return;
         }
         let Ok(mut segments) = Segments::new(packet, offload) else {
             shard.count_drop(DropReason::OutgoingMalformed, 1);
-            return Outgoing::Done;
+            return;
         };
         if segments.max_len() > shard.mtu() {
             shard.too_big(packet, now, &mut self.out);
-            return Outgoing::Done;
+            return;
         }
         let mut sender = match shard.sender(slot, now, &mut self.out) {
             Ok(sender) => sender,
@@ -384,15 +381,15 @@ impl Worker {
                 while let Some(len) = segments.write_next(&mut segment) {
                     shard.stage(slot, &segment[..len]);
                 }
-                return Outgoing::Done;
+                return;
             }
             Err(NoSender::Unreachable(reason)) => {
                 shard.unreachable(packet, reason, now, &mut self.out);
-                return Outgoing::Done;
+                return;
             }
             Err(NoSender::Dropped(reason)) => {
                 shard.count_drop(reason, 1);
-                return Outgoing::Done;
+                return;
             }
         };
         let tos = inner::outer_tos(packet);
@@ -400,7 +397,7 @@ impl Worker {
         let mut lost = 0;
         loop {
             if self.send.room(room).is_none() {
-                self.unsent += self.send.flush(&sockets.workers[self.number]) as u64;
+                self.flush(sockets);
             }
             let Some(message) = self.send.room(room) else { break };
             let Some(len) = segments.write_next(&mut message[DATA_HEADER..]) else {
@@ -414,7 +411,6 @@ impl Worker {
         if lost > 0 {
             shard.count_drop(DropReason::NoSession, lost);
         }
-        Outgoing::Done
     }
 
     /// Sends what the protocol wants sent besides data.
@@ -422,7 +418,9 @@ impl Worker {
         let out = std::mem::take(&mut self.out);
         for (destination, packet) in out.iter() {
             match destination {
-                Destination::Network { path, tos } => self.message(packet, &path, tos, sockets),
+                Destination::Network { path, tos } => {
+                    self.unsent += self.send.add(packet, &path, tos, &sockets.workers[self.number]) as u64;
+                }
                 Destination::Interface => {
                     let written = self.queue.write(&Offload::default(), &[IoSlice::new(packet)]);
                     self.refused += u64::from(written.is_err());
@@ -432,16 +430,6 @@ impl Worker {
         self.out = out;
         self.out.clear();
         self.flush(sockets);
-    }
-
-    fn message(&mut self, message: &[u8], path: &Path, tos: u8, sockets: &Sockets) {
-        if self.send.room(message.len()).is_none() {
-            self.flush(sockets);
-        }
-        if let Some(room) = self.send.room(message.len()) {
-            room.copy_from_slice(message);
-            self.send.commit(message.len(), path, tos);
-        }
     }
 
     fn flush(&mut self, sockets: &Sockets) {
