@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fielato_wire::{Addr, checksum, number};
+use fielato_wire::build::Ip;
+use fielato_wire::{checksum, number};
 
 use crate::drops::DropReason;
 
@@ -134,22 +135,9 @@ fn icmp_error_v4(packet: &[u8], why: Unreachable) -> Option<Vec<u8>> {
         Unreachable::TooBig(_) if fragment & 0x4000 == 0 => return None,
         Unreachable::TooBig(mtu) => (4, mtu as u32 & 0xffff),
     };
-    // As much as fits 576 bytes (RFC 1812 section 4.3.2.3).
-    let quoted = &packet[..packet.len().min(576 - V4_HEADER - 8)];
-    let mut error = vec![0; V4_HEADER];
-    error[..2].copy_from_slice(&[0x45, 0xc0]);
-    error[2..4].copy_from_slice(&((V4_HEADER + 8 + quoted.len()) as u16).to_be_bytes());
-    error[8..10].copy_from_slice(&[64, number::ICMP]);
-    error[12..16].copy_from_slice(&destination.octets());
-    error[16..20].copy_from_slice(&source.octets());
-    let check = checksum::checksum(&error);
-    error[10..12].copy_from_slice(&check.to_be_bytes());
-    error.extend_from_slice(&[3, code, 0, 0]);
-    error.extend_from_slice(&rest.to_be_bytes());
-    error.extend_from_slice(quoted);
-    let check = checksum::checksum(&error[V4_HEADER..]);
-    error[V4_HEADER + 2..V4_HEADER + 4].copy_from_slice(&check.to_be_bytes());
-    Some(error)
+    // Errors have precedence "internetwork control" (RFC 1812 section 4.3.2.5).
+    let ip = Ip::v4(destination, source).tos(0xc0);
+    Some(ip.icmp_error(3, code, rest, packet))
 }
 
 fn icmp_error_v6(packet: &[u8], why: Unreachable) -> Option<Vec<u8>> {
@@ -158,7 +146,7 @@ fn icmp_error_v6(packet: &[u8], why: Unreachable) -> Option<Vec<u8>> {
         return None;
     };
     let is_error = packet[6] == number::ICMPV6 && packet.get(V6_HEADER).is_none_or(|kind| *kind < 128);
-    // RFC 4443 section 2.4 (e): "too big" is told about multicast, too, but from no multicast address.
+    // RFC 4443 section 2.4 (e). The error would come from the destination, so that one has to be a single host's, too.
     if is_error || source.is_multicast() || source.is_unspecified() || destination.is_multicast() {
         return None;
     }
@@ -166,17 +154,5 @@ fn icmp_error_v6(packet: &[u8], why: Unreachable) -> Option<Vec<u8>> {
         Unreachable::Host => (1, 3, 0),
         Unreachable::TooBig(mtu) => (2, 0, mtu as u32),
     };
-    let quoted = &packet[..packet.len().min(1280 - V6_HEADER - 8)];
-    let mut error = vec![0; V6_HEADER];
-    error[0] = 0x60;
-    error[4..6].copy_from_slice(&((8 + quoted.len()) as u16).to_be_bytes());
-    error[6..8].copy_from_slice(&[number::ICMPV6, 64]);
-    error[8..24].copy_from_slice(&destination.octets());
-    error[24..40].copy_from_slice(&source.octets());
-    error.extend_from_slice(&[kind, code, 0, 0]);
-    error.extend_from_slice(&rest.to_be_bytes());
-    error.extend_from_slice(quoted);
-    let check = checksum::transport(Addr::v6(destination), Addr::v6(source), number::ICMPV6, &error[V6_HEADER..]);
-    error[V6_HEADER + 2..V6_HEADER + 4].copy_from_slice(&check.to_be_bytes());
-    Some(error)
+    Some(Ip::v6(destination, source).icmp_error(kind, code, rest, packet))
 }
