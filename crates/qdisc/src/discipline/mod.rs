@@ -1,6 +1,8 @@
 //! The running disciplines: what each must do, and what the tree does for all of them.
 
 mod fifo;
+mod fq_codel;
+mod netem;
 mod node;
 mod tbf;
 
@@ -9,6 +11,8 @@ use std::cell::OnceCell;
 use fielato_wire::Headers;
 
 pub(crate) use fifo::Fifo;
+pub use fq_codel::FqCodelStats;
+pub use netem::NetemStats;
 pub(crate) use node::{Environment, Node, Running};
 
 use crate::apply::Builder;
