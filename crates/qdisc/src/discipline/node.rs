@@ -3,7 +3,7 @@
 use super::fq_codel::FqCodel;
 use super::netem::Netem;
 use super::tbf::Tbf;
-use super::{Arrival, Context, Dequeued, Discipline, Fifo, Queued};
+use super::{Arrival, Context, Dequeued, Discipline, Fifo, Htb, Queued};
 use crate::apply::Builder;
 use crate::charge::Charge;
 use crate::drop::DropReason;
@@ -27,6 +27,7 @@ pub(crate) struct Environment {
 /// Every discipline that can run.
 pub(crate) enum Running<P: Packet> {
     Fifo(Fifo<P>),
+    Htb(Box<Htb<P>>),
     Tbf(Box<Tbf<P>>),
     FqCodel(Box<FqCodel<P>>),
     Netem(Box<Netem<P>>),
@@ -37,6 +38,7 @@ macro_rules! each {
     ($running:expr, $discipline:ident => $call:expr) => {
         match $running {
             Running::Fifo($discipline) => $call,
+            Running::Htb($discipline) => $call,
             Running::Tbf($discipline) => $call,
             Running::FqCodel($discipline) => $call,
             Running::Netem($discipline) => $call,
@@ -49,6 +51,7 @@ impl<P: Packet> Running<P> {
     pub fn new(kind: &QdiscKind, environment: &Environment) -> Option<Self> {
         Some(match kind {
             QdiscKind::Pfifo { .. } | QdiscKind::Bfifo { .. } => Running::Fifo(Fifo::new(kind, environment)),
+            QdiscKind::Htb { .. } => Running::Htb(Box::new(Htb::new(kind, environment))),
             QdiscKind::Tbf(tbf) => Running::Tbf(Box::new(Tbf::new(tbf, environment))),
             QdiscKind::FqCodel(fq_codel) => Running::FqCodel(Box::new(FqCodel::new(fq_codel, environment))),
             QdiscKind::Netem(netem) => Running::Netem(Box::new(Netem::new(netem, environment))),
@@ -113,7 +116,9 @@ impl<P: Packet> Node<P> {
 
     pub fn reshape(&mut self, builder: &mut Builder<'_, P>) {
         let handle = self.handle;
-        each!(&mut self.running, discipline => discipline.reshape(handle, builder));
+        if let Some(waiting) = each!(&mut self.running, discipline => discipline.reshape(handle, builder)) {
+            self.counters.backlog = waiting;
+        }
     }
 
     pub fn class_of(&self, packet: &P, arrival: &Arrival, path: &mut Vec<Handle>) {

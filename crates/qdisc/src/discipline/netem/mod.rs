@@ -23,7 +23,7 @@ use crate::drop::DropReason;
 use crate::ecn;
 use crate::packet::Packet;
 use crate::spec::{self, Handle, QdiscKind};
-use crate::stats::{Extra, Stats};
+use crate::stats::{Amount, Extra, Stats};
 
 /// tc's limit when none is given.
 const LIMIT: u32 = 1000;
@@ -260,10 +260,16 @@ impl<P: Packet> Discipline<P> for Netem<P> {
         }
     }
 
-    fn reshape(&mut self, handle: Handle, builder: &mut Builder<'_, P>) {
+    fn reshape(&mut self, handle: Handle, builder: &mut Builder<'_, P>) -> Option<Amount> {
         let class = Handle { minor: 1, ..handle };
         let old = self.child.take().map(|child| *child);
         self.child = builder.child_if_wanted(class, old).map(Box::new);
+        let mut waiting = self.child.as_ref().map_or(Amount::default(), |child| child.counters.backlog);
+        for queued in self.front.iter().map(|(_, queued)| queued).chain(self.timed.iter()) {
+            waiting.packets += 1;
+            waiting.bytes += u64::from(queued.bytes);
+        }
+        Some(waiting)
     }
 
     fn class_of(&self, packet: &P, arrival: &Arrival, path: &mut Vec<Handle>) {

@@ -32,6 +32,11 @@ impl<T> Timed<T> {
         }
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.line.iter().map(|(_, item)| item).chain(self.early.values())
+    }
+
     /// The earliest time.
     pub fn first(&self) -> Option<u64> {
         let line = self.line.front().map(|(time, _)| *time);
