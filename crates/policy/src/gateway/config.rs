@@ -126,7 +126,7 @@ fn ports(plan: &Plan, uplink: &Uplink) -> Vec<Port> {
             plan.addresses.clone(),
             Link::Ip,
         ),
-        port(HOST, "lo", PortKind::Host, plan.mtu, Vec::new(), Link::Ip),
+        port(HOST, &host_name(plan), PortKind::Host, plan.mtu, Vec::new(), Link::Ip),
         port(
             UPLINK,
             &plan.uplink,
@@ -136,6 +136,12 @@ fn ports(plan: &Plan, uplink: &Uplink) -> Vec<Port> {
             link,
         ),
     ]
+}
+
+/// The hub's own port: rules never name it, since what crosses it has no interface on that side.
+fn host_name(plan: &Plan) -> String {
+    let taken = |name: &&str| *name == plan.interface || *name == plan.uplink;
+    ["host", "host0", "host1"].into_iter().find(|name| !taken(name)).unwrap_or("host").to_owned()
 }
 
 /// Beside the ports' own networks: members' addresses outside them, and everything else by the uplink.

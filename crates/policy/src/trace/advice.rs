@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::packet::Shown;
 use super::question::{Sender, parties, whose};
-use super::station::{MemberState, Reason};
+use super::station::{MemberState, Place, Reason};
 use crate::config::{Config, Party, Protocol};
 use crate::gateway::Origin;
 
@@ -14,6 +14,8 @@ use crate::gateway::Origin;
 pub(super) struct Stopped<'a> {
     pub config: &'a Config,
     pub from: &'a Sender,
+    /// Where it is stopped.
+    pub at: &'a Place,
     /// The packet as the rules saw it.
     pub packet: &'a Shown,
     pub reason: &'a Reason,
@@ -33,9 +35,14 @@ impl Stopped<'_> {
             Reason::NobodysAddress => {
                 format!("no member has {destination}: `fielato member list` shows who has which address")
             }
-            Reason::ForeignSource => format!(
-                "a member sends from its own addresses alone: give {source} to it, or let the network behind it be translated there"
-            ),
+            Reason::ForeignSource => match self.at {
+                Place::Member(receiver) => format!(
+                    "{receiver} takes from the hub what comes from its AllowedIPs alone: give [member.{receiver}] a `route` that holds {source}, and its file anew"
+                ),
+                _ => format!(
+                    "a member sends from its own addresses alone: give {source} to it, or let the network behind it be translated there"
+                ),
+            },
             Reason::Banned { network } => {
                 if self.config.bans.iter().any(|ban| ban.network.trunc() == network.trunc()) {
                     format!("take the [[ban]] of {network} out of the file")

@@ -78,13 +78,11 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
         Step::NoPeer { member, state } => {
             format!("{member} {state}: the hub does not know its key, and there is no session to send it in.")
         }
-        Step::Guard { interface, ban: None } => {
-            format!("The guard on {interface} finds no ban of its source, and counts it.")
+        Step::Guard { limited: true, .. } => "The guard drops it: its source sends more than it may.".to_owned(),
+        Step::Guard { ban: None, .. } => "The guard finds no ban of its source, and counts it.".to_owned(),
+        Step::Guard { ban: Some(network), .. } => {
+            format!("The guard finds a ban of {network}, and drops it before anything else looks at it.")
         }
-        Step::Guard {
-            interface,
-            ban: Some(network),
-        } => format!("The guard on {interface} finds a ban of {network}, and drops it before anything else looks at it."),
         Step::Arrive { interface } => format!("It comes to {} by {interface}, in clear.", of(place)),
         Step::Connection { state } => connection(state),
         Step::Table {

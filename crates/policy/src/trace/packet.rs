@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use fielato_gateway::trace::Summary;
 use fielato_wire::build::{Ip, Tcp};
 use fielato_wire::{Family, Headers, TcpFlags, number};
 use serde::Serialize;
@@ -155,6 +156,21 @@ impl Shown {
     }
 }
 
+impl From<&Summary> for Shown {
+    fn from(summary: &Summary) -> Shown {
+        let v4 = summary.source.is_ipv4();
+        Shown {
+            source: summary.source,
+            destination: summary.destination,
+            protocol: protocol(summary.protocol),
+            source_port: summary.source_port,
+            destination_port: summary.destination_port,
+            role: summary.icmp.map(|(kind, code)| icmp(v4, kind, code)),
+            length: summary.length as usize,
+        }
+    }
+}
+
 fn protocol(protocol: u8) -> String {
     match protocol {
         number::TCP => "tcp".into(),
@@ -182,14 +198,16 @@ fn role(headers: &Headers) -> Option<String> {
             let names: Vec<&str> = set.map(|(_, name)| *name).collect();
             (!names.is_empty()).then(|| names.join(" "))
         }
-        number::ICMP | number::ICMPV6 => Some(icmp(headers)),
+        number::ICMP | number::ICMPV6 => {
+            let v4 = headers.family == Family::V4;
+            Some(icmp(v4, headers.icmp_type, headers.icmp_code))
+        }
         _ => None,
     }
 }
 
-fn icmp(headers: &Headers) -> String {
-    let v4 = headers.family == Family::V4;
-    match (v4, headers.icmp_type, headers.icmp_code) {
+fn icmp(v4: bool, kind: u8, code: u8) -> String {
+    match (v4, kind, code) {
         (true, 8, _) | (false, 128, _) => "echo request".into(),
         (true, 0, _) | (false, 129, _) => "echo reply".into(),
         (true, 3, 13) | (false, 1, 1) => "administratively prohibited".into(),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use fielato_wire::Headers;
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -220,6 +221,24 @@ impl Case {
             transport: transport.from_port(source_port).in_family(destination),
         })
     }
+}
+
+impl Case {
+    /// Of the conversation the packet with this number, 0 the first.
+    pub fn packet(&self, place: u16) -> Result<Vec<u8>, QuestionError> {
+        let packet = self.transport.packet(self.source, self.destination, place);
+        packet.ok_or_else(|| QuestionError::NoFamily {
+            from: self.source.to_string(),
+            to: self.destination.to_string(),
+            asked: None,
+        })
+    }
+}
+
+/// Who sent a captured packet, by its source; `None` when it is no packet.
+pub(super) fn sender_of(packet: &[u8], config: &Config) -> Option<Sender> {
+    let headers = Headers::parse(packet).ok()?;
+    Some(whose(headers.src.to_ip(headers.family), config))
 }
 
 /// `NAME`, `NAME:PORT`, `ADDRESS`, `[ADDRESS]:PORT`.

@@ -106,10 +106,10 @@ pub enum Step {
     },
     /// The guard's bans.
     Guard {
-        /// Where it stands.
-        interface: String,
-        /// What stops it.
+        /// The ban that stops it.
         ban: Option<IpNet>,
+        /// Its source sent too much.
+        limited: bool,
     },
     /// It comes to a machine by an interface, without a tunnel.
     Arrive {
@@ -124,7 +124,7 @@ pub enum Step {
     /// A table's verdict.
     Table {
         /// The hook.
-        hook: &'static str,
+        hook: String,
         /// The table.
         table: String,
         /// The chain that decided.

@@ -92,11 +92,9 @@ fn line(step: &Step, file: &str) -> String {
             format!("the key of {from}; {source} {is} its address")
         }
         Step::NoPeer { member, state } => format!("{member} {state}: the hub does not know its key"),
-        Step::Guard { interface, ban: None } => format!("{interface}: not banned"),
-        Step::Guard {
-            interface,
-            ban: Some(network),
-        } => format!("{interface}: banned as {network}"),
+        Step::Guard { limited: true, .. } => "more than its source may send".to_owned(),
+        Step::Guard { ban: None, .. } => "not banned".to_owned(),
+        Step::Guard { ban: Some(network), .. } => format!("banned as {network}"),
         Step::Arrive { interface } => format!("by {interface}"),
         Step::Connection { state } => (*state).to_owned(),
         Step::Table {
