@@ -43,3 +43,26 @@ fn the_talks_service_is_reached_and_answers() {
     let expected = "";
     assert_eq!(text(&talk(), &question), expected);
 }
+
+#[test]
+fn show() {
+    let q = |from: &str, to: &str| Question { reply: true, ..Question::new(from, to) };
+    for (t, q) in [
+        (talk(), q("client-a", "echo")), (talk(), q("client-a", "client-b")), (talk(), q("client-a", "10.0.123.4:22")),
+        (talk(), q("client-a","hub")), (full(), q("alice","web")), (full(), Question{version: Some(IpVersion::V6), ..q("alice","web")}),
+        (full(), q("alice", "10.0.123.66")), (full(), q("bob","internet")), (full(), q("server","alice")),
+        (full(), Question{by: Some("eth0".into()), ..q("192.168.4.2","server")}),
+        (full(), Question{source: Some("192.168.4.77".parse().unwrap()), ..q("alice","server")}),
+        (full(), Question{state: State::Established, ..q("alice","web:443/tcp")}),
+        (full(), Question{state: State::Established, ..q("alice","web:444/tcp")}),
+        (full(), q("hub", "alice")), (full(), q("hub","web")), (full(), q("alice", "192.168.4.200")), (full(), q("alice","shell")),
+    ] {
+        let c = config(&t);
+        match trace::trace(&c, &plan(&t), now(), &q) {
+            Ok(x) => println!("### {} -> {}\n{}", q.from, q.to, trace::text(&x, "fielato.toml")),
+            Err(e) => println!("### {} -> {}\nERR {e}", q.from, q.to),
+        }
+    }
+    let t = talk();
+    println!("{}", trace::explain(&ask(&t, &q("client-a", "echo")), "fielato.toml"));
+}

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::packet::Shown;
-use super::question::{Sender, parties, whose};
+use super::question::{Sender, parties};
 use super::station::{MemberState, Place, Reason};
 use crate::config::{Config, Party, Protocol};
 use crate::gateway::Origin;
