@@ -141,7 +141,11 @@ fn ports(plan: &Plan, uplink: &Uplink) -> Vec<Port> {
 /// The hub's own port: rules never name it, since what crosses it has no interface on that side.
 fn host_name(plan: &Plan) -> String {
     let taken = |name: &&str| *name == plan.interface || *name == plan.uplink;
-    ["host", "host0", "host1"].into_iter().find(|name| !taken(name)).unwrap_or("host").to_owned()
+    ["host", "host0", "host1"]
+        .into_iter()
+        .find(|name| !taken(name))
+        .unwrap_or("host")
+        .to_owned()
 }
 
 /// Beside the ports' own networks: members' addresses outside them, and everything else by the uplink.

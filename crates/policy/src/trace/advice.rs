@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::packet::Shown;
-use super::question::{Sender, parties};
+use super::question::{Sender, parties, whose};
 use super::station::{MemberState, Place, Reason};
 use crate::config::{Config, Party, Protocol};
 use crate::gateway::Origin;
@@ -24,7 +24,7 @@ pub(super) struct Stopped<'a> {
 impl Stopped<'_> {
     /// In one or two sentences; a rule to be added stands on lines of its own.
     pub fn advice(&self) -> String {
-        let Shown { source, destination, .. } = self.packet;
+        let source = self.packet.source;
         let hub = &self.config.hub;
         match self.reason {
             Reason::NotTunnelled => self.route_more(),
@@ -32,9 +32,7 @@ impl Stopped<'_> {
                 MemberState::Disabled => format!("run `fielato member enable {member}`"),
                 MemberState::Expired(end) => format!("its `expires` was {end}: give [member.{member}] a later one"),
             },
-            Reason::NobodysAddress => {
-                format!("no member has {destination}: `fielato member list` shows who has which address")
-            }
+            Reason::NobodysAddress => self.nobody(),
             Reason::ForeignSource => match self.at {
                 Place::Member(receiver) => format!(
                     "{receiver} takes from the hub what comes from its AllowedIPs alone: give [member.{receiver}] a `route` that holds {source}, and its file anew"
@@ -61,6 +59,11 @@ impl Stopped<'_> {
         }
     }
 
+    fn nobody(&self) -> String {
+        let to = self.packet.destination;
+        format!("no member has {to}: `fielato member list` shows who has which address")
+    }
+
     fn route_more(&self) -> String {
         let to = IpNet::from(self.packet.destination);
         let name = match self.from {
@@ -85,26 +88,39 @@ impl Stopped<'_> {
     fn rule(&self, origin: Origin) -> String {
         let Shown { source, destination, .. } = self.packet;
         let hub = &self.config.hub;
+        let within_overlay = hub.addresses.iter().any(|net| net.contains(destination));
         match origin {
-            Origin::Rule { number, line: _ } => {
-                format!("change [[rule]] {number}, or put one that accepts before it:\n{}", self.new_rule())
+            Origin::Rule { .. } | Origin::NoRule
+                if within_overlay && whose(*destination, self.config) == Sender::Outside(None) =>
+            {
+                self.nobody()
             }
-            Origin::NoRule => format!("no [[rule]] lets {} reach {}; add:\n{}", self.who(*source), self.what(), self.new_rule()),
+            Origin::Rule { number, line: _ } => {
+                format!(
+                    "change [[rule]] {number}, or put one that accepts before it:\n{}",
+                    self.new_rule()
+                )
+            }
+            Origin::NoRule => format!(
+                "no [[rule]] lets {} reach {}; add:\n{}",
+                self.who(*source),
+                self.what(),
+                self.new_rule()
+            ),
             Origin::ForgedSource => format!(
                 "{source} is an overlay address, and members' packets come out of {} alone: this one is forged, or a member's packets take another way",
                 hub.interface
             ),
             Origin::Transit => {
-                format!("it does not concern the VPN: `transit = \"leave\"` in [hub] leaves such packets to the machine's other rules")
+                format!(
+                    "it does not concern the VPN: `transit = \"leave\"` in [hub] leaves such packets to the machine's other rules"
+                )
             }
             Origin::Invalid => {
                 "it belongs to no connection that the hub knows, and can't begin one: let the ends connect anew".to_owned()
             }
             Origin::Protected => self.protected(),
-            Origin::Masquerade => format!(
-                "the hub has no address of this family on {}: give it one there",
-                hub.uplink
-            ),
+            Origin::Masquerade => format!("the hub has no address of this family on {}: give it one there", hub.uplink),
             // These accept.
             Origin::Established | Origin::Loopback | Origin::NotOurs => format!("look at the rules for {destination}"),
         }

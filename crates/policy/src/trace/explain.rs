@@ -70,9 +70,13 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             let nets: Vec<String> = allowed.iter().map(crate::render::plain).collect();
             let nets = nets.join(", ");
             if allowed.iter().any(|net| net.contains(source)) {
-                format!("The hub decrypts it with the key of {from}, who may send from {nets}: {source} is one of these, so nobody else can have sent it.")
+                format!(
+                    "The hub decrypts it with the key of {from}, who may send from {nets}: {source} is one of these, so nobody else can have sent it."
+                )
             } else {
-                format!("The hub decrypts it with the key of {from}, who may send from {nets}. {source} is none of these: somebody else's address.")
+                format!(
+                    "The hub decrypts it with the key of {from}, who may send from {nets}. {source} is none of these: somebody else's address."
+                )
             }
         }
         Step::NoPeer { member, state } => {
@@ -93,9 +97,9 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             origin,
             verdict,
         } => table_verdict(place, [hook, table, chain], *rule, *origin, verdict, file),
-        Step::Nat { end, before, after } => format!(
-            "Its {end} {before} becomes {after}; connection tracking remembers it, and turns the answers back."
-        ),
+        Step::Nat { end, before, after } => {
+            format!("Its {end} {before} becomes {after}; connection tracking remembers it, and turns the answers back.")
+        }
         Step::Route { interface: None, .. } => "The route says that it is for this machine itself.".to_owned(),
         Step::Route {
             interface: Some(interface),

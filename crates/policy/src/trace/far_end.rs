@@ -65,8 +65,7 @@ pub(super) fn meet(
         replaced.map_err(|error| refused(error.to_string()))?;
     }
     let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
-    let mut packet =
-        Packet::received(packet.to_vec(), interface).map_err(|malformed| refused(malformed.name().to_owned()))?;
+    let mut packet = Packet::received(packet.to_vec(), interface).map_err(|malformed| refused(malformed.name().to_owned()))?;
     packet.trace = true;
     let family = packet.headers.family;
     let ended = engine.receive_in_place(&mut packet, &mut Alone, now);

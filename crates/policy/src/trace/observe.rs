@@ -13,31 +13,41 @@ use crate::gateway::{Origin, Rules};
 /// that it runs.
 pub fn steps(stations: &[seen::Station], rules: &Rules) -> Vec<Step> {
     let family = family(stations);
-    let steps = stations.iter().filter_map(|station| step(station, family, rules));
+    let delivered = stations.contains(&seen::Station::End(Outcome::Delivered));
+    // Handing it to the machine's own stack is no waiting in a queue.
+    let shown = |station: &&seen::Station| !delivered || !matches!(station, seen::Station::Queue { .. });
+    let steps = stations
+        .iter()
+        .filter(shown)
+        .filter_map(|station| step(station, family, rules));
     steps.collect()
 }
 
 /// The family of the packet that the stations are about.
 fn family(stations: &[seen::Station]) -> Family {
-    let v6 = stations.iter().any(|station| {
-        matches!(station, seen::Station::Received { packet: Some(packet), .. } if packet.source.is_ipv6())
-    });
+    let v6 = stations
+        .iter()
+        .any(|station| matches!(station, seen::Station::Received { packet: Some(packet), .. } if packet.source.is_ipv6()));
     if v6 { Family::V6 } else { Family::V4 }
 }
 
 fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> {
     Some(match station {
-        seen::Station::Received { port, .. } => Step::Arrive {
-            interface: port.clone(),
-        },
+        seen::Station::Received { port, .. } => Step::Arrive { interface: port.clone() },
         seen::Station::Guard { verdict } => match verdict {
-            GuardVerdict::Passed => Step::Guard { ban: None, limited: false },
+            GuardVerdict::Passed => Step::Guard {
+                ban: None,
+                limited: false,
+            },
             GuardVerdict::Off => return None,
             GuardVerdict::Banned(network) => Step::Guard {
                 ban: Some(*network),
                 limited: false,
             },
-            GuardVerdict::Limited => Step::Guard { ban: None, limited: true },
+            GuardVerdict::Limited => Step::Guard {
+                ban: None,
+                limited: true,
+            },
         },
         seen::Station::Rule {
             hook,
@@ -48,6 +58,10 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
             target,
             comment: _,
         } => {
+            // The policy of a chain without rules decides nothing that anybody asked for.
+            if *met != Met::Rule && *number <= 1 {
+                return None;
+            }
             let place = (*met == Met::Rule).then_some(*number as usize);
             Step::Table {
                 hook: hook.to_lowercase(),
@@ -72,7 +86,11 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
             before,
             after,
         } => Step::Nat {
-            end: if *is_source { PacketEnd::Source } else { PacketEnd::Destination },
+            end: if *is_source {
+                PacketEnd::Source
+            } else {
+                PacketEnd::Destination
+            },
             before: ends(before),
             after: ends(after),
         },
@@ -92,7 +110,8 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
         },
         seen::Station::Queue { port, path } => Step::Queue {
             interface: port.clone(),
-            path: path.clone(),
+            // The queue that is there without being asked for has no number.
+            path: path.iter().filter(|handle| *handle != "0:").cloned().collect(),
         },
         seen::Station::End(_) => return None,
     })

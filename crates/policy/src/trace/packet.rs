@@ -11,11 +11,22 @@ use serde::Serialize;
 /// What a packet carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transport {
-    Tcp { sport: u16, dport: u16 },
-    Udp { sport: u16, dport: u16 },
+    Tcp {
+        sport: u16,
+        dport: u16,
+    },
+    Udp {
+        sport: u16,
+        dport: u16,
+    },
     /// The echo request when no type is said.
-    Icmp { kind: Option<u8>, code: u8 },
-    Other { protocol: u8 },
+    Icmp {
+        kind: Option<u8>,
+        code: u8,
+    },
+    Other {
+        protocol: u8,
+    },
 }
 
 /// What a ping carries unless told otherwise (`man 8 ping`, -s).

@@ -187,7 +187,12 @@ impl Case {
     pub fn of(question: &Question, config: &Config) -> Result<Case, QuestionError> {
         let (name, transport) = split(&question.to)?;
         let to = destination(name, config)?;
-        let (mut sender, from) = sender(&question.from, config)?;
+        let (mut sender, mut from) = sender(&question.from, config)?;
+        let inside = |address: &IpAddr| config.hub.addresses.iter().any(|net| net.contains(address));
+        if sender == Sender::Hub && !to.addresses.iter().any(inside) {
+            // Elsewhere the hub is known by the uplink's address, as long as that is known.
+            from.sort_by_key(inside);
+        }
         let version = question.version.or(question.source.map(IpVersion::of));
         let fits = |address: &&IpAddr| version.is_none_or(|version| IpVersion::of(**address) == version);
         let pair = from.iter().filter(fits).find_map(|source| {
@@ -201,7 +206,7 @@ impl Case {
         })?;
         if let Some(by) = &question.by {
             sender = by_interface(by, sender, question, config)?;
-        } else if sender == Sender::Outside(None) && config.hub.addresses.iter().any(|net| net.contains(&address)) {
+        } else if sender == Sender::Outside(None) && inside(&address) {
             return Err(QuestionError::NobodysAddress {
                 address,
                 uplink: config.hub.uplink.clone(),
@@ -263,7 +268,11 @@ fn split(text: &str) -> Result<(&str, Option<Transport>), QuestionError> {
 fn transport(text: &str) -> Result<Transport, QuestionError> {
     let refused = || QuestionError::Port { text: text.to_owned() };
     let (one, other) = text.split_once('/').unwrap_or((text, ""));
-    let (word, number) = if one.starts_with(|c: char| c.is_ascii_digit()) { (other, one) } else { (one, other) };
+    let (word, number) = if one.starts_with(|c: char| c.is_ascii_digit()) {
+        (other, one)
+    } else {
+        (one, other)
+    };
     fn parsed<N: FromStr>(number: &str) -> Option<N> {
         number.parse().ok()
     }
@@ -301,7 +310,12 @@ fn destination(name: &str, config: &Config) -> Result<Known, QuestionError> {
     match name {
         "hub" => known(config.hub.addresses.iter().map(IpNet::addr).collect()),
         "internet" => known(OUTSIDE.iter().filter_map(|text| text.parse().ok()).collect()),
-        _ => Err(unknown(name, config, "service, host, member or address", "one of these names, hub, internet or an address")),
+        _ => Err(unknown(
+            name,
+            config,
+            "service, host, member or address",
+            "one of these names, hub, internet or an address",
+        )),
     }
 }
 
@@ -328,9 +342,20 @@ fn sender(name: &str, config: &Config) -> Result<(Sender, Vec<IpAddr>), Question
         return Ok((Sender::Outside(Some(name.to_owned())), host.addresses.clone()));
     }
     match name {
-        "hub" => Ok((Sender::Hub, hub.addresses.iter().map(IpNet::addr).collect())),
-        "internet" => Ok((Sender::Outside(None), OUTSIDE.iter().filter_map(|text| text.parse().ok()).collect())),
-        _ => Err(unknown(name, config, "member, host or address", "one of these names, hub, internet or an address")),
+        "hub" => {
+            let overlay = hub.addresses.iter().map(IpNet::addr);
+            Ok((Sender::Hub, overlay.chain(hub.source.iter().copied()).collect()))
+        }
+        "internet" => Ok((
+            Sender::Outside(None),
+            OUTSIDE.iter().filter_map(|text| text.parse().ok()).collect(),
+        )),
+        _ => Err(unknown(
+            name,
+            config,
+            "member, host or address",
+            "one of these names, hub, internet or an address",
+        )),
     }
 }
 
@@ -370,7 +395,10 @@ fn by_interface(by: &str, sender: Sender, question: &Question, config: &Config) 
 }
 
 fn unknown(name: &str, config: &Config, what: &'static str, say: &'static str) -> QuestionError {
-    let of_group = config.members.iter().filter(|(_, member)| member.groups.iter().any(|group| group == name));
+    let of_group = config
+        .members
+        .iter()
+        .filter(|(_, member)| member.groups.iter().any(|group| group == name));
     let members: Vec<String> = of_group.map(|(name, _)| name.clone()).collect();
     if members.is_empty() {
         let name = name.to_owned();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use fielato_gateway::trace::TraceFilter;
-use fielato_gateway::{Buffer, Gateway, Now, PortId};
+use fielato_gateway::{Buffer, ConfigError, Gateway, Now, PortId};
 use fielato_wire::Headers;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -54,11 +54,10 @@ impl<'a> Walk<'a> {
         let uplink = Uplink::supposed(config);
         let wall = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let moment = Now { mono: wall, wall };
-        let gateway = Gateway::new(gateway::config(plan, &uplink), SEED, moment);
         Ok(Walk {
             config,
             plan,
-            gateway: gateway.map_err(|error| QuestionError::Gateway(error.to_string()))?,
+            gateway: made(gateway::config(plan, &uplink), moment)?,
             rules: gateway::rules(plan, &uplink),
             begin: now,
             now: moment,
@@ -173,6 +172,8 @@ impl<'a> Walk<'a> {
             }
             Sender::Hub => HOST,
             Sender::Outside(_) => {
+                let interface = self.plan.uplink.clone();
+                journey.add(&Place::Hub, Step::Arrive { interface });
                 if let Some(gone) = self.guarded_uplink(journey) {
                     return Ok(gone);
                 }
@@ -190,9 +191,7 @@ impl<'a> Walk<'a> {
     /// From a member's socket to the hub's side of the tunnel.
     fn leave_member(&self, journey: &mut Journey, name: &str) -> Option<Gone> {
         let place = Place::Member(name.to_owned());
-        let Shown {
-            source, destination, ..
-        } = Shown::of(&journey.bytes)?;
+        let Shown { source, destination, .. } = Shown::of(&journey.bytes)?;
         let member = self.config.members.get(name)?;
         let networks = allowed_ips(self.config, &member.route);
         let network = longest(&networks, destination);
@@ -209,7 +208,10 @@ impl<'a> Walk<'a> {
         if let Some(state) = self.state(member) {
             return Some(self.unknown(journey, Place::Hub, name, state));
         }
-        journey.add(&place, self.encrypt("the hub", name.to_owned(), self.hub_endpoint(), journey.bytes.len()));
+        journey.add(
+            &place,
+            self.encrypt("the hub", name.to_owned(), self.hub_endpoint(), journey.bytes.len()),
+        );
         let allowed: Vec<IpNet> = member.addresses.iter().copied().map(IpNet::from).collect();
         let own = member.addresses.contains(&source);
         let from = name.to_owned();
@@ -219,10 +221,7 @@ impl<'a> Walk<'a> {
 
     /// From the hub's side of the tunnel to a member's socket.
     fn enter_member(&self, journey: &mut Journey) -> Result<Gone, QuestionError> {
-        let Some(Shown {
-            source, destination, ..
-        }) = Shown::of(&journey.bytes)
-        else {
+        let Some(Shown { source, destination, .. }) = Shown::of(&journey.bytes) else {
             return Ok(Gone::Stopped(Place::Hub, Reason::NobodysAddress));
         };
         let mut members = self.config.members.iter();
@@ -289,13 +288,7 @@ impl<'a> Walk<'a> {
         let source = Shown::of(&journey.bytes)?.source;
         let nets: Vec<IpNet> = self.plan.bans.iter().map(|ban| ban.network).collect();
         let ban = longest(&nets, source);
-        journey.add(
-            &Place::Hub,
-            Step::Guard {
-                ban,
-                limited: false,
-            },
-        );
+        journey.add(&Place::Hub, Step::Guard { ban, limited: false });
         ban.map(|network| Gone::Stopped(Place::Hub, Reason::Banned { network }))
     }
 
@@ -309,8 +302,8 @@ impl<'a> Walk<'a> {
         let steps = observe::steps(stations, &self.rules);
         let reason = observe::reason(stations, &steps);
         for step in steps {
-            // That it came out of the tunnel, or was made here, was said.
-            if port == UPLINK || !matches!(step, Step::Arrive { .. }) {
+            // How it came was said.
+            if !matches!(step, Step::Arrive { .. }) {
                 journey.add(&Place::Hub, step);
             }
         }
@@ -391,6 +384,19 @@ impl<'a> Walk<'a> {
         let hub = &self.config.hub;
         endpoint(&hub.endpoint.host, hub.endpoint.port)
     }
+}
+
+/// The gateway. Disciplines that only the kernel has are left out: they judge no packet.
+fn made(config: fielato_gateway::Config, now: Now) -> Result<Gateway, QuestionError> {
+    let unshaped = fielato_gateway::Config {
+        shaping: Vec::new(),
+        ..config.clone()
+    };
+    let gateway = match Gateway::new(config, SEED, now) {
+        Err(ConfigError::Shaping { .. }) => Gateway::new(unshaped, SEED, now),
+        made => made,
+    };
+    gateway.map_err(|error| QuestionError::Gateway(error.to_string()))
 }
 
 /// How often the clock goes on for a packet that waits in a discipline.
