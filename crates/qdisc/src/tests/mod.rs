@@ -1,7 +1,11 @@
 //! The running disciplines on a virtual clock.
 
 mod fifo;
+mod filters;
 mod htb;
+mod prio;
+mod sfq;
+mod stats;
 mod tbf;
 
 use std::net::Ipv4Addr;
@@ -94,6 +98,7 @@ pub fn items(lines: &[&str]) -> Vec<Item> {
         .map(|line| match line.split_once(' ').unwrap() {
             ("qdisc", words) => Item::Qdisc(crate::qdisc(words).unwrap()),
             ("class", words) => Item::Class(crate::class(words).unwrap()),
+            ("filter", words) => Item::Filter(crate::filter(words).unwrap()),
             _ => panic!("{line}"),
         })
         .collect()
