@@ -14,6 +14,7 @@ mod parse;
 pub mod plan;
 pub mod render;
 mod schema;
+pub mod trace;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};

@@ -261,12 +261,9 @@ mod tests {
                 state.inverse_root
             );
         }
-        let interval = Time(97_656);
-        assert_eq!(
-            state.next_drop(Time(u32::MAX), interval).0,
-            4886 - 1,
-            "around the end of the clock"
-        );
+        // 100 ms through the root of 399, around the end of the clock.
+        let wait = state.next_drop(Time(u32::MAX), Time(97_656)).since(Time(u32::MAX));
+        assert_eq!(wait, Time(4887));
     }
 
     #[test]

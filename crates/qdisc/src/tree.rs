@@ -204,7 +204,7 @@ impl<P: Packet> Tree<P> {
 fn environment(settings: &Settings, now: u64) -> Environment {
     Environment {
         txqueuelen: settings.txqueuelen,
-        mtu: settings.mtu,
+        mtu: settings.mtu.saturating_add(settings.link_header.into()),
         seed: 0,
         now,
     }

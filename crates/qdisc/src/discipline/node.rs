@@ -18,7 +18,7 @@ use crate::stats::{Counters, Extra, Shape, Stats};
 pub(crate) struct Environment {
     /// Packets that wait where no limit is given.
     pub txqueuelen: u32,
-    /// The device's MTU.
+    /// A full packet as it is charged: the device's MTU and the link's header (`psched_mtu`).
     pub mtu: u32,
     /// A seed that no other discipline has.
     pub seed: u64,

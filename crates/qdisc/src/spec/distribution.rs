@@ -125,9 +125,10 @@ impl Table {
         &self.0
     }
 
-    /// The entry that a random number chooses.
+    /// The entry that a random number chooses: the larger the number, the larger the entry.
     pub fn pick(&self, random: u32) -> i64 {
-        let place = random as usize % self.0.len().max(1);
+        let place = (u64::from(random) * self.0.len() as u64) >> 32;
+        let place = place as usize;
         self.0.get(place).copied().unwrap_or(0).into()
     }
 }
@@ -170,7 +171,7 @@ fn quantile(probability: f64) -> f64 {
 }
 
 /// The normal distribution function, by its series (Abramowitz and Stegun, 26.2.11), which holds between -6 and 6.
-fn cumulative(x: f64) -> f64 {
+pub(crate) fn cumulative(x: f64) -> f64 {
     let (mut term, mut sum, mut n) = (x, x, 1.0);
     while f64::abs(term) > 1e-17 {
         n += 2.0;
@@ -233,7 +234,7 @@ mod tests {
     fn a_table_is_read_as_tc_reads_it() {
         let table = Table::parse("# a comment\n -5 0\t7\n\n 32767 -32768\n").unwrap();
         assert_eq!(table.values(), [-5, 0, 7, 32_767, -32_768]);
-        assert_eq!(table.pick(7), 7);
+        assert_eq!([0, 1 << 31, u32::MAX].map(|random| table.pick(random)), [-5, 7, -32_768]);
         assert_eq!(Table::parse("# nothing\n"), Err(TableError::Empty));
         assert_eq!(Table::parse(&"1 ".repeat(MOST_ENTRIES + 1)), Err(TableError::Long));
         let wrong = |line, word: &str| TableError::Number {

@@ -2,7 +2,9 @@
 
 mod fifo;
 mod filters;
+mod fq_codel;
 mod htb;
+mod netem;
 mod prio;
 mod sfq;
 mod stats;

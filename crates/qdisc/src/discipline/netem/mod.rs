@@ -1,7 +1,8 @@
 //! netem: a network as bad as asked for (net/sched/sch_netem.c).
 //!
-//! Random numbers are drawn in the kernel's order and used by its formulas, but come from another generator. A duplicate is
-//! queued here, not at the root of the tree; and a packet that is marked instead of lost does not count as dropped.
+//! Random numbers are drawn in the kernel's order, but come from another generator. Three things are not as in the kernel:
+//! delays do correlate (see [`random::Delays`]); a duplicate is queued here, not at the root of the tree; and a packet that is
+//! marked instead of lost does not count as dropped.
 
 mod loss;
 mod random;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::loss::Loss;
-use self::random::{Chance, Correlated, fraction, spread};
+use self::random::{Chance, Correlated, Delays, fraction, spread};
 use self::slot::Slots;
 use self::timed::Timed;
 use super::{Arrival, Context, Dequeued, Discipline, Environment, Node, Queued};
@@ -48,7 +49,7 @@ pub(crate) struct Netem<P: Packet> {
     duplicate: Chance,
     corrupt: Chance,
     reorder: Correlated,
-    delay: Correlated,
+    delay: Delays,
     /// Packets since the last that was reordered.
     counter: u32,
     slots: Option<Slots>,
@@ -73,7 +74,7 @@ impl<P: Packet> Netem<P> {
             duplicate: Chance::new(netem.duplicate, netem.duplicate_correlation, &mut rng),
             corrupt: Chance::new(netem.corrupt, netem.corrupt_correlation, &mut rng),
             reorder: Correlated::new(netem.reorder_correlation, &mut rng),
-            delay: Correlated::new(netem.delay_correlation, &mut rng),
+            delay: Delays::new(netem.delay_correlation, &mut rng),
             counter: 0,
             slots: netem.slot.as_ref().and_then(|slot| Slots::new(slot, environment.now)),
             front: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! netem's random numbers: each may depend on the one before it.
 
 use crate::spec::Distribution;
-use crate::spec::distribution::SCALE;
+use crate::spec::distribution::{SCALE, cumulative};
 
 /// A percentage as a fraction of all 32 bits, as tc tells it to the kernel.
 pub(super) fn fraction(percent: f64) -> u32 {
@@ -35,6 +35,42 @@ impl Correlated {
     }
 }
 
+/// Numbers for delays, each of which depends on the last by a share.
+///
+/// The kernel uses only the remainder of a correlated number, and so nothing is left of the correlation. These are even over
+/// all 32 bits whatever the share is, and follow each other as asked: steps of a normal process, seen through the normal
+/// distribution function.
+#[derive(Debug)]
+pub(super) struct Delays {
+    last: f64,
+    share: f64,
+}
+
+impl Delays {
+    pub fn new(percent: f64, rng: &mut fastrand::Rng) -> Self {
+        Delays {
+            last: normal(rng),
+            share: percent / 100.0,
+        }
+    }
+
+    pub fn next(&mut self, rng: &mut fastrand::Rng) -> u32 {
+        if self.share == 0.0 {
+            return rng.u32(..);
+        }
+        let new = (1.0 - self.share * self.share).max(0.0).sqrt();
+        self.last = self.share * self.last + new * normal(rng);
+        // The function's series holds between -6 and 6; the cast saturates.
+        (cumulative(self.last.clamp(-6.0, 6.0)) * f64::from(u32::MAX)) as u32
+    }
+}
+
+/// A number of the normal distribution, by Box and Muller.
+fn normal(rng: &mut fastrand::Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.f64()).cos()
+}
+
 /// Something that happens to a share of all packets.
 #[derive(Debug)]
 pub(super) struct Chance {
@@ -55,20 +91,16 @@ impl Chance {
     }
 }
 
-/// A random value around `middle`, from a random number (`tabledist`). The kernel cuts `width` to 2.1 s, which is not
-/// done here.
+/// A random value around `middle`, from a random number: the larger the number, the larger the value (`tabledist`). The kernel
+/// cuts `width` to 2.1 s, which is not done here.
 pub(super) fn spread(middle: i64, width: i64, distribution: &Distribution, random: u32) -> i64 {
     if width == 0 {
         return middle;
     }
     let Some(table) = distribution.table() else {
-        let range = width.saturating_mul(2);
-        let offset = match u32::try_from(range) {
-            Ok(range) => i64::from(random % range.max(1)),
-            // More than one random number's bits: fewer steps over the same range.
-            Err(_) => ((i128::from(random) * i128::from(range)) >> 32) as i64,
-        };
-        return offset.saturating_add(middle).saturating_sub(width);
+        let offset = (i128::from(random) * i128::from(width) * 2) >> 32;
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        return offset.saturating_sub(width).saturating_add(middle);
     };
     let entry = table.pick(random);
     let product = i128::from(width) * i128::from(entry);
@@ -111,6 +143,10 @@ mod tests {
             assert_eq!(spread(7, 0, &Distribution::Normal, random), 7);
         }
         assert_eq!(spread(0, 8192, &Distribution::Normal, 0), -32_768, "four deviations below");
-        assert_eq!(spread(1000, 1_000_000, &Distribution::Normal, 2048), 1000, "the middle entry");
+        assert_eq!(
+            spread(1000, 1_000_000, &Distribution::Normal, 1 << 31),
+            1000,
+            "the middle entry"
+        );
     }
 }
