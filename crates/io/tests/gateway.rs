@@ -8,8 +8,9 @@ use common::devices::dropped;
 use common::star::{HUB, Star, star};
 use common::transfers::{small_transfer, transfer};
 use common::{can_run, ping};
-use fielato_gateway::config::{Config, Link, Port, PortId, PortKind, RpFilter, Shaping};
-use fielato_gateway::{Egress, Gateway};
+use std::collections::BTreeMap;
+
+use fielato_gateway::{Config, Egress, Gateway, Link, Port, PortId, PortKind, RpFilter, Side};
 use fielato_io::Options;
 use fielato_io::device::{Crossing, Middle};
 use fielato_netfilter::rule::{AddressMatch, Policy, Table};
@@ -71,10 +72,21 @@ fn crossing(config: Config) -> Middle {
     }))
 }
 
+/// A star whose hub knows where its peers are.
+fn greeted(options: &Options, middle: Middle) -> Star {
+    let star = star(options, middle);
+    for (client, device) in &star.clients {
+        client.attempt(&format!("ping -c 1 -W 1 10.8.0.{HUB}"));
+        assert!(device.status().peers[0].latest_handshake.is_some());
+    }
+    star
+}
+
 fn carries_everything(options: &Options) -> Star {
-    let star = star(options, crossing(hub(&[])));
+    let star = greeted(options, crossing(hub(&[])));
     for (client, _) in &star.clients {
-        assert!(ping(client, "10.8.0.1") && ping(client, "fd08::2"));
+        let drops = || star.hub_device.with_gateway(|gateway, _| gateway.drops().collect::<Vec<_>>());
+        assert!(ping(client, "10.8.0.1") && ping(client, "fd08::2"), "{:?}", drops());
     }
     std::thread::scope(|scope| {
         for from in 0..star.clients.len() {
@@ -127,7 +139,7 @@ fn a_new_policy_stops_at_once_what_it_forbids() {
     if !can_run("a_new_policy_stops_at_once_what_it_forbids") {
         return;
     }
-    let star = star(&Options::new(1420), crossing(hub(&[])));
+    let star = greeted(&Options::new(1420), crossing(hub(&[])));
     let reach = |from: usize| ping(&star.clients[from].0, "10.8.0.5") && ping(&star.clients[from].0, "fd08::5");
     assert!(reach(0) && reach(1));
     let swap = |forbidden: &[&str]| {
@@ -148,17 +160,8 @@ fn disciplines_on_the_way_to_the_peers_delay() {
         return;
     }
     const DELAY: Duration = Duration::from_millis(200);
-    let egress = |words: &[&str]| {
-        let items = words.iter().map(|words| fielato_qdisc::Item::Qdisc(fielato_qdisc::qdisc(words).unwrap()));
-        let shaping = Shaping {
-            port: TUNNEL,
-            items: items.collect(),
-            classes: Default::default(),
-        };
-        shaping
-    };
-    let plain = Middle::Egress(Box::new(Egress::new(&egress(&[]), 1420, 1000, 7).unwrap()));
-    let star = star(&Options::new(1420), plain);
+    let plain = Middle::Egress(Box::new(Egress::new(Side::Destination, fielato_qdisc::Settings::default())));
+    let star = greeted(&Options::new(1420), plain);
     let time = || {
         assert!(ping(&star.clients[0].0, "10.8.0.2"));
         let start = Instant::now();
@@ -167,7 +170,10 @@ fn disciplines_on_the_way_to_the_peers_delay() {
     };
     let before = time();
     star.hub_device
-        .with_egress(|device, now| device.apply(&egress(&["root netem delay 200ms"]), now))
+        .with_egress(|egress, now| {
+            let netem = fielato_qdisc::Item::Qdisc(fielato_qdisc::qdisc("root netem delay 200ms").unwrap());
+            egress.apply(&[netem], &BTreeMap::new(), now)
+        })
         .unwrap()
         .unwrap();
     let with = time();

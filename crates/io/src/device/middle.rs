@@ -9,10 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-use fielato_gateway::{Buffer, Egress, Gateway, PortId};
+use fielato_gateway::{Buffer, Egress, Gateway, Key, PortId};
 use fielato_netfilter::Now;
 use fielato_wire::Offload;
-use fielato_wire::gso::Segments;
 use fielato_wireguard::inner;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create, timerfd_settime,
@@ -20,7 +19,7 @@ use rustix::time::{
 
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
-use crate::proxy::{self, Proxy};
+use crate::proxy::{self, Packet, Proxy};
 use crate::tun::Queue;
 
 /// What stands between the tunnel and the interface of a [`Device`](crate::Device).
@@ -125,7 +124,7 @@ impl Between {
     pub(super) fn open_exit(&self, exit: Exit, shared: &Arc<Shared>) -> io::Result<()> {
         let Exit::Proxy(options) = exit;
         let back = Arc::new(WayBack(Arc::downgrade(shared)));
-        let proxy = Proxy::start(options, back)?;
+        let proxy = Proxy::start(options, back).map_err(io::Error::other)?;
         // Opened once, when the device is made.
         let _ = self.exit.set(proxy);
         Ok(())
@@ -186,18 +185,19 @@ impl Session<'_> {
     pub(super) fn from_host(&mut self, data: Vec<u8>, offload: Offload) {
         let buffer = Buffer { data, offload };
         match &mut self.state.core {
-            Core::Egress(egress) => egress.enqueue(buffer, self.now.mono),
+            Core::Egress(egress) => egress.enqueue(buffer, Key::default(), self.now.mono),
             Core::Gateway(ports) => ports.gateway.receive(ports.host, buffer, self.now),
         }
     }
 
     /// Takes a packet that came in by the exit.
-    fn from_exit(&mut self, data: Vec<u8>) {
+    fn from_exit(&mut self, packet: Packet) {
+        let Packet { data, offload } = packet;
         if let Core::Gateway(ports) = &mut self.state.core {
+            // Without an interface the hub's own answers come this way, too.
             let from_here = inner::source(&data).is_some_and(|source| ports.gateway.is_local(source));
             let port = if from_here { Some(ports.host) } else { ports.exit };
             if let Some(port) = port {
-                let offload = Offload::default();
                 ports.gateway.receive(port, Buffer { data, offload }, self.now);
             }
         }
@@ -238,7 +238,7 @@ impl Session<'_> {
                     } else if port == ports.host {
                         to_host.push(buffer);
                     } else {
-                        self.between.to_exit(&buffer);
+                        self.between.to_exit(buffer);
                     }
                 }
                 ports.gateway.poll_timeout()
@@ -253,7 +253,7 @@ impl Session<'_> {
         if !to_host.is_empty() {
             let host = lock(&self.between.host);
             drop(self.state);
-            self.between.to_host(host.as_ref(), &to_host);
+            self.between.to_host(host.as_ref(), to_host);
         }
     }
 }
@@ -277,7 +277,7 @@ impl Between {
         }
     }
 
-    fn to_host(&self, queue: Option<&Queue>, buffers: &[Buffer]) {
+    fn to_host(&self, queue: Option<&Queue>, buffers: Vec<Buffer>) {
         for buffer in buffers {
             match queue {
                 Some(queue) => {
@@ -291,24 +291,14 @@ impl Between {
         }
     }
 
-    /// Sockets take single packets, with their checksums.
-    fn to_exit(&self, buffer: &Buffer) {
-        let Some(proxy) = self.exit.get() else {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
+    fn to_exit(&self, buffer: Buffer) {
+        let Buffer { data, offload } = buffer;
+        let lost = match self.exit.get() {
+            Some(proxy) if proxy.send(Packet { data, offload }) => return,
+            Some(_) => &self.lost,
+            None => &self.refused,
         };
-        let Ok(mut segments) = Segments::new(&buffer.data, &buffer.offload) else {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        loop {
-            let mut packet = vec![0; segments.max_len()];
-            let Some(len) = segments.write_next(&mut packet) else { break };
-            packet.truncate(len);
-            if !proxy.send(packet) {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -316,7 +306,7 @@ impl Between {
 struct WayBack(Weak<Shared>);
 
 impl proxy::Sink for WayBack {
-    fn send(&self, packets: &mut Vec<Vec<u8>>) {
+    fn send(&self, packets: &mut Vec<Packet>) {
         let Some(shared) = self.0.upgrade() else {
             return packets.clear();
         };

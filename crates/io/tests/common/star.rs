@@ -62,7 +62,7 @@ pub fn star(options: &Options, middle: Middle) -> Star {
     }
     Star {
         hub,
-        pub hub_device,
+        hub_device,
         clients,
     }
 }
