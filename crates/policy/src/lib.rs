@@ -10,6 +10,7 @@ pub mod facts;
 pub mod import;
 pub mod init;
 mod parse;
+mod places;
 pub mod plan;
 pub mod render;
 mod schema;
