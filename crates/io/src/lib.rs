@@ -6,6 +6,7 @@ mod fd;
 mod memory;
 mod poller;
 pub mod queue;
+pub mod tap;
 pub mod tun;
 mod uapi;
 mod udp;
