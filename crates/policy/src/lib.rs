@@ -7,6 +7,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod edit;
 pub mod facts;
+pub mod gateway;
 pub mod import;
 pub mod init;
 mod parse;

@@ -33,7 +33,7 @@ const LOG_PACKET: u16 = 4 << 8;
 const ANY_FAMILY: u8 = 0;
 
 /// Attributes of one level: type without flags, and value.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head = bytes.first_chunk::<4>()?;
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
@@ -45,14 +45,17 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// A socket to the netfilter of the namespace it was opened in.
-pub(super) struct Nfnetlink {
+pub struct Nfnetlink {
     socket: Socket,
     buffer: Vec<u8>,
 }
 
 impl Nfnetlink {
     /// Opens one in the calling thread's namespace.
-    pub(super) fn open() -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn open() -> Result<Self, Error> {
         let mut socket = Socket::new(PROTOCOL).map_err(Error::system("open a netfilter socket"))?;
         socket
             .bind(&SocketAddr::new(0, 0))
@@ -64,23 +67,23 @@ impl Nfnetlink {
     }
 
     /// Forgets every connection.
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    pub fn flush(&mut self) -> Result<(), Error> {
         self.request(CONNECTIONS_DELETE, ACK, ANY_FAMILY, 0, &[], |_| ())
     }
 
     /// Gives the attributes of every connection.
-    pub(super) fn list(&mut self, each: impl FnMut(&[u8])) -> Result<(), Error> {
+    pub fn list(&mut self, each: impl FnMut(&[u8])) -> Result<(), Error> {
         self.request(CONNECTIONS_GET, DUMP, ANY_FAMILY, 0, &[], each)
     }
 
     /// Gives the attributes of every nftables rule of a family, each chain's in order.
-    pub(super) fn rules(&mut self, v6: bool, each: impl FnMut(&[u8])) -> Result<(), Error> {
+    pub fn rules(&mut self, v6: bool, each: impl FnMut(&[u8])) -> Result<(), Error> {
         let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
         self.request(RULES_GET, DUMP, family as u8, 0, &[], each)
     }
 
     /// Binds this socket to a log group: every packet logged there is sent here whole and at once.
-    pub(super) fn bind_log(&mut self, group: u16) -> Result<(), Error> {
+    pub fn bind_log(&mut self, group: u16) -> Result<(), Error> {
         // NFULA_CFG_CMD = NFULNL_CFG_CMD_BIND; NFULA_CFG_MODE = whole packets; NFULA_CFG_QTHRESH = 1 packet.
         for attribute in [
             &[5, 0, 1, 0, 1, 0, 0, 0][..],
@@ -95,7 +98,7 @@ impl Nfnetlink {
     }
 
     /// The next logged packet, when there is one: its attributes.
-    pub(super) fn logged(&mut self) -> Result<Option<&[u8]>, Error> {
+    pub fn logged(&mut self) -> Result<Option<&[u8]>, Error> {
         loop {
             let mut room = &mut self.buffer[..];
             let length = match self.socket.recv_from(&mut room, 0) {
