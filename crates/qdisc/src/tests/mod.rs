@@ -2,6 +2,7 @@
 
 mod fifo;
 mod htb;
+mod netem;
 mod tbf;
 
 use std::net::Ipv4Addr;
