@@ -84,7 +84,7 @@ impl IcmpLimits {
         IcmpLimits {
             settings,
             peers: [HashMap::new(), HashMap::new()],
-            credit: i64::from(settings.msgs_burst),
+            credit: 0,
             refilled: 0,
             rng: fastrand::Rng::with_seed(seed),
             refused: 0,
@@ -225,7 +225,8 @@ mod tests {
         let start = 100 * Now::SECOND;
         let many = |limits: &mut IcmpLimits, at| {
             let each = 0..2_000;
-            each.filter(|to| limits.allow(&error(Family::V4, *to, 11, 0), 32, false, at)).count()
+            each.filter(|to| limits.allow(&error(Family::V4, *to, 11, 0), 32, false, at))
+                .count()
         };
         let first = many(&mut limits, start);
         assert!((40..=75).contains(&first), "{first}");

@@ -4,7 +4,6 @@
 //! [`Gateway::transmit`]; in between they meet the guard, netfilter's hooks and the routes, in the kernel's order, and wait in the
 //! disciplines of the port they leave by. Nothing here opens a socket or reads a clock: time is an argument.
 
-
 #![forbid(unsafe_code)]
 
 mod buffer;
@@ -17,6 +16,7 @@ pub mod icmp_limit;
 pub mod neighbour;
 mod prefix;
 mod router;
+pub mod trace;
 
 pub use buffer::Buffer;
 pub use config::{
@@ -28,3 +28,4 @@ pub use egress::{Egress, Key, Side};
 pub use fielato_netfilter::Now;
 pub use fielato_wire::Offload;
 pub use gateway::{Gateway, Swapped};
+pub use trace::{Station, TraceFilter, Traced};

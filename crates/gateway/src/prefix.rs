@@ -131,7 +131,10 @@ mod tests {
         let mut all: Vec<(IpNet, u32)> = Vec::new();
         for value in 0..400 {
             let net: IpNet = if rng.bool() {
-                ipnet::Ipv4Net::new((rng.u32(..) & 0x0303_0303).into(), rng.u8(0..=32)).unwrap().trunc().into()
+                ipnet::Ipv4Net::new((rng.u32(..) & 0x0303_0303).into(), rng.u8(0..=32))
+                    .unwrap()
+                    .trunc()
+                    .into()
             } else {
                 let bits = u128::from(rng.u64(..) & 0x0303_0303_0303_0303) << 64;
                 ipnet::Ipv6Net::new(bits.into(), rng.u8(0..=128)).unwrap().trunc().into()

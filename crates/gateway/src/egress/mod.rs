@@ -69,9 +69,16 @@ impl Egress {
         self.enqueue_packet(packet, now);
     }
 
-    pub(crate) fn enqueue_packet(&mut self, packet: EgressPacket, now: u64) {
+    /// The same; says why the packet was dropped, if it was: then no more wait than before.
+    pub(crate) fn enqueue_packet(&mut self, packet: EgressPacket, now: u64) -> Option<DropReason> {
         let drops = &mut self.drops;
-        self.tree.enqueue(packet, now, &mut |_, reason| count(drops, reason));
+        let before = self.tree.len();
+        let mut dropped = None;
+        self.tree.enqueue(packet, now, &mut |_, reason| {
+            dropped = Some(reason);
+            count(drops, reason);
+        });
+        dropped.filter(|_| self.tree.len() <= before)
     }
 
     /// The packet with the priority that its class gives it.
@@ -80,9 +87,7 @@ impl Egress {
             true => None,
             false => self.address(&buffer, &key).and_then(|address| self.classes.lookup(address)),
         };
-        let priority = class.map_or(key.priority, |class| {
-            u32::from(class.major) << 16 | u32::from(class.minor)
-        });
+        let priority = class.map_or(key.priority, |class| u32::from(class.major) << 16 | u32::from(class.minor));
         EgressPacket {
             buffer,
             priority,

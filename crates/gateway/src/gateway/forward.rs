@@ -5,17 +5,27 @@ use fielato_netfilter::{Effect, Interface, Now, Packet};
 use fielato_wire::{Addr, Family, Offload, checksum, number};
 
 use super::Gateway;
+use super::tracing::Arrival;
 use crate::config::{PortId, PortKind};
 use crate::guard::Refusal;
 use crate::router::Router;
+use crate::trace::{GuardVerdict, Outcome, Station};
 use crate::{Buffer, DropReason};
 
 /// Most packets that one packet may bring about.
-const EFFECTS: usize = 64;
+const EFFECTS: usize = 256;
 
 impl Gateway {
     /// Takes a packet that came by a port, judges it, and queues what becomes of it.
     pub fn receive(&mut self, port: PortId, packet: Buffer, now: Now) {
+        if self.tracer.is_on() && self.tracer.wants(port, &packet.data) {
+            let stations = self.receive_traced(port, packet, now);
+            return self.tracer.note(stations, now);
+        }
+        self.receive_untraced(port, packet, now);
+    }
+
+    pub(super) fn receive_untraced(&mut self, port: PortId, packet: Buffer, now: Now) {
         let Some(place) = self.place(port) else {
             return self.drop(DropReason::NoPort);
         };
@@ -27,13 +37,17 @@ impl Gateway {
         let Some((kind, interface)) = self.ports.get(place).map(|state| (state.port.kind, state.port.interface())) else {
             return self.drop(DropReason::NoPort);
         };
-        if kind == PortKind::Tunnel
-            && let Err(refusal) = self.guard.judge(&packet.data, now)
-        {
-            return self.drop(match refusal {
-                Refusal::Banned(_) => DropReason::Banned,
-                Refusal::Limited => DropReason::SourceLimit,
-            });
+        self.note_received(place, &packet.data);
+        if kind == PortKind::Tunnel {
+            match self.guard.judge(&packet.data, now) {
+                Ok(()) => self.station(|gateway| Station::Guard {
+                    verdict: match gateway.guard.is_enabled() {
+                        true => GuardVerdict::Passed,
+                        false => GuardVerdict::Off,
+                    },
+                }),
+                Err(refusal) => return self.refused(refusal),
+            }
         }
         match (kind, interface) {
             (PortKind::Host, _) => self.from_host(packet, now),
@@ -42,6 +56,15 @@ impl Gateway {
             }
             (PortKind::Tunnel | PortKind::Network, None) => self.drop(DropReason::NoPort),
         }
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        let (verdict, reason) = match refusal {
+            Refusal::Banned(net) => (GuardVerdict::Banned(net), DropReason::Banned),
+            Refusal::Limited => (GuardVerdict::Limited, DropReason::SourceLimit),
+        };
+        self.station(|_| Station::Guard { verdict });
+        self.drop(reason);
     }
 
     /// A packet from outside: PRE_ROUTING and what follows. What was `sealed` by the tunnel needs no checksum.
@@ -59,9 +82,11 @@ impl Gateway {
             return self.drop(DropReason::Martian);
         }
         prepare(&mut packet, &offload, segment, sealed);
+        packet.trace = self.walk.is_some();
+        let arrival = Arrival::of(&packet.headers, false);
         self.router.at(now);
         let ended = self.netfilter.receive_in_place(&mut packet, &mut self.router, now);
-        self.settle(ended, packet, source, offload, now);
+        self.settle(ended, packet, (source, arrival), offload, now);
     }
 
     /// A packet from the hub's own stack.
@@ -95,21 +120,30 @@ impl Gateway {
     /// A packet made on the hub: LOCAL_OUT and what follows.
     fn send_local(&mut self, mut packet: Packet, offload: Offload, now: Now) {
         let source = packet.headers.src;
+        packet.trace = self.walk.is_some();
+        let arrival = Arrival::of(&packet.headers, true);
         self.router.at(now);
         let ended = self.netfilter.send_local_in_place(&mut packet, &mut self.router, now);
-        self.settle(ended, packet, source, offload, now);
+        self.settle(ended, packet, (source, arrival), offload, now);
     }
 
     /// Carries out what a packet's way caused, then its fate.
-    fn settle(&mut self, ended: Ended, packet: Packet, source: Addr, offload: Offload, now: Now) {
+    fn settle(&mut self, ended: Ended, packet: Packet, (source, arrival): (Addr, Arrival), offload: Offload, now: Now) {
         let refusal = self.router.refusal;
         let first = self.effects.len();
         self.effects.extend(self.netfilter.drain_effects());
-        if self.effects.len() > first {
+        if self.effects.len() > first || self.walk.is_some() {
             let effects = self.effects.split_off(first);
+            self.note_way(arrival, &packet, &effects);
+            // What the packet brings about has a way of its own, which nobody follows.
+            let walk = self.walk.take();
             for effect in effects.into_iter().take(EFFECTS) {
-                self.carry_out(effect, offload, now);
+                match effect {
+                    Effect::Trace { .. } if walk.is_some() => {}
+                    effect => self.carry_out(effect, offload, now),
+                }
             }
+            self.walk = walk;
         }
         self.router.refusal = refusal;
         match ended {
@@ -119,8 +153,9 @@ impl Gateway {
                 let reason = self.reason(reason);
                 self.drop(reason);
             }
-            // Kept by a hook, put to others of its datagram, or waiting for a handler.
-            Ended::Stolen | Ended::Fragment | Ended::Queued => {}
+            Ended::Stolen => self.note_outcome(Outcome::Stolen),
+            Ended::Fragment => self.note_outcome(Outcome::Fragment),
+            Ended::Queued => self.note_outcome(Outcome::Queued),
         }
     }
 
@@ -144,7 +179,10 @@ impl Gateway {
                 self.router.gateway = None;
                 match ended {
                     Ended::Transmit => self.output(*packet, source, Some(gateway), offload, now),
-                    ended => self.settle(ended, *packet, source, offload, now),
+                    ended => {
+                        let arrival = Arrival::of(&packet.headers, true);
+                        self.settle(ended, *packet, (source, arrival), offload, now);
+                    }
                 }
                 self.copying = false;
             }
@@ -163,7 +201,12 @@ impl Gateway {
                 self.enqueue(place, packet, source, None, offload, now);
             }
             None => match echo_reply(&packet) {
-                Some(reply) => self.send_local(reply, Offload::default(), now),
+                Some(reply) => {
+                    self.note_outcome(Outcome::Delivered);
+                    let walk = self.walk.take();
+                    self.send_local(reply, Offload::default(), now);
+                    self.walk = walk;
+                }
                 None => self.drop(DropReason::NoHost),
             },
         }
@@ -200,4 +243,3 @@ fn echo_reply(packet: &Packet) -> Option<Packet> {
     let ip = fielato_wire::build::Ip::new(headers.family, headers.dst, headers.src).tos(headers.tos);
     Packet::local(ip.packet(headers.protocol, &icmp)).ok()
 }
-

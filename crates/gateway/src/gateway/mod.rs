@@ -5,6 +5,7 @@
 mod forward;
 mod output;
 mod swap;
+mod tracing;
 
 use std::collections::VecDeque;
 
@@ -18,6 +19,7 @@ use crate::drops::Drops;
 use crate::egress::Egress;
 use crate::guard::{BanCount, Guard, SourceCount, TooManyBans};
 use crate::router::Router;
+use crate::trace::{Station, Tracer};
 use crate::{Buffer, DropReason};
 pub use swap::Swapped;
 
@@ -43,6 +45,9 @@ pub struct Gateway {
     /// The packet at hand is a copy (TEE).
     copying: bool,
     effects: Vec<Effect>,
+    tracer: Tracer,
+    /// What the packet at hand met, when somebody follows it.
+    walk: Option<Vec<Station>>,
     rng: fastrand::Rng,
 }
 
@@ -72,6 +77,8 @@ impl Gateway {
             expire_at: 0,
             copying: false,
             effects: Vec::new(),
+            tracer: Tracer::default(),
+            walk: None,
             rng,
         };
         gateway.swap(config, now)?;
@@ -167,6 +174,7 @@ impl Gateway {
 
     fn drop(&mut self, reason: DropReason) {
         self.drops.count(reason);
+        self.note_drop(reason);
     }
 
     /// The gateway's own reason for what netfilter ended, where it knows better.

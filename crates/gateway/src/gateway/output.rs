@@ -5,8 +5,10 @@ use fielato_netfilter::{Now, Packet};
 use fielato_wire::{Addr, Offload, checksum};
 
 use super::Gateway;
+use crate::config::PortKind;
 use crate::egress::Key;
 use crate::router::port_of;
+use crate::trace::{Outcome, Station};
 use crate::{Buffer, DropReason};
 
 impl Gateway {
@@ -78,9 +80,26 @@ impl Gateway {
     /// Into the port's queue.
     fn queue(&mut self, place: usize, buffer: Buffer, key: Key, gateway: Option<Addr>, now: Now) {
         let _ = gateway;
-        if let Some(state) = self.ports.get_mut(place) {
-            state.egress.enqueue(buffer, key, now.mono);
+        let Some(state) = self.ports.get_mut(place) else {
+            return self.drop(DropReason::NoPort);
+        };
+        let packet = state.egress.packet(buffer, key);
+        if self.walk.is_none() {
+            state.egress.enqueue_packet(packet, now.mono);
+            return;
         }
+        let (port, kind) = (state.port.name.clone(), state.port.kind);
+        let path = state.egress.path_of(&packet).iter().map(ToString::to_string).collect();
+        let dropped = state.egress.enqueue_packet(packet, now.mono);
+        self.station(|_| Station::Queue {
+            port: port.clone(),
+            path,
+        });
+        self.note_outcome(match (dropped, kind) {
+            (Some(reason), _) => Outcome::Dropped { reason: reason.name() },
+            (None, PortKind::Host) => Outcome::Delivered,
+            (None, PortKind::Tunnel | PortKind::Network) => Outcome::Sent { port },
+        });
     }
 }
 

@@ -98,7 +98,9 @@ impl Gateway {
         }
         for gone in old {
             self.drops.add(DropReason::PortRemoved.name(), gone.egress.len() as u64);
-            gone.egress.drops().for_each(|(reason, count)| self.drops.add(reason.name(), count));
+            gone.egress
+                .drops()
+                .for_each(|(reason, count)| self.drops.add(reason.name(), count));
         }
         self.turn = 0;
         Ok(())

@@ -19,7 +19,7 @@ pub(super) struct Bans {
     ends: BTreeSet<(u64, IpNet)>,
 }
 
-const fn is_host(network: &IpNet) -> bool {
+fn is_host(network: &IpNet) -> bool {
     network.prefix_len() == network.max_prefix_len()
 }
 

@@ -112,7 +112,10 @@ impl Guard {
         let mut guard = Guard {
             enabled: false,
             bans: Bans::new(seed),
-            sources: [Sources::new(config.sources, seed), Sources::new(config.sources, seed.rotate_left(17))],
+            sources: [
+                Sources::new(config.sources, seed),
+                Sources::new(config.sources, seed.rotate_left(17)),
+            ],
             limit: None,
         };
         guard.configure(config, now)?;
@@ -136,6 +139,11 @@ impl Guard {
         }
         (self.enabled, self.limit) = (*enabled, limit.map(sources::Gcra::from));
         Ok(())
+    }
+
+    /// Whether there is one.
+    pub const fn is_enabled(&self) -> bool {
+        self.enabled
     }
 
     /// Judges a packet by its first bytes, which are its IP header. A packet that can't be read is others' to judge.

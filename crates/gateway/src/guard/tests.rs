@@ -117,7 +117,10 @@ fn the_table_is_what_a_list_would_be() {
         list.insert(0, (address, packets + 1));
         list.truncate(limit as usize);
         let mut wanted: Vec<(IpAddr, u64)> = list.iter().map(|(a, count)| (a.to_ip(Family::V4), *count)).collect();
-        let mut found: Vec<(IpAddr, u64)> = table.list(Family::V4).map(|source| (source.address, source.packets)).collect();
+        let mut found: Vec<(IpAddr, u64)> = table
+            .list(Family::V4)
+            .map(|source| (source.address, source.packets))
+            .collect();
         (wanted.sort(), found.sort());
         assert_eq!(found, wanted);
     }

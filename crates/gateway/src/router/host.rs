@@ -169,7 +169,12 @@ impl Host for Router {
             next_hop = entry.via.map_or(dst, Addr::from);
         }
         let there = self.way(interface.index)?;
-        let everywhere = || self.ways.iter().filter(|way| way.kind != PortKind::Host).flat_map(|way| &way.addresses);
+        let everywhere = || {
+            self.ways
+                .iter()
+                .filter(|way| way.kind != PortKind::Host)
+                .flat_map(|way| &way.addresses)
+        };
         source_for(family, there.addresses.iter(), next_hop).or_else(|| source_for(family, everywhere(), next_hop))
     }
 

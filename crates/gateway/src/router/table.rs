@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use fielato_wire::{Addr, Family};
 
-use crate::config::{Config, ConfigError, MAIN_TABLE, PortId, Route, RouteKind};
+use crate::config::{Config, ConfigError, PortId, Route, RouteKind};
 use crate::prefix::{PrefixMap, family_of};
 
 /// A route in its table.
@@ -45,7 +45,11 @@ impl Tables {
                 });
             }
             let family = family_of(route.net.addr());
-            if [route.via, route.source].into_iter().flatten().any(|address| family_of(address) != family) {
+            if [route.via, route.source]
+                .into_iter()
+                .flatten()
+                .any(|address| family_of(address) != family)
+            {
                 return Err(ConfigError::Family(what()));
             }
             tables.add(route);

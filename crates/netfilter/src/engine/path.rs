@@ -285,7 +285,9 @@ fn route_out(packet: &mut Packet, host: &mut dyn Host) -> Result<(), DropReason>
             (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
             Ok(())
         }
-        Route::Local | Route::Unreachable | Route::HostUnreachable | Route::Prohibit | Route::Blackhole => Err(DropReason::NoRoute),
+        Route::Local | Route::Unreachable | Route::HostUnreachable | Route::Prohibit | Route::Blackhole => {
+            Err(DropReason::NoRoute)
+        }
     }
 }
 

@@ -199,12 +199,7 @@ impl ErrorAbout {
 
 /// An ICMP error about `packet`; none for what must not be answered (`icmp_send`, `icmp6_send`; RFC 1122
 /// §3.2.2, RFC 4443 §2.4 e).
-pub(crate) fn icmp_error(
-    packet: &Packet,
-    host: &mut dyn Host,
-    rng: &mut fastrand::Rng,
-    error: ErrorAbout,
-) -> Option<Packet> {
+pub(crate) fn icmp_error(packet: &Packet, host: &mut dyn Host, rng: &mut fastrand::Rng, error: ErrorAbout) -> Option<Packet> {
     let ErrorAbout {
         kind,
         code,

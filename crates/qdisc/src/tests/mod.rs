@@ -1,6 +1,8 @@
 //! The running disciplines on a virtual clock.
 
 mod fifo;
+mod htb;
+mod netem;
 mod tbf;
 
 use std::net::Ipv4Addr;
