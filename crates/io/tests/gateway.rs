@@ -35,7 +35,12 @@ fn hub(forbidden: &[&str]) -> Config {
     };
     let mut config = Config {
         ports: vec![
-            port(TUNNEL, "wg0", PortKind::Tunnel, &[format!("10.8.0.{HUB}/24"), format!("fd08::{HUB}/64")]),
+            port(
+                TUNNEL,
+                "wg0",
+                PortKind::Tunnel,
+                &[format!("10.8.0.{HUB}/24"), format!("fd08::{HUB}/64")],
+            ),
             port(HOST, "host", PortKind::Host, &[]),
         ],
         ..Config::default()
@@ -98,7 +103,12 @@ fn carries_everything(options: &Options) -> Star {
     });
     let address = "fd08::3".parse().unwrap();
     transfer(&star.clients[1].0, &star.clients[2].0, address, small_transfer());
-    for reason in [DropReason::UnknownIndex, DropReason::NoSession, DropReason::Replayed, DropReason::QueueFull] {
+    for reason in [
+        DropReason::UnknownIndex,
+        DropReason::NoSession,
+        DropReason::Replayed,
+        DropReason::QueueFull,
+    ] {
         assert_eq!(dropped(&star.hub_device, reason), 0, "{reason}");
     }
     star

@@ -425,7 +425,9 @@ impl Worker {
             }
         }
         if malformed > 0 {
-            self.shared.shard(self.number).count_drop(DropReason::OutgoingMalformed, malformed);
+            self.shared
+                .shard(self.number)
+                .count_drop(DropReason::OutgoingMalformed, malformed);
         }
         let mut session = between.session(&self.shared, Some(self.number));
         for (data, offload) in self.read.drain(..) {

@@ -56,7 +56,9 @@ pub fn star(options: &Options, middle: Middle) -> Star {
         .collect();
     let name = unique("w");
     let config = config(&hub_key, hub_peers);
-    let hub_device = hub.within(|| Device::create_between(&name, options, &config, middle)).unwrap();
+    let hub_device = hub
+        .within(|| Device::create_between(&name, options, &config, middle))
+        .unwrap();
     if options.interface {
         raise(&hub, &name, HUB);
     }
