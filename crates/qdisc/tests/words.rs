@@ -274,7 +274,7 @@ fn errors_point_at_the_word_and_say_what_would_be_right() {
         ("root netem delay 5ms 1ms distribution", "distribution", "wants its name"),
         ("root netem delay 5ms ecn", "ecn", "needs `loss`"),
         ("root netem loss 0% ecn", "ecn", "needs `loss`"),
-        ("root netem rate 1mbit 14 -8", "-8", "a whole number"),
+        ("root netem rate 1mbit 14 8x", "8x", "a whole number"),
         ("root netem slot 5ms 1ms", "1ms", "below its shortest"),
         ("root netem slot packets 5", "packets", "a time such as 800us"),
         ("root netem slot distribution normal 5ms 0", "0", "a time such as 800us"),

@@ -5,8 +5,12 @@ use crate::{Extra, NetemStats};
 
 const MILLISECOND: u64 = 1_000_000;
 
-/// Sends packets one by one, `apart` ns; gives those that came out by number, with their delays, and the drops.
-fn through(words: &str, count: u64, apart: u64) -> (Vec<(u64, u64)>, Vec<(u64, DropReason)>, Tree<TestPacket>) {
+/// Packets by number, with their delays.
+type Sent = Vec<(u64, u64)>;
+type Dropped = Vec<(u64, DropReason)>;
+
+/// Sends packets one by one, `apart` ns.
+fn through(words: &str, count: u64, apart: u64) -> (Sent, Dropped, Tree<TestPacket>) {
     let mut tree = tree(&[&format!("qdisc root netem {words}")]);
     let (mut sent, mut dropped) = (Vec::new(), Vec::new());
     let template = packet(0, 1, 1000);

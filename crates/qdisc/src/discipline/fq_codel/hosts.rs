@@ -94,6 +94,21 @@ impl HostRounds {
         self.hosts.get(place as usize).is_some_and(|host| host.key == key)
     }
 
+    /// No host has turns any more.
+    pub fn clear<P>(&mut self, flows: &mut Flows<P>) {
+        let mut began = Rounds {
+            new: std::mem::take(&mut self.new),
+            ..Rounds::default()
+        };
+        began.clear(flows);
+        for place in self.ring.drain(..) {
+            if let Some(host) = self.hosts.get_mut(place as usize) {
+                host.flows.clear(flows);
+            }
+        }
+        *self = HostRounds::default();
+    }
+
     /// The next packet, which `take` takes from the flow whose turn it is; nothing when all flows are empty.
     pub fn next<P>(
         &mut self,

@@ -219,6 +219,14 @@ impl<P: Packet> Discipline<P> for FqCodel<P> {
             Turns::Flows(rounds) => rounds.next(&mut self.flows, quantum, take),
             Turns::Hosts(rounds) => rounds.next(&mut self.flows, quantum, take),
         };
+        // The packet in hand is counted until it is sent. When it was the last, everybody begins anew, as in the kernel, which asks
+        // once more and finds all flows empty.
+        if cx.counters.backlog.packets <= 1 {
+            match &mut self.turns {
+                Turns::Flows(rounds) => rounds.clear(&mut self.flows),
+                Turns::Hosts(rounds) => rounds.clear(&mut self.flows),
+            }
+        }
         queued.map_or(Dequeued::Empty, Dequeued::Packet)
     }
 

@@ -19,6 +19,15 @@ impl Rounds {
         self.new.is_empty() && self.old.is_empty()
     }
 
+    /// No flow has turns any more.
+    pub fn clear<P>(&mut self, flows: &mut Flows<P>) {
+        for place in self.new.drain(..).chain(self.old.drain(..)) {
+            if let Some(flow) = flows.get_mut(place) {
+                flow.end();
+            }
+        }
+    }
+
     /// The next packet, which `take` takes from the flow whose turn it is; nothing when all flows are empty.
     pub fn next<P>(
         &mut self,
