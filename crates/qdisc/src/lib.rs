@@ -7,6 +7,7 @@
 //! assert_eq!(qdisc.to_string(), "root tbf rate 1mbit burst 32kb limit 82768b");
 //! ```
 
+mod alarms;
 mod apply;
 mod charge;
 mod discipline;

@@ -6,6 +6,7 @@
 mod cache;
 pub mod command;
 mod flow;
+mod judge;
 mod path;
 mod queue;
 mod stage;

@@ -1,7 +1,7 @@
 //! A discipline at its place in the tree.
 
 use super::tbf::Tbf;
-use super::{Arrival, Context, Dequeued, Discipline, Fifo, Queued};
+use super::{Arrival, Context, Dequeued, Discipline, Fifo, Htb, Queued};
 use crate::apply::Builder;
 use crate::charge::Charge;
 use crate::drop::DropReason;
@@ -25,6 +25,7 @@ pub(crate) struct Environment {
 /// Every discipline that can run.
 pub(crate) enum Running<P: Packet> {
     Fifo(Fifo<P>),
+    Htb(Box<Htb<P>>),
     Tbf(Box<Tbf<P>>),
 }
 
@@ -33,6 +34,7 @@ macro_rules! each {
     ($running:expr, $discipline:ident => $call:expr) => {
         match $running {
             Running::Fifo($discipline) => $call,
+            Running::Htb($discipline) => $call,
             Running::Tbf($discipline) => $call,
         }
     };
@@ -43,6 +45,7 @@ impl<P: Packet> Running<P> {
     pub fn new(kind: &QdiscKind, environment: &Environment) -> Option<Self> {
         Some(match kind {
             QdiscKind::Pfifo { .. } | QdiscKind::Bfifo { .. } => Running::Fifo(Fifo::new(kind, environment)),
+            QdiscKind::Htb { .. } => Running::Htb(Box::new(Htb::new(kind, environment))),
             QdiscKind::Tbf(tbf) => Running::Tbf(Box::new(Tbf::new(tbf, environment))),
             _ => return None,
         })
@@ -105,7 +108,9 @@ impl<P: Packet> Node<P> {
 
     pub fn reshape(&mut self, builder: &mut Builder<'_, P>) {
         let handle = self.handle;
-        each!(&mut self.running, discipline => discipline.reshape(handle, builder));
+        if let Some(waiting) = each!(&mut self.running, discipline => discipline.reshape(handle, builder)) {
+            self.counters.backlog = waiting;
+        }
     }
 
     pub fn class_of(&self, packet: &P, arrival: &Arrival, path: &mut Vec<Handle>) {

@@ -1,6 +1,7 @@
 //! The running disciplines on a virtual clock.
 
 mod fifo;
+mod htb;
 mod tbf;
 
 use std::net::Ipv4Addr;
