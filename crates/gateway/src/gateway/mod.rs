@@ -44,6 +44,8 @@ pub struct Gateway {
     expire_at: u64,
     /// The packet at hand is a copy (TEE).
     copying: bool,
+    /// Names of the sets that the configuration made.
+    set_names: Vec<String>,
     effects: Vec<Effect>,
     tracer: Tracer,
     /// What the packet at hand met, when somebody follows it.
@@ -76,6 +78,7 @@ impl Gateway {
             turn: 0,
             expire_at: 0,
             copying: false,
+            set_names: Vec::new(),
             effects: Vec::new(),
             tracer: Tracer::default(),
             walk: None,
@@ -196,7 +199,7 @@ impl Gateway {
     }
 }
 
-/// The other family's index after IPv4's.
+/// In the order of their numbers.
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 impl Gateway {
