@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOW, config, full, plan, talk};
+use common::{NOW, config, full, plan};
 use fielato_policy::gateway::Origin;
 use fielato_policy::trace::{self, End, Question, Reason, Trace};
 use jiff::Timestamp;

@@ -112,9 +112,8 @@ impl Stopped<'_> {
                 hub.interface
             ),
             Origin::Transit => {
-                format!(
-                    "it does not concern the VPN: `transit = \"leave\"` in [hub] leaves such packets to the machine's other rules"
-                )
+                "it does not concern the VPN: `transit = \"leave\"` in [hub] leaves such packets to the machine's other rules"
+                    .to_owned()
             }
             Origin::Invalid => {
                 "it belongs to no connection that the hub knows, and can't begin one: let the ends connect anew".to_owned()

@@ -47,7 +47,7 @@ impl Transport {
         Transport::Icmp { kind: None, code: 0 }
     }
 
-    pub const fn from_port(self, sport: u16) -> Transport {
+    pub const fn with_source(self, sport: u16) -> Transport {
         match self {
             Transport::Tcp { sport: _, dport } => Transport::Tcp { sport, dport },
             Transport::Udp { sport: _, dport } => Transport::Udp { sport, dport },

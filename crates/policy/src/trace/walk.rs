@@ -40,6 +40,9 @@ struct Journey {
     stations: Vec<Station>,
 }
 
+/// Where a packet arrived, and its bytes as they were then.
+type Arrived = (Place, Vec<u8>);
+
 /// Where a packet is when its way is over, and what it is then.
 enum Gone {
     Arrived(Place),
@@ -111,7 +114,7 @@ impl<'a> Walk<'a> {
     }
 
     /// One packet's trace; where it arrived and what it was then.
-    fn carry(&mut self, role: Role, from: Sender, bytes: Vec<u8>) -> Result<(Trace, Option<(Place, Vec<u8>)>), QuestionError> {
+    fn carry(&mut self, role: Role, from: Sender, bytes: Vec<u8>) -> Result<(Trace, Option<Arrived>), QuestionError> {
         let packet = Shown::of(&bytes).ok_or_else(|| QuestionError::Packet {
             number: 1,
             problem: "not an IP packet".to_owned(),
