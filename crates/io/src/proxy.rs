@@ -15,8 +15,11 @@
 //! Where a member must not get by this way is in the module `reach`: this machine, its links, the overlay.
 
 mod counters;
+mod datagram;
 mod descriptors;
 mod engine;
+mod error_queue;
+mod fragments;
 mod inbox;
 mod reach;
 mod route;

@@ -73,14 +73,18 @@ pub fn options() -> Options {
 
 impl World {
     pub fn new(options: Options) -> Self {
+        Self::with(|sink| Proxy::start(options, Arc::clone(sink) as _).unwrap())
+    }
+
+    /// With a proxy that is started so, in the hub's namespace.
+    pub fn with(start: impl FnOnce(&Arc<Inbox>) -> Proxy + Send) -> Self {
         let (hub, outside) = cable();
         hub.within(|| std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"))
             .unwrap();
         // The first neighbour solicitation may be lost, and costs a second then.
         assert!(["10.9.0.2", "fd09::2"].iter().all(|address| ping(&hub, address)));
         let inbox = Arc::new(Inbox::default());
-        let sink = Arc::clone(&inbox);
-        let proxy = hub.within(|| Proxy::start(options, sink)).unwrap();
+        let proxy = hub.within(|| start(&inbox));
         Self {
             proxy,
             inbox,
