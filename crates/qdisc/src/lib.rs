@@ -7,13 +7,32 @@
 //! assert_eq!(qdisc.to_string(), "root tbf rate 1mbit burst 32kb limit 82768b");
 //! ```
 
+mod alarms;
+mod apply;
+mod charge;
+mod discipline;
+mod drop;
+pub mod flow;
+mod item;
 mod kinds;
+mod packet;
 mod parse;
 mod print;
+mod rate;
 pub mod spec;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod tree;
 pub mod units;
 mod words;
 
+pub use apply::ApplyError;
+pub use drop::DropReason;
+pub use item::Item;
+pub use packet::Packet;
 pub use parse::{class, qdisc};
 pub use spec::{Class, Handle, Parent, Qdisc, QdiscKind};
+pub use stats::{Amount, Extra, Stats};
+pub use tree::{Path, Settings, Tree};
 pub use words::ParseError;

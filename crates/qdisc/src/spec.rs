@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// A tc handle or class identifier `MAJOR:MINOR` (both hexadecimal when written).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Handle {
     /// The discipline's number.
     pub major: u16,

@@ -1,0 +1,164 @@
+//! tbf: one or two token buckets before a queue (`net/sched/sch_tbf.c`).
+
+use super::{Arrival, Context, Dequeued, Discipline, Environment, Node, Queued};
+use crate::apply::Builder;
+use crate::drop::DropReason;
+use crate::packet::Packet;
+use crate::rate::{Rate, Ticks, after, elapsed};
+use crate::spec::{self, Handle, QdiscKind};
+use crate::stats::{Amount, Stats};
+
+/// A bucket of time: how long may be sent at the rate without waiting.
+struct Bucket {
+    rate: Rate,
+    size: Ticks,
+    tokens: Ticks,
+}
+
+impl Bucket {
+    fn new(rate: u64, bytes: u32) -> Bucket {
+        let rate = Rate::new(rate);
+        let size = rate.time(bytes);
+        Bucket {
+            rate,
+            size,
+            tokens: size,
+        }
+    }
+
+    /// What would be left after sending `bytes` when `passed` more has come in.
+    fn left(&self, passed: Ticks, bytes: u32) -> Ticks {
+        (self.tokens.saturating_add(passed)).min(self.size) - self.rate.time(bytes)
+    }
+}
+
+pub(crate) struct Tbf<P: Packet> {
+    sustained: Bucket,
+    peak: Option<Bucket>,
+    /// No packet may be larger: it would wait for ever.
+    max_bytes: u32,
+    /// When the buckets were last counted, ns.
+    counted: u64,
+    /// What the queue gave but the buckets did not let go yet (`qdisc_peek_dequeued`).
+    head: Option<Queued<P>>,
+    limit: u32,
+    /// `None` only while it is being rebuilt.
+    child: Option<Box<Node<P>>>,
+}
+
+impl<P: Packet> Tbf<P> {
+    pub fn new(tbf: &spec::Tbf, environment: &Environment) -> Self {
+        let (sustained, peak, max_bytes) = buckets(tbf);
+        Tbf {
+            sustained,
+            peak,
+            max_bytes,
+            counted: environment.now,
+            head: None,
+            limit: tbf.limit,
+            child: None,
+        }
+    }
+}
+
+fn buckets(tbf: &spec::Tbf) -> (Bucket, Option<Bucket>, u32) {
+    let peak = tbf.peakrate.zip(tbf.mtu);
+    (
+        Bucket::new(tbf.rate, tbf.burst),
+        peak.map(|(rate, bytes)| Bucket::new(rate, bytes)),
+        peak.map_or(tbf.burst, |(_, bytes)| tbf.burst.min(bytes)),
+    )
+}
+
+impl<P: Packet> Discipline<P> for Tbf<P> {
+    fn enqueue(&mut self, queued: Queued<P>, arrival: &Arrival, cx: &mut Context<'_, P>) {
+        let Some(child) = &mut self.child else {
+            return cx.drop(queued, DropReason::NoClass);
+        };
+        if queued.bytes <= self.max_bytes {
+            return cx.enqueue(child, queued, arrival);
+        }
+        // `tbf_segment`: what is too large as a whole may fit in pieces.
+        let max_bytes = self.max_bytes;
+        cx.split(queued, |cx, segment| match segment.bytes <= max_bytes {
+            true => cx.enqueue(child, segment, arrival),
+            false => cx.drop(segment, DropReason::TooBig),
+        });
+    }
+
+    fn dequeue(&mut self, cx: &mut Context<'_, P>) -> Dequeued<P> {
+        let head = match (self.head.take(), &mut self.child) {
+            (Some(head), _) => head,
+            (None, Some(child)) => match cx.dequeue(child) {
+                Dequeued::Packet(head) => head,
+                other => return other,
+            },
+            (None, None) => return Dequeued::Empty,
+        };
+        let passed = elapsed(cx.now, self.counted);
+        let left = self.sustained.left(passed, head.bytes);
+        let peak_left = self.peak.as_ref().map(|peak| peak.left(passed, head.bytes));
+        let missing = (-left).max(-peak_left.unwrap_or(0));
+        if missing > 0 {
+            self.head = Some(head);
+            cx.counters.overlimits += 1;
+            return Dequeued::NotBefore(after(cx.now, missing));
+        }
+        self.counted = self.counted.max(cx.now);
+        self.sustained.tokens = left;
+        if let (Some(peak), Some(left)) = (&mut self.peak, peak_left) {
+            peak.tokens = left;
+        }
+        Dequeued::Packet(head)
+    }
+
+    fn change(&mut self, kind: &QdiscKind, _: &Environment) {
+        let QdiscKind::Tbf(tbf) = kind else { return };
+        let (sustained, peak, max_bytes) = buckets(tbf);
+        // No new burst with every change: a bucket keeps its level as far as it fits.
+        let keep = |new: &mut Bucket, old: &Bucket| new.tokens = old.tokens.min(new.size);
+        let (old, old_peak) = (
+            std::mem::replace(&mut self.sustained, sustained),
+            std::mem::replace(&mut self.peak, peak),
+        );
+        keep(&mut self.sustained, &old);
+        if let (Some(new), Some(old)) = (&mut self.peak, &old_peak) {
+            keep(new, old);
+        }
+        self.max_bytes = max_bytes;
+        self.limit = tbf.limit;
+    }
+
+    fn drain(&mut self, into: &mut Vec<Queued<P>>) {
+        into.extend(self.head.take());
+        if let Some(child) = &mut self.child {
+            child.drain(into);
+        }
+    }
+
+    fn reshape(&mut self, handle: Handle, builder: &mut Builder<'_, P>) -> Option<Amount> {
+        let class = Handle { minor: 1, ..handle };
+        let default = QdiscKind::Bfifo { limit: Some(self.limit) };
+        let old = self.child.take().map(|child| *child);
+        let child = builder.child(class, old, &default);
+        let mut waiting = child.counters.backlog;
+        if let Some(head) = &self.head {
+            waiting.packets += 1;
+            waiting.bytes += u64::from(head.bytes);
+        }
+        self.child = Some(Box::new(child));
+        Some(waiting)
+    }
+
+    fn class_of(&self, packet: &P, arrival: &Arrival, path: &mut Vec<Handle>) {
+        if let Some(child) = &self.child {
+            child.class_of(packet, arrival, path);
+        }
+    }
+
+    fn stats_below(&self, _: Handle, out: &mut Vec<Stats>) {
+        if let Some(child) = &self.child {
+            child.stats(out);
+        }
+    }
+}
