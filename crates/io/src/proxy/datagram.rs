@@ -7,17 +7,18 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fielato_gateway::Buffer;
 use fielato_wire::build::Ip;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Limits;
 use super::counters::{Counters, DropReason};
 use super::engine::{Flow, Shared, Token};
 use super::error_queue;
 use super::reach::Refusal;
 use super::timers::Scheduled;
-use super::{Limits, Packet};
 
 /// A mapping that nobody answered, as in `nf_conntrack_udp_timeout` and `nf_conntrack_icmp_timeout`.
 const UNANSWERED: Duration = Duration::from_secs(30);
@@ -351,7 +352,7 @@ impl Mapping {
                     _ => continue,
                 },
             };
-            shared.send(Packet::plain(back.icmp_error(report.kind, report.code, 0, &quoted)));
+            shared.send(Buffer::from(back.icmp_error(report.kind, report.code, 0, &quoted)));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fielato_gateway::Buffer;
 use fielato_wire::build::{Ip, fragments};
 use fielato_wire::{Family, Headers, Offload, checksum, number};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -19,7 +20,7 @@ use super::reach::Reach;
 use super::stack::Stack;
 use super::tcp::Tcp;
 use super::timers::Timers;
-use super::{Options, Packet, Sink, StartError};
+use super::{Options, Sink, StartError};
 use crate::fd::timespec;
 
 /// Events taken from the system at once.
@@ -63,7 +64,7 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     sink: Arc<dyn Sink>,
     superpackets: bool,
-    batch: Vec<Packet>,
+    batch: Vec<Buffer>,
     /// Identification of the packet that was made last.
     fragment_id: u32,
 }
@@ -147,11 +148,11 @@ impl Engine {
         }
     }
 
-    fn handle_packet(&mut self, packet: Packet) {
+    fn handle_packet(&mut self, packet: Buffer) {
         let Ok(headers) = Headers::receive(&packet.data) else {
             return self.shared.counters.dropped(DropReason::Malformed);
         };
-        let Packet { mut data, offload } = packet;
+        let Buffer { mut data, offload } = packet;
         data.truncate(headers.len.into());
         if !headers.is_fragment() {
             return self.handle_whole(&headers, data, &offload);
@@ -245,7 +246,7 @@ fn has_right_checksum(headers: &Headers, packet: &[u8]) -> bool {
 
 impl Shared {
     /// A packet for a member.
-    pub(super) fn send(&mut self, packet: Packet) {
+    pub(super) fn send(&mut self, packet: Buffer) {
         self.stack.outgoing().push(packet);
     }
 
@@ -257,10 +258,10 @@ impl Shared {
             Family::V6 => packet(ip),
         };
         if packet.len() <= self.mtu.into() {
-            return self.send(Packet::plain(packet));
+            return self.send(Buffer::from(packet));
         }
         match fragments(&packet, self.mtu.into(), self.fragment_id) {
-            Ok(pieces) => pieces.into_iter().for_each(|piece| self.send(Packet::plain(piece))),
+            Ok(pieces) => pieces.into_iter().for_each(|piece| self.send(Buffer::from(piece))),
             Err(_) => self.counters.dropped(DropReason::TooLong),
         }
     }
@@ -289,7 +290,7 @@ impl Shared {
     fn icmp_error(&mut self, from: IpAddr, to: IpAddr, v4: (u8, u8), v6: (u8, u8), packet: &[u8]) {
         let (kind, code) = if to.is_ipv4() { v4 } else { v6 };
         if let Some(ip) = Ip::between(from, to) {
-            self.send(Packet::plain(ip.icmp_error(kind, code, 0, packet)));
+            self.send(Buffer::from(ip.icmp_error(kind, code, 0, packet)));
         }
     }
 
@@ -308,7 +309,7 @@ impl Shared {
             self.batch.append(outgoing);
         } else {
             for packet in outgoing.drain(..) {
-                packet.cut(&mut self.batch);
+                packet.split(&mut |packet| self.batch.push(packet));
             }
         }
         self.sink.send(&mut self.batch);

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use fielato_io::proxy::{DropReason, Local, Packet};
+use fielato_gateway::Buffer;
+use fielato_io::proxy::{DropReason, Local};
 use fielato_wire::build::{Ip, fragments, reassemble};
 use fielato_wire::{Headers, checksum, number};
 
@@ -18,7 +19,7 @@ fn ip(from: &str, to: &str) -> Ip {
 }
 
 fn send(world: &World, packet: Vec<u8>) {
-    assert!(world.proxy.send(Packet::plain(packet)));
+    assert!(world.proxy.send(Buffer::from(packet)));
 }
 
 /// A server that answers each datagram with the same, and gives the sources of `count` of them.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use fielato_io::proxy::{Options, Packet, Proxy, Sink};
+use fielato_gateway::Buffer;
+use fielato_io::proxy::{Options, Proxy, Sink};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
@@ -23,11 +24,11 @@ pub struct Inbox {
 }
 
 impl Sink for Inbox {
-    fn send(&self, packets: &mut Vec<Packet>) {
+    fn send(&self, packets: &mut Vec<Buffer>) {
         let mut inbox = self.packets.lock().unwrap();
         inbox.extend(packets.drain(..).map(|packet| {
             assert!(packet.data.len() <= MTU.into(), "{} bytes", packet.data.len());
-            assert_eq!(packet, Packet::plain(packet.data.clone()));
+            assert_eq!(packet, Buffer::from(packet.data.clone()));
             packet.data
         }));
         self.came.notify_one();
@@ -228,7 +229,7 @@ impl phy::TxToken for Transmit<'_> {
         let mut data = vec![0; len];
         let result = write(&mut data);
         // A full queue is a lossy link.
-        self.0.proxy.send(Packet::plain(data));
+        self.0.proxy.send(Buffer::from(data));
         result
     }
 }

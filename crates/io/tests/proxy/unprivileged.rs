@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 
-use fielato_io::proxy::{Packet, Proxy};
+use fielato_gateway::Buffer;
+use fielato_io::proxy::Proxy;
 use fielato_wire::Headers;
 use fielato_wire::build::Ip;
 use rustix::process::{Gid, Uid};
@@ -52,12 +53,12 @@ fn nobody_can_run_it() {
         let mut room = [0; 10];
         world
             .proxy
-            .send(Packet::plain(ip.udp(1000, udp.local_addr().unwrap().port(), b"udp")));
+            .send(Buffer::from(ip.udp(1000, udp.local_addr().unwrap().port(), b"udp")));
         let (len, from) = udp.recv_from(&mut room).unwrap();
         udp.send_to(&room[..len], from).unwrap();
         assert!(world.inbox.next().ends_with(b"udp"));
 
-        world.proxy.send(Packet::plain(ip.echo_request(1, 2, b"ping")));
+        world.proxy.send(Buffer::from(ip.echo_request(1, 2, b"ping")));
         let reply = world.inbox.next();
         assert!(reply.ends_with(b"ping") && matches!(Headers::receive(&reply).unwrap().icmp_type, 0 | 129));
     }
