@@ -20,7 +20,7 @@ use rustix::time::{
 
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
-use crate::proxy::{self, Packet, Proxy};
+use crate::proxy::{self, Proxy};
 use crate::tun::Queue;
 
 /// What stands between the tunnel and the interface of a [`Device`](crate::Device).
@@ -192,14 +192,13 @@ impl Session<'_> {
     }
 
     /// Takes a packet that came in by the exit.
-    fn from_exit(&mut self, packet: Packet) {
-        let Packet { data, offload } = packet;
+    fn from_exit(&mut self, packet: Buffer) {
         if let Core::Gateway(ports) = &mut self.state.core {
             // Without an interface the hub's own answers come this way, too.
-            let from_here = inner::source(&data).is_some_and(|source| ports.gateway.is_local(source));
+            let from_here = inner::source(&packet.data).is_some_and(|source| ports.gateway.is_local(source));
             let port = if from_here { Some(ports.host) } else { ports.exit };
             if let Some(port) = port {
-                ports.gateway.receive(port, Buffer { data, offload }, self.now);
+                ports.gateway.receive(port, packet, self.now);
             }
         }
     }
@@ -293,9 +292,8 @@ impl Between {
     }
 
     fn to_exit(&self, buffer: Buffer) {
-        let Buffer { data, offload } = buffer;
         let lost = match self.exit.get() {
-            Some(proxy) if proxy.send(Packet { data, offload }) => return,
+            Some(proxy) if proxy.send(buffer) => return,
             Some(_) => &self.lost,
             None => &self.refused,
         };
@@ -307,7 +305,7 @@ impl Between {
 struct WayBack(Weak<Shared>);
 
 impl proxy::Sink for WayBack {
-    fn send(&self, packets: &mut Vec<Packet>) {
+    fn send(&self, packets: &mut Vec<Buffer>) {
         let Some(shared) = self.0.upgrade() else {
             return packets.clear();
         };
