@@ -104,16 +104,16 @@ impl Daemon {
     fn serve(&mut self) -> Result<Option<UnixStream>> {
         loop {
             let wait = self.hub.next_event().map_or(TICK, |at| until(at).min(TICK));
-            let mut fds = [
+            let mut fds = vec![
                 PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(self.hub.rules_changed(), PollFlags::IN),
             ];
+            fds.extend(self.hub.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, Some(&Timespec::try_from(wait)?)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("cannot wait for events"),
             }
-            self.hub.handle_rules()?;
+            self.hub.handle_watched()?;
             match self.signals.take()? {
                 Some(Signal::Stop) => return Ok(None),
                 Some(Signal::Reload) => self.reload_on_signal(),

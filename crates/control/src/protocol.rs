@@ -30,7 +30,7 @@ pub enum Request {
 #[allow(missing_docs)]
 pub enum Response {
     Done,
-    Status(Status),
+    Status(Box<Status>),
     Reloaded(Changes),
     Unbanned(bool),
     Bans(BanList),
@@ -52,6 +52,8 @@ pub struct Status {
     pub version: u32,
     /// The hub's interface.
     pub interface: String,
+    /// Who judges and moves packets: `"kernel"` or `"userspace"`.
+    pub engine: String,
     /// Who encrypts: `"kernel"` or `"userspace"`.
     pub wireguard: String,
     /// The hub's public key.

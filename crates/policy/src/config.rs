@@ -56,6 +56,45 @@ pub struct Hub {
     pub transit: Transit,
     /// The XDP guard.
     pub guard: GuardConfig,
+    /// Who judges and moves the packets.
+    pub engine: Engine,
+    /// How the user-space engine reaches what lies behind the hub.
+    pub exit: Exit,
+}
+
+/// `engine = "auto" | "kernel" | "userspace"`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The kernel's where it can do all that the file asks for, else the user-space one.
+    #[default]
+    Auto,
+    /// nftables, tc and XDP.
+    Kernel,
+    /// One process; the kernel is asked for nothing but a TUN, and without root not even for that.
+    Userspace,
+}
+
+/// `exit = "proxy" | "packet"`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// Connections end in the hub and go on by ordinary sockets of its machine: the hub's address, and no root.
+    #[default]
+    Proxy,
+    /// Packets, by an interface that is given over to the hub.
+    Packet(PacketExit),
+}
+
+/// `[hub.packet]`: an interface of the hub's own, with addresses that the machine's kernel does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PacketExit {
+    /// The interface: neither the hub's nor the uplink.
+    pub interface: String,
+    /// The hub's addresses on it, with the prefix lengths of the networks there.
+    pub addresses: Vec<IpNet>,
+    /// The routers to what is further away, at most one per family.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// `HOST:PORT` as members dial it.

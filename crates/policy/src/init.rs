@@ -43,6 +43,10 @@ masquerade = true
 # dns = ["192.168.4.1"]
 # lab = ["10.0.123.0/24"]
 
+# Who judges and moves packets: the kernel (nftables, tc, XDP), one process of ours, or whichever can do all of this file.
+# engine = "auto"                       # or "kernel", or "userspace"
+# exit = "proxy"                        # how the process reaches what lies behind: by sockets, or by an interface ("packet")
+
 # The guard drops banned addresses before the network stack sees their packets, and counts by source.
 [hub.guard]
 enabled = true

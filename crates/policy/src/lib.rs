@@ -7,12 +7,15 @@ pub mod config;
 pub mod diagnostic;
 pub mod edit;
 pub mod facts;
+pub mod gateway;
 pub mod import;
 pub mod init;
 mod parse;
+mod places;
 pub mod plan;
 pub mod render;
 mod schema;
+pub mod trace;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};

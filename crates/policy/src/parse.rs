@@ -3,6 +3,7 @@
 //! The TOML parser's own tree is walked by hand, not through serde: serde stops at the first error, and a person
 //! who mends a file wants all of them.
 
+mod exit;
 mod hub;
 mod insertion;
 mod machines;

@@ -239,6 +239,91 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "uplink = \"eth0\"\n[hub.guard]\nsource = 9",
         "7:1: hub.guard: unknown key source",
     ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nengine = \"user\"",
+        "6:10: hub: unknown engine \"user\"",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nengine = 1",
+        "6:10: hub: engine is an integer",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"door\"",
+        "6:8: hub: unknown exit \"door\"",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"",
+        "6:8: hub: exit = \"packet\" needs an interface of its own",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1/24\"]\ngatewy = \"10.0.9.2\"",
+        "9:1: hub.packet: unknown key gatewy",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\naddresses = [\"10.0.9.1/24\"]",
+        "7:1: hub.packet: interface is missing",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"",
+        "7:1: hub.packet: addresses is missing",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth0\"\naddresses = [\"10.0.9.1/24\"]\n",
+        "8:13: hub.packet: eth0 is the uplink, which the machine's own kernel uses",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"wg0\"\naddresses = [\"10.0.9.1/24\"]\n",
+        "8:13: hub.packet: wg0 is the WireGuard interface itself",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1\"]\n",
+        "9:14: hub.packet: \"10.0.9.1\" is not an address with a prefix length",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"224.0.0.1/24\"]\n",
+        "9:14: hub.packet: 224.0.0.1 cannot be a machine's address",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"192.168.4.77/24\"]\n",
+        "9:14: hub.packet: 192.168.4.77/24 overlaps the overlay 192.168.4.0/24",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1/24\", \"10.0.9.1/16\"]\n",
+        "9:29: hub.packet: 10.0.9.1 stands here twice",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1/24\"]\ngateway = \"10.0.8.2\"",
+        "10:11: hub.packet: gateway 10.0.8.2 is in none of the interface's networks",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1/24\"]\ngateway = \"10.0.9.1\"",
+        "10:11: hub.packet: gateway 10.0.9.1 is the hub's own address",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1/24\"]\ngateway = [\"10.0.9.2\", \"10.0.9.3\"]",
+        "10:24: hub.packet: a second gateway of one family",
+    ),
+    (
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nexit = \"packet\"\n[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1/24\"]\ngateway = \"router\"",
+        "10:11: hub.packet: gateway: \"router\" is not an address",
+    ),
     // Members.
     (
         "\"192.168.4.2\"",

@@ -6,12 +6,14 @@ mod address;
 pub mod build;
 pub mod checksum;
 mod field;
+pub mod filter;
 pub mod gro;
 pub mod gso;
 mod headers;
 pub mod number;
 mod offload;
 pub mod pcap;
+pub mod pcapng;
 pub mod text;
 
 pub use address::{Addr, Family};

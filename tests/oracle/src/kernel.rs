@@ -2,70 +2,30 @@
 //!
 //! Writing to a TUN runs the receive path before the call returns, so all that a packet brings about can be read at once.
 
-mod connection;
+pub mod connection;
 mod gateway;
-mod namespace;
-mod nfnetlink;
+pub mod namespace;
+pub mod nfnetlink;
 mod nft;
+pub mod place;
 mod sys;
 mod table;
 
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use fielato_wire::{Family, Headers, number};
-use rustix::io::Errno;
-use rustix::net::SendFlags;
+use fielato_wire::Family;
 
 use crate::error::Error;
 use crate::sets;
 use crate::subject::{Connection, Counter, Output, Port, Setup, Subject};
 pub use gateway::Gateway;
-use namespace::Namespace;
-
-/// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).
-const LOG_PAYLOAD: u16 = 9;
-/// A namespace is left after so many cases, so that nothing can pile up.
-const CASES_PER_NAMESPACE: u32 = 100;
+use namespace::{Blueprint, Namespace};
+use place::Place;
 
 /// A little more than two ticks of the usual clock (`CONFIG_HZ=250`): younger connections that `connlimit` noted on another
 /// processor count even when they never came to be (`find_or_evict`).
 const TICKS: Duration = Duration::from_millis(9);
-
-/// A namespace in use, and the one after it.
-#[derive(Default)]
-struct Place {
-    namespace: Option<Namespace>,
-    /// Cases it has seen.
-    cases: u32,
-    /// Incomplete datagrams may wait in it, which nothing but time removes: the next case gets another namespace.
-    spoiled: bool,
-    /// That other one, on its way: making it takes a few round trips of RCU, in which the case goes on.
-    next: Option<JoinHandle<Result<Namespace, Error>>>,
-}
-
-impl Place {
-    fn prepare(&mut self, tracking: bool) {
-        self.spoiled = true;
-        self.next
-            .get_or_insert_with(|| thread::spawn(move || Namespace::create(tracking)));
-    }
-
-    fn enter(&mut self, tracking: bool) -> Result<(), Error> {
-        self.cases += 1;
-        if self.namespace.is_none() || self.spoiled || self.cases > CASES_PER_NAMESPACE {
-            self.namespace = None;
-            let next = match self.next.take().map(JoinHandle::join) {
-                Some(Ok(next)) => next,
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-                None => Namespace::create(tracking),
-            };
-            (self.namespace, self.cases, self.spoiled) = (Some(next?), 1, false);
-        }
-        Ok(())
-    }
-}
 
 /// What rules are loaded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +43,6 @@ pub struct Kernel {
     places: [Place; 2],
     current: usize,
     paced: bool,
-    buffer: Vec<u8>,
 }
 
 impl Default for Kernel {
@@ -97,10 +56,9 @@ impl Kernel {
     pub fn new() -> Self {
         Self {
             language: Language::Iptables,
-            places: Default::default(),
+            places: [false, true].map(|tracking| Place::new(Blueprint::oracle(tracking))),
             current: 0,
             paced: false,
-            buffer: vec![0; 65_536],
         }
     }
 
@@ -115,13 +73,7 @@ impl Kernel {
     }
 
     fn namespace(&mut self) -> Result<&mut Namespace, Error> {
-        match &mut self.places[self.current].namespace {
-            Some(namespace) => Ok(namespace),
-            None => Err(Error::Rules {
-                subject: "kernel",
-                reason: "none were loaded".to_owned(),
-            }),
-        }
+        self.places[self.current].namespace()
     }
 
     fn load_iptables(&mut self, setup: &Setup) -> Result<(), Error> {
@@ -159,42 +111,12 @@ impl Kernel {
 
     /// Everything that came out since the last call.
     fn outputs(&mut self) -> Result<Vec<Output>, Error> {
-        let Some(namespace) = &mut self.places[self.current].namespace else {
-            return Ok(Vec::new());
-        };
-        let opened = &mut namespace.opened;
-        let mut outputs = Vec::new();
-        for (tun, port) in opened.tuns.iter().zip([Port::Inside, Port::Outside]) {
-            loop {
-                match rustix::io::read(tun, &mut self.buffer) {
-                    Ok(length) => outputs.push(Output {
-                        port,
-                        packet: self.buffer[..length].to_vec(),
-                    }),
-                    Err(Errno::AGAIN) => break,
-                    Err(error) => return Err(Error::system(format!("read {}", port.name()))(error)),
-                }
-            }
-        }
-        while let Some(message) = opened.log.logged()? {
-            if let Some((_, packet)) = nfnetlink::attributes(message).find(|(kind, _)| *kind == LOG_PAYLOAD) {
-                outputs.push(Output {
-                    port: Port::Host,
-                    packet: packet.to_vec(),
-                });
-            }
-        }
-        outputs.retain(|output| !is_chatter(&output.packet));
+        let mut outputs = self.namespace()?.outputs()?;
         if self.language == Language::Nft {
             outputs.iter_mut().for_each(|output| nft::settle_sum(&mut output.packet));
         }
         Ok(outputs)
     }
-}
-
-/// Whether the kernel said this unasked: multicast listener reports and neighbour discovery, which no case contains.
-fn is_chatter(packet: &[u8]) -> bool {
-    Headers::parse(packet).is_ok_and(|headers| headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143))
 }
 
 /// The tables of a rule set, empty.
@@ -208,9 +130,8 @@ fn without_rules(rules: &str) -> String {
 impl Subject for Kernel {
     fn prune(&mut self, setup: &mut Setup) -> Vec<(String, String)> {
         self.current = usize::from(setup.tracking);
-        let place = &mut self.places[self.current];
-        match (self.language, place.enter(setup.tracking), &place.namespace) {
-            (Language::Nft, Ok(()), Some(namespace)) => nft::prune(namespace, setup),
+        match (self.language, self.places[self.current].enter()) {
+            (Language::Nft, Ok(namespace)) => nft::prune(namespace, setup),
             _ => Vec::new(),
         }
     }
@@ -225,10 +146,9 @@ impl Subject for Kernel {
 
     fn load(&mut self, setup: &Setup) -> Result<(), Error> {
         (self.current, self.paced) = (usize::from(setup.tracking), setup.paced);
-        self.places[self.current].enter(setup.tracking)?;
-        let namespace = self.namespace()?;
+        let namespace = self.places[self.current].enter()?;
         namespace.opened.tracking.flush()?;
-        namespace.set(setup)?;
+        namespace.set_tracking([setup.tcp_loose, setup.tcp_liberal, setup.checksum])?;
         match self.language {
             Language::Iptables => self.load_iptables(setup)?,
             Language::Nft => nft::load(self.namespace()?, setup)?,
@@ -240,34 +160,7 @@ impl Subject for Kernel {
         if self.paced {
             thread::sleep(TICKS);
         }
-        if Headers::parse(packet).is_ok_and(|headers| headers.is_fragment()) {
-            let tracking = self.current == 1;
-            self.places[self.current].prepare(tracking);
-        }
-        let opened = &self.namespace()?.opened;
-        match port {
-            // EINVAL: not even a version of IP that TUN knows.
-            Port::Inside | Port::Outside => match rustix::io::write(&opened.tuns[port as usize], packet) {
-                Ok(_) | Err(Errno::INVAL) => {}
-                Err(error) => {
-                    return Err(Error::system(format!("write {} bytes to {}", packet.len(), port.name()))(
-                        error,
-                    ));
-                }
-            },
-            Port::Host => {
-                let Ok(headers) = Headers::parse(packet) else {
-                    return Ok(Vec::new());
-                };
-                let (socket, to) = match headers.dst.to_ip(headers.family) {
-                    std::net::IpAddr::V4(to) => (&opened.raw_v4, SocketAddr::V4(SocketAddrV4::new(to, 0))),
-                    std::net::IpAddr::V6(to) => (&opened.raw_v6, SocketAddr::V6(SocketAddrV6::new(to, 0, 0, 0))),
-                };
-                // The call fails with EPERM when a rule drops the packet, and with others when there is no route:
-                // either way nothing comes out, which is what is compared.
-                let _ = rustix::net::sendto(socket, packet, SendFlags::empty(), &to);
-            }
-        }
+        self.places[self.current].inject(port, packet)?;
         self.outputs()
     }
 

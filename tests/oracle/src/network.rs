@@ -107,6 +107,67 @@ pub fn hosts(family: Family, port: Port) -> &'static [Addr] {
     }
 }
 
+/// The addresses that packets are made with: this network's, or another's of the same shape. No list may be empty.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// IPv4's.
+    pub v4: Around,
+    /// IPv6's.
+    pub v6: Around,
+    /// IPv4's directed broadcast on the inner network.
+    pub broadcast: Addr,
+}
+
+/// One family of [`Surroundings`].
+#[derive(Clone, Debug)]
+pub struct Around {
+    /// Hosts on the inner network.
+    pub inside: Vec<Addr>,
+    /// Hosts on the outer network.
+    pub outside: Vec<Addr>,
+    /// The router's own addresses; the first is its inner one, the second its outer one.
+    pub local: [Addr; 3],
+    /// Addresses on the outer network that belong to nobody.
+    pub spare: Vec<Addr>,
+}
+
+impl Surroundings {
+    /// A family's.
+    pub fn of(&self, family: Family) -> &Around {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+}
+
+impl Around {
+    /// Hosts behind `port`; none for [`Port::Host`].
+    pub fn hosts(&self, port: Port) -> &[Addr] {
+        match port {
+            Port::Inside => &self.inside,
+            Port::Outside => &self.outside,
+            Port::Host => &[],
+        }
+    }
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        let around = |family| Around {
+            inside: hosts(family, Port::Inside).to_vec(),
+            outside: hosts(family, Port::Outside).to_vec(),
+            local: local(family),
+            spare: spare(family).to_vec(),
+        };
+        Self {
+            v4: around(Family::V4),
+            v6: around(Family::V6),
+            broadcast: v4(10, 0, 0, 255),
+        }
+    }
+}
+
 /// Addresses on the outer network that belong to nobody and to which rules translate.
 pub fn spare(family: Family) -> [Addr; 4] {
     match family {

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use fielato_wire::{Family, Headers};
 
-use crate::network;
+use crate::network::Surroundings;
 use crate::random::Random;
 use crate::subject::{Output, Port, Setup};
 
@@ -25,6 +25,7 @@ const MEMORY: usize = 24;
 /// The hosts around the router.
 pub struct Traffic {
     random: Random,
+    around: Surroundings,
     /// Whether packets come in fragments in this case.
     fragments: bool,
     /// Whether connections are tracked.
@@ -48,18 +49,29 @@ pub struct Traffic {
 impl Traffic {
     /// Hosts that do what `seed` says, in a case of these rules and settings.
     pub fn new(seed: u64, setup: &Setup) -> Self {
-        let mut random = Random::new(seed);
-        let id = random.bits() as u16;
         // The kernel can't send the fragments of what is copied (TEE) as they came.
         let copies = [&setup.rules_v4, &setup.rules_v6]
             .iter()
             .any(|rules| rules.contains("-j TEE"));
-        let fragments = random.chance(40) && !copies;
         Self {
-            random,
-            fragments,
             tracking: setup.tracking,
             translates_prefixes: setup.rules_v6.contains("-pfx "),
+            ..Self::among(seed, Surroundings::default(), !copies)
+        }
+    }
+
+    /// Hosts that do what `seed` says, around a router that tracks connections and translates no prefixes; some of their packets
+    /// come in fragments only if `fragments`.
+    pub fn among(seed: u64, around: Surroundings, fragments: bool) -> Self {
+        let mut random = Random::new(seed);
+        let id = random.bits() as u16;
+        let fragments = random.chance(40) && fragments;
+        Self {
+            random,
+            around,
+            fragments,
+            tracking: true,
+            translates_prefixes: false,
             unanswered: VecDeque::new(),
             seen: VecDeque::new(),
             sent: VecDeque::new(),
@@ -77,6 +89,11 @@ impl Traffic {
         };
         remember(&mut self.sent, input.clone());
         input
+    }
+
+    /// A host is about to send this; it may be spoilt or cut like any other packet.
+    pub fn plan(&mut self, input: Input) {
+        self.planned.push_back(input);
     }
 
     /// Hosts receive what came out.
@@ -122,7 +139,7 @@ impl Traffic {
     fn is_put_together_late(&self, packet: &[u8]) -> bool {
         let to_router = |headers: Headers| {
             let nobody = headers.dst.lo & 0xff == 0xff || headers.dst.lo >= 0xe000_0000;
-            headers.family == Family::V4 && (nobody || network::route(Family::V4, headers.dst) == Port::Host)
+            headers.family == Family::V4 && (nobody || self.around.v4.local.contains(&headers.dst))
         };
         !self.tracking && Headers::parse(packet).is_ok_and(to_router)
     }

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{Endpoint, GuardConfig, Hub, Transit};
+use crate::config::{Endpoint, Engine, Exit, GuardConfig, Hub, Transit};
 use crate::diagnostic::Sink;
 use crate::schema::Section;
 
-use super::scalar;
+use super::{exit, scalar};
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 15] = [
     "interface",
     "endpoint",
     "addresses",
@@ -23,6 +23,9 @@ const KEYS: [&str; 12] = [
     "masquerade",
     "transit",
     "guard",
+    "engine",
+    "exit",
+    "packet",
 ];
 
 /// Reads `[hub]`; what is missing or wrong is noted and stands as a default that nobody will use.
@@ -47,6 +50,8 @@ pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
             uplink: false,
             sources: 65536,
         },
+        engine: Engine::Auto,
+        exit: Exit::Proxy,
     };
     let Some(value) = top.value("hub") else {
         sink.error(
@@ -83,6 +88,8 @@ pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
     hub.masquerade = section.flag("masquerade", hub.masquerade, sink);
     transit(&section, &mut hub, sink);
     guard(&section, &mut hub.guard, sink);
+    engine(&section, &mut hub, sink);
+    hub.exit = exit::read(&section, &hub, sink);
     hub
 }
 
@@ -223,6 +230,19 @@ fn transit(section: &Section<'_>, hub: &mut Hub, sink: &mut Sink) {
         "drop" => Transit::Drop,
         "leave" => Transit::Leave,
         _ => return sink.error(span, format!("hub: unknown transit \"{word}\""), format!("write {right}")),
+    };
+}
+
+fn engine(section: &Section<'_>, hub: &mut Hub, sink: &mut Sink) {
+    let right = "\"auto\", \"kernel\" or \"userspace\"";
+    let Some((word, span)) = section.text("engine", right, sink) else {
+        return;
+    };
+    hub.engine = match word {
+        "auto" => Engine::Auto,
+        "kernel" => Engine::Kernel,
+        "userspace" => Engine::Userspace,
+        _ => return sink.error(span, format!("hub: unknown engine \"{word}\""), format!("write {right}")),
     };
 }
 

@@ -49,8 +49,8 @@ pub fn interface_address(what: &str, (text, span): Text<'_>, sink: &mut Sink) ->
         Ok(net) => unmapped(what, net.addr(), span, sink).map(|_| net),
         Err(_) => {
             let help = match text.parse::<IpAddr>() {
-                Ok(IpAddr::V4(v4)) => format!("add the overlay's prefix length: {v4}/24"),
-                Ok(IpAddr::V6(v6)) => format!("add the overlay's prefix length: {v6}/64"),
+                Ok(IpAddr::V4(v4)) => format!("add the network's prefix length: {v4}/24"),
+                Ok(IpAddr::V6(v6)) => format!("add the network's prefix length: {v6}/64"),
                 Err(_) => "write ADDRESS/LENGTH, such as 192.168.4.1/24 or fd00:4::1/64".to_owned(),
             };
             sink.error(

@@ -6,7 +6,7 @@ use super::nfnetlink::attributes;
 use crate::subject::{Connection, STATUS_MASK, Tuple};
 
 /// Reads one; nothing when its tuples are missing.
-pub(super) fn read(message: &[u8]) -> Option<Connection> {
+pub fn read(message: &[u8]) -> Option<Connection> {
     let mut tuples = [None, None];
     let mut connection = Connection::default();
     for (kind, value) in attributes(message) {

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use fielato_netfilter::conntrack::Direction;
 use rustix::io::Errno;
 
-use super::is_chatter;
-use super::namespace::Namespace;
+use super::namespace::{Blueprint, Namespace, is_chatter};
 use crate::error::Error;
 
 /// A namespace of its own with the [`crate::network`] in it, at first without rules on the way of forwarded packets.
@@ -27,7 +26,7 @@ impl Gateway {
     /// Without root.
     pub fn create() -> Result<Self, Error> {
         let mut gateway = Self {
-            namespace: Namespace::create(false)?,
+            namespace: Namespace::create(Blueprint::oracle(false))?,
             buffer: vec![0; 65_536],
         };
         let uncounted = &["-q", "-w", "net.netfilter.nf_conntrack_acct=0"];

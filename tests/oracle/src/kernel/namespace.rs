@@ -1,23 +1,29 @@
-//! A network namespace with the [`crate::network`] in it, without a name: it ends with this value, and with the process.
+//! A network namespace with two TUNs and a network around them, without a name: it ends with this value, and with the process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};
+use fielato_wire::{Headers, number};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, ipproto, socket_with};
 
-use super::nfnetlink::Nfnetlink;
+use super::nfnetlink::{Nfnetlink, attributes};
 use super::sys;
 use crate::error::Error;
 use crate::network;
-use crate::subject::Setup;
+use crate::subject::{Output, Port};
 
 /// The group under which delivered packets are logged.
 const LOG_GROUP: u16 = 5;
+
+/// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).
+const LOG_PAYLOAD: u16 = 9;
 
 /// Conntrack is lazy per namespace: it works once a rule needs it. This rule does, and stays.
 const TRACKING: &str = "table inet oracle { chain hold { type filter hook output priority 2147483647; ct state new accept; }; }";
@@ -32,38 +38,70 @@ const QUIET: &str = "table inet oracle { chain quiet { type filter hook output p
     icmpv6 type 130-137 drop; icmpv6 type 143 drop; }; }";
 
 /// What is opened inside the namespace and works from anywhere.
-pub(super) struct Opened {
-    pub(super) tuns: [OwnedFd; 2],
-    pub(super) raw_v4: OwnedFd,
-    pub(super) raw_v6: OwnedFd,
-    pub(super) log: Nfnetlink,
-    pub(super) tracking: Nfnetlink,
+pub struct Opened {
+    /// What is behind [`Blueprint::tuns`], in the same order.
+    pub tuns: [OwnedFd; 2],
+    /// For IPv4 packets that the machine itself sends, with their headers.
+    pub raw_v4: OwnedFd,
+    /// The same for IPv6.
+    pub raw_v6: OwnedFd,
+    /// Hears of delivered packets.
+    pub log: Nfnetlink,
+    /// Lists connections and rules.
+    pub tracking: Nfnetlink,
     settings: Option<[File; 3]>,
 }
 
-/// A command to be run inside: program, arguments, standard input, and where its output goes.
-struct Job {
-    program: &'static str,
-    arguments: &'static [&'static str],
-    input: String,
-    answer: Sender<Result<String, Error>>,
+/// What a namespace is made with.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// Names of the two TUNs.
+    pub tuns: [String; 2],
+    /// Settings under `/proc/sys/net`, written before the interfaces are up.
+    pub settings: Vec<(String, String)>,
+    /// `ip -batch` lines.
+    pub commands: String,
+    /// Whether connections are tracked without a rule that asks for it.
+    pub tracking: bool,
 }
 
-/// The namespace, and a thread that lives in it to start programs there.
-pub(super) struct Namespace {
-    pub(super) opened: Opened,
+impl Blueprint {
+    /// The [`crate::network`].
+    pub fn oracle(tracking: bool) -> Self {
+        Self {
+            tuns: ["tun0", "tun1"].map(str::to_owned),
+            settings: network::SETTINGS
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            commands: network::COMMANDS.to_owned(),
+            tracking,
+        }
+    }
+}
+
+/// Something to be done inside.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The namespace, and a thread that lives in it to do there what has to be done there.
+pub struct Namespace {
+    /// Its devices and sockets.
+    pub opened: Opened,
+    buffer: Vec<u8>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Namespace {
-    /// Makes one; with `tracking`, connections are tracked in it.
-    pub(super) fn create(tracking: bool) -> Result<Self, Error> {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// Without root, or when a part of the blueprint is refused.
+    pub fn create(blueprint: Blueprint) -> Result<Self, Error> {
         let (jobs, inbox) = channel::<Job>();
         let (ready, opened) = channel();
         let thread = thread::Builder::new()
             .name("namespace".to_owned())
-            .spawn(move || live(tracking, &ready, &inbox))
+            .spawn(move || live(&blueprint, &ready, &inbox))
             .map_err(Error::system("start a thread"))?;
         let opened = opened.recv().unwrap_or_else(|_| {
             Err(Error::Reply {
@@ -73,38 +111,109 @@ impl Namespace {
         })?;
         Ok(Self {
             opened,
+            buffer: vec![0; 65_536],
             jobs: Some(jobs),
             thread: Some(thread),
         })
     }
 
-    /// Runs a program inside and returns what it printed.
-    pub(super) fn run(&self, program: &'static str, arguments: &'static [&'static str], input: String) -> Result<String, Error> {
+    /// Does something inside.
+    ///
+    /// # Errors
+    /// When the namespace's thread is gone, because something that it was to do panicked.
+    pub fn within<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let (answer, output) = channel();
-        let job = Job {
-            program,
-            arguments,
-            input,
-            answer,
-        };
+        // Whoever asked may have gone.
+        let job: Job = Box::new(move || drop(answer.send(job())));
         if let Some(jobs) = &self.jobs
             && jobs.send(job).is_ok()
             && let Ok(result) = output.recv()
         {
-            return result;
+            return Ok(result);
         }
-        Err(Error::Program {
-            program: program.to_owned(),
-            output: "the namespace's thread is gone".to_owned(),
+        Err(Error::Reply {
+            what: "the namespace",
+            why: "its thread is gone".to_owned(),
         })
     }
 
-    /// Sets what differs between cases.
-    pub(super) fn set(&self, setup: &Setup) -> Result<(), Error> {
+    /// Runs a program inside and returns what it printed.
+    ///
+    /// # Errors
+    /// With what it wrote, when it fails.
+    pub fn run(&self, program: &'static str, arguments: &'static [&'static str], input: String) -> Result<String, Error> {
+        self.within(move || run(program, arguments, &input))?
+    }
+
+    /// Gives it a packet that arrives at `port`.
+    ///
+    /// # Errors
+    /// When the packet can't be handed over.
+    pub fn inject(&self, port: Port, packet: &[u8]) -> Result<(), Error> {
+        let opened = &self.opened;
+        match port {
+            // EINVAL: not even a version of IP that TUN knows.
+            Port::Inside | Port::Outside => match rustix::io::write(&opened.tuns[port as usize], packet) {
+                Ok(_) | Err(Errno::INVAL) => Ok(()),
+                Err(error) => Err(Error::system(format!("write {} bytes to {}", packet.len(), port.name()))(
+                    error,
+                )),
+            },
+            Port::Host => {
+                let Ok(headers) = Headers::parse(packet) else {
+                    return Ok(());
+                };
+                let (socket, to) = match headers.dst.to_ip(headers.family) {
+                    IpAddr::V4(to) => (&opened.raw_v4, SocketAddr::V4(SocketAddrV4::new(to, 0))),
+                    IpAddr::V6(to) => (&opened.raw_v6, SocketAddr::V6(SocketAddrV6::new(to, 0, 0, 0))),
+                };
+                // The call fails with EPERM when a rule drops the packet, and with others when there is no route:
+                // either way nothing comes out, which is what is compared.
+                let _ = rustix::net::sendto(socket, packet, SendFlags::empty(), &to);
+                Ok(())
+            }
+        }
+    }
+
+    /// Everything that came out since the last call, but for what the kernel says unasked.
+    ///
+    /// # Errors
+    /// When a device or the log can't be read.
+    pub fn outputs(&mut self) -> Result<Vec<Output>, Error> {
+        let mut outputs = Vec::new();
+        for (tun, port) in self.opened.tuns.iter().zip([Port::Inside, Port::Outside]) {
+            loop {
+                match rustix::io::read(tun, &mut self.buffer) {
+                    Ok(length) => outputs.push(Output {
+                        port,
+                        packet: self.buffer[..length].to_vec(),
+                    }),
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => return Err(Error::system(format!("read {}", port.name()))(error)),
+                }
+            }
+        }
+        while let Some(message) = self.opened.log.logged()? {
+            if let Some((_, packet)) = attributes(message).find(|(kind, _)| *kind == LOG_PAYLOAD) {
+                outputs.push(Output {
+                    port: Port::Host,
+                    packet: packet.to_vec(),
+                });
+            }
+        }
+        outputs.retain(|output| !is_chatter(&output.packet));
+        Ok(outputs)
+    }
+
+    /// Sets what differs between cases: `nf_conntrack_tcp_loose`, `…_tcp_be_liberal` and `…_checksum`. Nothing without
+    /// [`Blueprint::tracking`].
+    ///
+    /// # Errors
+    /// When a setting can't be written.
+    pub fn set_tracking(&self, values: [bool; 3]) -> Result<(), Error> {
         let Some(files) = &self.opened.settings else {
             return Ok(());
         };
-        let values = [setup.tcp_loose, setup.tcp_liberal, setup.checksum];
         for (file, value) in files.iter().zip(values) {
             file.write_all_at(if value { b"1\n" } else { b"0\n" }, 0)
                 .map_err(Error::system("write a setting of conntrack"))?;
@@ -123,30 +232,35 @@ impl Drop for Namespace {
     }
 }
 
-fn live(tracking: bool, ready: &Sender<Result<Opened, Error>>, inbox: &Receiver<Job>) {
-    if ready.send(prepare(tracking)).is_err() {
+/// Whether the kernel said this unasked: multicast listener reports and neighbour discovery, which no case contains.
+pub(super) fn is_chatter(packet: &[u8]) -> bool {
+    Headers::parse(packet).is_ok_and(|headers| headers.protocol == number::ICMPV6 && matches!(headers.icmp_type, 130..=137 | 143))
+}
+
+fn live(blueprint: &Blueprint, ready: &Sender<Result<Opened, Error>>, inbox: &Receiver<Job>) {
+    if ready.send(prepare(blueprint)).is_err() {
         return;
     }
     while let Ok(job) = inbox.recv() {
-        // Whoever asked may have gone.
-        let _ = job.answer.send(run(job.program, job.arguments, &job.input));
+        job();
     }
 }
 
-fn prepare(tracking: bool) -> Result<Opened, Error> {
+fn prepare(blueprint: &Blueprint) -> Result<Opened, Error> {
     sys::leave_namespace().map_err(Error::system("make a network namespace (this needs root)"))?;
-    let tun = |name| sys::tun(name).map_err(Error::system(format!("make {name}")));
-    let tuns = [tun("tun0")?, tun("tun1")?];
-    for (name, value) in network::SETTINGS {
+    let tun = |name: &str| sys::tun(name).map_err(Error::system(format!("make {name}")));
+    let [inside, outside] = &blueprint.tuns;
+    let tuns = [tun(inside)?, tun(outside)?];
+    for (name, value) in &blueprint.settings {
         // Conntrack's settings are there once the module is; without tracking they don't matter.
         let path = format!("/proc/sys/net/{name}");
         fs::write(&path, value).map_err(Error::system(format!("write {path}")))?;
     }
-    run("ip", &["-batch", "-"], network::COMMANDS)?;
+    run("ip", &["-batch", "-"], &blueprint.commands)?;
     run("nft", &["-f", "-"], DELIVERY)?;
     run("nft", &["-f", "-"], QUIET)?;
     let mut settings = None;
-    if tracking {
+    if blueprint.tracking {
         run("nft", &["-f", "-"], TRACKING)?;
         let open = |name: &str| {
             let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");

@@ -31,9 +31,15 @@ const LOG_PACKET: u16 = 4 << 8;
 
 /// `NFPROTO_UNSPEC`.
 const ANY_FAMILY: u8 = 0;
+/// `NFPROTO_INET`: tables of both families (linux/netfilter.h).
+pub const INET: u8 = 1;
+/// `NFPROTO_IPV4`.
+pub const IPV4: u8 = 2;
+/// `NFPROTO_IPV6`.
+pub const IPV6: u8 = 10;
 
 /// Attributes of one level: type without flags, and value.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head = bytes.first_chunk::<4>()?;
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
@@ -44,15 +50,63 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
+/// A rule of nftables that counts, by the numbers of linux/netfilter/nf_tables.h.
+#[derive(Clone, Debug)]
+pub struct CountedRule {
+    /// Its table.
+    pub table: String,
+    /// Its chain.
+    pub chain: String,
+    /// What was written beside it.
+    pub comment: Option<String>,
+    /// Packets so far.
+    pub packets: u64,
+    /// Bytes so far.
+    pub bytes: u64,
+}
+
+impl CountedRule {
+    /// Reads the attributes of a rule; nothing when it counts nothing.
+    pub fn read(message: &[u8]) -> Option<Self> {
+        let find = |bytes: &[u8], wanted: u16| {
+            attributes(bytes)
+                .find(|(kind, _)| *kind == wanted)
+                .map(|(_, value)| value.to_vec())
+        };
+        let name = |value: &[u8]| String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned();
+        let long = |value: Vec<u8>| value.first_chunk().map(|value| u64::from_be_bytes(*value));
+        let expressions = find(message, 4)?; // NFTA_RULE_EXPRESSIONS
+        let counter = attributes(&expressions).find_map(|(_, expression)| {
+            // NFTA_EXPR_NAME and NFTA_EXPR_DATA
+            (find(expression, 1)? == b"counter\0").then(|| find(expression, 2))?
+        })?;
+        // NFTA_RULE_USERDATA, in nft's own words: a byte for the kind (0 is a comment), one for the length, the text.
+        let comment = find(message, 7).and_then(|data| match data.as_slice() {
+            [0, length, text @ ..] => text.get(..usize::from(*length)).map(name),
+            _ => None,
+        });
+        Some(Self {
+            table: name(&find(message, 1)?),
+            chain: name(&find(message, 2)?),
+            comment,
+            packets: long(find(&counter, 2)?)?, // NFTA_COUNTER_PACKETS
+            bytes: long(find(&counter, 1)?)?,   // NFTA_COUNTER_BYTES
+        })
+    }
+}
+
 /// A socket to the netfilter of the namespace it was opened in.
-pub(super) struct Nfnetlink {
+pub struct Nfnetlink {
     socket: Socket,
     buffer: Vec<u8>,
 }
 
 impl Nfnetlink {
     /// Opens one in the calling thread's namespace.
-    pub(super) fn open() -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn open() -> Result<Self, Error> {
         let mut socket = Socket::new(PROTOCOL).map_err(Error::system("open a netfilter socket"))?;
         socket
             .bind(&SocketAddr::new(0, 0))
@@ -64,23 +118,34 @@ impl Nfnetlink {
     }
 
     /// Forgets every connection.
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn flush(&mut self) -> Result<(), Error> {
         self.request(CONNECTIONS_DELETE, ACK, ANY_FAMILY, 0, &[], |_| ())
     }
 
     /// Gives the attributes of every connection.
-    pub(super) fn list(&mut self, each: impl FnMut(&[u8])) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn list(&mut self, each: impl FnMut(&[u8])) -> Result<(), Error> {
         self.request(CONNECTIONS_GET, DUMP, ANY_FAMILY, 0, &[], each)
     }
 
-    /// Gives the attributes of every nftables rule of a family, each chain's in order.
-    pub(super) fn rules(&mut self, v6: bool, each: impl FnMut(&[u8])) -> Result<(), Error> {
-        let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
-        self.request(RULES_GET, DUMP, family as u8, 0, &[], each)
+    /// Gives the attributes of every nftables rule of a family (`NFPROTO_…`), each chain's in order.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn rules(&mut self, family: u8, each: impl FnMut(&[u8])) -> Result<(), Error> {
+        self.request(RULES_GET, DUMP, family, 0, &[], each)
     }
 
     /// Binds this socket to a log group: every packet logged there is sent here whole and at once.
-    pub(super) fn bind_log(&mut self, group: u16) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn bind_log(&mut self, group: u16) -> Result<(), Error> {
         // NFULA_CFG_CMD = NFULNL_CFG_CMD_BIND; NFULA_CFG_MODE = whole packets; NFULA_CFG_QTHRESH = 1 packet.
         for attribute in [
             &[5, 0, 1, 0, 1, 0, 0, 0][..],
@@ -95,7 +160,10 @@ impl Nfnetlink {
     }
 
     /// The next logged packet, when there is one: its attributes.
-    pub(super) fn logged(&mut self) -> Result<Option<&[u8]>, Error> {
+    ///
+    /// # Errors
+    /// When the socket can't be read.
+    pub fn logged(&mut self) -> Result<Option<&[u8]>, Error> {
         loop {
             let mut room = &mut self.buffer[..];
             let length = match self.socket.recv_from(&mut room, 0) {

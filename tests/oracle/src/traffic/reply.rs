@@ -5,7 +5,6 @@ use fielato_wire::{Family, Headers, TcpFlags, number};
 
 use super::start::{payload, sctp_init, syn_options};
 use super::{Input, Traffic, ftp};
-use crate::network;
 use crate::subject::{Output, Port};
 
 /// The tag of one end of an SCTP association from the other's, so that nothing has to be remembered.
@@ -23,7 +22,7 @@ impl Traffic {
             return None;
         }
         // Nor from the router's own, which IPv6 doesn't mind and then can't answer.
-        if output.port != Port::Host && network::local(headers.family).contains(&headers.dst) {
+        if output.port != Port::Host && self.around.of(headers.family).local.contains(&headers.dst) {
             return None;
         }
         let mut ip = Ip::new(headers.family, headers.dst, headers.src);
@@ -143,10 +142,10 @@ impl Traffic {
     /// An error about what came out of a port: from its receiver, or from a router behind the port.
     pub(super) fn icmp_error(&mut self, output: &Output) -> Option<Input> {
         let headers = Headers::parse(&output.packet).ok()?;
-        let random = &mut self.random;
+        let (random, around) = (&mut self.random, self.around.of(headers.family));
         let from = match output.port {
             Port::Host => headers.dst,
-            port if random.chance(60) => *random.pick(network::hosts(headers.family, port)),
+            port if random.chance(60) => *random.pick(around.hosts(port)),
             _ => headers.dst,
         };
         let kinds: &[(u8, u8, u32)] = match headers.family {

@@ -4,7 +4,6 @@ use fielato_wire::build::{Dccp, Extension, Ip, Tcp};
 use fielato_wire::{Addr, Family, Headers, TcpFlags, number};
 
 use super::{Input, Traffic};
-use crate::network;
 use crate::random::Random;
 use crate::rules::{CLIENTS, SERVICES, WORDS};
 use crate::subject::Port;
@@ -16,26 +15,26 @@ impl Traffic {
     /// A host outside the router begins something.
     pub(super) fn start(&mut self) -> Input {
         let family = self.family();
-        let random = &mut self.random;
+        let (random, around) = (&mut self.random, self.around.of(family));
         let from = if random.chance(70) { Port::Inside } else { Port::Outside };
-        let mut src = *random.pick(network::hosts(family, from));
+        let mut src = *random.pick(around.hosts(from));
         let to = if from == Port::Inside { Port::Outside } else { Port::Inside };
         let dst = match random.weighted(&[70, 12, 8, 4, 2, 1]) {
-            0 => *random.pick(network::hosts(family, to)),
-            1 => *random.pick(&network::local(family)),
-            2 => *random.pick(&network::spare(family)),
-            3 => *random.pick(network::hosts(family, from)),
+            0 => *random.pick(around.hosts(to)),
+            1 => *random.pick(&around.local),
+            2 => *random.pick(&around.spare),
+            3 => *random.pick(around.hosts(from)),
             // Directed broadcast: delivered to the router itself.
-            4 if family == Family::V4 => Addr { hi: 0, lo: 0x0a00_00ff },
+            4 if family == Family::V4 => self.around.broadcast,
             5 if family == Family::V4 => Addr {
                 hi: 0,
                 lo: *random.pick(&GROUPS_V4),
             },
-            _ => *random.pick(network::hosts(family, to)),
+            _ => *random.pick(around.hosts(to)),
         };
         if random.chance(3) {
             // An address that belongs on the other side: what `rpfilter` is for.
-            src = *random.pick(network::hosts(family, to));
+            src = *random.pick(around.hosts(to));
         }
         let ip = header(random, family, src, dst);
         (from, self.first(&ip))
@@ -44,10 +43,10 @@ impl Traffic {
     /// The router itself begins something.
     pub(super) fn start_here(&mut self) -> Option<Input> {
         let family = self.family();
-        let random = &mut self.random;
+        let (random, around) = (&mut self.random, self.around.of(family));
         let to = *random.pick(&[Port::Inside, Port::Outside]);
-        let dst = *random.pick(network::hosts(family, to));
-        let local = network::local(family);
+        let dst = *random.pick(around.hosts(to));
+        let local = around.local;
         let src = if to == Port::Inside { local[0] } else { local[1] };
         let ip = header(random, family, src, dst);
         Some((Port::Host, self.first(&ip)))

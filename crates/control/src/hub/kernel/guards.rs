@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use fielato_kernel::guard::{self, Guard};
 use fielato_kernel::link;
 use fielato_policy::Plan;
 use ipnet::IpNet;
 
-use super::Machine;
 use crate::bans::Bans;
+use crate::hub::{Machine, banned};
 
 /// The attached guards; none when the configuration turns the guard off.
 pub(super) struct Guards {
@@ -27,16 +27,13 @@ impl Guards {
     pub(super) fn attach(machine: &mut Machine, plan: &Plan, bans: &Bans) -> Result<Self> {
         let mut guards = Self {
             attached: Vec::new(),
-            banned: wanted(plan, bans),
+            banned: banned(plan, bans)?,
         };
         let interfaces = match (plan.guard.enabled, plan.guard.uplink) {
             (true, true) => vec![&plan.interface, &plan.uplink],
             (true, false) => vec![&plan.interface],
             (false, _) => vec![],
         };
-        if interfaces.is_empty() && !guards.banned.is_empty() {
-            guards.require()?;
-        }
         machine.unguard_but(&interfaces)?;
         for &interface in &interfaces {
             machine.undo.guarded.insert(interface.clone(), machine.paths.pin(interface));
@@ -61,10 +58,7 @@ impl Guards {
 
     /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.
     pub(super) fn sync(&mut self, plan: &Plan, bans: &Bans) -> Result<usize> {
-        let wanted = wanted(plan, bans);
-        if !wanted.is_empty() {
-            self.require()?;
-        }
+        let wanted = banned(plan, bans)?;
         let added: Vec<IpNet> = wanted.difference(&self.banned).copied().collect();
         let removed: Vec<IpNet> = self.banned.difference(&wanted).copied().collect();
         for Attached { guard, .. } in &mut self.attached {
@@ -76,20 +70,4 @@ impl Guards {
         self.banned = wanted;
         Ok(added.len() + removed.len())
     }
-
-    /// Refuses a ban that nobody would enforce.
-    pub(super) fn require(&self) -> Result<()> {
-        match self.attached.is_empty() {
-            true => bail!("bans need the guard, which [hub.guard] enabled = false turns off"),
-            false => Ok(()),
-        }
-    }
-}
-
-fn wanted(plan: &Plan, bans: &Bans) -> BTreeSet<IpNet> {
-    plan.bans
-        .iter()
-        .map(|ban| ban.network.trunc())
-        .chain(bans.iter().map(|(network, _)| network))
-        .collect()
 }

@@ -1,0 +1,152 @@
+//! The two engines behind one hub.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use anyhow::Result;
+use fielato_policy::Plan;
+use fielato_policy::plan::PerFamily;
+use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
+use ipnet::IpNet;
+
+use super::kernel::Kernel;
+use crate::bans::Bans;
+use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice};
+
+/// Who judges and moves the packets.
+pub(super) enum Engine {
+    /// nftables, tc and XDP.
+    Kernel(Box<Kernel>),
+}
+
+/// What leads from one plan to another.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// What stands.
+    pub(super) old: &'a Plan,
+    /// What shall stand; interface, uplink and guard are those of `old`.
+    pub(super) new: &'a Plan,
+    /// The peers' part of it.
+    pub(super) peers: &'a [PeerChange],
+    /// The whole device, when its key or its port changes.
+    pub(super) device: Option<&'a DeviceConfig>,
+    /// Bans made by commands; the file's are in the plan.
+    pub(super) bans: &'a Bans,
+}
+
+/// What came from one source address.
+pub(super) struct Counted {
+    /// Source address of the packets.
+    pub(super) address: IpAddr,
+    /// Where it was counted.
+    pub(super) interface: String,
+    /// Packets.
+    pub(super) packets: u64,
+    /// Bytes, from the IP header on.
+    pub(super) bytes: u64,
+}
+
+/// Calls a function of the engine that runs.
+macro_rules! running {
+    ($engine:expr, $running:ident => $call:expr) => {
+        match $engine {
+            Engine::Kernel($running) => $call,
+        }
+    };
+}
+
+impl Engine {
+    /// In which families the machine forwarded packets before us.
+    pub(super) fn forwarded_before(&self) -> Result<PerFamily<bool>> {
+        match self {
+            Self::Kernel(kernel) => kernel.forwarded_before(),
+        }
+    }
+
+    /// Leads from one plan to another.
+    ///
+    /// # Errors
+    /// Why it was refused; everything is then as before.
+    pub(super) fn change(&mut self, step: &Step<'_>) -> Result<Changes> {
+        running!(self, engine => engine.change(step))
+    }
+
+    /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.
+    pub(super) fn set_bans(&mut self, plan: &Plan, bans: &Bans) -> Result<usize> {
+        running!(self, engine => engine.set_bans(plan, bans))
+    }
+
+    /// Takes everything down.
+    pub(super) fn down(self) -> Result<()> {
+        running!(self, engine => engine.down())
+    }
+
+    /// What becomes readable when [`Engine::handle_watched`] has something to look at.
+    pub(super) fn watched(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Kernel(kernel) => Some(kernel.watched()),
+        }
+    }
+
+    /// Puts back what somebody else changed.
+    pub(super) fn handle_watched(&mut self, plan: &Plan) -> Result<()> {
+        match self {
+            Self::Kernel(kernel) => kernel.handle_watched(plan),
+        }
+    }
+
+    /// Notices what only ends the hub: the interface taken away.
+    pub(super) fn check(&mut self, plan: &Plan) -> Result<()> {
+        running!(self, engine => engine.check(plan))
+    }
+
+    /// `"kernel"` or `"userspace"`.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Kernel(_) => "kernel",
+        }
+    }
+
+    /// Who encrypts: `"kernel"` or `"userspace"`.
+    pub(super) fn wireguard(&self) -> &'static str {
+        match self {
+            Self::Kernel(kernel) => kernel.wireguard(),
+        }
+    }
+
+    /// What the WireGuard device reports.
+    pub(super) fn device(&mut self) -> Result<DeviceStatus> {
+        running!(self, engine => engine.device())
+    }
+
+    /// What our own parts dropped, by reason.
+    pub(super) fn drops(&self) -> Vec<DropCount> {
+        running!(self, engine => engine.drops())
+    }
+
+    /// Where the guard is.
+    pub(super) fn guard(&self) -> Vec<GuardStatus> {
+        running!(self, engine => engine.guard())
+    }
+
+    /// What an administrator should look at.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        running!(self, engine => engine.warnings())
+    }
+
+    /// What came from each source.
+    pub(super) fn sources(&self) -> Result<Vec<Counted>> {
+        running!(self, engine => engine.sources())
+    }
+
+    /// What each ban has stopped: packets and bytes.
+    pub(super) fn ban_counts(&self) -> Result<BTreeMap<IpNet, (u64, u64)>> {
+        running!(self, engine => engine.ban_counts())
+    }
+
+    /// The disciplines and classes with their statistics.
+    pub(super) fn shape(&mut self, plan: &Plan) -> Result<Vec<ShapeDevice>> {
+        running!(self, engine => engine.shape(plan))
+    }
+}

@@ -1,0 +1,300 @@
+//! The kernel engine: rules by nftables, shaping by tc, the guard by XDP; WireGuard by the kernel or by our own device.
+//!
+//! Up: rules, forwarding, interface (down) with its peers, addresses, disciplines, guard with its bans, interface up.
+//! Down: interface, guard, disciplines, forwarding, rules.
+
+mod guards;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use anyhow::{Context as _, Result, bail};
+use fielato_kernel::guard::{BanCount, Mode};
+use fielato_kernel::{link, nft, tc};
+use fielato_policy::Plan;
+use fielato_policy::plan::PerFamily;
+use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
+use ipnet::IpNet;
+
+use super::machine::{self, Machine};
+use super::{Counted, Step};
+use crate::bans::Bans;
+use crate::forwarding;
+use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice, ShapeItem};
+use crate::tunnel::{Choice, Tunnel};
+
+use guards::{Attached, Guards};
+
+/// The kernel's parts, made like the plan.
+pub(super) struct Kernel {
+    machine: Machine,
+    tunnel: Tunnel,
+    guards: Guards,
+    /// Our table as it stood after we last changed it, and news of anybody changing tables.
+    rules: Option<nft::Table>,
+    watch: nft::Watch,
+}
+
+impl Kernel {
+    /// Makes the machine like the plan.
+    ///
+    /// # Errors
+    /// The first thing that could not be done; everything is then as before.
+    pub(super) fn up(
+        mut machine: Machine,
+        choice: Choice,
+        plan: &Plan,
+        device: &DeviceConfig,
+        bans: &Bans,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        if link::find(&mut machine.netlink, &plan.uplink)?.is_none() {
+            bail!("[hub] uplink: there is no interface {}; see `ip link`", plan.uplink);
+        }
+        // Before anything is recorded: without it nothing could be put back either.
+        nft::check()?;
+        let (tunnel, guards) = match bring_up(&mut machine, choice, plan, device, bans, progress) {
+            Ok(parts) => parts,
+            Err(error) => {
+                machine
+                    .clear()
+                    .with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+                return Err(error);
+            }
+        };
+        let watch = nft::Watch::open().context("cannot watch the rules")?;
+        let rules = machine::standing_rules()?;
+        Ok(Self {
+            machine,
+            tunnel,
+            guards,
+            rules,
+            watch,
+        })
+    }
+
+    /// In which families the machine forwarded before us.
+    pub(super) fn forwarded_before(&self) -> Result<PerFamily<bool>> {
+        forwarding::before(&self.machine.undo)
+    }
+
+    /// Leads from one plan to another. What can be refused comes first, and is taken back when something later is refused.
+    pub(super) fn change(&mut self, step: &Step<'_>) -> Result<Changes> {
+        let Step {
+            old,
+            new,
+            peers,
+            device,
+            bans,
+        } = *step;
+        let mut changes = Changes::default();
+        let machine = &mut self.machine;
+        if new.shaping != old.shaping {
+            machine.shape(&old.shaping, &new.shaping)?;
+            changes.shaping = true;
+        }
+        // The rules of a plan without IPv6 leave IPv6 to others: forwarding that only we turned on must be off by then.
+        if new.addresses != old.addresses {
+            machine.release_forwarding(new)?;
+        }
+        match machine::change_rules(old, new) {
+            Ok(change) => changes.rules = change,
+            Err(error) => {
+                machine.enable_forwarding(old)?;
+                machine
+                    .shape(&new.shaping, &old.shaping)
+                    .context("cannot put the disciplines back")?;
+                return Err(error);
+            }
+        }
+        if let Some(device) = device
+            && let Err(error) = self.tunnel.set_interface(device)
+        {
+            machine::change_rules(new, old).context("cannot put the rules back")?;
+            machine.enable_forwarding(old)?;
+            machine
+                .shape(&new.shaping, &old.shaping)
+                .context("cannot put the disciplines back")?;
+            return Err(error);
+        }
+
+        self.tunnel.apply(peers)?;
+        changes.peers_removed = peers.iter().filter(|step| matches!(step, PeerChange::Remove(_))).count();
+        changes.peers_set = peers.len() - changes.peers_removed;
+
+        changes.interface = device.is_some() || new.mtu != old.mtu || new.addresses != old.addresses;
+        if changes.interface {
+            let link = link::get(&mut machine.netlink, &new.interface)?;
+            link::set_mtu(&mut machine.netlink, &link, new.mtu)?;
+            machine.sync_addresses(link.index, &new.addresses)?;
+            machine.enable_forwarding(new)?;
+        }
+        changes.bans = self.guards.sync(new, bans)?;
+        self.rules = machine::standing_rules()?;
+        Ok(changes)
+    }
+
+    /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.
+    pub(super) fn set_bans(&mut self, plan: &Plan, bans: &Bans) -> Result<usize> {
+        self.guards.sync(plan, bans)
+    }
+
+    /// Takes everything down; the machine is then as it was.
+    pub(super) fn down(self) -> Result<()> {
+        let Self {
+            mut machine,
+            tunnel,
+            guards,
+            ..
+        } = self;
+        tunnel.remove(&mut machine.netlink)?;
+        drop(guards);
+        machine.clear()
+    }
+
+    /// Becomes readable when somebody changes nftables.
+    pub(super) fn watched(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+
+    /// Puts our rules back when somebody took them away, as `nft flush ruleset` does.
+    pub(super) fn handle_watched(&mut self, plan: &Plan) -> Result<()> {
+        self.watch.drain();
+        if machine::standing_rules()? == self.rules {
+            return Ok(());
+        }
+        log::warn!("somebody removed or changed our nftables table; putting it back");
+        self.machine.set_rules(plan)?;
+        self.rules = machine::standing_rules()?;
+        Ok(())
+    }
+
+    /// Notices when the interface was taken away.
+    pub(super) fn check(&mut self, plan: &Plan) -> Result<()> {
+        match link::find(&mut self.machine.netlink, &plan.interface)? {
+            Some(_) => Ok(()),
+            None => bail!("interface {} was removed by somebody else", plan.interface),
+        }
+    }
+
+    /// `"kernel"` or `"userspace"`: who encrypts.
+    pub(super) fn wireguard(&self) -> &'static str {
+        self.tunnel.kind()
+    }
+
+    /// What the WireGuard device reports.
+    pub(super) fn device(&mut self) -> Result<DeviceStatus> {
+        self.tunnel.status()
+    }
+
+    /// What our own device dropped.
+    pub(super) fn drops(&self) -> Vec<DropCount> {
+        self.tunnel.drops()
+    }
+
+    /// Where the guard is attached.
+    pub(super) fn guard(&self) -> Vec<GuardStatus> {
+        self.guards.attached.iter().map(guard_status).collect()
+    }
+
+    /// What an administrator should look at.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let is_kept = |attached: &Attached| attached.guard.pinned().is_some();
+        match self.guards.attached.iter().all(is_kept) {
+            true => Vec::new(),
+            false => vec!["no BPF file system at /sys/fs/bpf: should the daemon be killed, bans end with it".into()],
+        }
+    }
+
+    /// What came from each source, with the interface where it was counted.
+    pub(super) fn sources(&self) -> Result<Vec<Counted>> {
+        let mut sources = Vec::new();
+        for Attached { interface, guard } in &self.guards.attached {
+            sources.extend(guard.sources()?.into_iter().map(|count| Counted {
+                address: count.address,
+                interface: interface.clone(),
+                packets: count.packets,
+                bytes: count.bytes,
+            }));
+        }
+        Ok(sources)
+    }
+
+    /// What each ban has stopped: packets and bytes.
+    pub(super) fn ban_counts(&self) -> Result<BTreeMap<IpNet, (u64, u64)>> {
+        let mut counts: BTreeMap<IpNet, (u64, u64)> = BTreeMap::new();
+        for Attached { guard, .. } in &self.guards.attached {
+            for BanCount { network, packets, bytes } in guard.bans()? {
+                let count = counts.entry(network).or_default();
+                count.0 += packets;
+                count.1 += bytes;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The disciplines and classes with their statistics.
+    pub(super) fn shape(&mut self, plan: &Plan) -> Result<Vec<ShapeDevice>> {
+        let mut devices = Vec::new();
+        for name in [&plan.interface, &plan.uplink] {
+            // An uplink may be unplugged; the other interface is still worth showing.
+            let Some(link) = link::find(&mut self.machine.netlink, name)? else {
+                continue;
+            };
+            let items = tc::show(&mut self.machine.netlink, link.index)?.into_iter().map(|item| {
+                Ok(ShapeItem {
+                    text: item.to_string(),
+                    detail: serde_json::to_value(&item)?,
+                })
+            });
+            devices.push(ShapeDevice {
+                dev: name.clone(),
+                items: items.collect::<Result<_>>()?,
+            });
+        }
+        Ok(devices)
+    }
+}
+
+fn bring_up(
+    machine: &mut Machine,
+    choice: Choice,
+    plan: &Plan,
+    device: &DeviceConfig,
+    bans: &Bans,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(Tunnel, Guards)> {
+    progress("rules");
+    machine.release_forwarding(plan)?;
+    machine.set_rules(plan)?;
+    progress("forwarding");
+    machine.enable_forwarding(plan)?;
+    progress("interface and peers");
+    let tunnel = Tunnel::create(&mut machine.netlink, choice, &plan.interface, plan.mtu, device)?;
+    let link = link::get(&mut machine.netlink, &plan.interface)?;
+    machine.sync_addresses(link.index, &plan.addresses)?;
+    progress("queueing disciplines");
+    machine.shape(&[], &plan.shaping)?;
+    progress("guard");
+    let guards = Guards::attach(machine, plan, bans)?;
+    progress("interface up");
+    link::set_up(&mut machine.netlink, &link, true).with_context(|| {
+        format!(
+            "cannot bring up {} (is UDP port {} taken? see `ss -ulpn`)",
+            plan.interface, plan.listen_port
+        )
+    })?;
+    Ok((tunnel, guards))
+}
+
+fn guard_status(attached: &Attached) -> GuardStatus {
+    let mode = match attached.guard.mode() {
+        Mode::Native => "native",
+        Mode::Generic => "generic",
+    };
+    GuardStatus {
+        interface: attached.interface.clone(),
+        mode: mode.into(),
+        pinned: attached.guard.pinned().is_some(),
+    }
+}
