@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::packet::Shown;
 use super::question::{Sender, parties, whose};
 use super::station::{MemberState, Place, Reason};
-use crate::config::{Config, Party, Protocol};
+use crate::config::{Config, Party, Protocol, Strategy};
 use crate::gateway::Origin;
 
 /// What is known when a packet is stopped.
@@ -127,6 +127,9 @@ impl Stopped<'_> {
 
     /// The host lets in what looks like the VPN's.
     fn protected(&self) -> String {
+        if let Some(own) = self.host_by_its_own_address() {
+            return format!("the host lets in what comes from the hub's own address: reach it at {own}, not through its tunnel");
+        }
         match self.from {
             Sender::Member(_) => format!(
                 "the host tells the VPN by the hub's address, and sees {} instead: set `masquerade = true` in [hub], or `source` to the address that it sees",
@@ -140,6 +143,17 @@ impl Stopped<'_> {
                 "the port is open to the VPN alone: make the sender a member, and let it come through the hub".to_owned()
             }
         }
+    }
+
+    /// A host of strategy `source` that was reached as a member: its other address.
+    fn host_by_its_own_address(&self) -> Option<IpAddr> {
+        let Place::Member(name) = self.at else {
+            return None;
+        };
+        let host = self.config.hosts.get(name)?;
+        let same = |address: &&IpAddr| address.is_ipv4() == self.packet.destination.is_ipv4();
+        let own = host.addresses.iter().find(same).or(host.addresses.first())?;
+        (host.strategy == Strategy::Source).then_some(*own)
     }
 
     /// A rule that lets exactly this in, named as widely as people think: by group and service.
