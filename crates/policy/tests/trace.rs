@@ -1,5 +1,8 @@
 //! Questions about the talk's network and a larger one, and what is answered.
 
+#[path = "common/random.rs"]
+mod random;
+
 mod common;
 
 use common::{NOW, config, full, talk};
@@ -459,4 +462,55 @@ fn questions_without_sense() {
         let refused = asked(&full(), &question).unwrap_err().to_string();
         assert!(refused.starts_with(expected), "{refused}");
     }
+}
+
+/// Appends the rule that the advice spells out.
+fn with_advice(text: &str, advice: &str) -> Option<String> {
+    let rule = &advice[advice.find("[[rule]]\nfrom")?..];
+    // Before the others, which may refuse what it accepts.
+    let place = text.find("[[rule]]").unwrap_or(text.len());
+    Some(format!("{}{rule}\n{}", &text[..place], &text[place..]))
+}
+
+#[test]
+fn whoever_follows_the_advice_gets_through_the_hub() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let (mut followed, mut passed) = (0, 0);
+    for _ in 0..400 {
+        let text = random::configuration(&mut rng);
+        let v4 = rng.bool();
+        let from = random::address(&mut rng, v4).to_string();
+        let to = match rng.u8(..4) {
+            0 => "hub".to_owned(),
+            1 => "s0".to_owned(),
+            2 => "m0".to_owned(),
+            _ => random::address(&mut rng, v4).to_string(),
+        };
+        let question = Question::new(from, to);
+        let Ok(traces) = asked(&text, &question) else { continue };
+        let trace = traces.last().unwrap();
+        let End::Stopped { reason, advice, .. } = &trace.end else {
+            passed += 1;
+            continue;
+        };
+        let Reason::Rule {
+            origin: Origin::NoRule | Origin::Rule { .. },
+        } = reason
+        else {
+            continue;
+        };
+        let Some(mended) = with_advice(&text, advice) else {
+            let absent = ["no member has", "is disabled; ", "expired at"];
+            assert!(absent.iter().any(|words| advice.contains(words)), "{advice}");
+            continue;
+        };
+        followed += 1;
+        let again = one(&mended, &question);
+        let accepted = again.stations.iter().any(|station| {
+            let by = |step: &Step| matches!(step, Step::Table { origin: Some(Origin::Rule { number: 1, .. }), verdict, .. } if verdict == "accept");
+            by(&station.step)
+        });
+        assert!(accepted, "{question:?}\n{mended}\n{}", trace::text(&[again], "f"));
+    }
+    assert!(followed > 50 && passed > 50, "{followed} {passed}");
 }

@@ -19,6 +19,8 @@ pub(super) struct Stopped<'a> {
     /// The packet as the rules saw it.
     pub packet: &'a Shown,
     pub reason: &'a Reason,
+    /// The member that has the destination, when it is no peer.
+    pub absent: Option<(&'a str, MemberState)>,
 }
 
 impl Stopped<'_> {
@@ -28,10 +30,7 @@ impl Stopped<'_> {
         let hub = &self.config.hub;
         match self.reason {
             Reason::NotTunnelled => self.route_more(),
-            Reason::NoPeer { member, state } => match state {
-                MemberState::Disabled => format!("run `fielato member enable {member}`"),
-                MemberState::Expired(end) => format!("its `expires` was {end}: give [member.{member}] a later one"),
-            },
+            Reason::NoPeer { member, state } => admit(member, *state),
             Reason::NobodysAddress => self.nobody(),
             Reason::ForeignSource => match self.at {
                 Place::Member(receiver) => format!(
@@ -88,6 +87,9 @@ impl Stopped<'_> {
     fn rule(&self, origin: Origin) -> String {
         let Shown { source, destination, .. } = self.packet;
         let hub = &self.config.hub;
+        if let (Origin::Rule { .. } | Origin::NoRule, Some((member, state))) = (origin, self.absent) {
+            return format!("{member} {state}; {}", admit(member, state));
+        }
         let within_overlay = hub.addresses.iter().any(|net| net.contains(destination));
         match origin {
             Origin::Rule { .. } | Origin::NoRule
@@ -219,6 +221,14 @@ impl Stopped<'_> {
             (None, Some(port)) => format!("{to} at {}/{port}", self.packet.protocol),
             (None, None) => format!("{to} by {}", self.packet.protocol),
         }
+    }
+}
+
+/// Makes a member a peer again.
+fn admit(member: &str, state: MemberState) -> String {
+    match state {
+        MemberState::Disabled => format!("run `fielato member enable {member}`"),
+        MemberState::Expired(end) => format!("its `expires` was {end}: give [member.{member}] a later one"),
     }
 }
 
