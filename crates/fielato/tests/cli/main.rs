@@ -10,3 +10,4 @@ mod rendered;
 mod running;
 mod service;
 mod sessions;
+mod traced;
