@@ -149,7 +149,7 @@ impl<'a> Wanted<'a> {
 /// Whether a discipline of this kind has a class `class` that can hold a discipline; `leaves` are all htb's that have no children.
 fn holds(kind: &QdiscKind, class: Handle, leaves: &HashSet<Handle>) -> bool {
     match kind {
-        QdiscKind::Tbf(_) => class.minor == 1,
+        QdiscKind::Tbf(_) | QdiscKind::Netem(_) => class.minor == 1,
         QdiscKind::Htb { .. } => leaves.contains(&class),
         _ => false,
     }
@@ -158,7 +158,12 @@ fn holds(kind: &QdiscKind, class: Handle, leaves: &HashSet<Handle>) -> bool {
 /// Whether a kind runs here.
 fn runs(kind: &QdiscKind) -> Result<(), ApplyError> {
     match kind {
-        QdiscKind::Pfifo { .. } | QdiscKind::Bfifo { .. } | QdiscKind::Htb { .. } | QdiscKind::Tbf(_) => Ok(()),
+        QdiscKind::Pfifo { .. }
+        | QdiscKind::Bfifo { .. }
+        | QdiscKind::Htb { .. }
+        | QdiscKind::Tbf(_)
+        | QdiscKind::FqCodel(_)
+        | QdiscKind::Netem(_) => Ok(()),
         other => Err(ApplyError::Unsupported(other.name(), "fq_codel below htb")),
     }
 }
@@ -193,6 +198,17 @@ impl<'a, P: Packet> Builder<'a, P> {
     /// The discipline in `class`: what is wanted there, else `default`.
     pub fn child(&mut self, class: Handle, old: Option<Node<P>>, default: &QdiscKind) -> Node<P> {
         self.node(Parent::Class(class), old, default)
+    }
+
+    /// The discipline in `class`, if one is wanted there.
+    pub fn child_if_wanted(&mut self, class: Handle, old: Option<Node<P>>) -> Option<Node<P>> {
+        if self.wanted.qdiscs.contains_key(&Parent::Class(class)) {
+            return Some(self.child(class, old, &QdiscKind::Pfifo { limit: None }));
+        }
+        if let Some(old) = old {
+            self.remove(old);
+        }
+        None
     }
 
     /// The wanted classes of a discipline.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::discipline::Queued;
+use crate::discipline::{FqCodelStats, NetemStats, Queued};
 use crate::drop::DropReason;
 use crate::spec::{Handle, Parent};
 
@@ -92,6 +92,10 @@ pub enum Extra {
     /// Nothing.
     #[default]
     None,
+    /// fq_codel's.
+    FqCodel(FqCodelStats),
+    /// netem's.
+    Netem(NetemStats),
     /// An htb class.
     Htb(HtbCounts),
     /// htb itself.

@@ -8,6 +8,7 @@ mod swap;
 mod tracing;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use fielato_netfilter::Netfilter;
 use fielato_netfilter::{Effect, Now, conntrack};
@@ -140,6 +141,12 @@ impl Gateway {
             port.egress.drops().for_each(|(reason, count)| all.add(reason.name(), count));
         }
         all.into_iter()
+    }
+
+    /// Whether an address is the gateway's own.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        let mut addresses = self.ports.iter().flat_map(|port| &port.port.addresses);
+        addresses.any(|own| own.addr() == address)
     }
 
     /// What waits to leave by a port.

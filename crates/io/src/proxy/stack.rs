@@ -8,7 +8,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::wire::HardwareAddress;
 
-use super::Packet;
+use fielato_gateway::Buffer;
 
 /// Longest superpacket, headers included.
 const SUPERPACKET_MAX: NonZeroUsize = NonZeroUsize::new(65_535).unwrap();
@@ -27,7 +27,7 @@ pub(super) struct Stack {
 struct Wire {
     mtu: u16,
     incoming: Option<Vec<u8>>,
-    outgoing: Vec<Packet>,
+    outgoing: Vec<Buffer>,
 }
 
 impl Stack {
@@ -72,7 +72,7 @@ impl Stack {
     }
 
     /// Packets for members.
-    pub(super) fn outgoing(&mut self) -> &mut Vec<Packet> {
+    pub(super) fn outgoing(&mut self) -> &mut Vec<Buffer> {
         &mut self.wire.outgoing
     }
 
@@ -121,12 +121,12 @@ impl phy::RxToken for Receive {
 }
 
 pub(super) struct Transmit<'a> {
-    outgoing: &'a mut Vec<Packet>,
+    outgoing: &'a mut Vec<Buffer>,
     size: Option<NonZeroU16>,
 }
 
 impl<'a> Transmit<'a> {
-    fn new(outgoing: &'a mut Vec<Packet>) -> Self {
+    fn new(outgoing: &'a mut Vec<Buffer>) -> Self {
         Self { outgoing, size: None }
     }
 }
@@ -136,7 +136,7 @@ impl phy::TxToken for Transmit<'_> {
         let mut data = vec![0; len];
         let result = write(&mut data);
         if let Some(offload) = offload(&mut data, self.size) {
-            self.outgoing.push(Packet { data, offload });
+            self.outgoing.push(Buffer { data, offload });
         }
         result
     }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use fielato_io::proxy::{Options, Packet, Proxy, Sink};
+use fielato_gateway::Buffer;
+use fielato_io::proxy::{Options, Proxy, Sink};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
@@ -23,11 +24,11 @@ pub struct Inbox {
 }
 
 impl Sink for Inbox {
-    fn send(&self, packets: &mut Vec<Packet>) {
+    fn send(&self, packets: &mut Vec<Buffer>) {
         let mut inbox = self.packets.lock().unwrap();
         inbox.extend(packets.drain(..).map(|packet| {
             assert!(packet.data.len() <= MTU.into(), "{} bytes", packet.data.len());
-            assert_eq!(packet, Packet::plain(packet.data.clone()));
+            assert_eq!(packet, Buffer::from(packet.data.clone()));
             packet.data
         }));
         self.came.notify_one();
@@ -73,14 +74,18 @@ pub fn options() -> Options {
 
 impl World {
     pub fn new(options: Options) -> Self {
+        Self::with(|sink| Proxy::start(options, Arc::clone(sink) as _).unwrap())
+    }
+
+    /// With a proxy that is started so, in the hub's namespace.
+    pub fn with(start: impl FnOnce(&Arc<Inbox>) -> Proxy + Send) -> Self {
         let (hub, outside) = cable();
         hub.within(|| std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"))
             .unwrap();
         // The first neighbour solicitation may be lost, and costs a second then.
         assert!(["10.9.0.2", "fd09::2"].iter().all(|address| ping(&hub, address)));
         let inbox = Arc::new(Inbox::default());
-        let sink = Arc::clone(&inbox);
-        let proxy = hub.within(|| Proxy::start(options, sink)).unwrap();
+        let proxy = hub.within(|| start(&inbox));
         Self {
             proxy,
             inbox,
@@ -224,7 +229,7 @@ impl phy::TxToken for Transmit<'_> {
         let mut data = vec![0; len];
         let result = write(&mut data);
         // A full queue is a lossy link.
-        self.0.proxy.send(Packet::plain(data));
+        self.0.proxy.send(Buffer::from(data));
         result
     }
 }

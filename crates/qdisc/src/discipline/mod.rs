@@ -1,7 +1,9 @@
 //! The running disciplines: what each must do, and what the tree does for all of them.
 
 mod fifo;
+mod fq_codel;
 mod htb;
+mod netem;
 mod node;
 mod tbf;
 
@@ -10,7 +12,9 @@ use std::cell::OnceCell;
 use fielato_wire::Headers;
 
 pub(crate) use fifo::Fifo;
+pub use fq_codel::FqCodelStats;
 pub(crate) use htb::Htb;
+pub use netem::NetemStats;
 pub(crate) use node::{Environment, Node, Running};
 
 use crate::apply::Builder;

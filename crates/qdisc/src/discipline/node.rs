@@ -1,5 +1,7 @@
 //! A discipline at its place in the tree.
 
+use super::fq_codel::FqCodel;
+use super::netem::Netem;
 use super::tbf::Tbf;
 use super::{Arrival, Context, Dequeued, Discipline, Fifo, Htb, Queued};
 use crate::apply::Builder;
@@ -27,6 +29,8 @@ pub(crate) enum Running<P: Packet> {
     Fifo(Fifo<P>),
     Htb(Box<Htb<P>>),
     Tbf(Box<Tbf<P>>),
+    FqCodel(Box<FqCodel<P>>),
+    Netem(Box<Netem<P>>),
 }
 
 /// The same call for whichever discipline it is.
@@ -36,6 +40,8 @@ macro_rules! each {
             Running::Fifo($discipline) => $call,
             Running::Htb($discipline) => $call,
             Running::Tbf($discipline) => $call,
+            Running::FqCodel($discipline) => $call,
+            Running::Netem($discipline) => $call,
         }
     };
 }
@@ -47,6 +53,8 @@ impl<P: Packet> Running<P> {
             QdiscKind::Pfifo { .. } | QdiscKind::Bfifo { .. } => Running::Fifo(Fifo::new(kind, environment)),
             QdiscKind::Htb { .. } => Running::Htb(Box::new(Htb::new(kind, environment))),
             QdiscKind::Tbf(tbf) => Running::Tbf(Box::new(Tbf::new(tbf, environment))),
+            QdiscKind::FqCodel(fq_codel) => Running::FqCodel(Box::new(FqCodel::new(fq_codel, environment))),
+            QdiscKind::Netem(netem) => Running::Netem(Box::new(Netem::new(netem, environment))),
             _ => return None,
         })
     }
