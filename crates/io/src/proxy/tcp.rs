@@ -30,8 +30,8 @@ const IDLE_HALF: Duration = Duration::from_secs(240);
 /// How long the outside may take to answer. A member's own attempt lasts about two minutes (`tcp_syn_retries`).
 const CONNECT: Duration = Duration::from_secs(60);
 
-/// How long a member may leave data or a question unanswered, as in `nf_conntrack_tcp_timeout_unacknowledged`.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
+/// How long a member may leave data or SYN-ACK unanswered, as in `nf_conntrack_tcp_timeout_unacknowledged`.
+const UNACKNOWLEDGED: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(300);
 
 /// An idle outside connection is asked whether it is still there. RFC 9293 §3.8.4: not more often than every two hours.
 const KEEPALIVE: Duration = Duration::from_secs(7200);
@@ -248,7 +248,6 @@ impl Tcp {
         stream.set_congestion_control(CongestionControl::Cubic);
         // Who sent small segments here had a reason to.
         stream.set_nagle_enabled(false);
-        stream.set_timeout(Some(smoltcp::time::Duration::from_millis(UNACKNOWLEDGED.as_millis() as u64)));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         if stream.listen(connection.flow.remote).is_err() {
             return self.remove(id, shared);
@@ -381,6 +380,9 @@ impl Connection {
         if open.broken && stream.send_queue() == 0 {
             stream.abort();
         }
+        // smoltcp's timeout is for idle connections, too, which have their own.
+        let owes = matches!(stream.state(), State::SynReceived) || stream.send_queue() > 0;
+        stream.set_timeout(owes.then_some(UNACKNOWLEDGED));
         Counters::add(&shared.counters.bytes_out, moved_out as u64);
         Counters::add(&shared.counters.bytes_in, moved_in as u64);
         if moved_out + moved_in > 0 {
