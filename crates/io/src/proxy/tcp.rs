@@ -1,7 +1,7 @@
 //! TCP connections: one of smoltcp's towards the member, one of the system's towards the outside, and a buffer for each direction
 //! between them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
@@ -52,6 +52,8 @@ pub(super) struct Tcp {
     connections: HashMap<u64, Connection>,
     by_flow: HashMap<Flow, u64>,
     by_member: HashMap<IpAddr, usize>,
+    /// Those that are over and wait for late segments (TIME-WAIT), oldest first.
+    over: BTreeSet<u64>,
     /// Those that may have something to do.
     ready: VecDeque<u64>,
     /// Buffers beyond each connection's least, in bytes.
@@ -105,6 +107,7 @@ impl Tcp {
             connections: HashMap::new(),
             by_flow: HashMap::new(),
             by_member: HashMap::new(),
+            over: BTreeSet::new(),
             ready: VecDeque::new(),
             nobody: SocketSet::new(Vec::new()),
             next: 0,
@@ -150,14 +153,12 @@ impl Tcp {
                 return shared.unreachable(&flow, errno, &syn);
             }
         };
-        if self.connections.len() >= self.limits.tcp {
+        let member = flow.member.ip();
+        if self.connections.len() >= self.limits.tcp && !self.make_room(|_| true, shared) {
             return shared.counters.dropped(DropReason::TcpLimit);
         }
-        if self
-            .by_member
-            .get(&flow.member.ip())
-            .is_some_and(|count| *count >= self.limits.tcp_member)
-        {
+        let count = self.by_member.get(&member).copied().unwrap_or_default();
+        if count >= self.limits.tcp_member && !self.make_room(|flow| flow.member.ip() == member, shared) {
             return shared.counters.dropped(DropReason::TcpMemberLimit);
         }
         let outside = match connect(to) {
@@ -185,11 +186,21 @@ impl Tcp {
             .schedule(Token::Tcp(id), &mut connection.scheduled, shared.now + CONNECT);
         self.connections.insert(id, connection);
         self.by_flow.insert(flow, id);
-        *self.by_member.entry(flow.member.ip()).or_default() += 1;
+        *self.by_member.entry(member).or_default() += 1;
         shared
             .counters
             .tcp_open
             .store(self.connections.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Forgets the oldest connection that is over and only waits for late segments, among those that fit.
+    fn make_room(&mut self, fits: impl Fn(&Flow) -> bool, shared: &mut Shared) -> bool {
+        let fits = |id: &u64| self.connections.get(id).is_some_and(|connection| fits(&connection.flow));
+        let Some(oldest) = self.over.iter().copied().find(|id| fits(id)) else {
+            return false;
+        };
+        self.remove(oldest, shared);
+        true
     }
 
     /// The outside connection did not come about: the member hears what a router or the other end would have said.
@@ -293,6 +304,10 @@ impl Tcp {
             match connection.turn(shared) {
                 Turn::Over => self.remove(id, shared),
                 Turn::More => self.enqueue(id),
+                Turn::TimeWait(at) => {
+                    self.over.insert(id);
+                    shared.timers.schedule(Token::Tcp(id), &mut connection.scheduled, at);
+                }
                 Turn::Waits(at) => shared.timers.schedule(Token::Tcp(id), &mut connection.scheduled, at),
             }
             shared.flush_if_full();
@@ -336,6 +351,7 @@ impl Tcp {
             return;
         };
         self.by_flow.remove(&connection.flow);
+        self.over.remove(&id);
         let member = connection.flow.member.ip();
         if let Some(count) = self.by_member.get_mut(&member) {
             *count -= 1;
@@ -365,6 +381,8 @@ impl Tcp {
 enum Turn {
     Over,
     More,
+    /// As the next one, and nothing comes any more but late segments.
+    TimeWait(Instant),
     Waits(Instant),
 }
 
@@ -399,7 +417,11 @@ impl Connection {
         }
         let idle = self.active + open.patience();
         let wanted = shared.stack.wants(&open.sockets, shared.now);
-        Turn::Waits(wanted.map_or(idle, |at| at.min(idle)))
+        let at = wanted.map_or(idle, |at| at.min(idle));
+        match open.state() {
+            State::TimeWait => Turn::TimeWait(at),
+            _ => Turn::Waits(at),
+        }
     }
 }
 
