@@ -17,6 +17,27 @@ wg-quick runs `fielato wg0` where the kernel has no WireGuard. With that variabl
 `fielato device [--background] INTERFACE`, unless the interface has the name of a command; called by the name wireguard-fielato,
 the program does nothing else. The device ends on SIGTERM, and when its interface or its socket in /var/run/wireguard is removed.";
 
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  fielato trace --from alice --to storage:1094/tcp
+  fielato trace --from alice --to storage --reply --explain
+  fielato trace --from 192.168.4.2 --by eth0 --to storage        (a forged packet)
+  fielato trace --from 203.0.113.7 --to '[2001:db8::4]:53/udp' --state established
+  fielato trace --packet what-happened.pcap --json
+
+Exit codes: 0 it passes; 1 it would be stopped; 2 the question has no sense here.";
+const CAPTURE_HELP: &str = "\
+Examples:
+  fielato capture -w /tmp/tunnel.pcapng
+  fielato capture --clear 'member alice and tcp port 443' -c 100 -w - | tcpdump -n -r -
+
+FILTER is a part of tcpdump's language:
+  [src|dst] host ADDRESS            [src|dst] net ADDRESS/LENGTH
+  [tcp|udp|sctp] [src|dst] port NUMBER[-NUMBER]
+  ip  ip6  tcp  udp  sctp  icmp  icmp6  proto NUMBER
+  [src|dst] member NAME             [src|dst] service NAME
+joined by `and`, `or`, `not` and brackets; `and` and `or` bind equally, from left to right.";
+
 /// A WireGuard hub through which a small organisation's outside connections pass.
 #[derive(Debug, Parser)]
 #[command(name = "fielato", version, after_help = EXIT_CODES, max_term_width = 120)]
@@ -77,6 +98,9 @@ pub enum Command {
         after_help = "Examples:\n  fielato render hub --format nft\n  fielato render storage --format iptables\n  fielato render alice --format wg-quick"
     )]
     Render(Render),
+    /// Tell whether a packet would pass, and what decides: nothing is sent
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(Trace),
     /// Refuse packets from an address or network, before anything else sees them
     #[command(after_help = "Examples:\n  fielato ban 192.168.4.3\n  fielato ban 2001:db8::/32 --for 1h")]
     Ban(Ban),
@@ -92,6 +116,9 @@ pub enum Command {
     /// Look at traffic shaping
     #[command(subcommand)]
     Shape(Shape),
+    /// Write real packets to a capture file: within the tunnel, encrypted, or both
+    #[command(after_help = CAPTURE_HELP)]
+    Capture(Capture),
     /// Run three machines in network namespaces, and show the whole gateway on them
     #[command(subcommand)]
     Lab(Lab),
@@ -347,6 +374,55 @@ pub enum Format {
 }
 
 #[derive(Debug, Args)]
+pub struct Trace {
+    /// Who sends: a member, a host, `hub`, `internet` or an address
+    #[arg(long, value_name = "NAME|ADDRESS", required_unless_present = "packet")]
+    pub from: Option<String>,
+    /// Where to: a service, a host, a member, `hub`, `internet` or an address; behind a colon PORT/tcp, PORT/udp, icmp, icmp/TYPE or
+    /// ip/NUMBER [default: a service's first port, else a ping]
+    #[arg(long, value_name = "NAME|ADDRESS[:PORT/PROTOCOL]", required_unless_present = "packet")]
+    pub to: Option<String>,
+    /// What the packet's source says, when it is not the sender's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<std::net::IpAddr>,
+    /// The interface by which it reaches the hub, when it is not the one that the sender's address says
+    #[arg(long, value_name = "INTERFACE")]
+    pub by: Option<String>,
+    /// The source port [default: 40000]
+    #[arg(long, value_name = "PORT")]
+    pub sport: Option<u16>,
+    /// Whether a connection begins with the packet or goes on
+    #[arg(long, value_enum, default_value_t = TraceState::New)]
+    pub state: TraceState,
+    /// IPv4, where both ends have both
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6, where both ends have both
+    #[arg(short = '6')]
+    pub ipv6: bool,
+    /// Every packet of a capture, in order, instead of one that is made for the question
+    #[arg(long, value_name = "FILE.pcap", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
+    pub packet: Option<PathBuf>,
+    /// Trace the answer, too
+    #[arg(long)]
+    pub reply: bool,
+    /// In sentences, with the packet's layers and sizes
+    #[arg(long, conflicts_with = "json")]
+    pub explain: bool,
+    /// Print JSON, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceState {
+    /// The first packet of a connection
+    New,
+    /// A later one, of a connection that has been answered
+    Established,
+}
+
+#[derive(Debug, Args)]
 pub struct Ban {
     /// An address or a network
     #[arg(value_parser = parse_network, value_name = "ADDR[/N]")]
@@ -378,6 +454,35 @@ pub enum Shape {
     /// Show the queueing disciplines and classes with their statistics
     #[command(after_help = "Example:\n  fielato shape show")]
     Show(Json),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("side").multiple(false))]
+pub struct Capture {
+    /// Packets within the tunnel, as the rules see them
+    #[arg(long, group = "side")]
+    pub clear: bool,
+    /// WireGuard's packets on the uplink
+    #[arg(long, group = "side")]
+    pub cipher: bool,
+    /// Both, as two interfaces of one file [default]
+    #[arg(long, group = "side")]
+    pub both: bool,
+    /// Which packets [default: all]. Of encrypted packets it sees the outer headers; a member is then its endpoint
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// End after so many packets
+    #[arg(short = 'c', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this time, for instance 90s, 15m, 1h [default: until Ctrl-C]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<jiff::SignedDuration>,
+    /// Bytes kept of each packet; 0 for all
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub snaplen: u32,
+    /// The file, or `-` for standard output
+    #[arg(short = 'w', long, value_name = "FILE")]
+    pub write: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,9 +11,11 @@ pub mod gateway;
 pub mod import;
 pub mod init;
 mod parse;
+mod places;
 pub mod plan;
 pub mod render;
 mod schema;
+pub mod trace;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};

@@ -11,6 +11,9 @@ use crate::stats::Counters;
 /// Disciplines within disciplines: the kernel allows as many (`check_loop` in net/sched/sch_api.c).
 const MAX_NESTING: usize = 8;
 
+/// Classes within classes (`TC_HTB_MAXDEPTH`).
+const MAX_CLASSES: usize = 8;
+
 /// Why items can't be applied. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
@@ -29,6 +32,9 @@ pub enum ApplyError {
     /// A kind that the user-space engine does not run.
     #[error("{0} does not run in the user-space engine: use {1} there, or engine = \"kernel\"")]
     Unsupported(&'static str, &'static str),
+    /// A class whose parents lead back to itself, or too far.
+    #[error("class `{0}` lies too deep: at most {MAX_CLASSES} classes from htb down to it")]
+    ClassTooDeep(Handle),
     /// Too many disciplines within each other.
     #[error("`{0}` is nested too deep: at most {MAX_NESTING} disciplines within each other")]
     TooDeep(Handle),
@@ -69,55 +75,95 @@ impl<'a> Wanted<'a> {
             return Err(ApplyError::NoRoot);
         }
         wanted.check_places()?;
+        wanted.sort_classes()?;
         Ok(wanted)
     }
 
-    /// Every item must hang on something that hangs on the root.
-    fn check_places(&self) -> Result<(), ApplyError> {
-        let mut reached = HashSet::new();
-        let mut next: Vec<(&Qdisc, usize)> = self.qdiscs.get(&Parent::Root).map(|root| (*root, 1)).into_iter().collect();
-        while let Some((qdisc, depth)) = next.pop() {
-            reached.insert(qdisc.parent);
-            if depth > MAX_NESTING {
-                return Err(ApplyError::TooDeep(qdisc.handle.unwrap_or_default()));
-            }
-            let Some(handle) = qdisc.handle else { continue };
-            for (parent, child) in &self.qdiscs {
-                if let Parent::Class(class) = parent
-                    && class.major == handle.major
-                    && self.holds(qdisc, *class)
-                {
-                    next.push((child, depth + 1));
+    /// Every class must belong to an htb, directly or through other classes; parents are put before their children.
+    fn sort_classes(&mut self) -> Result<(), ApplyError> {
+        let htbs: HashSet<u16> = self
+            .qdiscs
+            .values()
+            .filter(|qdisc| matches!(qdisc.kind, QdiscKind::Htb { .. }))
+            .filter_map(|qdisc| qdisc.handle.map(|handle| handle.major))
+            .collect();
+        for (major, classes) in &mut self.classes {
+            let parents: HashMap<Handle, Handle> = classes.iter().map(|class| (class.classid, class.parent)).collect();
+            let depth = |class: &Class| {
+                let mut at = class.classid;
+                for depth in 1..=MAX_CLASSES {
+                    match parents.get(&at) {
+                        Some(parent) if parent.minor == 0 && parent.major == *major && htbs.contains(major) => return Ok(depth),
+                        Some(parent) => at = *parent,
+                        None => return Err(ApplyError::NoSuchParent(class.to_string(), at)),
+                    }
                 }
-            }
-        }
-        for (parent, qdisc) in &self.qdiscs {
-            if let Parent::Class(class) = parent
-                && !reached.contains(parent)
-            {
-                return Err(ApplyError::NoSuchParent(qdisc.to_string(), *class));
-            }
+                Err(ApplyError::ClassTooDeep(class.classid))
+            };
+            let mut sorted = classes
+                .iter()
+                .map(|class| depth(class).map(|depth| (depth, *class)))
+                .collect::<Result<Vec<_>, _>>()?;
+            sorted.sort_by_key(|(depth, _)| *depth);
+            *classes = sorted.into_iter().map(|(_, class)| class).collect();
         }
         Ok(())
     }
 
-    /// Whether `qdisc` has a class `class` that holds a discipline.
-    fn holds(&self, qdisc: &Qdisc, class: Handle) -> bool {
-        match &qdisc.kind {
-            QdiscKind::Tbf(_) => class.minor == 1,
-            QdiscKind::Htb { .. } => self
-                .classes
-                .get(&class.major)
-                .is_some_and(|classes| classes.iter().any(|one| one.classid == class)),
-            _ => false,
+    /// Every discipline must hang on something that hangs on the root.
+    fn check_places(&self) -> Result<(), ApplyError> {
+        let inner: HashSet<Handle> = self.classes.values().flatten().map(|class| class.parent).collect();
+        let leaves: HashSet<Handle> = self
+            .classes
+            .values()
+            .flatten()
+            .map(|class| class.classid)
+            .filter(|class| !inner.contains(class))
+            .collect();
+        let mut below: HashMap<u16, Vec<(Handle, &Qdisc)>> = HashMap::new();
+        for (parent, qdisc) in &self.qdiscs {
+            if let Parent::Class(class) = parent {
+                below.entry(class.major).or_default().push((*class, qdisc));
+            }
         }
+        let mut next: Vec<(&Qdisc, usize)> = self.qdiscs.get(&Parent::Root).map(|root| (*root, 1)).into_iter().collect();
+        while let Some((qdisc, depth)) = next.pop() {
+            let handle = qdisc.handle.unwrap_or_default();
+            if depth > MAX_NESTING {
+                return Err(ApplyError::TooDeep(handle));
+            }
+            for (class, child) in below.remove(&handle.major).unwrap_or_default() {
+                if !holds(&qdisc.kind, class, &leaves) {
+                    return Err(ApplyError::NoSuchParent(child.to_string(), class));
+                }
+                next.push((child, depth + 1));
+            }
+        }
+        match below.values().flatten().next() {
+            Some((class, qdisc)) => Err(ApplyError::NoSuchParent(qdisc.to_string(), *class)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a discipline of this kind has a class `class` that can hold a discipline; `leaves` are all htb's that have no children.
+fn holds(kind: &QdiscKind, class: Handle, leaves: &HashSet<Handle>) -> bool {
+    match kind {
+        QdiscKind::Tbf(_) | QdiscKind::Netem(_) => class.minor == 1,
+        QdiscKind::Htb { .. } => leaves.contains(&class),
+        _ => false,
     }
 }
 
 /// Whether a kind runs here.
 fn runs(kind: &QdiscKind) -> Result<(), ApplyError> {
     match kind {
-        QdiscKind::Pfifo { .. } | QdiscKind::Bfifo { .. } | QdiscKind::Tbf(_) => Ok(()),
+        QdiscKind::Pfifo { .. }
+        | QdiscKind::Bfifo { .. }
+        | QdiscKind::Htb { .. }
+        | QdiscKind::Tbf(_)
+        | QdiscKind::FqCodel(_)
+        | QdiscKind::Netem(_) => Ok(()),
         other => Err(ApplyError::Unsupported(other.name(), "fq_codel below htb")),
     }
 }
@@ -152,6 +198,17 @@ impl<'a, P: Packet> Builder<'a, P> {
     /// The discipline in `class`: what is wanted there, else `default`.
     pub fn child(&mut self, class: Handle, old: Option<Node<P>>, default: &QdiscKind) -> Node<P> {
         self.node(Parent::Class(class), old, default)
+    }
+
+    /// The discipline in `class`, if one is wanted there.
+    pub fn child_if_wanted(&mut self, class: Handle, old: Option<Node<P>>) -> Option<Node<P>> {
+        if self.wanted.qdiscs.contains_key(&Parent::Class(class)) {
+            return Some(self.child(class, old, &QdiscKind::Pfifo { limit: None }));
+        }
+        if let Some(old) = old {
+            self.remove(old);
+        }
+        None
     }
 
     /// The wanted classes of a discipline.

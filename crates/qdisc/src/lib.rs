@@ -7,10 +7,13 @@
 //! assert_eq!(qdisc.to_string(), "root tbf rate 1mbit burst 32kb limit 82768b");
 //! ```
 
+mod alarms;
 mod apply;
 mod charge;
+mod codel;
 mod discipline;
 mod drop;
+mod ecn;
 pub mod flow;
 mod item;
 mod kinds;
@@ -27,10 +30,11 @@ pub mod units;
 mod words;
 
 pub use apply::ApplyError;
+pub use discipline::{FqCodelStats, NetemStats};
 pub use drop::DropReason;
 pub use item::Item;
 pub use packet::Packet;
-pub use parse::{class, qdisc};
+pub use parse::{class, qdisc, qdisc_with_tables};
 pub use spec::{Class, Handle, Parent, Qdisc, QdiscKind};
 pub use stats::{Amount, Extra, Stats};
 pub use tree::{Path, Settings, Tree};

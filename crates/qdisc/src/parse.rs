@@ -9,7 +9,19 @@ use crate::words::{ParseError, Word, Words, put};
 const KINDS: [&str; 7] = ["htb", "tbf", "netem", "fq_codel", "cake", "pfifo", "bfifo"];
 
 /// Reads `{root | parent CLASSID} [handle MAJOR:] KIND [OPTIONS]`.
+///
+/// # Errors
+/// When a word is not tc's; it points at that word.
 pub fn qdisc(words: &str) -> Result<Qdisc, ParseError> {
+    qdisc_with_tables(words, &mut |_| Err(String::new()))
+}
+
+/// As [`qdisc`]; netem's `distribution NAME` may also name a table, whose text `tables` gives (or says why not), as tc reads
+/// it from `NAME.dist`.
+///
+/// # Errors
+/// When a word is not tc's, or a table can't be read; it points at that word.
+pub fn qdisc_with_tables(words: &str, tables: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Qdisc, ParseError> {
     let mut words = Words::new(words);
     let (mut parent, mut handle) = (None, None);
     let kind = loop {
@@ -47,7 +59,7 @@ pub fn qdisc(words: &str) -> Result<Qdisc, ParseError> {
     let kind = match kind.text {
         "htb" => kinds::htb(&mut words)?,
         "tbf" => kinds::tbf(kind, &mut words)?,
-        "netem" => kinds::netem(kind, &mut words)?,
+        "netem" => kinds::netem(kind, &mut words, tables)?,
         "fq_codel" => kinds::fq_codel(&mut words)?,
         "cake" => kinds::cake(&mut words)?,
         "pfifo" => kinds::pfifo(&mut words)?,

@@ -2,8 +2,11 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use crate::spec::{Cake, Class, DEFAULT_R2Q, FqCodel, Handle, HtbClass, Netem, Parent, Qdisc, QdiscKind, Tbf};
-use crate::units::{write_rate, write_size, write_time};
+use crate::spec::{
+    Cake, Class, DEFAULT_R2Q, Distribution, FqCodel, Handle, HostFairness, HtbClass, Loss, Netem, Parent, Qdisc, QdiscKind, Slot,
+    SlotWait, Tbf,
+};
+use crate::units::{write_precise_time, write_rate, write_size, write_time};
 
 impl Display for Handle {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -95,12 +98,57 @@ impl Display for Netem {
                 write!(f, " {}%", self.delay_correlation)?;
             }
         }
-        chance(f, "loss", self.loss, self.loss_correlation)?;
+        if self.distribution != Distribution::Uniform {
+            write!(f, " distribution {}", self.distribution.name())?;
+        }
+        write!(f, "{}", self.loss)?;
+        switch(f, Some(self.ecn), "ecn", "")?;
         chance(f, "duplicate", self.duplicate, self.duplicate_correlation)?;
         chance(f, "corrupt", self.corrupt, self.corrupt_correlation)?;
         chance(f, "reorder", self.reorder, self.reorder_correlation)?;
         optional(f, "gap", Some(self.gap).filter(|gap| *gap != u32::from(self.reorder > 0.0)))?;
-        optional(f, "rate", Some(self.rate).filter(|rate| *rate != 0).map(write_rate))
+        if self.rate != 0 {
+            write!(f, " rate {}", write_rate(self.rate))?;
+            match (self.packet_overhead, self.cell_size, self.cell_overhead) {
+                (0, 0, 0) => {}
+                (packet, 0, 0) => write!(f, " {packet}")?,
+                (packet, size, 0) => write!(f, " {packet} {size}")?,
+                (packet, size, cell) => write!(f, " {packet} {size} {cell}")?,
+            }
+        }
+        optional(f, "slot", self.slot.as_ref())?;
+        optional(f, "seed", self.seed)
+    }
+}
+
+/// Begins with a space unless there is nothing to say.
+impl Display for Loss {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Loss::Random { percent, correlation } => chance(f, "loss", *percent, *correlation),
+            Loss::State { p13, p31, p32, p23, p14 } => write!(f, " loss state {p13}% {p31}% {p32}% {p23}% {p14}%"),
+            Loss::Gilbert { p, r, bad, good } => write!(f, " loss gemodel {p}% {r}% {bad}% {good}%"),
+        }
+    }
+}
+
+impl Display for Slot {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match &self.wait {
+            SlotWait::Between(least, most) => {
+                write!(f, "{} {}", write_precise_time(*least), write_precise_time(*most))?;
+            }
+            SlotWait::Spread {
+                distribution,
+                delay,
+                jitter,
+            } => {
+                let (delay, jitter) = (write_precise_time(*delay), write_precise_time(*jitter));
+                write!(f, "distribution {} {delay} {jitter}", distribution.name())?;
+            }
+        }
+        optional(f, "packets", Some(self.packets).filter(|packets| *packets != 0))?;
+        optional(f, "bytes", Some(self.bytes).filter(|bytes| *bytes != 0).map(write_size))
     }
 }
 
@@ -114,7 +162,9 @@ impl Display for FqCodel {
         optional(f, "quantum", self.quantum)?;
         switch(f, self.ecn, "ecn", "noecn")?;
         optional(f, "ce_threshold", self.ce_threshold.map(write_time))?;
-        optional(f, "memory_limit", self.memory_limit.map(write_size))
+        optional(f, "memory_limit", self.memory_limit.map(write_size))?;
+        let hosts = HostFairness::WORDS.into_iter().find(|(_, mode)| self.hosts == Some(*mode));
+        optional(f, "hosts", hosts.map(|(word, _)| word))
     }
 }
 

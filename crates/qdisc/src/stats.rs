@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::discipline::Queued;
+use crate::discipline::{FqCodelStats, NetemStats, Queued};
 use crate::drop::DropReason;
 use crate::spec::{Handle, Parent};
 
@@ -92,6 +92,36 @@ pub enum Extra {
     /// Nothing.
     #[default]
     None,
+    /// fq_codel's.
+    FqCodel(FqCodelStats),
+    /// netem's.
+    Netem(NetemStats),
+    /// An htb class.
+    Htb(HtbCounts),
+    /// htb itself.
+    HtbDirect(HtbDirect),
+}
+
+/// What an htb class counts (`struct tc_htb_xstats`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct HtbCounts {
+    /// Packets sent by right, by this class or by those that borrowed from it.
+    pub lended: u64,
+    /// Packets sent with borrowed tokens.
+    pub borrowed: u64,
+    /// Packets larger than a rate table; there are none here, lengths are charged exactly.
+    pub giants: u64,
+    /// The rate's bucket, in ticks of 64 ns.
+    pub tokens: i64,
+    /// The ceiling's bucket, in ticks of 64 ns.
+    pub ctokens: i64,
+}
+
+/// What htb counts for all its classes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct HtbDirect {
+    /// Packets that belonged to no class and passed unshaped.
+    pub direct_packets_stat: u64,
 }
 
 impl Stats {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Netem, Tbf};
-use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, qdisc};
+use fielato_qdisc::spec::{
+    Cake, CakeDiffserv, CakeFlowMode, Distribution, FqCodel, HostFairness, HtbClass, Loss, Netem, Slot, SlotWait, Table, Tbf,
+};
+use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, qdisc, qdisc_with_tables};
 
 fn kind(words: &str) -> QdiscKind {
     qdisc(words).unwrap_or_else(|error| panic!("{words}: {error}")).kind
@@ -14,10 +16,10 @@ fn the_talks_delay() {
     let expected = Qdisc {
         parent: Parent::Root,
         handle: None,
-        kind: QdiscKind::Netem(Netem {
+        kind: QdiscKind::Netem(Box::new(Netem {
             delay: Duration::from_millis(500),
             ..Netem::default()
-        }),
+        })),
     };
     assert_eq!(qdisc("root netem delay 500ms"), Ok(expected));
 }
@@ -83,8 +85,12 @@ fn netem_with_everything() {
         delay: Duration::from_millis(100),
         jitter: Duration::from_millis(10),
         delay_correlation: 25.0,
-        loss: 1.0,
-        loss_correlation: 25.0,
+        distribution: Distribution::Normal,
+        loss: Loss::Random {
+            percent: 1.0,
+            correlation: 25.0,
+        },
+        ecn: true,
         duplicate: 2.0,
         duplicate_correlation: 3.0,
         corrupt: 0.1,
@@ -93,14 +99,105 @@ fn netem_with_everything() {
         reorder_correlation: 50.0,
         gap: 5,
         rate: 125_000,
+        packet_overhead: -14,
+        cell_size: 48,
+        cell_overhead: 5,
+        slot: Some(Slot {
+            wait: SlotWait::Between(Duration::from_micros(800), Duration::from_millis(1)),
+            packets: 20,
+            bytes: 32_768,
+        }),
+        seed: Some(u64::MAX),
     };
-    let words = "root netem limit 2000 delay 100ms 10ms 25% loss random 1% 25% duplicate 2% 3% corrupt 0.1% \
-                 reorder 25% 50% gap 5 rate 1mbit";
-    assert_eq!(kind(words), QdiscKind::Netem(expected));
+    let words = "root netem limit 2000 delay 100ms 10ms 25% distribution normal loss random 1% 25% ecn duplicate 2% 3% \
+                 corrupt 0.1% reorder 25% 50% gap 5 rate 1mbit -14 48 5 slot 800us 1ms packets 20 bytes 32k \
+                 seed 18446744073709551615";
+    assert_eq!(kind(words), QdiscKind::Netem(Box::new(expected)));
     let QdiscKind::Netem(netem) = kind("root netem delay 10ms reorder 25%") else {
         panic!("not netem")
     };
     assert_eq!(netem.gap, 1);
+}
+
+fn netem(words: &str) -> Netem {
+    match kind(&format!("root netem {words}")) {
+        QdiscKind::Netem(netem) => *netem,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn models_of_loss_have_tcs_defaults() {
+    let state = |p13, p31, p32, p23, p14| Loss::State { p13, p31, p32, p23, p14 };
+    let gilbert = |p, r, bad, good| Loss::Gilbert { p, r, bad, good };
+    for (words, expected) in [
+        (
+            "loss 5%",
+            Loss::Random {
+                percent: 5.0,
+                correlation: 0.0,
+            },
+        ),
+        (
+            "drop random 5% 10%",
+            Loss::Random {
+                percent: 5.0,
+                correlation: 10.0,
+            },
+        ),
+        ("loss state 1%", state(1.0, 99.0, 0.0, 100.0, 0.0)),
+        ("loss state 1% 20%", state(1.0, 20.0, 0.0, 100.0, 0.0)),
+        ("loss state 1% 20% 3% 40%", state(1.0, 20.0, 3.0, 40.0, 0.0)),
+        ("loss state 1% 20% 3% 40% 0.5%", state(1.0, 20.0, 3.0, 40.0, 0.5)),
+        ("loss gemodel 1%", gilbert(1.0, 99.0, 100.0, 0.0)),
+        ("loss gemodel 1% 10%", gilbert(1.0, 10.0, 100.0, 0.0)),
+        ("loss gemodel 1% 10% 70% 0.1% ecn", gilbert(1.0, 10.0, 70.0, 0.1)),
+    ] {
+        assert_eq!(netem(words).loss, expected, "{words}");
+    }
+}
+
+#[test]
+fn slots_and_distributions() {
+    let slot = |words: &str| netem(words).slot.unwrap();
+    let micros = Duration::from_micros;
+    assert_eq!(slot("slot 800us").wait, SlotWait::Between(micros(800), micros(800)));
+    assert_eq!(
+        slot("slot 1500").wait,
+        SlotWait::Between(Duration::from_nanos(1500), Duration::from_nanos(1500))
+    );
+    let spread = SlotWait::Spread {
+        distribution: Distribution::Pareto,
+        delay: micros(20_000),
+        jitter: micros(10),
+    };
+    let wanted = Slot {
+        wait: spread,
+        packets: 0,
+        bytes: 1500,
+    };
+    assert_eq!(slot("slot distribution pareto 20ms 10us bytes 1500"), wanted);
+    let custom = qdisc_with_tables("root netem delay 10ms 1ms distribution mine", &mut |name| {
+        assert_eq!(name, "mine");
+        Ok("-8192 0 8192".to_owned())
+    });
+    let QdiscKind::Netem(custom) = custom.unwrap().kind else {
+        panic!("not netem");
+    };
+    let table = Table::parse("-8192 0 8192").unwrap();
+    assert_eq!(
+        custom.distribution,
+        Distribution::Table {
+            name: "mine".to_owned(),
+            table
+        }
+    );
+    assert_eq!(custom.to_string(), " delay 10ms 1ms distribution mine");
+    let error = qdisc_with_tables("root netem delay 10ms 1ms distribution mine", &mut |_| {
+        Err("no such file".to_owned())
+    })
+    .unwrap_err();
+    assert_eq!((error.offset, error.message.contains("no such file")), (39, true), "{error}");
 }
 
 #[test]
@@ -162,9 +259,27 @@ fn errors_point_at_the_word_and_say_what_would_be_right() {
         ("root netem delay 5m", "5m", "a time such as 20ms"),
         ("root netem delay 5ms 25%", "25%", "a time such as 20ms"),
         ("root netem loss 120%", "120%", "0% to 100%"),
-        ("root netem loss gemodel 1%", "gemodel", "not supported"),
-        ("root netem delay 1ms distribution normal", "distribution", "not supported"),
-        ("root netem rate 1mbit 14 8", "14", "not supported"),
+        ("root netem loss gemodel", "gemodel", "wants a percentage"),
+        ("root netem loss state 1% 200%", "200%", "0% to 100%"),
+        (
+            "root netem delay 1ms distribution normal",
+            "distribution",
+            "needs a delay and its jitter",
+        ),
+        (
+            "root netem delay 5ms 1ms distribution norml",
+            "norml",
+            "did you mean `normal`?",
+        ),
+        ("root netem delay 5ms 1ms distribution", "distribution", "wants its name"),
+        ("root netem delay 5ms ecn", "ecn", "needs `loss`"),
+        ("root netem loss 0% ecn", "ecn", "needs `loss`"),
+        ("root netem rate 1mbit 14 8x", "8x", "a whole number"),
+        ("root netem slot 5ms 1ms", "1ms", "below its shortest"),
+        ("root netem slot packets 5", "packets", "a time such as 800us"),
+        ("root netem slot distribution normal 5ms 0", "0", "a time such as 800us"),
+        ("root netem seed -1", "-1", "in decimal"),
+        ("root fq_codel hosts both", "both", "src, dst or none"),
         ("root netem reorder 25%", "netem", "needs a `delay`"),
         ("root netem delay 1ms gap 5", "netem", "needs `reorder`"),
         ("root netem delay 1ms delay 2ms", "delay", "sets what was set before"),
@@ -253,6 +368,50 @@ impl Numbers {
         }
     }
 
+    fn distribution(&mut self) -> Distribution {
+        Distribution::WORDS[self.below(4) as usize].1.clone()
+    }
+
+    fn loss(&mut self) -> Loss {
+        match self.below(3) {
+            0 => Loss::Random {
+                percent: self.percent(),
+                correlation: self.percent(),
+            },
+            1 => Loss::State {
+                p13: self.percent(),
+                p31: self.percent(),
+                p32: self.percent(),
+                p23: self.percent(),
+                p14: self.percent(),
+            },
+            _ => Loss::Gilbert {
+                p: self.percent(),
+                r: self.percent(),
+                bad: self.percent(),
+                good: self.percent(),
+            },
+        }
+    }
+
+    fn slot(&mut self) -> Slot {
+        let least = Duration::from_nanos(self.below(1 << 40));
+        let jitter = Duration::from_nanos(1 + self.below(1 << 30));
+        let wait = match self.below(2) {
+            0 => SlotWait::Between(least, least + jitter),
+            _ => SlotWait::Spread {
+                distribution: self.distribution(),
+                delay: least,
+                jitter,
+            },
+        };
+        Slot {
+            wait,
+            packets: self.below(100) as u32,
+            bytes: self.below(1 << 31) as u32,
+        }
+    }
+
     fn kind(&mut self) -> QdiscKind {
         match self.below(7) {
             0 => QdiscKind::Pfifo {
@@ -280,17 +439,25 @@ impl Numbers {
                 let mut netem = Netem {
                     limit: self.maybe(Self::size),
                     delay: Duration::from_nanos(1 + self.below(2_000_000_000)),
-                    loss: self.percent(),
-                    loss_correlation: self.percent(),
+                    loss: self.loss(),
                     duplicate: self.percent(),
                     duplicate_correlation: self.percent(),
                     corrupt: self.percent(),
                     corrupt_correlation: self.percent(),
-                    rate: self.maybe(Self::rate).unwrap_or(0),
+                    slot: self.maybe(Self::slot),
+                    seed: self.maybe(|n| n.below(1 << 31)),
                     ..Netem::default()
                 };
+                netem.ecn = !matches!(netem.loss, Loss::Random { percent: 0.0, .. }) && self.below(2) == 0;
+                if let Some(rate) = self.maybe(Self::rate) {
+                    netem.rate = rate;
+                    netem.packet_overhead = self.below(100) as i32 - 50;
+                    netem.cell_size = self.below(3) as u32 * 24;
+                    netem.cell_overhead = self.below(3) as i32 - 1;
+                }
                 if let Some(jitter) = self.maybe(Self::micros) {
                     netem.jitter = jitter;
+                    netem.distribution = self.distribution();
                     netem.delay_correlation = self.maybe(Self::percent).unwrap_or(0.0);
                 }
                 if let Some(gap) = self.maybe(|n| 1 + n.below(9) as u32) {
@@ -298,7 +465,7 @@ impl Numbers {
                     netem.reorder = 0.5 + self.percent() / 2.0;
                     netem.reorder_correlation = self.percent();
                 }
-                QdiscKind::Netem(netem)
+                QdiscKind::Netem(Box::new(netem))
             }
             5 => QdiscKind::FqCodel(FqCodel {
                 limit: self.maybe(Self::size),
@@ -309,6 +476,7 @@ impl Numbers {
                 ecn: self.maybe(|n| n.below(2) == 0),
                 ce_threshold: self.maybe(Self::micros),
                 memory_limit: self.maybe(Self::size),
+                hosts: self.maybe(|n| HostFairness::WORDS[n.below(3) as usize].1),
             }),
             _ => QdiscKind::Cake(Cake {
                 bandwidth: self.maybe(Self::rate),

@@ -1,6 +1,7 @@
 //! One file a command, or a family of them: each reads its arguments, calls the crate that does the work, and prints.
 
 mod ban;
+mod capture;
 pub mod device;
 mod docs;
 mod init;
@@ -12,6 +13,7 @@ mod run;
 mod shape;
 mod status;
 mod top;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -32,11 +34,13 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Reload(args) => run::reload(&paths, args.json)?,
         Command::Status(args) => status::run(&paths, args.json)?,
         Command::Render(args) => render::run(&paths, args)?,
+        Command::Trace(args) => return trace::run(&paths, &args),
         Command::Ban(args) => ban::ban(&paths, args)?,
         Command::Unban(args) => ban::unban(&paths, args.network)?,
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
+        Command::Capture(args) => capture::run(&paths, args)?,
         Command::Lab(command) => return lab::run(command),
         Command::Device(args) => return device::run(&args),
         Command::Iptables(command) => return Ok(iptables::run(&paths, &command)),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use fielato_qdisc::spec::{CakeDiffserv, CakeFlowMode};
 
 use super::attributes::{find, find_u32, find_u64, u32_at};
+use super::netem;
 use super::psched::Psched;
 
 /// `1:`, `1:10`
@@ -22,7 +23,7 @@ pub fn qdisc(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
         "bfifo" => Some(format!("limit {}", size(u32_at(options, 0)?))),
         "htb" => htb(options),
         "tbf" => tbf(options, psched),
-        "netem" => netem(options, psched),
+        "netem" => netem::text(options, psched),
         "fq_codel" => Some(fq_codel(options)),
         "cake" => Some(cake(options)),
         _ => None,
@@ -92,57 +93,6 @@ fn tbf(options: &[u8], psched: &Psched) -> Option<String> {
         true => write!(text, "lat {} ", time(latency)),
         false => write!(text, "limit {} ", size(limit)),
     };
-    Some(text)
-}
-
-fn netem(options: &[u8], psched: &Psched) -> Option<String> {
-    let number = |offset| u32_at(options, offset);
-    let attributes = options.get(24..)?;
-    let correlation = |offset| find(attributes, 1).and_then(|value| u32_at(value, offset)).unwrap_or(0);
-    let pair = |kind| {
-        find(attributes, kind)
-            .and_then(|value| Some((u32_at(value, 0)?, u32_at(value, 4)?)))
-            .unwrap_or((0, 0))
-    };
-    let microseconds = |wide, ticks| match find_u64(attributes, wide) {
-        Some(nanoseconds) => nanoseconds as f64 / 1e3,
-        None => psched.microseconds(ticks),
-    };
-
-    let mut text = format!("limit {}", number(4)?);
-    let (delay, jitter) = (microseconds(10, number(0)?), microseconds(11, number(20)?));
-    if delay > 0.0 {
-        let _ = write!(text, " delay {}", time(delay));
-        if jitter > 0.0 {
-            let _ = write!(text, "  {}", time(jitter));
-            if correlation(0) != 0 {
-                let _ = write!(text, " {}", percent(correlation(0)));
-            }
-        }
-    }
-    let (reorder, corrupt) = (pair(3), pair(4));
-    for (name, (probability, correlation)) in [
-        ("loss", (number(8)?, correlation(4))),
-        ("duplicate", (number(16)?, correlation(8))),
-        ("reorder", reorder),
-        ("corrupt", corrupt),
-    ] {
-        if probability != 0 {
-            let _ = write!(text, " {name} {}", percent(probability));
-            if correlation != 0 {
-                let _ = write!(text, " {}", percent(correlation));
-            }
-        }
-    }
-    let rate = find_u64(attributes, 8)
-        .or(find_u32(attributes, 6).map(u64::from))
-        .unwrap_or(0);
-    if rate != 0 {
-        let _ = write!(text, " rate {}", self::rate(rate));
-    }
-    if number(12)? != 0 {
-        let _ = write!(text, " gap {}", number(12)?);
-    }
     Some(text)
 }
 
@@ -245,7 +195,7 @@ pub fn size(bytes: u32) -> String {
 }
 
 /// Microseconds as tc prints them, in three digits: `400ms`.
-fn time(microseconds: f64) -> String {
+pub(super) fn time(microseconds: f64) -> String {
     if microseconds >= 1e6 {
         format!("{}s", general(microseconds / 1e6, 3))
     } else if microseconds >= 1e3 {
@@ -256,12 +206,12 @@ fn time(microseconds: f64) -> String {
 }
 
 /// A fraction of all 32 bits as tc prints it: `25%`.
-fn percent(probability: u32) -> String {
+pub(super) fn percent(probability: u32) -> String {
     format!("{}%", general(100.0 * f64::from(probability) / f64::from(u32::MAX), 6))
 }
 
 /// A number of at least 1e-4 in so many significant digits without closing zeros, as C's `%g` writes it below 10^digits.
-fn general(number: f64, digits: i32) -> String {
+pub(super) fn general(number: f64, digits: i32) -> String {
     if number == 0.0 {
         return "0".to_owned();
     }

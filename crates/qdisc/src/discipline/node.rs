@@ -1,7 +1,9 @@
 //! A discipline at its place in the tree.
 
+use super::fq_codel::FqCodel;
+use super::netem::Netem;
 use super::tbf::Tbf;
-use super::{Arrival, Context, Dequeued, Discipline, Fifo, Queued};
+use super::{Arrival, Context, Dequeued, Discipline, Fifo, Htb, Queued};
 use crate::apply::Builder;
 use crate::charge::Charge;
 use crate::drop::DropReason;
@@ -25,7 +27,10 @@ pub(crate) struct Environment {
 /// Every discipline that can run.
 pub(crate) enum Running<P: Packet> {
     Fifo(Fifo<P>),
+    Htb(Box<Htb<P>>),
     Tbf(Box<Tbf<P>>),
+    FqCodel(Box<FqCodel<P>>),
+    Netem(Box<Netem<P>>),
 }
 
 /// The same call for whichever discipline it is.
@@ -33,7 +38,10 @@ macro_rules! each {
     ($running:expr, $discipline:ident => $call:expr) => {
         match $running {
             Running::Fifo($discipline) => $call,
+            Running::Htb($discipline) => $call,
             Running::Tbf($discipline) => $call,
+            Running::FqCodel($discipline) => $call,
+            Running::Netem($discipline) => $call,
         }
     };
 }
@@ -43,7 +51,10 @@ impl<P: Packet> Running<P> {
     pub fn new(kind: &QdiscKind, environment: &Environment) -> Option<Self> {
         Some(match kind {
             QdiscKind::Pfifo { .. } | QdiscKind::Bfifo { .. } => Running::Fifo(Fifo::new(kind, environment)),
+            QdiscKind::Htb { .. } => Running::Htb(Box::new(Htb::new(kind, environment))),
             QdiscKind::Tbf(tbf) => Running::Tbf(Box::new(Tbf::new(tbf, environment))),
+            QdiscKind::FqCodel(fq_codel) => Running::FqCodel(Box::new(FqCodel::new(fq_codel, environment))),
+            QdiscKind::Netem(netem) => Running::Netem(Box::new(Netem::new(netem, environment))),
             _ => return None,
         })
     }
@@ -105,7 +116,9 @@ impl<P: Packet> Node<P> {
 
     pub fn reshape(&mut self, builder: &mut Builder<'_, P>) {
         let handle = self.handle;
-        each!(&mut self.running, discipline => discipline.reshape(handle, builder));
+        if let Some(waiting) = each!(&mut self.running, discipline => discipline.reshape(handle, builder)) {
+            self.counters.backlog = waiting;
+        }
     }
 
     pub fn class_of(&self, packet: &P, arrival: &Arrival, path: &mut Vec<Handle>) {

@@ -6,7 +6,7 @@ use crate::drop::DropReason;
 use crate::packet::Packet;
 use crate::rate::{Rate, Ticks, after, elapsed};
 use crate::spec::{self, Handle, QdiscKind};
-use crate::stats::Stats;
+use crate::stats::{Amount, Stats};
 
 /// A bucket of time: how long may be sent at the rate without waiting.
 struct Bucket {
@@ -136,11 +136,18 @@ impl<P: Packet> Discipline<P> for Tbf<P> {
         }
     }
 
-    fn reshape(&mut self, handle: Handle, builder: &mut Builder<'_, P>) {
+    fn reshape(&mut self, handle: Handle, builder: &mut Builder<'_, P>) -> Option<Amount> {
         let class = Handle { minor: 1, ..handle };
         let default = QdiscKind::Bfifo { limit: Some(self.limit) };
         let old = self.child.take().map(|child| *child);
-        self.child = Some(Box::new(builder.child(class, old, &default)));
+        let child = builder.child(class, old, &default);
+        let mut waiting = child.counters.backlog;
+        if let Some(head) = &self.head {
+            waiting.packets += 1;
+            waiting.bytes += u64::from(head.bytes);
+        }
+        self.child = Some(Box::new(child));
+        Some(waiting)
     }
 
     fn class_of(&self, packet: &P, arrival: &Arrival, path: &mut Vec<Handle>) {

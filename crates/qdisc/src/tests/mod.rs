@@ -1,6 +1,9 @@
 //! The running disciplines on a virtual clock.
 
 mod fifo;
+mod fq_codel;
+mod htb;
+mod netem;
 mod tbf;
 
 use std::net::Ipv4Addr;
