@@ -93,6 +93,7 @@ fn blueprint() -> Blueprint {
         settings: settings.collect(),
         commands,
         tracking: true,
+        sealed: true,
     }
 }
 
