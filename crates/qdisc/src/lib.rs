@@ -34,7 +34,7 @@ pub mod units;
 mod words;
 
 pub use apply::ApplyError;
-pub use discipline::{FqCodelStats, NetemStats};
+pub use discipline::{CodelStats, FqCodelStats, NetemStats};
 pub use drop::DropReason;
 pub use item::Item;
 pub use packet::Packet;
