@@ -11,6 +11,7 @@ pub mod edit;
 pub mod files;
 pub mod forwarding;
 pub mod hub;
+pub mod live;
 pub mod lock;
 pub mod logging;
 pub mod paths;

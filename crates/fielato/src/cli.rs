@@ -26,6 +26,17 @@ Examples:
   fielato trace --packet what-happened.pcap --json
 
 Exit codes: 0 it passes; 1 it would be stopped; 2 the question has no sense here.";
+const CAPTURE_HELP: &str = "\
+Examples:
+  fielato capture -w /tmp/tunnel.pcapng
+  fielato capture --clear 'member alice and tcp port 443' -c 100 -w - | tcpdump -n -r -
+
+FILTER is a part of tcpdump's language:
+  [src|dst] host ADDRESS            [src|dst] net ADDRESS/LENGTH
+  [tcp|udp|sctp] [src|dst] port NUMBER[-NUMBER]
+  ip  ip6  tcp  udp  sctp  icmp  icmp6  proto NUMBER
+  [src|dst] member NAME             [src|dst] service NAME
+joined by `and`, `or`, `not` and brackets; `and` and `or` bind equally, from left to right.";
 
 /// A WireGuard hub through which a small organisation's outside connections pass.
 #[derive(Debug, Parser)]
@@ -105,6 +116,9 @@ pub enum Command {
     /// Look at traffic shaping
     #[command(subcommand)]
     Shape(Shape),
+    /// Write real packets to a capture file: within the tunnel, encrypted, or both
+    #[command(after_help = CAPTURE_HELP)]
+    Capture(Capture),
     /// Run three machines in network namespaces, and show the whole gateway on them
     #[command(subcommand)]
     Lab(Lab),
@@ -440,6 +454,35 @@ pub enum Shape {
     /// Show the queueing disciplines and classes with their statistics
     #[command(after_help = "Example:\n  fielato shape show")]
     Show(Json),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("side").multiple(false))]
+pub struct Capture {
+    /// Packets within the tunnel, as the rules see them
+    #[arg(long, group = "side")]
+    pub clear: bool,
+    /// WireGuard's packets on the uplink
+    #[arg(long, group = "side")]
+    pub cipher: bool,
+    /// Both, as two interfaces of one file [default]
+    #[arg(long, group = "side")]
+    pub both: bool,
+    /// Which packets [default: all]. Of encrypted packets it sees the outer headers; a member is then its endpoint
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// End after so many packets
+    #[arg(short = 'c', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this time, for instance 90s, 15m, 1h [default: until Ctrl-C]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<jiff::SignedDuration>,
+    /// Bytes kept of each packet; 0 for all
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub snaplen: u32,
+    /// The file, or `-` for standard output
+    #[arg(short = 'w', long, value_name = "FILE")]
+    pub write: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

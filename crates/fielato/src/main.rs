@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use fielato_control::client::{NotRunning, Refused};
 use fielato_control::source::BadConfig;
+use fielato_wire::filter::{FilterError, UnknownName};
 
 fn main() -> ExitCode {
     if let Some(code) = commands::iptables::by_name() {
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
 /// See the exit codes in the help text.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let configuration = error.is::<BadConfig>() || error.downcast_ref::<Refused>().is_some_and(|refused| refused.configuration);
-    match (configuration, error.is::<NotRunning>()) {
+    let usage = error.is::<FilterError>() || error.is::<UnknownName>();
+    match (configuration || usage, error.is::<NotRunning>()) {
         (true, _) => 2,
         (_, true) => 4,
         _ => 1,

@@ -7,6 +7,7 @@ mod memory;
 mod poller;
 pub mod proxy;
 pub mod queue;
+pub mod tap;
 pub mod tun;
 mod uapi;
 mod udp;

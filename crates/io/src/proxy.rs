@@ -15,13 +15,18 @@
 //! Where a member must not get by this way is in the module `reach`: this machine, its links, the overlay.
 
 mod counters;
+mod datagram;
 mod descriptors;
 mod engine;
+mod error_queue;
+mod fragments;
 mod inbox;
 mod reach;
 mod route;
 mod stack;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::io;
@@ -29,8 +34,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use fielato_wire::Offload;
-use fielato_wire::gso::Segments;
+use fielato_gateway::Buffer;
 use ipnet::IpNet;
 
 pub use counters::{DropReason, Stats};
@@ -47,7 +51,7 @@ const MTU_MIN: u16 = 1280;
 pub struct Options {
     /// Longest packet to a member, in bytes: the tunnel's MTU, 1,280 or more.
     pub mtu: u16,
-    /// Whether the sink takes TCP superpackets, with [`Packet::offload`] saying how they are cut. Otherwise each packet is one for
+    /// Whether the sink takes TCP superpackets, with [`Buffer::offload`] saying how they are cut. Otherwise each packet is one for
     /// the wire, with its checksums.
     pub superpackets: bool,
     /// What becomes of packets for the hub's own overlay addresses.
@@ -121,47 +125,10 @@ impl Default for Limits {
     }
 }
 
-/// An IP packet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Packet {
-    /// Its bytes, from the IP header.
-    pub data: Vec<u8>,
-    /// What is left to do with it, as behind a TUN interface.
-    pub offload: Offload,
-}
-
-impl Packet {
-    /// A packet for the wire, which needs nothing.
-    pub fn plain(data: Vec<u8>) -> Self {
-        Self {
-            data,
-            offload: Offload::default(),
-        }
-    }
-
-    /// The packets for the wire that this one stands for, appended to `to`. Nothing if it is not what its offload says.
-    pub fn cut(self, to: &mut Vec<Packet>) {
-        if self.offload.needs_csum.is_none() && self.offload.segmentation.is_none() {
-            to.push(self);
-            return;
-        }
-        let Ok(mut segments) = Segments::new(&self.data, &self.offload) else {
-            return;
-        };
-        for _ in 0..segments.count() {
-            let mut data = vec![0; segments.max_len()];
-            if let Some(len) = segments.write_next(&mut data) {
-                data.truncate(len);
-                to.push(Packet::plain(data));
-            }
-        }
-    }
-}
-
 /// Where packets from outside go: the caller judges, shapes and encrypts them.
 pub trait Sink: Send + Sync {
     /// Takes all `packets` out of the list. Called by the proxy's thread: it should be quick and must not wait.
-    fn send(&self, packets: &mut Vec<Packet>);
+    fn send(&self, packets: &mut Vec<Buffer>);
 }
 
 /// Why there is no way out.
@@ -217,7 +184,7 @@ impl Proxy {
 
     /// Takes a packet from a member, which may be a superpacket. `false`: the queue is full and the packet dropped, which is
     /// counted; or the thread has ended.
-    pub fn send(&self, packet: Packet) -> bool {
+    pub fn send(&self, packet: Buffer) -> bool {
         let taken = self.inbox.push(packet);
         if !taken {
             self.counters.dropped(DropReason::QueueFull);

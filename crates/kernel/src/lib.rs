@@ -11,6 +11,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nfqueue;
 pub mod nft;
+pub mod packet;
 pub mod route;
 pub mod sysctl;
 pub mod tc;

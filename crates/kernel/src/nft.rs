@@ -3,6 +3,8 @@
 //! The program works in the calling thread's network namespace.
 
 pub mod element;
+pub mod probe;
+pub mod trace;
 mod watch;
 
 use std::fmt;

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod import;
 pub mod init;
 mod parse;
+mod places;
 pub mod plan;
 pub mod render;
 mod schema;

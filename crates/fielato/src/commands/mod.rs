@@ -1,6 +1,7 @@
 //! One file a command, or a family of them: each reads its arguments, calls the crate that does the work, and prints.
 
 mod ban;
+mod capture;
 pub mod device;
 mod docs;
 mod init;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
+        Command::Capture(args) => capture::run(&paths, args)?,
         Command::Lab(command) => return lab::run(command),
         Command::Device(args) => return device::run(&args),
         Command::Iptables(command) => return Ok(iptables::run(&paths, &command)),

@@ -340,6 +340,16 @@ impl<'m> Client<'m> {
     }
 }
 
+/// The hub's own addresses in the overlay.
+pub fn overlay(hub: &Machine) -> Vec<String> {
+    let status = hub.fielato("status --json").json();
+    let addresses = status["addresses"].as_array().unwrap();
+    addresses
+        .iter()
+        .map(|net| net.as_str().unwrap().split('/').next().unwrap().to_owned())
+        .collect()
+}
+
 /// The items of a key in a wg-quick file.
 pub fn values(file: &str, key: &str) -> Vec<String> {
     file.lines()

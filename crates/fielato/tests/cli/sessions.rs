@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{Client, Machine, Pair, Running, can_run, eventually};
+use crate::common::{Client, Machine, Pair, Running, can_run, eventually, overlay};
 
 /// A ping every 20 ms that counts what it lost when it is told to stop.
 fn pinging(machine: &Machine, address: &str) -> Running {
@@ -128,14 +128,4 @@ fn a_connection_outlives_a_change_of_the_rules() {
 
 fn allow(hub: &Machine) {
     hub.write_config(&(hub.config() + "\n[[rule]]\nfrom = \"members\"\nto = \"hub\"\naction = \"accept\"\n"));
-}
-
-/// The hub's own addresses in the overlay.
-fn overlay(hub: &Machine) -> Vec<String> {
-    let status = hub.fielato("status --json").json();
-    let addresses = status["addresses"].as_array().unwrap();
-    addresses
-        .iter()
-        .map(|net| net.as_str().unwrap().split('/').next().unwrap().to_owned())
-        .collect()
 }

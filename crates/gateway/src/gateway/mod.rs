@@ -3,14 +3,16 @@
 //! `forward` is a packet's way in, `output` its way out, `swap` replaces the configuration between two packets.
 
 mod forward;
+mod link;
 mod output;
 mod swap;
 mod tracing;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use fielato_netfilter::Netfilter;
-use fielato_netfilter::{Effect, Now, conntrack};
+use fielato_netfilter::{Effect, Interface, Now, conntrack};
 use fielato_wire::Family;
 use ipnet::IpNet;
 
@@ -18,6 +20,7 @@ use crate::config::{Config, ConfigError, Port, PortId, PortKind};
 use crate::drops::Drops;
 use crate::egress::Egress;
 use crate::guard::{BanCount, Guard, SourceCount, TooManyBans};
+use crate::neighbour::Neighbours;
 use crate::router::Router;
 use crate::trace::{Station, Tracer};
 use crate::{Buffer, DropReason};
@@ -44,6 +47,8 @@ pub struct Gateway {
     expire_at: u64,
     /// The packet at hand is a copy (TEE).
     copying: bool,
+    /// Names of the sets that the configuration made.
+    set_names: Vec<String>,
     effects: Vec<Effect>,
     tracer: Tracer,
     /// What the packet at hand met, when somebody follows it.
@@ -54,7 +59,11 @@ pub struct Gateway {
 /// A port with what waits to leave by it.
 struct PortState {
     port: Port,
+    /// As rules see it.
+    interface: Interface,
     egress: Egress,
+    /// On an Ethernet port.
+    neighbours: Option<Neighbours>,
 }
 
 impl Gateway {
@@ -76,6 +85,7 @@ impl Gateway {
             turn: 0,
             expire_at: 0,
             copying: false,
+            set_names: Vec::new(),
             effects: Vec::new(),
             tracer: Tracer::default(),
             walk: None,
@@ -89,12 +99,14 @@ impl Gateway {
     pub fn poll_timeout(&self) -> Option<u64> {
         let queues = self.ports.iter().filter_map(|port| port.egress.poll_timeout());
         let expiry = (self.netfilter.conntrack().count() > 0).then_some(self.expire_at);
-        queues.chain(expiry).min()
+        let neighbours = self.ports.iter().filter_map(|port| port.neighbours.as_ref()?.poll_timeout());
+        queues.chain(expiry).chain(neighbours).min()
     }
 
     /// Does what is due: connections, fragments and bans that are over go.
     pub fn handle_timeout(&mut self, now: Now) {
         self.guard.expire(now);
+        self.give_up_neighbours(now);
         if now.mono >= self.expire_at {
             self.netfilter.expire(now, EXPIRE_BUDGET);
             self.expire_at = now.mono + EXPIRE_EVERY;
@@ -137,6 +149,12 @@ impl Gateway {
             port.egress.drops().for_each(|(reason, count)| all.add(reason.name(), count));
         }
         all.into_iter()
+    }
+
+    /// Whether an address is the gateway's own.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        let mut addresses = self.ports.iter().flat_map(|port| &port.port.addresses);
+        addresses.any(|own| own.addr() == address)
     }
 
     /// What waits to leave by a port.
@@ -196,7 +214,7 @@ impl Gateway {
     }
 }
 
-/// The other family's index after IPv4's.
+/// In the order of their numbers.
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 impl Gateway {
@@ -207,9 +225,14 @@ impl Gateway {
         for step in 0..count {
             let place = (self.turn + step) % count;
             let state = &mut self.ports[place];
-            if let Some(packet) = state.egress.dequeue_packet(now.mono) {
+            let own = state.neighbours.as_mut().and_then(Neighbours::next_frame);
+            let packet = own.or_else(|| {
+                let packet = state.egress.dequeue_packet(now.mono)?;
+                Some(state.dress(packet))
+            });
+            if let Some(packet) = packet {
                 self.turn = (place + 1) % count;
-                return Some((state.port.id, packet.buffer));
+                return Some((state.port.id, packet));
             }
         }
         None

@@ -49,15 +49,23 @@ impl Bans {
         ban.refuse(bytes, now).then_some(ban.network)
     }
 
-    pub(super) fn set(&mut self, wanted: &[(IpNet, Option<u64>)], now: Now) -> Result<(), TooManyBans> {
-        let wanted: HashMap<IpNet, Option<u64>> = wanted.iter().map(|(net, until)| (net.trunc(), *until)).collect();
+    /// Whether so many bans fit.
+    pub(super) fn check(wanted: &[(IpNet, Option<u64>)]) -> Result<(), TooManyBans> {
+        let wanted: BTreeSet<IpNet> = wanted.iter().map(|(net, _)| net.trunc()).collect();
         for family in [Family::V4, Family::V6] {
-            let of_family = || wanted.keys().filter(|net| family_of(net.addr()) == family);
+            let of_family = || wanted.iter().filter(|net| family_of(net.addr()) == family);
             let hosts = of_family().filter(|net| is_host(net)).count();
             if hosts > MAX_BANS || of_family().count() - hosts > MAX_BANS {
                 return Err(TooManyBans);
             }
         }
+        Ok(())
+    }
+
+    /// Makes the bans exactly these, or changes nothing.
+    pub(super) fn set(&mut self, wanted: &[(IpNet, Option<u64>)], now: Now) -> Result<(), TooManyBans> {
+        Bans::check(wanted)?;
+        let wanted: HashMap<IpNet, Option<u64>> = wanted.iter().map(|(net, until)| (net.trunc(), *until)).collect();
         for ban in self.list() {
             if !wanted.contains_key(&ban.network) {
                 self.remove(ban.network);

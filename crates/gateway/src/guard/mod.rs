@@ -93,6 +93,14 @@ pub struct SourceCount {
 #[error("{MAX_BANS} bans of this kind are in force already; ban a network around them instead")]
 pub struct TooManyBans;
 
+/// Whether the guard takes this configuration.
+///
+/// # Errors
+/// Too many bans.
+pub(crate) fn check(config: &Config) -> Result<(), TooManyBans> {
+    Bans::check(&config.bans)
+}
+
 /// The guard.
 #[derive(Debug)]
 pub struct Guard {

@@ -7,4 +7,7 @@
 //! ```
 
 mod forward;
+mod guard;
 mod net;
+mod swap;
+mod tracing;

@@ -80,3 +80,26 @@ pub const fn places(family: Family) -> [&'static str; 4] {
 }
 
 pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// A configuration with these rules, as iptables-save writes them.
+pub fn with_rules(v4: &str, v6: &str) -> Config {
+    let parse = |text, family| {
+        let registry = fielato_iptables::Registry::builtin();
+        let mut names = fielato_iptables::FileNames::new();
+        names.set("staff");
+        fielato_iptables::restore::parse(text, family, &registry, &names).unwrap()
+    };
+    Config {
+        rulesets: [parse(v4, Family::V4), parse(v6, Family::V6)],
+        ..config()
+    }
+}
+
+/// A filter table as a hub has it: what follows admitted connections passes, then come `rules`, then nothing does.
+pub fn filter(rules: &str) -> String {
+    format!(
+        "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+         -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+         -A FORWARD -m conntrack --ctstate INVALID -j DROP\n{rules}\nCOMMIT\n"
+    )
+}

@@ -67,7 +67,7 @@ reasons! {
     FragmentLimit = "fragment-limit",
     /// A fragment whose datagram did not become whole in time, or contradicts itself.
     FragmentLost = "fragment-lost",
-    /// From outside, and longer than a member can be sent.
+    /// Longer than can be sent on.
     TooLong = "too-long",
 }
 

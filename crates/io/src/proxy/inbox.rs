@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
-use super::Packet;
 use crate::fd::Waker;
+use fielato_gateway::Buffer;
 
 /// Packets from members, until the thread takes them.
 pub(super) struct Inbox {
@@ -16,7 +16,7 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    packets: Vec<Packet>,
+    packets: Vec<Buffer>,
     ended: bool,
 }
 
@@ -30,7 +30,7 @@ impl Inbox {
     }
 
     /// Whether there was room.
-    pub(super) fn push(&self, packet: Packet) -> bool {
+    pub(super) fn push(&self, packet: Buffer) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.ended || state.packets.len() >= self.limit {
             return false;
@@ -45,7 +45,7 @@ impl Inbox {
     }
 
     /// Takes all packets into `to`, which is empty. `false` when it is over.
-    pub(super) fn take(&self, to: &mut Vec<Packet>) -> bool {
+    pub(super) fn take(&self, to: &mut Vec<Buffer>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.packets, to);
         !state.ended

@@ -8,7 +8,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::wire::HardwareAddress;
 
-use super::Packet;
+use fielato_gateway::Buffer;
 
 /// Longest superpacket, headers included.
 const SUPERPACKET_MAX: NonZeroUsize = NonZeroUsize::new(65_535).unwrap();
@@ -27,7 +27,7 @@ pub(super) struct Stack {
 struct Wire {
     mtu: u16,
     incoming: Option<Vec<u8>>,
-    outgoing: Vec<Packet>,
+    outgoing: Vec<Buffer>,
 }
 
 impl Stack {
@@ -63,16 +63,16 @@ impl Stack {
         while self.interface.poll_egress(now, &mut self.wire, sockets) == PollResult::SocketStateChanged {}
     }
 
-    /// When the connection wants [`Stack::output`] again, whatever happens.
+    /// When the connection wants [`Stack::output`] again, whatever happens. As it has just had it, not at once.
     pub(super) fn wants(&mut self, sockets: &SocketSet<'static>, now: Instant) -> Option<Instant> {
         let time = self.time(now);
         let at = self.interface.poll_at(time, sockets)?;
         let micros = u64::try_from(at.total_micros() - time.total_micros()).unwrap_or(0);
-        Some(now + Duration::from_micros(micros).min(FAR))
+        Some(now + Duration::from_micros(micros).clamp(SOON, FAR))
     }
 
     /// Packets for members.
-    pub(super) fn outgoing(&mut self) -> &mut Vec<Packet> {
+    pub(super) fn outgoing(&mut self) -> &mut Vec<Buffer> {
         &mut self.wire.outgoing
     }
 
@@ -81,6 +81,9 @@ impl Stack {
         smoltcp::time::Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 }
+
+/// Earlier deadlines than this are not worth a turn: what could be sent was sent.
+const SOON: Duration = Duration::from_millis(1);
 
 /// Later deadlines than this need not be told apart.
 const FAR: Duration = Duration::from_secs(86_400);
@@ -121,12 +124,12 @@ impl phy::RxToken for Receive {
 }
 
 pub(super) struct Transmit<'a> {
-    outgoing: &'a mut Vec<Packet>,
+    outgoing: &'a mut Vec<Buffer>,
     size: Option<NonZeroU16>,
 }
 
 impl<'a> Transmit<'a> {
-    fn new(outgoing: &'a mut Vec<Packet>) -> Self {
+    fn new(outgoing: &'a mut Vec<Buffer>) -> Self {
         Self { outgoing, size: None }
     }
 }
@@ -136,7 +139,7 @@ impl phy::TxToken for Transmit<'_> {
         let mut data = vec![0; len];
         let result = write(&mut data);
         if let Some(offload) = offload(&mut data, self.size) {
-            self.outgoing.push(Packet { data, offload });
+            self.outgoing.push(Buffer { data, offload });
         }
         result
     }

@@ -7,5 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod datagram;
 mod member;
 mod tcp;
+mod unprivileged;

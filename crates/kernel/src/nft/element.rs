@@ -208,7 +208,7 @@ pub(super) fn emit(attributes: &[DefaultNla]) -> Vec<u8> {
     bytes
 }
 
-fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
+pub(super) fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
     DefaultNla::new(kind | NLA_F_NESTED, emit(attributes))
 }
 

@@ -214,7 +214,11 @@ impl Netfilter {
             let family = ruleset.family;
             let is_gone = |table: &Table| ruleset.table(&table.name).is_none();
             let old = &self.families[family as usize].source.tables;
-            let gone: Vec<String> = old.iter().filter(|table| is_gone(table)).map(|table| table.name.clone()).collect();
+            let gone: Vec<String> = old
+                .iter()
+                .filter(|table| is_gone(table))
+                .map(|table| table.name.clone())
+                .collect();
             for name in gone {
                 if let Response::Replaced(tables) = self.remove_table(family, &name)? {
                     replaced.extend(tables);
@@ -228,7 +232,9 @@ impl Netfilter {
     fn compile(&self, ruleset: &Ruleset, now: Now) -> Result<Vec<CompiledTable>, CompileError> {
         let registered = &self.families[ruleset.family as usize].registered_tables;
         let tables = ruleset.tables.iter();
-        tables.map(|table| CompiledTable::compile(table, ruleset.family, registered, now)).collect()
+        tables
+            .map(|table| CompiledTable::compile(table, ruleset.family, registered, now))
+            .collect()
     }
 
     /// Puts compiled tables into their places. Nothing can fail here: all tables change between two packets.

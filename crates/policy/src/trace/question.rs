@@ -223,7 +223,7 @@ impl Case {
             sender,
             source: question.source.unwrap_or(address),
             destination,
-            transport: transport.from_port(source_port).in_family(destination),
+            transport: transport.with_source(source_port).in_family(destination),
         })
     }
 }

@@ -40,6 +40,9 @@ struct Journey {
     stations: Vec<Station>,
 }
 
+/// Where a packet arrived, and its bytes as they were then.
+type Arrived = (Place, Vec<u8>);
+
 /// Where a packet is when its way is over, and what it is then.
 enum Gone {
     Arrived(Place),
@@ -111,7 +114,7 @@ impl<'a> Walk<'a> {
     }
 
     /// One packet's trace; where it arrived and what it was then.
-    fn carry(&mut self, role: Role, from: Sender, bytes: Vec<u8>) -> Result<(Trace, Option<(Place, Vec<u8>)>), QuestionError> {
+    fn carry(&mut self, role: Role, from: Sender, bytes: Vec<u8>) -> Result<(Trace, Option<Arrived>), QuestionError> {
         let packet = Shown::of(&bytes).ok_or_else(|| QuestionError::Packet {
             number: 1,
             problem: "not an IP packet".to_owned(),
@@ -147,6 +150,7 @@ impl<'a> Walk<'a> {
                     at: &at,
                     packet: &now,
                     reason: &reason,
+                    absent: self.absent(now.destination),
                 };
                 let advice = stopped.advice();
                 (End::Stopped { at, reason, advice }, None)
@@ -370,6 +374,13 @@ impl<'a> Walk<'a> {
             true => Some(MemberState::Disabled),
             false => expired.map(MemberState::Expired),
         }
+    }
+
+    /// The member that has this address, when it is no peer.
+    fn absent(&self, address: IpAddr) -> Option<(&'a str, MemberState)> {
+        let mut members = self.config.members.iter();
+        let (name, member) = members.find(|(_, member)| member.addresses.contains(&address))?;
+        self.state(member).map(|state| (name.as_str(), state))
     }
 
     fn encrypt(&self, to: &str, from_end: String, to_end: String, length: usize) -> Step {

@@ -58,10 +58,7 @@ pub(super) fn members(random: &mut Random, draft: &mut Draft, text: &mut String)
             text.push_str(ENDS[random.below(ENDS.len())]);
         }
         draft.groups.extend(&in_groups);
-        draft.members.push(Member {
-            name,
-            addresses,
-        });
+        draft.members.push(Member { name, addresses });
     }
     draft.groups.sort_unstable();
     draft.groups.dedup();

@@ -1,0 +1,81 @@
+//! Looking at real packets while the hub runs: captures and traces.
+//!
+//! With the kernel engine this happens in the process of whoever looks. The daemon is asked once how the hub stands, and is not
+//! needed afterwards. What is set up in the kernel for it (sockets, a table) belongs to that process, and the kernel takes it away when
+//! the process ends in whatever way.
+
+pub mod capture;
+mod order;
+mod stop;
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use fielato_policy::Config;
+use fielato_wire::filter::{Filter, NameKind, Network, Place, Words};
+use fielato_wire::number;
+
+use crate::protocol::{Request, Response, Status};
+use crate::{Paths, client, source};
+
+pub use stop::Stop;
+
+/// The hub that is looked at.
+#[derive(Debug)]
+pub struct Subject {
+    /// As the daemon told.
+    pub status: Status,
+    /// The configuration file. An edit that was not loaded yet is in it already; names and lines may then be of the edit.
+    pub config: Config,
+}
+
+impl Subject {
+    /// Asks the daemon and reads the configuration.
+    ///
+    /// # Errors
+    /// [`client::NotRunning`] without a daemon, or when either can't be read.
+    pub fn load(paths: &Paths) -> Result<Self> {
+        let Response::Status(status) = client::request(paths, &Request::Status)? else {
+            bail!("the daemon answered something else")
+        };
+        Ok(Self {
+            status: *status,
+            config: source::load(paths)?,
+        })
+    }
+
+    /// A filter for packets within the tunnel: a member is its overlay addresses.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn clear(&self, words: &Words) -> Result<Filter> {
+        Ok(words.resolve(&|kind, name| self.config.places(kind, name))?)
+    }
+
+    /// A filter for encrypted packets: a member is where it was last heard from, and services are not to be seen.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn cipher(&self, words: &Words) -> Result<Filter> {
+        let places = |kind, name: &str| {
+            let known = self.config.places(kind, name)?;
+            Some(match kind {
+                NameKind::Service => Vec::new(),
+                NameKind::Member if known.is_empty() => Vec::new(),
+                NameKind::Member => {
+                    let member = self.status.members.iter().find(|member| member.name == name);
+                    member.and_then(|member| member.endpoint).map(endpoint).into_iter().collect()
+                }
+            })
+        };
+        Ok(words.resolve(&places)?)
+    }
+}
+
+fn endpoint(at: SocketAddr) -> Place {
+    Place {
+        // A socket of both families names IPv4 as mapped addresses; on the wire they are IPv4.
+        network: Network::new(at.ip().to_canonical(), u8::MAX),
+        ports: Some((number::UDP, at.port(), at.port())),
+    }
+}
