@@ -15,7 +15,7 @@ mod walk;
 pub use cipher::Cipher;
 pub use explain::explain;
 pub use observe::steps;
-pub use packet::Shown;
+pub use packet::{Layer, Shown};
 pub use question::{IpVersion, Question, QuestionError, Sender, State};
 pub use station::{End, MemberState, PacketEnd, Place, Reason, Role, Station, Step, Trace};
 pub use text::text;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::packet::Shown;
 use super::question::{Sender, parties, whose};
 use super::station::{MemberState, Place, Reason};
-use crate::config::{Config, Party, Protocol};
+use crate::config::{Config, Party, Protocol, Strategy};
 use crate::gateway::Origin;
 
 /// What is known when a packet is stopped.
@@ -19,6 +19,8 @@ pub(super) struct Stopped<'a> {
     /// The packet as the rules saw it.
     pub packet: &'a Shown,
     pub reason: &'a Reason,
+    /// The member that has the destination, when it is no peer.
+    pub absent: Option<(&'a str, MemberState)>,
 }
 
 impl Stopped<'_> {
@@ -28,10 +30,7 @@ impl Stopped<'_> {
         let hub = &self.config.hub;
         match self.reason {
             Reason::NotTunnelled => self.route_more(),
-            Reason::NoPeer { member, state } => match state {
-                MemberState::Disabled => format!("run `fielato member enable {member}`"),
-                MemberState::Expired(end) => format!("its `expires` was {end}: give [member.{member}] a later one"),
-            },
+            Reason::NoPeer { member, state } => admit(member, *state),
             Reason::NobodysAddress => self.nobody(),
             Reason::ForeignSource => match self.at {
                 Place::Member(receiver) => format!(
@@ -88,6 +87,9 @@ impl Stopped<'_> {
     fn rule(&self, origin: Origin) -> String {
         let Shown { source, destination, .. } = self.packet;
         let hub = &self.config.hub;
+        if let (Origin::Rule { .. } | Origin::NoRule, Some((member, state))) = (origin, self.absent) {
+            return format!("{member} {state}; {}", admit(member, state));
+        }
         let within_overlay = hub.addresses.iter().any(|net| net.contains(destination));
         match origin {
             Origin::Rule { .. } | Origin::NoRule
@@ -127,6 +129,9 @@ impl Stopped<'_> {
 
     /// The host lets in what looks like the VPN's.
     fn protected(&self) -> String {
+        if let Some(own) = self.host_by_its_own_address() {
+            return format!("the host lets in what comes from the hub's own address: reach it at {own}, not through its tunnel");
+        }
         match self.from {
             Sender::Member(_) => format!(
                 "the host tells the VPN by the hub's address, and sees {} instead: set `masquerade = true` in [hub], or `source` to the address that it sees",
@@ -140,6 +145,17 @@ impl Stopped<'_> {
                 "the port is open to the VPN alone: make the sender a member, and let it come through the hub".to_owned()
             }
         }
+    }
+
+    /// A host of strategy `source` that was reached as a member: its other address.
+    fn host_by_its_own_address(&self) -> Option<IpAddr> {
+        let Place::Member(name) = self.at else {
+            return None;
+        };
+        let host = self.config.hosts.get(name)?;
+        let same = |address: &&IpAddr| address.is_ipv4() == self.packet.destination.is_ipv4();
+        let own = host.addresses.iter().find(same).or(host.addresses.first())?;
+        (host.strategy == Strategy::Source).then_some(*own)
     }
 
     /// A rule that lets exactly this in, named as widely as people think: by group and service.
@@ -205,6 +221,14 @@ impl Stopped<'_> {
             (None, Some(port)) => format!("{to} at {}/{port}", self.packet.protocol),
             (None, None) => format!("{to} by {}", self.packet.protocol),
         }
+    }
+}
+
+/// Makes a member a peer again.
+fn admit(member: &str, state: MemberState) -> String {
+    match state {
+        MemberState::Disabled => format!("run `fielato member enable {member}`"),
+        MemberState::Expired(end) => format!("its `expires` was {end}: give [member.{member}] a later one"),
     }
 }
 

@@ -1,10 +1,13 @@
 //! Traces in sentences: a day in the life of a packet.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::cipher::Cipher;
-use super::packet::Shown;
-use super::station::{End, Place, Role, Station, Step, Trace};
+use super::packet::{Layer, Shown};
+use super::station::{End, PacketEnd, Place, Role, Station, Step, Trace};
 use super::text::{named, why};
 use crate::gateway::Origin;
 
@@ -28,6 +31,7 @@ fn one(trace: &Trace, file: &str, out: &mut String) {
         Role::Answer => "Now the answer.\n",
     };
     let _ = writeln!(out, "{begin}{} sends {}.", capital(&trace.from.to_string()), trace.packet);
+    out.push_str(&layers(&trace.packet));
     let mut number = 0;
     let mut say = |text: String| {
         number += 1;
@@ -41,9 +45,9 @@ fn one(trace: &Trace, file: &str, out: &mut String) {
         say(sentence(station, &trace.packet, file));
     }
     match &trace.end {
-        End::Arrived { at, packet } => say(format!("It arrives at {at} as {packet}.")),
+        End::Arrived { at, packet } => say(format!("It arrives at {} as {packet}.", of(at))),
         End::Stopped { at, reason, advice } => {
-            say(format!("It ends here, at {at}: {}.", why(reason, file)));
+            say(format!("It ends here, at {}: {}.", of(at), why(reason, file)));
             let _ = writeln!(out, "\nWhat to do: {advice}");
         }
     }
@@ -57,28 +61,16 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             network: Some(network),
         } => format!(
             "{} looks for {} in its AllowedIPs, which `route = {route}` filled, and finds {network}: the packet goes into the tunnel.",
-            capital(&place.to_string()),
+            capital(&of(place)),
             packet.destination
         ),
         Step::MemberRoute { route, network: None } => format!(
             "{} looks for {} in its AllowedIPs, which `route = {route}` filled, and finds nothing: the packet leaves by its own network and never sees the hub.",
-            capital(&place.to_string()),
+            capital(&of(place)),
             packet.destination
         ),
         Step::Encrypt { to, cipher } => encrypt(to, cipher),
-        Step::Decrypt { from, source, allowed } => {
-            let nets: Vec<String> = allowed.iter().map(crate::render::plain).collect();
-            let nets = nets.join(", ");
-            if allowed.iter().any(|net| net.contains(source)) {
-                format!(
-                    "The hub decrypts it with the key of {from}, who may send from {nets}: {source} is one of these, so nobody else can have sent it."
-                )
-            } else {
-                format!(
-                    "The hub decrypts it with the key of {from}, who may send from {nets}. {source} is none of these: somebody else's address."
-                )
-            }
-        }
+        Step::Decrypt { from, source, allowed } => decrypt(place, from, *source, allowed),
         Step::NoPeer { member, state } => {
             format!("{member} {state}: the hub does not know its key, and there is no session to send it in.")
         }
@@ -97,16 +89,23 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             origin,
             verdict,
         } => table_verdict(place, [hook, table, chain], *rule, *origin, verdict, file),
-        Step::Nat { end, before, after } => {
-            format!("Its {end} {before} becomes {after}; connection tracking remembers it, and turns the answers back.")
-        }
+        Step::Nat {
+            end: PacketEnd::Source,
+            before,
+            after,
+        } => format!("Its source {before} becomes {after}; connection tracking remembers it, and turns the answers back."),
+        Step::Nat {
+            end: PacketEnd::Destination,
+            before,
+            after,
+        } => format!("Connection tracking turns its destination {before} back into {after}."),
         Step::Route { interface: None, .. } => "The route says that it is for this machine itself.".to_owned(),
         Step::Route {
             interface: Some(interface),
             via,
         } => {
             let via = via.map_or_else(String::new, |via| format!(", to the router {via}"));
-            format!("The route says that it leaves by {interface}{via}. Its TTL is one less now.")
+            format!("The route says that it leaves by {interface}{via}.")
         }
         Step::Queue { interface, path } if path.is_empty() => {
             format!("It waits its turn in the queue of {interface}, first in, first out.")
@@ -114,6 +113,17 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
         Step::Queue { interface, path } => format!("It waits its turn on {interface}: {}.", path.join(", ")),
         Step::Tell { packet } => format!("The sender is told: {packet}."),
     }
+}
+
+fn decrypt(place: &Place, from: &str, source: IpAddr, allowed: &[IpNet]) -> String {
+    let nets: Vec<String> = allowed.iter().map(crate::render::plain).collect();
+    let nets = nets.join(", ");
+    let means = match allowed.iter().any(|net| net.contains(&source)) {
+        true => format!("{source} is among these, so nobody else can have sent it"),
+        false => format!("{source} is not among these, so it is dropped"),
+    };
+    let who = capital(&of(place));
+    format!("{who} decrypts it with the key of {from}, which may send from {nets}: {means}.")
 }
 
 fn connection(state: &str) -> String {
@@ -137,22 +147,25 @@ fn table_verdict(
 ) -> String {
     let meaning = match origin {
         Some(Origin::Rule { .. }) | None => "",
-        Some(Origin::ForgedSource) => " (overlay addresses come out of the tunnel alone)",
-        Some(Origin::Transit) => " (it neither comes from the VPN nor goes to it)",
-        Some(Origin::Established) => " (whoever may begin a connection may go on with it)",
-        Some(Origin::Invalid) => " (what belongs to nothing is dropped)",
-        Some(Origin::Loopback) => " (the hub talks to itself)",
-        Some(Origin::NotOurs) => " (what the hub hears from elsewhere is not the VPN's to judge)",
-        Some(Origin::NoRule) => " (what no rule lets in stays outside)",
-        Some(Origin::Masquerade) => " (what leaves the VPN takes the hub's address)",
-        Some(Origin::Protected) => " (this port is open to the VPN alone)",
+        Some(Origin::ForgedSource) => ": overlay addresses come out of the tunnel alone",
+        Some(Origin::Transit) => ": it neither comes from the VPN nor goes to it",
+        Some(Origin::Established) => ": whoever may begin a connection may go on with it",
+        Some(Origin::Invalid) => ": what belongs to nothing is dropped",
+        Some(Origin::Loopback) => ": the hub talks to itself",
+        Some(Origin::NotOurs) => ": what the hub hears from elsewhere is not the VPN's to judge",
+        Some(Origin::NoRule) => ": what no rule lets in stays outside",
+        Some(Origin::Masquerade) => ": what leaves the VPN takes the hub's address",
+        Some(Origin::Protected) => ": this port is open to the VPN alone",
     };
     let by = match (rule, origin) {
-        (Some(rule), Some(origin)) => format!("rule {rule} of {chain}, {},", named(origin, file)),
+        (Some(rule), Some(origin)) => format!("rule {rule} of {chain} ({})", named(origin, file)),
         (Some(rule), None) => format!("rule {rule} of {chain}"),
         (None, _) => format!("the policy of {chain}"),
     };
-    format!("At {hook} of {}, in table {table}, {by} says {verdict}{meaning}.", of(place))
+    format!(
+        "At the hook {hook} of {}, in table {table}, {by} says {verdict}{meaning}.",
+        of(place)
+    )
 }
 
 /// Sizes in words, then the layers.
@@ -175,22 +188,35 @@ fn encrypt(to: &str, cipher: &Cipher) -> String {
         format!("{plain} bytes and {padding} of padding")
     };
     format!(
-        "WireGuard encrypts it for {to}: {padded} become {length} on the wire. Whoever listens sees this much, and from where to where:\n\
-         | {version} {from} > {endpoint} {ip} | UDP {udp} | WireGuard data {header} | the packet {plain} | padding {padding} | tag {tag} |"
+        "WireGuard encrypts it for {to}: {padded} become {length} on the wire, and whoever listens learns no more than that and the addresses.\n\
+         {from} > {endpoint}\n\
+         | {version} {ip} | UDP {udp} | WireGuard {header} | the packet {plain} | padding {padding} | tag {tag} |"
     )
 }
 
+/// `| IPv4 20 | TCP 40 | data 100 |`; nothing where the headers are not known.
+fn layers(packet: &Shown) -> String {
+    let layers = packet
+        .layers
+        .iter()
+        .map(|Layer { name, length }| format!(" {name} {length} |"));
+    let text: String = layers.collect();
+    if text.is_empty() { text } else { format!("     |{text}\n") }
+}
+
+/// A machine in a sentence.
 fn of(place: &Place) -> String {
     match place {
         Place::Hub => "the hub".to_owned(),
-        other => other.to_string(),
+        Place::Outside => "the machine outside".to_owned(),
+        Place::Member(name) | Place::Host(name) => name.clone(),
     }
 }
 
+/// Names stay as they are.
 fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
+    match text.strip_prefix("the ") {
+        Some(rest) => format!("The {rest}"),
+        None => text.to_owned(),
     }
 }

@@ -148,6 +148,18 @@ pub struct Shown {
     pub role: Option<String>,
     /// Bytes, from the IP header.
     pub length: usize,
+    /// What these bytes are, from the outside in; empty where only a summary is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layer>,
+}
+
+/// A header of a packet, or its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// `IPv4`, `TCP`, `data`.
+    pub name: &'static str,
+    /// Bytes.
+    pub length: usize,
 }
 
 impl Shown {
@@ -163,8 +175,32 @@ impl Shown {
             destination_port: ports.then_some(headers.dport),
             role: role(&headers),
             length: packet.len(),
+            layers: layers(&headers, packet),
         })
     }
+}
+
+fn layers(headers: &Headers, packet: &[u8]) -> Vec<Layer> {
+    let transport = headers.transport(packet);
+    let (name, length) = match headers.protocol {
+        _ if !headers.l4_whole => ("", 0),
+        number::TCP => ("TCP", transport.get(12).map_or(0, |byte| usize::from(byte >> 4) * 4)),
+        number::UDP => ("UDP", 8),
+        number::ICMP => ("ICMP", 8),
+        number::ICMPV6 => ("ICMPv6", 8),
+        _ => ("", 0),
+    };
+    let ip = match headers.family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    };
+    let all = [
+        (ip, packet.len() - transport.len().min(packet.len())),
+        (name, length.min(transport.len())),
+        ("data", transport.len().saturating_sub(length)),
+    ];
+    let some = all.into_iter().filter(|(_, length)| *length > 0);
+    some.map(|(name, length)| Layer { name, length }).collect()
 }
 
 impl From<&Summary> for Shown {
@@ -178,6 +214,7 @@ impl From<&Summary> for Shown {
             destination_port: summary.destination_port,
             role: summary.icmp.map(|(kind, code)| icmp(v4, kind, code)),
             length: summary.length as usize,
+            layers: Vec::new(),
         }
     }
 }

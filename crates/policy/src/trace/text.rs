@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::question::Sender;
-use super::station::{End, Place, Reason, Role, Step, Trace};
+use super::station::{End, Place, Reason, Role, Station, Step, Trace};
 use crate::gateway::Origin;
 
 /// All traces, one after the other. `file` is how the configuration file is called where a line of it is named.
@@ -23,7 +23,7 @@ fn one(trace: &Trace, file: &str, out: &mut String) {
     let rows: Vec<[String; 3]> = trace
         .stations
         .iter()
-        .map(|station| [station.place.to_string(), word(&station.step), line(&station.step, file)])
+        .map(|station| [station.place.to_string(), word(&station.step), line(station, file)])
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (places, words) = (width(0), width(1));
@@ -73,8 +73,8 @@ fn word(step: &Step) -> String {
 }
 
 /// The third column.
-fn line(step: &Step, file: &str) -> String {
-    match step {
+fn line(station: &Station, file: &str) -> String {
+    match &station.step {
         Step::MemberRoute {
             route,
             network: Some(network),
@@ -89,7 +89,10 @@ fn line(step: &Step, file: &str) -> String {
         Step::Decrypt { from, source, allowed } => {
             let own = allowed.iter().any(|net| net.contains(source));
             let is = if own { "is" } else { "is not" };
-            format!("the key of {from}; {source} {is} its address")
+            match station.place {
+                Place::Hub => format!("the key of {from}; {source} {is} its address"),
+                _ => format!("the key of {from}; {source} {is} in AllowedIPs"),
+            }
         }
         Step::NoPeer { member, state } => format!("{member} {state}: the hub does not know its key"),
         Step::Guard { limited: true, .. } => "more than its source may send".to_owned(),

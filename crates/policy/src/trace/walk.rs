@@ -150,6 +150,7 @@ impl<'a> Walk<'a> {
                     at: &at,
                     packet: &now,
                     reason: &reason,
+                    absent: self.absent(now.destination),
                 };
                 let advice = stopped.advice();
                 (End::Stopped { at, reason, advice }, None)
@@ -373,6 +374,13 @@ impl<'a> Walk<'a> {
             true => Some(MemberState::Disabled),
             false => expired.map(MemberState::Expired),
         }
+    }
+
+    /// The member that has this address, when it is no peer.
+    fn absent(&self, address: IpAddr) -> Option<(&'a str, MemberState)> {
+        let mut members = self.config.members.iter();
+        let (name, member) = members.find(|(_, member)| member.addresses.contains(&address))?;
+        self.state(member).map(|state| (name.as_str(), state))
     }
 
     fn encrypt(&self, to: &str, from_end: String, to_end: String, length: usize) -> Step {
