@@ -43,9 +43,11 @@ impl Gateway {
             renew_pseudo_sum(&mut packet, place);
         }
         let mtu = self.ports.get(place).map_or(0, |state| state.port.mtu).min(packet.mtu);
-        let (longest, put_together) = (usize::from(packet.segment).max(0), packet.largest_fragment != 0);
-        let size = if packet.segment == 0 { packet.data.len() } else { longest };
-        if size <= mtu as usize && !put_together {
+        let size = match packet.segment {
+            0 => packet.data.len(),
+            longest => usize::from(longest),
+        };
+        if size <= mtu as usize && packet.largest_fragment == 0 {
             let buffer = Buffer {
                 data: packet.data,
                 offload,
