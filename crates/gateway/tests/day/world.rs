@@ -342,7 +342,7 @@ impl World {
     fn go_on(&mut self, number: usize, v6: bool, port: u16, step: u8, ends: bool) {
         let family = if v6 { Family::V6 } else { Family::V4 };
         let ip = Ip::between(address(number, family), server(family, 7)).unwrap();
-        let dport = if port % 2 == 0 { 80 } else { 443 };
+        let dport = if port.is_multiple_of(2) { 80 } else { 443 };
         let tcp = Tcp::new(port, dport);
         let segment = match step {
             0 => tcp.syn(),
@@ -387,7 +387,7 @@ impl World {
     pub fn carry(&mut self) {
         while let Some(output) = self.hub.poll(self.at) {
             match output {
-                Output::Datagram { path, tos, mut data } => self.to_member(path.remote, tos, &mut data),
+                Output::Datagram { path, tos, mut data } => self.bring_to_member(path.remote, tos, &mut data),
                 Output::Packet { port: UPLINK, packet } => {
                     if let Some(answer) = servers::answer(&packet.data) {
                         self.hub.handle_packet(UPLINK, Buffer::from(answer), self.at);
@@ -407,7 +407,7 @@ impl World {
         }
     }
 
-    fn to_member(&mut self, endpoint: SocketAddr, tos: u8, data: &mut [u8]) {
+    fn bring_to_member(&mut self, endpoint: SocketAddr, tos: u8, data: &mut [u8]) {
         let Some(number) = self
             .members
             .iter()
