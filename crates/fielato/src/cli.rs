@@ -17,6 +17,13 @@ wg-quick runs `fielato wg0` where the kernel has no WireGuard. With that variabl
 `fielato device [--background] INTERFACE`, unless the interface has the name of a command; called by the name wireguard-fielato,
 the program does nothing else. The device ends on SIGTERM, and when its interface or its socket in /var/run/wireguard is removed.";
 
+const TRACE_HELP: &str = "\
+Examples:
+  fielato trace --live member alice
+  fielato trace --live 'dst service files' -c 10 --json
+
+FILTER is `fielato capture`'s; of several seconds' packets no more than --limit a second are traced.";
+
 const CAPTURE_HELP: &str = "\
 Examples:
   fielato capture -w /tmp/tunnel.pcapng
@@ -104,6 +111,9 @@ pub enum Command {
     /// Look at traffic shaping
     #[command(subcommand)]
     Shape(Shape),
+    /// Say of packets where they go, which rules they meet, and what becomes of them
+    #[command(after_help = TRACE_HELP)]
+    Trace(Trace),
     /// Write real packets to a capture file: within the tunnel, encrypted, or both
     #[command(after_help = CAPTURE_HELP)]
     Capture(Capture),
@@ -396,6 +406,32 @@ pub enum Shape {
 }
 
 #[derive(Debug, Args)]
+pub struct Trace {
+    #[command(flatten)]
+    pub live: Live,
+    /// Print JSON, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `--live` takes.
+#[derive(Debug, Args)]
+pub struct Live {
+    /// Follow real packets on the running hub, until Ctrl-C
+    #[arg(long, required = true)]
+    pub live: bool,
+    /// Which packets within the tunnel [default: all]
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Trace no more packets than this each second
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// End after so many packets
+    #[arg(short = 'c', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("side").multiple(false))]
 pub struct Capture {
     /// Packets within the tunnel, as the rules see them
@@ -419,6 +455,9 @@ pub struct Capture {
     /// Bytes kept of each packet; 0 for all
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub snaplen: u32,
+    /// Say of no more packets a second what became of them, and which rule decided; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub explained: u32,
     /// The file, or `-` for standard output
     #[arg(short = 'w', long, value_name = "FILE")]
     pub write: PathBuf,

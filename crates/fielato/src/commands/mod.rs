@@ -7,6 +7,7 @@ mod docs;
 mod init;
 pub mod iptables;
 mod lab;
+mod live;
 mod member;
 mod render;
 mod run;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
+        Command::Trace(args) => live::run(&paths, &args.live, args.json)?,
         Command::Capture(args) => capture::run(&paths, args)?,
         Command::Lab(command) => return lab::run(command),
         Command::Device(args) => return device::run(&args),
