@@ -17,12 +17,19 @@ wg-quick runs `fielato wg0` where the kernel has no WireGuard. With that variabl
 `fielato device [--background] INTERFACE`, unless the interface has the name of a command; called by the name wireguard-fielato,
 the program does nothing else. The device ends on SIGTERM, and when its interface or its socket in /var/run/wireguard is removed.";
 
-const TRACE_HELP: &str = "\
+const TRACE_EXAMPLES: &str = "\
 Examples:
-  fielato trace --live member alice
-  fielato trace --live 'dst service files' -c 10 --json
+  fielato trace --from alice --to storage:1094/tcp
+  fielato trace --from alice --to storage --reply --explain
+  fielato trace --from 192.168.4.2 --by eth0 --to storage        (a forged packet)
+  fielato trace --from 203.0.113.7 --to '[2001:db8::4]:53/udp' --state established
+  fielato trace --packet what-happened.pcap --json
+  fielato trace --live member alice                              (real packets, until Ctrl-C)
+  fielato trace --live 'dst service files and not icmp' -c 10 --json
 
-FILTER is `fielato capture`'s; of several seconds' packets no more than --limit a second are traced.";
+FILTER has the words of `fielato capture`'s.
+
+Exit codes: 0 it passes; 1 it would be stopped; 2 the question has no sense here.";
 
 const CAPTURE_HELP: &str = "\
 Examples:
@@ -96,6 +103,9 @@ pub enum Command {
         after_help = "Examples:\n  fielato render hub --format nft\n  fielato render storage --format iptables\n  fielato render alice --format wg-quick"
     )]
     Render(Render),
+    /// Tell whether a packet would pass, and what decides: nothing is sent
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(Trace),
     /// Refuse packets from an address or network, before anything else sees them
     #[command(after_help = "Examples:\n  fielato ban 192.168.4.3\n  fielato ban 2001:db8::/32 --for 1h")]
     Ban(Ban),
@@ -111,9 +121,6 @@ pub enum Command {
     /// Look at traffic shaping
     #[command(subcommand)]
     Shape(Shape),
-    /// Say of packets where they go, which rules they meet, and what becomes of them
-    #[command(after_help = TRACE_HELP)]
-    Trace(Trace),
     /// Write real packets to a capture file: within the tunnel, encrypted, or both
     #[command(after_help = CAPTURE_HELP)]
     Capture(Capture),
@@ -372,6 +379,57 @@ pub enum Format {
 }
 
 #[derive(Debug, Args)]
+pub struct Trace {
+    /// Who sends: a member, a host, `hub`, `internet` or an address
+    #[arg(long, value_name = "NAME|ADDRESS", required_unless_present_any = ["packet", "live"])]
+    pub from: Option<String>,
+    /// Where to: a service, a host, a member, `hub`, `internet` or an address; behind a colon PORT/tcp, PORT/udp, icmp, icmp/TYPE or
+    /// ip/NUMBER [default: a service's first port, else a ping]
+    #[arg(long, value_name = "NAME|ADDRESS[:PORT/PROTOCOL]", required_unless_present_any = ["packet", "live"])]
+    pub to: Option<String>,
+    /// What the packet's source says, when it is not the sender's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<std::net::IpAddr>,
+    /// The interface by which it reaches the hub, when it is not the one that the sender's address says
+    #[arg(long, value_name = "INTERFACE")]
+    pub by: Option<String>,
+    /// The source port [default: 40000]
+    #[arg(long, value_name = "PORT")]
+    pub sport: Option<u16>,
+    /// Whether a connection begins with the packet or goes on
+    #[arg(long, value_enum, default_value_t = TraceState::New)]
+    pub state: TraceState,
+    /// IPv4, where both ends have both
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6, where both ends have both
+    #[arg(short = '6')]
+    pub ipv6: bool,
+    /// Every packet of a capture, in order, instead of one that is made for the question
+    #[arg(long, value_name = "FILE.pcap", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
+    pub packet: Option<PathBuf>,
+    /// Trace the answer, too
+    #[arg(long)]
+    pub reply: bool,
+    #[command(flatten)]
+    pub live: Live,
+    /// In sentences, with the packet's layers and sizes
+    #[arg(long, conflicts_with = "json")]
+    pub explain: bool,
+    /// Print JSON, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceState {
+    /// The first packet of a connection
+    New,
+    /// A later one, of a connection that has been answered
+    Established,
+}
+
+#[derive(Debug, Args)]
 pub struct Ban {
     /// An address or a network
     #[arg(value_parser = parse_network, value_name = "ADDR[/N]")]
@@ -405,29 +463,20 @@ pub enum Shape {
     Show(Json),
 }
 
-#[derive(Debug, Args)]
-pub struct Trace {
-    #[command(flatten)]
-    pub live: Live,
-    /// Print JSON, with a `version` field
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// What `--live` takes.
 #[derive(Debug, Args)]
 pub struct Live {
     /// Follow real packets on the running hub, until Ctrl-C
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6", "packet", "reply", "explain"])]
     pub live: bool,
-    /// Which packets within the tunnel [default: all]
-    #[arg(value_name = "FILTER")]
+    /// With --live: which packets within the tunnel [default: all]
+    #[arg(value_name = "FILTER", requires = "live")]
     pub filter: Vec<String>,
-    /// Trace no more packets than this each second
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// With --live: trace no more packets than this each second
+    #[arg(long, value_name = "N", requires = "live", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
-    /// End after so many packets
-    #[arg(short = 'c', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    /// With --live: end after so many packets
+    #[arg(short = 'c', long, value_name = "COUNT", requires = "live", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
 

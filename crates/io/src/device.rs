@@ -5,6 +5,7 @@
 
 mod handshakes;
 mod inbox;
+mod middle;
 mod shared;
 mod transmit;
 mod worker;
@@ -16,6 +17,8 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use fielato_gateway::{Egress, Gateway};
+use fielato_netfilter::Now;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, DropReason, Front, PeerChange, Roster, Shard};
 
 use crate::fd::readable;
@@ -24,6 +27,8 @@ use crate::uapi::{self, Listener};
 use crate::udp::Sockets;
 use crate::{aead, tun};
 
+use middle::Between;
+pub use middle::{Crossing, Exit as WayOut, Middle};
 pub(crate) use shared::Shared;
 use shared::lock;
 use worker::Worker;
@@ -46,6 +51,9 @@ pub struct Options {
     /// Whether the kernel may be given a BPF program that brings each packet to its peer's worker. Without, one worker reads
     /// for all, as it does where the kernel permits no BPF.
     pub steering: bool,
+    /// Whether there is a TUN interface, and a socket for `wg`. Without, a [`Middle::Gateway`] takes every packet, and nothing
+    /// needs a privilege.
+    pub interface: bool,
 }
 
 impl From<u16> for Options {
@@ -63,6 +71,7 @@ impl Options {
             workers: None,
             offloads: true,
             steering: true,
+            interface: true,
         }
     }
 
@@ -101,6 +110,9 @@ pub enum CreateError {
     /// A thread or a wake-up descriptor could not be made.
     #[error("cannot start the device's threads: {0}")]
     Start(io::Error),
+    /// Without an interface there must be a gateway to take the packets.
+    #[error("a device without an interface needs a gateway, which takes what its peers send")]
+    NoWay,
     /// The cipher that was asked for is not there.
     #[error(transparent)]
     Cipher(#[from] aead::ChoiceError),
@@ -173,7 +185,15 @@ impl Device {
     /// # Errors
     /// [`CreateError`], which says what is taken or missing.
     pub fn create(name: &str, options: impl Into<Options>, config: &DeviceConfig) -> Result<Self, CreateError> {
-        Self::start(name, &options.into(), Some(config))
+        Self::start(name, &options.into(), Some(config), Middle::None)
+    }
+
+    /// Like [`Device::create`], with something between the peers and the interface.
+    ///
+    /// # Errors
+    /// As [`Device::create`], and [`CreateError::NoWay`].
+    pub fn create_between(name: &str, options: &Options, config: &DeviceConfig, middle: Middle) -> Result<Self, CreateError> {
+        Self::start(name, options, Some(config), middle)
     }
 
     /// Like [`Device::create`], without key and peers and on any port, to be configured by `wg`.
@@ -181,28 +201,37 @@ impl Device {
     /// # Errors
     /// As [`Device::create`].
     pub fn create_unconfigured(name: &str, options: impl Into<Options>) -> Result<Self, CreateError> {
-        Self::start(name, &options.into(), None)
+        Self::start(name, &options.into(), None, Middle::None)
     }
 
-    fn start(name: &str, options: &Options, config: Option<&DeviceConfig>) -> Result<Self, CreateError> {
+    fn start(name: &str, options: &Options, config: Option<&DeviceConfig>, middle: Middle) -> Result<Self, CreateError> {
+        if !options.interface && !matches!(middle, Middle::Gateway(_)) {
+            return Err(CreateError::NoWay);
+        }
         let workers = options.workers();
         let (port, fwmark) = config.map_or((0, 0), |config| (config.listen_port, config.fwmark));
         let (front, shards) = parts(options, workers)?;
         let sockets = Sockets::bind(port, fwmark, workers).map_err(|source| CreateError::Port { port, source })?;
-        let listener = Listener::bind(name).map_err(|source| CreateError::Socket {
-            name: name.to_owned(),
-            source,
-        })?;
-        let (interface, queues, steering) = open(name, options, workers).map_err(|source| CreateError::Interface {
-            name: name.to_owned(),
-            source,
-        })?;
+        let mut opened = (None, Vec::new(), None);
+        let mut listener = None;
+        if options.interface {
+            listener = Some(Listener::bind(name).map_err(|source| CreateError::Socket {
+                name: name.to_owned(),
+                source,
+            })?);
+            opened = open(name, options, workers).map_err(|source| CreateError::Interface {
+                name: name.to_owned(),
+                source,
+            })?;
+        }
+        let (interface, queues, steering) = opened;
+        let (between, way_out) = Between::new(middle, queues.first()).map_err(CreateError::Start)?;
         let mut roster = Roster::default();
         roster.set_listen_port(sockets.port);
         if steering.is_some() {
             roster.keep_changes();
         }
-        let shared = Shared::new(roster, front, shards, interface, sockets, steering).map_err(CreateError::Start)?;
+        let shared = Shared::new(roster, front, shards, interface, between, sockets, steering).map_err(CreateError::Start)?;
         let mut device = Self {
             shared: Arc::new(shared),
             threads: Vec::new(),
@@ -214,19 +243,30 @@ impl Device {
                 control.roster.set_listen_port(port);
             });
         }
+        device.open_way_out(way_out).map_err(CreateError::Start)?;
         device.spawn(name, queues, listener).map_err(CreateError::Start)?;
         Ok(device)
     }
 
-    fn spawn(&mut self, name: &str, queues: Vec<tun::Queue>, listener: Listener) -> io::Result<()> {
+    fn open_way_out(&self, way_out: Option<WayOut>) -> io::Result<()> {
+        match (&self.shared.between, way_out) {
+            (Some(between), Some(way_out)) => between.open_exit(way_out, &self.shared),
+            _ => Ok(()),
+        }
+    }
+
+    fn spawn(&mut self, name: &str, queues: Vec<tun::Queue>, listener: Option<Listener>) -> io::Result<()> {
         for number in 0..self.shared.shards.len() {
             // Where the kernel does not steer there is one queue: the first worker reads it, and all write to it.
-            let queue = queues.get(number).or(queues.first()).ok_or(io::ErrorKind::NotFound)?;
-            let worker = Worker::new(number, &self.shared, queue.try_clone()?, number < queues.len());
+            let queue = queues.get(number).or(queues.first()).map(tun::Queue::try_clone).transpose()?;
+            let worker = Worker::new(number, &self.shared, queue, number < queues.len());
             self.spawn_one(name, &format!("{number}"), move |_| worker.run())?;
         }
         self.spawn_one(name, "hs", handshakes::run)?;
-        self.spawn_one(name, "wg", move |shared| serve(shared, &listener))
+        match listener {
+            Some(listener) => self.spawn_one(name, "wg", move |shared| serve(shared, &listener)),
+            None => Ok(()),
+        }
     }
 
     fn spawn_one(
@@ -274,6 +314,25 @@ impl Device {
             .with_control(|control| control.status(Instant::now(), SystemTime::now()))
     }
 
+    /// Works with the gateway between two packets: what it then has to send is sent. `None` when there is none.
+    pub fn with_gateway<T>(&self, work: impl FnOnce(&mut Gateway, Now) -> T) -> Option<T> {
+        let between = self.shared.between.as_ref()?;
+        let mut session = between.session(&self.shared, None);
+        let result = session.gateway(work);
+        session.distribute();
+        result
+    }
+
+    /// Works with the disciplines on the way to the peers, which are the device's own only with [`Middle::Egress`]. `work` is
+    /// given the time on their clock.
+    pub fn with_egress<T>(&self, work: impl FnOnce(&mut Egress, u64) -> T) -> Option<T> {
+        let between = self.shared.between.as_ref()?;
+        let mut session = between.session(&self.shared, None);
+        let result = session.egress(work);
+        session.distribute();
+        result
+    }
+
     /// How many packets were dropped, for every reason.
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
         self.shared.with_control(|control| control.drops().iter().collect())
@@ -305,9 +364,11 @@ impl Drop for Device {
     }
 }
 
+type Opened = (Option<tun::Interface>, Vec<tun::Queue>, Option<Steering>);
+
 /// The interface, with a queue for each worker and the kernel told which packet is whose; with one queue for all where it
 /// can't be told. A flow whose packets came out of several queues would lose its order.
-fn open(name: &str, options: &Options, workers: usize) -> io::Result<(tun::Interface, Vec<tun::Queue>, Option<Steering>)> {
+fn open(name: &str, options: &Options, workers: usize) -> io::Result<Opened> {
     let steering = options.steering && workers > 1;
     let mut options = tun::Options {
         mtu: options.mtu,
@@ -321,7 +382,7 @@ fn open(name: &str, options: &Options, workers: usize) -> io::Result<(tun::Inter
             Ok(steering) => {
                 let (interface, queues) = tun::create(name, &options)?;
                 match queues.first().map(|queue| steering.attach(queue)) {
-                    Some(Ok(())) => return Ok((interface, queues, Some(steering))),
+                    Some(Ok(())) => return Ok((Some(interface), queues, Some(steering))),
                     Some(Err(error)) => log::warn!("{name}: one worker reads for all: the interface takes no steering: {error}"),
                     None => {}
                 }
@@ -331,7 +392,7 @@ fn open(name: &str, options: &Options, workers: usize) -> io::Result<(tun::Inter
     }
     options.queues = 1;
     let (interface, queues) = tun::create(name, &options)?;
-    Ok((interface, queues, None))
+    Ok((Some(interface), queues, None))
 }
 
 /// The sans-IO parts, each with randomness of its own.

@@ -5,6 +5,7 @@ pub mod device;
 mod fd;
 mod memory;
 mod poller;
+pub mod proxy;
 pub mod queue;
 pub mod tap;
 pub mod tun;

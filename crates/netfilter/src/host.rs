@@ -37,6 +37,10 @@ pub enum Route {
     },
     /// No route.
     Unreachable,
+    /// A route that says that the destination can't be reached (`ip route add unreachable`).
+    HostUnreachable,
+    /// A route that says that the destination must not be reached (`ip route add prohibit`).
+    Prohibit,
     /// Silently dropped: martian, blackhole.
     Blackhole,
 }
@@ -80,6 +84,21 @@ pub struct SocketCgroup {
     pub path: String,
 }
 
+/// An ICMP or ICMPv6 error that is about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// IP version.
+    pub family: Family,
+    /// Whom it goes to.
+    pub to: Addr,
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// There was no route: IPv4 has a limit of its own for these (`ip_error`).
+    pub lacks_route: bool,
+}
+
 /// The embedder's side: routes, addresses, sockets. Every call must answer at once.
 pub trait Host {
     /// Where does this packet go?
@@ -101,7 +120,7 @@ pub trait Host {
             ..*key
         }) {
             Route::Out { interface, .. } => loose || interface.index == key.in_interface.index,
-            Route::Local | Route::Unreachable | Route::Blackhole => false,
+            Route::Local | Route::Unreachable | Route::HostUnreachable | Route::Prohibit | Route::Blackhole => false,
         }
     }
 
@@ -137,6 +156,12 @@ pub trait Host {
     /// The number of the processor at work (`-m cpu`, NFQUEUE's `--queue-cpu-fanout`).
     fn cpu(&mut self) -> u32 {
         0
+    }
+
+    /// Whether this ICMP error may be sent now: the embedder's rate limits. Asked last, when everything else allows it.
+    fn may_send_icmp(&mut self, error: &IcmpError) -> bool {
+        let _ = error;
+        true
     }
 
     /// A number that changes when routes or addresses change, so that cached routes die.

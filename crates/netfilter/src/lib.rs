@@ -35,7 +35,7 @@ mod verdict;
 pub use context::{Context, Effect};
 pub use engine::Netfilter;
 pub use hook::{Hook, HookMask};
-pub use host::Host;
+pub use host::{Host, IcmpError};
 pub use interface::{Interface, InterfaceName};
 pub use packet::{Packet, PacketCt};
 pub use rule::{Chain, Counters, Match, Rule, Ruleset, Table, Target};

@@ -91,6 +91,8 @@ pub struct Packet {
     pub trace: bool,
     /// Largest fragment it was put together from; 0 when it was whole. It is fragmented again to this size.
     pub largest_fragment: u16,
+    /// Of a superpacket, the length of the longest packet that it is cut into, from the IP header on; 0 for a plain packet.
+    pub segment: u16,
     /// The pieces it came in, when it was put together and its payload was not touched since. It leaves in the same where they fit.
     pub pieces: Option<Box<Pieces>>,
     /// The sender left the transport checksum to the device (`CHECKSUM_PARTIAL`, `VIRTIO_NET_HDR_F_NEEDS_CSUM`).
@@ -142,6 +144,7 @@ impl Packet {
             tproxy: None,
             trace: false,
             largest_fragment: 0,
+            segment: 0,
             pieces: None,
             partial_checksum: false,
             summed: Summed::default(),
@@ -153,6 +156,22 @@ impl Packet {
     pub fn reparse(&mut self) -> Result<(), Malformed> {
         self.headers = Headers::parse(&self.data)?;
         Ok(())
+    }
+
+    /// The transport checksum was vouched for: by the device, or by the cipher that the packet came under
+    /// (`CHECKSUM_UNNECESSARY`, `VIRTIO_NET_HDR_F_DATA_VALID`). Nobody sums it again.
+    pub fn vouch_checksum(&mut self) {
+        self.summed = Summed::RIGHT;
+    }
+
+    /// What a way out compares with its MTU: the packet, the largest of the fragments it came in, or a superpacket's segments.
+    #[inline]
+    pub(crate) fn size_on_way(&self) -> u32 {
+        match (self.largest_fragment, self.segment) {
+            (0, 0) => self.data.len() as u32,
+            (0, segment) => u32::from(segment),
+            (largest, _) => u32::from(largest),
+        }
     }
 
     /// The first `len` bytes of the transport are needed in one piece, to be written or summed (`skb_ensure_writable`): the first

@@ -347,6 +347,11 @@ impl Sets {
         Ok(())
     }
 
+    /// Moves every set of `other` here, in the place of what has its name.
+    pub fn take_all(&mut self, other: Sets) {
+        self.0.extend(other.0);
+    }
+
     /// Removes a set. Rules that name it hold for nothing then.
     pub fn destroy(&mut self, name: &str) -> Result<(), SetError> {
         self.0.remove(name).map(drop).ok_or(SetError::NoSet)

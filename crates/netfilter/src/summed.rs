@@ -27,6 +27,13 @@ enum State {
 }
 
 impl Summed {
+    /// Right for good.
+    pub(crate) const RIGHT: Summed = Summed {
+        state: State::Right,
+        found_right: true,
+        sum: 0,
+    };
+
     /// Whether it was ever found right (`skb_csum_unnecessary`).
     pub(crate) fn is_right(self) -> bool {
         self.found_right || self.state == State::Right

@@ -15,6 +15,7 @@ mod places;
 pub mod plan;
 pub mod render;
 mod schema;
+pub mod trace;
 
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};

@@ -6,3 +6,5 @@ pub mod nft;
 mod ranges;
 pub mod script;
 pub mod wg_quick;
+
+pub(crate) use family::plain;

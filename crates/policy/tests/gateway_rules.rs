@@ -79,7 +79,7 @@ fn engine(rules: &Rules) -> Netfilter {
         let sets = &mut engine.shared_mut(Caller::Admin).unwrap().sets;
         sets.create(&set.name, set.kind.clone()).unwrap();
         for entry in &set.entries {
-            sets.get_mut(&set.name).unwrap().add(&[*entry], None, false, 0).unwrap();
+            sets.get_mut(&set.name).unwrap().add(entry, None, false, 0).unwrap();
         }
     }
     for ruleset in &rules.rulesets {

@@ -1,10 +1,23 @@
 //! The options of each discipline.
 
+mod filter;
+mod netem;
+mod prio;
+mod sfq;
+mod stab;
+
 use std::time::Duration;
 
-use crate::spec::{Cake, CakeDiffserv, CakeFlowMode, DEFAULT_R2Q, FqCodel, HtbClass, Netem, QdiscKind, Tbf};
-use crate::units::{MINOR, NUMBER, PERCENT, RATE, SIGNED, SIZE, TIME, Unit};
+use crate::spec::{Cake, CakeDiffserv, CakeFlowMode, DEFAULT_R2Q, FqCodel, HostFairness, HtbClass, QdiscKind, Tbf};
+
+use crate::units::{MINOR, NUMBER, RATE, SIGNED, SIZE, TIME, Unit};
 use crate::words::{ParseError, Word, Words, put};
+
+pub use filter::filter;
+pub use netem::netem;
+pub use prio::prio;
+pub use sfq::sfq;
+pub use stab::stab;
 
 pub fn pfifo(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
     Ok(QdiscKind::Pfifo {
@@ -124,114 +137,8 @@ fn waiting(latency: Duration, rate: u64, burst: u32, peak: Option<(u64, u32)>) -
     (limit <= f64::from(u32::MAX)).then_some(limit as u32)
 }
 
-pub fn netem(kind: Word<'_>, words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
-    const OPTIONS: [&str; 8] = ["delay", "loss", "duplicate", "corrupt", "reorder", "gap", "rate", "limit"];
-    let (mut limit, mut delay, mut loss, mut duplicate) = (None, None, None, None);
-    let (mut corrupt, mut reorder, mut gap, mut rate) = (None, None, None, None);
-    while let Some(option) = words.next() {
-        match option.text {
-            "limit" => words.fill(&mut limit, option, &NUMBER)?,
-            "delay" | "latency" => {
-                let time = words.value(option, &TIME)?;
-                let jitter = words.value_if_number(option, &TIME)?;
-                let correlation = match jitter {
-                    Some(_) => words.value_if_number(option, &PERCENT)?,
-                    None => None,
-                };
-                put(
-                    &mut delay,
-                    option,
-                    (time, jitter.unwrap_or_default(), correlation.unwrap_or(0.0)),
-                )?;
-            }
-            "loss" | "drop" => {
-                match words.peek() {
-                    Some(word) if word.text == "random" => {
-                        words.next();
-                    }
-                    Some(word) if matches!(word.text, "state" | "gemodel") => {
-                        return Err(word.error(format!(
-                            "`loss {}` is not supported; `loss random PERCENT [CORRELATION]` is",
-                            word.text
-                        )));
-                    }
-                    _ => {}
-                }
-                let chance = chance(option, words)?;
-                put(&mut loss, option, chance)?;
-            }
-            "duplicate" => {
-                let chance = chance(option, words)?;
-                put(&mut duplicate, option, chance)?;
-            }
-            "corrupt" => {
-                let chance = chance(option, words)?;
-                put(&mut corrupt, option, chance)?;
-            }
-            "reorder" => {
-                let chance = chance(option, words)?;
-                put(&mut reorder, option, chance)?;
-            }
-            "gap" => words.fill(&mut gap, option, &POSITIVE_NUMBER)?,
-            "rate" => {
-                words.fill(&mut rate, option, &RATE)?;
-                if let Some(word) = words
-                    .peek()
-                    .filter(|word| word.text.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
-                {
-                    return Err(word.error("`rate` with packet overhead and cells is not supported; write the rate alone"));
-                }
-            }
-            "distribution" | "ecn" | "slot" | "seed" => {
-                return Err(option.error(format!(
-                    "netem's `{}` is not supported; these are: {}",
-                    option.text,
-                    OPTIONS.join(", ")
-                )));
-            }
-            _ => return Err(option.unknown("an option of netem that is supported", &OPTIONS)),
-        }
-    }
-    let reordering = reorder.is_some_and(|(percent, _)| percent > 0.0);
-    if reordering && delay.is_none_or(|(time, ..)| time.is_zero()) {
-        return Err(kind.error("netem's `reorder` needs a `delay`: the reordered packets are those that are not delayed"));
-    }
-    if gap.is_some() && !reordering {
-        return Err(kind.error("netem's `gap` needs `reorder`"));
-    }
-    let (delay, jitter, delay_correlation) = delay.unwrap_or_default();
-    let (loss, loss_correlation) = loss.unwrap_or_default();
-    let (duplicate, duplicate_correlation) = duplicate.unwrap_or_default();
-    let (corrupt, corrupt_correlation) = corrupt.unwrap_or_default();
-    let (reorder, reorder_correlation) = reorder.unwrap_or_default();
-    Ok(QdiscKind::Netem(Netem {
-        limit,
-        delay,
-        jitter,
-        delay_correlation,
-        loss,
-        loss_correlation,
-        duplicate,
-        duplicate_correlation,
-        corrupt,
-        corrupt_correlation,
-        reorder,
-        reorder_correlation,
-        // With reordering, tc's gap is 1 unless another is given: every packet may be reordered.
-        gap: gap.unwrap_or(u32::from(reordering)),
-        rate: rate.unwrap_or(0),
-    }))
-}
-
-/// `PERCENT [CORRELATION]`
-fn chance(option: Word<'_>, words: &mut Words<'_>) -> Result<(f64, f64), ParseError> {
-    let percent = words.value(option, &PERCENT)?;
-    let correlation = words.value_if_number(option, &PERCENT)?;
-    Ok((percent, correlation.unwrap_or(0.0)))
-}
-
 pub fn fq_codel(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
-    const OPTIONS: [&str; 9] = [
+    const OPTIONS: [&str; 10] = [
         "limit",
         "flows",
         "target",
@@ -241,6 +148,7 @@ pub fn fq_codel(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
         "noecn",
         "ce_threshold",
         "memory_limit",
+        "hosts",
     ];
     let mut fq_codel = FqCodel::default();
     while let Some(option) = words.next() {
@@ -254,6 +162,7 @@ pub fn fq_codel(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
             "noecn" => put(&mut fq_codel.ecn, option, false)?,
             "ce_threshold" => words.fill(&mut fq_codel.ce_threshold, option, &MICROSECONDS)?,
             "memory_limit" => words.fill(&mut fq_codel.memory_limit, option, &SIZE)?,
+            "hosts" => words.fill(&mut fq_codel.hosts, option, &HOSTS)?,
             _ => return Err(option.unknown("an option of fq_codel that is supported", &OPTIONS)),
         }
     }
@@ -323,8 +232,8 @@ pub fn cake(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
     Ok(QdiscKind::Cake(cake))
 }
 
-fn find<T: Copy>(table: &[(&str, T)], word: &str) -> Option<T> {
-    table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
+fn find<T: Clone>(table: &[(&str, T)], word: &str) -> Option<T> {
+    table.iter().find(|(name, _)| *name == word).map(|(_, value)| value.clone())
 }
 
 const POSITIVE_RATE: Unit<u64> = Unit {
@@ -352,6 +261,12 @@ const PRIO: Unit<u32> = Unit {
 const FLOWS: Unit<u32> = Unit {
     expected: "a number of queues from 1 to 65536",
     read: |word| (NUMBER.read)(word).filter(|flows| (1..=65536).contains(flows)),
+};
+
+/// Our own: the kernel's fq_codel knows no hosts.
+const HOSTS: Unit<HostFairness> = Unit {
+    expected: "what shares are counted by: src, dst or none",
+    read: |word| find(&HostFairness::WORDS, word),
 };
 
 /// Limits of `tc-cake`.

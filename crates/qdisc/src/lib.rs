@@ -7,19 +7,26 @@
 //! assert_eq!(qdisc.to_string(), "root tbf rate 1mbit burst 32kb limit 82768b");
 //! ```
 
+mod alarms;
 mod apply;
 mod charge;
+mod codel;
 mod discipline;
 mod drop;
+mod ecn;
+mod filter;
 pub mod flow;
 mod item;
 mod kinds;
 mod packet;
 mod parse;
 mod print;
+mod print_filter;
 mod rate;
+pub mod shown;
 pub mod spec;
 mod stats;
+mod stats_text;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -27,11 +34,12 @@ pub mod units;
 mod words;
 
 pub use apply::ApplyError;
+pub use discipline::{FqCodelStats, NetemStats};
 pub use drop::DropReason;
 pub use item::Item;
 pub use packet::Packet;
-pub use parse::{class, qdisc};
-pub use spec::{Class, Handle, Parent, Qdisc, QdiscKind};
-pub use stats::{Amount, Extra, Stats};
+pub use parse::{class, filter, qdisc, qdisc_with_tables};
+pub use spec::{Class, Filter, Handle, Parent, Qdisc, QdiscKind};
+pub use stats::{Amount, Extra, HtbCounts, HtbDirect, Shape, Stats};
 pub use tree::{Path, Settings, Tree};
 pub use words::ParseError;

@@ -2,8 +2,11 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use crate::spec::{Cake, Class, DEFAULT_R2Q, FqCodel, Handle, HtbClass, Netem, Parent, Qdisc, QdiscKind, Tbf};
-use crate::units::{write_rate, write_size, write_time};
+use crate::spec::{
+    Cake, Class, DEFAULT_BANDS, DEFAULT_PRIOMAP, DEFAULT_R2Q, Distribution, FqCodel, Handle, HostFairness, HtbClass, LinkLayer,
+    Loss, Netem, Parent, Prio, Qdisc, QdiscKind, Sfq, Slot, SlotWait, Stab, Tbf,
+};
+use crate::units::{write_precise_time, write_rate, write_size, write_time};
 
 impl Display for Handle {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -27,6 +30,7 @@ impl Display for Qdisc {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{}", self.parent)?;
         optional(f, "handle", self.handle)?;
+        optional(f, "stab", self.stab)?;
         write!(f, " {}", self.kind)
     }
 }
@@ -50,6 +54,8 @@ impl Display for QdiscKind {
                 }
                 optional(f, "r2q", Some(*r2q).filter(|r2q| *r2q != DEFAULT_R2Q))
             }
+            QdiscKind::Prio(prio) => write!(f, "{prio}"),
+            QdiscKind::Sfq(sfq) => write!(f, "{sfq}"),
             QdiscKind::Netem(netem) => write!(f, "{netem}"),
             QdiscKind::FqCodel(fq_codel) => write!(f, "{fq_codel}"),
             QdiscKind::Cake(cake) => write!(f, "{cake}"),
@@ -82,6 +88,49 @@ impl Display for HtbClass {
     }
 }
 
+impl Display for Stab {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        // `linklayer ethernet` is the default, said where nothing else is: `stab` alone is not tc's words.
+        let options = [self.mpu, self.mtu, self.tsize];
+        let silent = self.overhead.is_none() && options.iter().all(Option::is_none);
+        let linklayer = (silent || self.linklayer != LinkLayer::Ethernet).then_some(self.linklayer.word());
+        let mut words = Vec::new();
+        words.extend(linklayer.map(|word| format!("linklayer {word}")));
+        words.extend(self.overhead.map(|bytes| format!("overhead {bytes}")));
+        for (name, value) in std::iter::zip(["mpu", "mtu", "tsize"], options) {
+            words.extend(value.map(|value| format!("{name} {value}")));
+        }
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// Begins with a space unless there is nothing to say.
+impl Display for Prio {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        optional(f, "bands", Some(self.bands).filter(|bands| *bands != DEFAULT_BANDS))?;
+        if self.priomap != DEFAULT_PRIOMAP {
+            f.write_str(" priomap")?;
+            for band in self.priomap {
+                write!(f, " {band}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Begins with a space unless there is nothing to say.
+impl Display for Sfq {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        optional(f, "limit", self.limit)?;
+        optional(f, "depth", self.depth)?;
+        optional(f, "flows", self.flows)?;
+        optional(f, "divisor", self.divisor)?;
+        optional(f, "quantum", self.quantum.map(write_size))?;
+        optional(f, "perturb", self.perturb.map(|time| time.as_secs()))?;
+        switch(f, Some(self.headdrop), "headdrop", "")
+    }
+}
+
 /// Begins with a space unless there is nothing to say.
 impl Display for Netem {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -95,12 +144,57 @@ impl Display for Netem {
                 write!(f, " {}%", self.delay_correlation)?;
             }
         }
-        chance(f, "loss", self.loss, self.loss_correlation)?;
+        if self.distribution != Distribution::Uniform {
+            write!(f, " distribution {}", self.distribution.name())?;
+        }
+        write!(f, "{}", self.loss)?;
+        switch(f, Some(self.ecn), "ecn", "")?;
         chance(f, "duplicate", self.duplicate, self.duplicate_correlation)?;
         chance(f, "corrupt", self.corrupt, self.corrupt_correlation)?;
         chance(f, "reorder", self.reorder, self.reorder_correlation)?;
         optional(f, "gap", Some(self.gap).filter(|gap| *gap != u32::from(self.reorder > 0.0)))?;
-        optional(f, "rate", Some(self.rate).filter(|rate| *rate != 0).map(write_rate))
+        if self.rate != 0 {
+            write!(f, " rate {}", write_rate(self.rate))?;
+            match (self.packet_overhead, self.cell_size, self.cell_overhead) {
+                (0, 0, 0) => {}
+                (packet, 0, 0) => write!(f, " {packet}")?,
+                (packet, size, 0) => write!(f, " {packet} {size}")?,
+                (packet, size, cell) => write!(f, " {packet} {size} {cell}")?,
+            }
+        }
+        optional(f, "slot", self.slot.as_ref())?;
+        optional(f, "seed", self.seed)
+    }
+}
+
+/// Begins with a space unless there is nothing to say.
+impl Display for Loss {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Loss::Random { percent, correlation } => chance(f, "loss", *percent, *correlation),
+            Loss::State { p13, p31, p32, p23, p14 } => write!(f, " loss state {p13}% {p31}% {p32}% {p23}% {p14}%"),
+            Loss::Gilbert { p, r, bad, good } => write!(f, " loss gemodel {p}% {r}% {bad}% {good}%"),
+        }
+    }
+}
+
+impl Display for Slot {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match &self.wait {
+            SlotWait::Between(least, most) => {
+                write!(f, "{} {}", write_precise_time(*least), write_precise_time(*most))?;
+            }
+            SlotWait::Spread {
+                distribution,
+                delay,
+                jitter,
+            } => {
+                let (delay, jitter) = (write_precise_time(*delay), write_precise_time(*jitter));
+                write!(f, "distribution {} {delay} {jitter}", distribution.name())?;
+            }
+        }
+        optional(f, "packets", Some(self.packets).filter(|packets| *packets != 0))?;
+        optional(f, "bytes", Some(self.bytes).filter(|bytes| *bytes != 0).map(write_size))
     }
 }
 
@@ -114,7 +208,9 @@ impl Display for FqCodel {
         optional(f, "quantum", self.quantum)?;
         switch(f, self.ecn, "ecn", "noecn")?;
         optional(f, "ce_threshold", self.ce_threshold.map(write_time))?;
-        optional(f, "memory_limit", self.memory_limit.map(write_size))
+        optional(f, "memory_limit", self.memory_limit.map(write_size))?;
+        let hosts = HostFairness::WORDS.into_iter().find(|(_, mode)| self.hosts == Some(*mode));
+        optional(f, "hosts", hosts.map(|(word, _)| word))
     }
 }
 

@@ -4,6 +4,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use distribution::{Distribution, Table, TableError};
+pub use filter::{Filter, FilterKind, FilterProtocol, Flower, U32Field, U32Key};
+pub use netem::{Loss, Netem, Slot, SlotWait};
+pub use prio::{DEFAULT_BANDS, DEFAULT_PRIOMAP, Prio};
+pub use sfq::Sfq;
+pub use stab::{LinkLayer, Stab};
+
+mod defaults;
+pub(crate) mod distribution;
+mod filter;
+mod netem;
+mod prio;
+mod sfq;
+mod stab;
+
 /// A tc handle or class identifier `MAJOR:MINOR` (both hexadecimal when written).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Handle {
@@ -22,13 +37,15 @@ pub enum Parent {
     Class(Handle),
 }
 
-/// `qdisc add dev DEV <parent> [handle H:] <kind …>`.
+/// `qdisc add dev DEV <parent> [handle H:] [stab …] <kind …>`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Qdisc {
     /// Where it hangs.
     pub parent: Parent,
     /// Its handle; the kernel chooses one when there is none.
     pub handle: Option<Handle>,
+    /// How lengths are charged in it, if not as they are.
+    pub stab: Option<Stab>,
     /// What it is.
     pub kind: QdiscKind,
 }
@@ -66,8 +83,12 @@ pub enum QdiscKind {
         /// Divisor from rate to quantum.
         r2q: u32,
     },
+    /// `prio [bands N] [priomap P…]` (`man 8 tc-prio`)
+    Prio(Prio),
+    /// `sfq …` (`man 8 tc-sfq`)
+    Sfq(Sfq),
     /// `netem …` (`man 8 tc-netem`)
-    Netem(Netem),
+    Netem(Box<Netem>),
     /// `fq_codel …` (`man 8 tc-fq_codel`)
     FqCodel(FqCodel),
     /// `cake …` (`man 8 tc-cake`)
@@ -85,6 +106,8 @@ impl QdiscKind {
             QdiscKind::Bfifo { .. } => "bfifo",
             QdiscKind::Tbf(_) => "tbf",
             QdiscKind::Htb { .. } => "htb",
+            QdiscKind::Prio(_) => "prio",
+            QdiscKind::Sfq(_) => "sfq",
             QdiscKind::Netem(_) => "netem",
             QdiscKind::FqCodel(_) => "fq_codel",
             QdiscKind::Cake(_) => "cake",
@@ -124,39 +147,6 @@ pub struct HtbClass {
     pub quantum: Option<u32>,
 }
 
-/// Parameters of the network emulator. Probabilities are percentages, 0 to 100.
-#[derive(Debug, Clone, PartialEq, Serialize, Default)]
-pub struct Netem {
-    /// Packets that may wait; 1,000 when absent.
-    pub limit: Option<u32>,
-    /// Added delay.
-    pub delay: Duration,
-    /// Random variation of the delay.
-    pub jitter: Duration,
-    /// How much a delay depends on the one before, percent.
-    pub delay_correlation: f64,
-    /// Random loss, percent.
-    pub loss: f64,
-    /// Correlation of losses, percent.
-    pub loss_correlation: f64,
-    /// Duplicated packets, percent.
-    pub duplicate: f64,
-    /// Correlation of duplications, percent.
-    pub duplicate_correlation: f64,
-    /// Corrupted packets, percent.
-    pub corrupt: f64,
-    /// Correlation of corruptions, percent.
-    pub corrupt_correlation: f64,
-    /// Packets sent at once, ahead of delayed ones, percent.
-    pub reorder: f64,
-    /// Correlation of reorderings, percent.
-    pub reorder_correlation: f64,
-    /// Reorder only every n-th packet; 0 without reordering.
-    pub gap: u32,
-    /// Bytes per second; 0 for none.
-    pub rate: u64,
-}
-
 /// Parameters of fq_codel; the kernel's defaults when absent.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub struct FqCodel {
@@ -176,6 +166,29 @@ pub struct FqCodel {
     pub ce_threshold: Option<Duration>,
     /// Bytes of memory for all queues.
     pub memory_limit: Option<u32>,
+    /// Share between hosts before flows, by which address; by destination when absent. Not known to the kernel.
+    pub hosts: Option<HostFairness>,
+}
+
+/// What is a host for fairness between hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub enum HostFairness {
+    /// Who sends: towards a network, before its source is translated.
+    Src,
+    /// Who receives: towards the members.
+    #[default]
+    Dst,
+    /// Nobody: flows share alone, as in the kernel.
+    None,
+}
+
+impl HostFairness {
+    /// Every one with its word.
+    pub const WORDS: [(&'static str, HostFairness); 3] = [
+        ("src", HostFairness::Src),
+        ("dst", HostFairness::Dst),
+        ("none", HostFairness::None),
+    ];
 }
 
 /// Parameters of CAKE; the kernel's defaults when absent.

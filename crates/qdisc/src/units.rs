@@ -30,6 +30,18 @@ pub const TIME: Unit<Duration> = Unit {
     read: time,
 };
 
+/// A length of time for netem's slots.
+pub const PRECISE_TIME: Unit<Duration> = Unit {
+    expected: "a time such as 800us (s, ms, us, ns; a bare number is nanoseconds)",
+    read: precise_time,
+};
+
+/// Where random numbers begin.
+pub const SEED: Unit<u64> = Unit {
+    expected: "a whole number in decimal",
+    read: |word| word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok())?,
+};
+
 /// A percentage, 0 to 100.
 pub const PERCENT: Unit<f64> = Unit {
     expected: "a percentage from 0% to 100%",
@@ -119,6 +131,20 @@ fn time(word: &str) -> Option<Duration> {
     (nanoseconds <= f64::from(u32::MAX) * 1e3).then_some(Duration::from_nanos(nanoseconds.round() as u64))
 }
 
+fn precise_time(word: &str) -> Option<Duration> {
+    let (number, suffix) = split(word)?;
+    let nanoseconds = number
+        * match suffix.as_str() {
+            "s" | "sec" | "secs" => 1e9,
+            "ms" | "msec" | "msecs" => 1e6,
+            "us" | "usec" | "usecs" => 1e3,
+            "" | "ns" | "nsec" | "nsecs" => 1.0,
+            _ => return None,
+        };
+    // Beyond 2^53 a double, which tc reads into, skips numbers.
+    (nanoseconds <= MAX_BITS).then_some(Duration::from_nanos(nanoseconds.round() as u64))
+}
+
 fn percent(word: &str) -> Option<f64> {
     let (number, suffix) = split(word)?;
     ((suffix.is_empty() || suffix == "%") && number <= 100.0).then_some(number)
@@ -198,6 +224,14 @@ pub fn write_time(time: Duration) -> String {
         }
     }
     format!("{}.{:03}us", nanoseconds / 1_000, nanoseconds % 1_000)
+}
+
+/// A time of a slot as tc would take it back.
+pub fn write_precise_time(time: Duration) -> String {
+    match time.as_nanos() {
+        nanoseconds if nanoseconds.is_multiple_of(1_000) => write_time(time),
+        nanoseconds => format!("{nanoseconds}ns"),
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,20 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// As [`Words::value_if_number`], for numbers that may have a sign.
+    pub fn value_if_signed<T>(&mut self, option: Word<'_>, unit: &Unit<T>) -> Result<Option<T>, ParseError> {
+        match self.peek() {
+            Some(word) if word.text.starts_with('-') => self.value(option, unit).map(Some),
+            _ => self.value_if_number(option, unit),
+        }
+    }
+
+    /// The next word if it is `wanted`.
+    pub fn take(&mut self, wanted: &str) -> Option<Word<'a>> {
+        self.peek().filter(|word| word.text == wanted)?;
+        self.next()
+    }
+
     /// Puts the value after `option` into an empty `slot`.
     pub fn fill<T>(&mut self, slot: &mut Option<T>, option: Word<'_>, unit: &Unit<T>) -> Result<(), ParseError> {
         let value = self.value(option, unit)?;

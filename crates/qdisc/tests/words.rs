@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Netem, Tbf};
-use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, qdisc};
+use fielato_qdisc::spec::{
+    Cake, CakeDiffserv, CakeFlowMode, Distribution, Filter, FilterKind, FilterProtocol, Flower, FqCodel, HostFairness, HtbClass,
+    LinkLayer, Loss, Netem, Prio, Sfq, Slot, SlotWait, Stab, Table, Tbf, U32Field, U32Key,
+};
+use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, filter, qdisc, qdisc_with_tables};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 fn kind(words: &str) -> QdiscKind {
     qdisc(words).unwrap_or_else(|error| panic!("{words}: {error}")).kind
@@ -14,10 +18,11 @@ fn the_talks_delay() {
     let expected = Qdisc {
         parent: Parent::Root,
         handle: None,
-        kind: QdiscKind::Netem(Netem {
+        stab: None,
+        kind: QdiscKind::Netem(Box::new(Netem {
             delay: Duration::from_millis(500),
             ..Netem::default()
-        }),
+        })),
     };
     assert_eq!(qdisc("root netem delay 500ms"), Ok(expected));
 }
@@ -27,6 +32,7 @@ fn htb_numbers_are_hexadecimal() {
     let expected = Qdisc {
         parent: Parent::Root,
         handle: Some(Handle { major: 1, minor: 0 }),
+        stab: None,
         kind: QdiscKind::Htb { default: 0x30, r2q: 10 },
     };
     assert_eq!(qdisc("root handle 1: htb default 30"), Ok(expected.clone()));
@@ -83,8 +89,12 @@ fn netem_with_everything() {
         delay: Duration::from_millis(100),
         jitter: Duration::from_millis(10),
         delay_correlation: 25.0,
-        loss: 1.0,
-        loss_correlation: 25.0,
+        distribution: Distribution::Normal,
+        loss: Loss::Random {
+            percent: 1.0,
+            correlation: 25.0,
+        },
+        ecn: true,
         duplicate: 2.0,
         duplicate_correlation: 3.0,
         corrupt: 0.1,
@@ -93,14 +103,105 @@ fn netem_with_everything() {
         reorder_correlation: 50.0,
         gap: 5,
         rate: 125_000,
+        packet_overhead: -14,
+        cell_size: 48,
+        cell_overhead: 5,
+        slot: Some(Slot {
+            wait: SlotWait::Between(Duration::from_micros(800), Duration::from_millis(1)),
+            packets: 20,
+            bytes: 32_768,
+        }),
+        seed: Some(u64::MAX),
     };
-    let words = "root netem limit 2000 delay 100ms 10ms 25% loss random 1% 25% duplicate 2% 3% corrupt 0.1% \
-                 reorder 25% 50% gap 5 rate 1mbit";
-    assert_eq!(kind(words), QdiscKind::Netem(expected));
+    let words = "root netem limit 2000 delay 100ms 10ms 25% distribution normal loss random 1% 25% ecn duplicate 2% 3% \
+                 corrupt 0.1% reorder 25% 50% gap 5 rate 1mbit -14 48 5 slot 800us 1ms packets 20 bytes 32k \
+                 seed 18446744073709551615";
+    assert_eq!(kind(words), QdiscKind::Netem(Box::new(expected)));
     let QdiscKind::Netem(netem) = kind("root netem delay 10ms reorder 25%") else {
         panic!("not netem")
     };
     assert_eq!(netem.gap, 1);
+}
+
+fn netem(words: &str) -> Netem {
+    match kind(&format!("root netem {words}")) {
+        QdiscKind::Netem(netem) => *netem,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn models_of_loss_have_tcs_defaults() {
+    let state = |p13, p31, p32, p23, p14| Loss::State { p13, p31, p32, p23, p14 };
+    let gilbert = |p, r, bad, good| Loss::Gilbert { p, r, bad, good };
+    for (words, expected) in [
+        (
+            "loss 5%",
+            Loss::Random {
+                percent: 5.0,
+                correlation: 0.0,
+            },
+        ),
+        (
+            "drop random 5% 10%",
+            Loss::Random {
+                percent: 5.0,
+                correlation: 10.0,
+            },
+        ),
+        ("loss state 1%", state(1.0, 99.0, 0.0, 100.0, 0.0)),
+        ("loss state 1% 20%", state(1.0, 20.0, 0.0, 100.0, 0.0)),
+        ("loss state 1% 20% 3% 40%", state(1.0, 20.0, 3.0, 40.0, 0.0)),
+        ("loss state 1% 20% 3% 40% 0.5%", state(1.0, 20.0, 3.0, 40.0, 0.5)),
+        ("loss gemodel 1%", gilbert(1.0, 99.0, 100.0, 0.0)),
+        ("loss gemodel 1% 10%", gilbert(1.0, 10.0, 100.0, 0.0)),
+        ("loss gemodel 1% 10% 70% 0.1% ecn", gilbert(1.0, 10.0, 70.0, 0.1)),
+    ] {
+        assert_eq!(netem(words).loss, expected, "{words}");
+    }
+}
+
+#[test]
+fn slots_and_distributions() {
+    let slot = |words: &str| netem(words).slot.unwrap();
+    let micros = Duration::from_micros;
+    assert_eq!(slot("slot 800us").wait, SlotWait::Between(micros(800), micros(800)));
+    assert_eq!(
+        slot("slot 1500").wait,
+        SlotWait::Between(Duration::from_nanos(1500), Duration::from_nanos(1500))
+    );
+    let spread = SlotWait::Spread {
+        distribution: Distribution::Pareto,
+        delay: micros(20_000),
+        jitter: micros(10),
+    };
+    let wanted = Slot {
+        wait: spread,
+        packets: 0,
+        bytes: 1500,
+    };
+    assert_eq!(slot("slot distribution pareto 20ms 10us bytes 1500"), wanted);
+    let custom = qdisc_with_tables("root netem delay 10ms 1ms distribution mine", &mut |name| {
+        assert_eq!(name, "mine");
+        Ok("-8192 0 8192".to_owned())
+    });
+    let QdiscKind::Netem(custom) = custom.unwrap().kind else {
+        panic!("not netem");
+    };
+    let table = Table::parse("-8192 0 8192").unwrap();
+    assert_eq!(
+        custom.distribution,
+        Distribution::Table {
+            name: "mine".to_owned(),
+            table
+        }
+    );
+    assert_eq!(custom.to_string(), " delay 10ms 1ms distribution mine");
+    let error = qdisc_with_tables("root netem delay 10ms 1ms distribution mine", &mut |_| {
+        Err("no such file".to_owned())
+    })
+    .unwrap_err();
+    assert_eq!((error.offset, error.message.contains("no such file")), (39, true), "{error}");
 }
 
 #[test]
@@ -108,6 +209,7 @@ fn fq_codel_cake_and_fifos() {
     let expected = Qdisc {
         parent: Parent::Class(Handle { major: 1, minor: 0x10 }),
         handle: Some(Handle { major: 0x10, minor: 0 }),
+        stab: None,
         kind: QdiscKind::FqCodel(FqCodel {
             limit: Some(1000),
             target: Some(Duration::from_millis(5)),
@@ -145,11 +247,15 @@ fn fq_codel_cake_and_fifos() {
 #[test]
 fn errors_point_at_the_word_and_say_what_would_be_right() {
     for (words, blamed, said) in [
-        ("", "", "one of htb, tbf, netem"),
-        ("root", "", "one of htb, tbf, netem"),
+        ("", "", "one of htb, prio, tbf"),
+        ("root", "", "one of htb, prio, tbf"),
         ("netem delay 1ms", "netem", "`root` or `parent CLASSID`"),
         ("root nettem delay 1ms", "nettem", "did you mean `netem`?"),
-        ("root sfq", "sfq", "htb, tbf, netem, fq_codel, cake, pfifo, bfifo"),
+        (
+            "root hfsc",
+            "hfsc",
+            "htb, prio, tbf, sfq, netem, fq_codel, cake, pfifo, bfifo",
+        ),
         ("tc qdisc add dev wg0 root netem", "tc", "what follows `tc qdisc add dev DEV`"),
         ("root dev wg0 netem", "dev", "what follows `tc qdisc add dev DEV`"),
         ("root root netem", "root", "sets what was set before"),
@@ -162,9 +268,27 @@ fn errors_point_at_the_word_and_say_what_would_be_right() {
         ("root netem delay 5m", "5m", "a time such as 20ms"),
         ("root netem delay 5ms 25%", "25%", "a time such as 20ms"),
         ("root netem loss 120%", "120%", "0% to 100%"),
-        ("root netem loss gemodel 1%", "gemodel", "not supported"),
-        ("root netem delay 1ms distribution normal", "distribution", "not supported"),
-        ("root netem rate 1mbit 14 8", "14", "not supported"),
+        ("root netem loss gemodel", "gemodel", "wants a percentage"),
+        ("root netem loss state 1% 200%", "200%", "0% to 100%"),
+        (
+            "root netem delay 1ms distribution normal",
+            "distribution",
+            "needs a delay and its jitter",
+        ),
+        (
+            "root netem delay 5ms 1ms distribution norml",
+            "norml",
+            "did you mean `normal`?",
+        ),
+        ("root netem delay 5ms 1ms distribution", "distribution", "wants its name"),
+        ("root netem delay 5ms ecn", "ecn", "needs `loss`"),
+        ("root netem loss 0% ecn", "ecn", "needs `loss`"),
+        ("root netem rate 1mbit 14 8x", "8x", "a whole number"),
+        ("root netem slot 5ms 1ms", "1ms", "below its shortest"),
+        ("root netem slot packets 5", "packets", "a time such as 800us"),
+        ("root netem slot distribution normal 5ms 0", "0", "a time such as 800us"),
+        ("root netem seed -1", "-1", "in decimal"),
+        ("root fq_codel hosts both", "both", "src, dst or none"),
         ("root netem reorder 25%", "netem", "needs a `delay`"),
         ("root netem delay 1ms gap 5", "netem", "needs `reorder`"),
         ("root netem delay 1ms delay 2ms", "delay", "sets what was set before"),
@@ -246,6 +370,103 @@ impl Numbers {
         self.below(100_001) as f64 / 1000.0
     }
 
+    fn stab(&mut self) -> Stab {
+        Stab {
+            overhead: self.maybe(|n| n.below(3001) as i32 - 1500),
+            mpu: self.maybe(|n| n.below(65_536) as u32),
+            mtu: self.maybe(|n| n.below(65_536) as u32),
+            tsize: self.maybe(|n| n.below(65_536) as u32),
+            linklayer: [LinkLayer::Ethernet, LinkLayer::Atm, LinkLayer::Wireguard][self.below(3) as usize],
+        }
+    }
+
+    fn prio(&mut self) -> Prio {
+        let bands = 2 + self.below(15) as u8;
+        let mut priomap = [0; 16];
+        for band in &mut priomap {
+            *band = self.below(u64::from(bands)) as u8;
+        }
+        Prio { bands, priomap }
+    }
+
+    fn sfq(&mut self) -> Sfq {
+        Sfq {
+            limit: self.maybe(Self::size),
+            depth: self.maybe(|n| 1 + n.below(127) as u32),
+            flows: self.maybe(|n| 1 + n.below(65_408) as u32),
+            divisor: self.maybe(|n| 1 << n.below(17)),
+            quantum: self.maybe(Self::size),
+            perturb: self.maybe(|n| Duration::from_secs(1 + n.below(1000))),
+            headdrop: self.below(2) == 0,
+        }
+    }
+
+    fn net(&mut self) -> IpNet {
+        let net = match self.below(2) {
+            0 => IpNet::V4(Ipv4Net::new((self.below(1 << 32) as u32).into(), self.below(33) as u8).unwrap()),
+            _ => {
+                let address = u128::from(self.below(u64::MAX)) << 64 | u128::from(self.below(u64::MAX));
+                IpNet::V6(Ipv6Net::new(address.into(), self.below(129) as u8).unwrap())
+            }
+        };
+        net.trunc()
+    }
+
+    fn ports(&mut self) -> (u16, u16) {
+        let first = self.below(65_536);
+        (first as u16, (first + self.below(65_536 - first)) as u16)
+    }
+
+    fn filter(&mut self) -> Filter {
+        let masked = |n: &mut Self| {
+            let mask = n.below(1 << 32) as u32;
+            (n.below(1 << 32) as u32 & mask, mask)
+        };
+        let kind = match self.below(4) {
+            0 => {
+                let key = |n: &mut Self| {
+                    let (value, mask) = masked(n);
+                    let offset = n.below(64) as i32 * 4;
+                    let field = match n.below(3) {
+                        0 => U32Field::At(offset),
+                        1 => U32Field::Nexthdr(offset),
+                        _ => U32Field::Mark,
+                    };
+                    U32Key { field, value, mask }
+                };
+                FilterKind::U32((0..=self.below(3)).map(|_| key(self)).collect())
+            }
+            1 => FilterKind::Fw(self.maybe(masked)),
+            2 => FilterKind::Matchall,
+            _ => {
+                let ip_proto = self.maybe(|n| [6, 17, 132, 1, 58][n.below(5) as usize]);
+                let has_ports = matches!(ip_proto, Some(6 | 17 | 132));
+                FilterKind::Flower(Flower {
+                    src_ip: self.maybe(Self::net),
+                    dst_ip: self.maybe(Self::net),
+                    ip_proto,
+                    src_port: self.maybe(Self::ports).filter(|_| has_ports),
+                    dst_port: self.maybe(Self::ports).filter(|_| has_ports),
+                    ip_tos: self.maybe(|n| {
+                        let mask = n.below(256) as u8;
+                        (n.below(256) as u8 & mask, mask)
+                    }),
+                })
+            }
+        };
+        let classid = match kind {
+            FilterKind::Fw(None) => self.maybe(Self::handle),
+            _ => Some(self.handle()),
+        };
+        Filter {
+            parent: self.handle(),
+            protocol: FilterProtocol::WORDS[self.below(3) as usize].1,
+            prio: self.maybe(|n| 1 + n.below(65_535) as u16),
+            kind,
+            classid,
+        }
+    }
+
     fn handle(&mut self) -> Handle {
         Handle {
             major: 1 + self.below(0xfffe) as u16,
@@ -253,8 +474,54 @@ impl Numbers {
         }
     }
 
+    fn distribution(&mut self) -> Distribution {
+        Distribution::WORDS[self.below(4) as usize].1.clone()
+    }
+
+    fn loss(&mut self) -> Loss {
+        match self.below(3) {
+            0 => Loss::Random {
+                percent: self.percent(),
+                correlation: self.percent(),
+            },
+            1 => Loss::State {
+                p13: self.percent(),
+                p31: self.percent(),
+                p32: self.percent(),
+                p23: self.percent(),
+                p14: self.percent(),
+            },
+            _ => Loss::Gilbert {
+                p: self.percent(),
+                r: self.percent(),
+                bad: self.percent(),
+                good: self.percent(),
+            },
+        }
+    }
+
+    fn slot(&mut self) -> Slot {
+        let least = Duration::from_nanos(self.below(1 << 40));
+        let jitter = Duration::from_nanos(1 + self.below(1 << 30));
+        let wait = match self.below(2) {
+            0 => SlotWait::Between(least, least + jitter),
+            _ => SlotWait::Spread {
+                distribution: self.distribution(),
+                delay: least,
+                jitter,
+            },
+        };
+        Slot {
+            wait,
+            packets: self.below(100) as u32,
+            bytes: self.below(1 << 31) as u32,
+        }
+    }
+
     fn kind(&mut self) -> QdiscKind {
-        match self.below(7) {
+        match self.below(9) {
+            7 => QdiscKind::Prio(self.prio()),
+            8 => QdiscKind::Sfq(self.sfq()),
             0 => QdiscKind::Pfifo {
                 limit: self.maybe(Self::size),
             },
@@ -280,17 +547,25 @@ impl Numbers {
                 let mut netem = Netem {
                     limit: self.maybe(Self::size),
                     delay: Duration::from_nanos(1 + self.below(2_000_000_000)),
-                    loss: self.percent(),
-                    loss_correlation: self.percent(),
+                    loss: self.loss(),
                     duplicate: self.percent(),
                     duplicate_correlation: self.percent(),
                     corrupt: self.percent(),
                     corrupt_correlation: self.percent(),
-                    rate: self.maybe(Self::rate).unwrap_or(0),
+                    slot: self.maybe(Self::slot),
+                    seed: self.maybe(|n| n.below(1 << 31)),
                     ..Netem::default()
                 };
+                netem.ecn = !matches!(netem.loss, Loss::Random { percent: 0.0, .. }) && self.below(2) == 0;
+                if let Some(rate) = self.maybe(Self::rate) {
+                    netem.rate = rate;
+                    netem.packet_overhead = self.below(100) as i32 - 50;
+                    netem.cell_size = self.below(3) as u32 * 24;
+                    netem.cell_overhead = self.below(3) as i32 - 1;
+                }
                 if let Some(jitter) = self.maybe(Self::micros) {
                     netem.jitter = jitter;
+                    netem.distribution = self.distribution();
                     netem.delay_correlation = self.maybe(Self::percent).unwrap_or(0.0);
                 }
                 if let Some(gap) = self.maybe(|n| 1 + n.below(9) as u32) {
@@ -298,7 +573,7 @@ impl Numbers {
                     netem.reorder = 0.5 + self.percent() / 2.0;
                     netem.reorder_correlation = self.percent();
                 }
-                QdiscKind::Netem(netem)
+                QdiscKind::Netem(Box::new(netem))
             }
             5 => QdiscKind::FqCodel(FqCodel {
                 limit: self.maybe(Self::size),
@@ -309,6 +584,7 @@ impl Numbers {
                 ecn: self.maybe(|n| n.below(2) == 0),
                 ce_threshold: self.maybe(Self::micros),
                 memory_limit: self.maybe(Self::size),
+                hosts: self.maybe(|n| HostFairness::WORDS[n.below(3) as usize].1),
             }),
             _ => QdiscKind::Cake(Cake {
                 bandwidth: self.maybe(Self::rate),
@@ -332,6 +608,7 @@ fn what_is_printed_reads_back_as_the_same() {
         let original = Qdisc {
             parent: numbers.maybe(Numbers::handle).map_or(Parent::Root, Parent::Class),
             handle: numbers.maybe(|n| Handle { minor: 0, ..n.handle() }),
+            stab: numbers.maybe(Numbers::stab),
             kind: numbers.kind(),
         };
         assert_eq!(qdisc(&original.to_string()).as_ref(), Ok(&original), "{original}");
@@ -351,5 +628,116 @@ fn what_is_printed_reads_back_as_the_same() {
             },
         };
         assert_eq!(class(&original.to_string()).as_ref(), Ok(&original), "{original}");
+
+        let original = numbers.filter();
+        assert_eq!(filter(&original.to_string()).as_ref(), Ok(&original), "{original}");
+    }
+}
+
+#[test]
+fn prio_sfq_and_stab() {
+    assert_eq!(kind("root prio"), QdiscKind::Prio(Prio::default()));
+    let QdiscKind::Prio(prio) = kind("root prio bands 4 priomap 3 3 0") else {
+        panic!("not prio")
+    };
+    assert_eq!(
+        (prio.bands, &prio.priomap[..4]),
+        (4, &[3, 3, 0, 2][..]),
+        "what is left out keeps its default"
+    );
+    let expected = Sfq {
+        perturb: Some(Duration::from_secs(10)),
+        quantum: Some(1514),
+        ..Sfq::default()
+    };
+    assert_eq!(kind("root sfq perturb 10 quantum 1514"), QdiscKind::Sfq(expected.clone()));
+    assert_eq!(kind("root sfq perturb 10sec quantum 1514b"), QdiscKind::Sfq(expected));
+    let qdisc = qdisc("root handle 1: stab overhead 48 linklayer wireguard htb default 10").unwrap();
+    let expected = Stab {
+        overhead: Some(48),
+        linklayer: LinkLayer::Wireguard,
+        ..Stab::default()
+    };
+    assert_eq!(qdisc.stab, Some(expected));
+    assert_eq!(qdisc.kind.name(), "htb");
+}
+
+/// The keys are those that tc itself made of these words.
+#[test]
+fn u32_keys_stand_where_tc_puts_them() {
+    let keys = |words: &str| match filter(&format!("parent 1: protocol ip prio 1 u32 {words} flowid 1:1")) {
+        Ok(Filter {
+            kind: FilterKind::U32(keys),
+            ..
+        }) => keys.iter().map(|key| (key.value, key.mask, key.field)).collect::<Vec<_>>(),
+        other => panic!("{words}: {other:?}"),
+    };
+    assert_eq!(
+        keys("match u8 10 10 at 9 match ip sport 80 ffff match ip dsfield 10 fc"),
+        [
+            (0, 0x10_0000, U32Field::At(8)),
+            (0x50_0000, 0xffff_0000, U32Field::At(20)),
+            (0x8_0000, 0xfc_0000, U32Field::At(0)),
+        ]
+    );
+    assert_eq!(
+        keys("match ip src 10.1.2.3/8 match ip dport 443 0xffff match ip protocol 6 0xff"),
+        [
+            (0x0a00_0000, 0xff00_0000, U32Field::At(12)),
+            (443, 0xffff, U32Field::At(20)),
+            (0x6_0000, 0xff_0000, U32Field::At(8)),
+        ]
+    );
+    assert_eq!(
+        keys("match ip6 dst fd00:1::/40"),
+        [
+            (0xfd00_0001, 0xffff_ffff, U32Field::At(24)),
+            (0, 0xff00_0000, U32Field::At(28)),
+        ]
+    );
+    assert_eq!(keys("match ip6 src ::/0"), [(0, 0, U32Field::At(8))]);
+    assert_eq!(
+        keys("match u16 0x50 0xffff at nexthdr+2"),
+        [(0x50, 0xffff, U32Field::Nexthdr(0))]
+    );
+}
+
+#[test]
+fn filters_point_at_the_word_and_say_what_would_be_right() {
+    for (words, blamed, said) in [
+        ("", "", "one of u32, fw, matchall, flower"),
+        ("u32 match u32 0 0 flowid 1:1", "u32", "`parent HANDLE`"),
+        ("parent 1: bpf flowid 1:1", "bpf", "u32, fw, matchall, flower"),
+        ("parent 1: protocol arp u32", "arp", "all, ip, ipv6"),
+        ("parent 1: prio 0 matchall classid 1:1", "0", "1 to 65535"),
+        ("parent 1: u32 flowid 1:1", "u32", "needs a match"),
+        ("parent 1: u32 match u32 0 0", "u32", "needs `classid"),
+        ("parent 1: u32 match ip dts 1.2.3.4 flowid 1:1", "dts", "did you mean `dst`?"),
+        ("parent 1: u32 match ip dst fd00::1 flowid 1:1", "fd00::1", "wants an IPv4"),
+        ("parent 1: u32 match ip6 dst 1.2.3.4 flowid 1:1", "1.2.3.4", "wants an IPv6"),
+        ("parent 1: u32 match u8 256 ff flowid 1:1", "256", "does not fit"),
+        ("parent 1: u32 match u16 1 ff at 3 flowid 1:1", "3", "multiple of 2"),
+        ("parent 1: u32 ht 800: match u32 0 0 flowid 1:1", "ht", "hash tables"),
+        ("parent 1: handle 5 matchall classid 1:1", "handle", "is for `fw`"),
+        ("parent 1: matchall classid 1:1 action drop", "action", "only chooses a class"),
+        ("parent 1: flower dst_port 80 classid 1:1", "dst_port", "ip_proto"),
+        (
+            "parent 1: flower ip_proto tcp dst_port 9-8 classid 1:1",
+            "9-8",
+            "a port or a range",
+        ),
+    ] {
+        expect(filter(words).map(|_| ()), words, blamed, said);
+    }
+    for (words, blamed, said) in [
+        ("root prio bands 17", "17", "2 to 16"),
+        ("root prio bands 2", "prio", "give `priomap`"),
+        ("root prio priomap", "priomap", "wants a band"),
+        ("root sfq divisor 1000", "1000", "power of two"),
+        ("root sfq redflowlimit 100", "redflowlimit", "fq_codel"),
+        ("root stab htb", "stab", "wants one of"),
+        ("root stab linklayer adls htb", "adls", "did you mean `adsl`?"),
+    ] {
+        expect(qdisc(words).map(|_| ()), words, blamed, said);
     }
 }

@@ -24,6 +24,15 @@ pub fn destination(packet: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// Where the packet comes from, by its own word; `None` for what is no IPv4 or IPv6 packet.
+pub fn source(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => packet.get(12..16).and_then(v4),
+        6 => packet.get(8..24).and_then(v6),
+        _ => None,
+    }
+}
+
 fn v4(bytes: &[u8]) -> Option<IpAddr> {
     Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into())
 }

@@ -14,6 +14,7 @@ mod run;
 mod shape;
 mod status;
 mod top;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -34,12 +35,13 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Reload(args) => run::reload(&paths, args.json)?,
         Command::Status(args) => status::run(&paths, args.json)?,
         Command::Render(args) => render::run(&paths, args)?,
+        Command::Trace(args) if args.live.live => live::run(&paths, &args.live, args.json)?,
+        Command::Trace(args) => return trace::run(&paths, &args),
         Command::Ban(args) => ban::ban(&paths, args)?,
         Command::Unban(args) => ban::unban(&paths, args.network)?,
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
-        Command::Trace(args) => live::run(&paths, &args.live, args.json)?,
         Command::Capture(args) => capture::run(&paths, args)?,
         Command::Lab(command) => return lab::run(command),
         Command::Device(args) => return device::run(&args),

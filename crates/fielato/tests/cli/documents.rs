@@ -21,6 +21,7 @@ const COMMANDS: &[&str] = &[
     "reload",
     "status",
     "render",
+    "trace",
     "ban",
     "unban",
     "bans",

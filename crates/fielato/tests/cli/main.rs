@@ -11,3 +11,4 @@ mod rendered;
 mod running;
 mod service;
 mod sessions;
+mod traced;

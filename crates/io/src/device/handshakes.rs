@@ -14,6 +14,7 @@ use super::inbox::Mail;
 use super::shared::{Shared, lock};
 use super::transmit::SendBatch;
 use crate::poller::Poller;
+use crate::tun::Interface;
 use crate::udp::{ReceiveBatch, Sockets, Udp};
 
 /// How often the interface's MTU is looked at: anyone may change it.
@@ -124,7 +125,7 @@ fn deliver(shared: &Shared, sockets: &Sockets, out: &mut Outbox, send: &mut Send
 }
 
 fn refresh_mtu(shared: &Shared) {
-    if let Ok(mtu) = shared.interface.mtu() {
+    if let Some(Ok(mtu)) = shared.interface.as_ref().map(Interface::mtu) {
         (0..shared.shards.len()).for_each(|worker| shared.shard(worker).set_mtu(mtu));
     }
 }

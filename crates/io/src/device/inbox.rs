@@ -45,19 +45,27 @@ impl Inbox {
         })
     }
 
-    /// False when too many wait, and this one is lost.
+    /// Leaves a mail and wakes the worker. False when too many wait, and this one is lost.
     pub(super) fn post(&self, mail: Mail) -> bool {
-        let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
-        if mails.len() >= MAX {
-            return false;
-        }
-        mails.push_back(mail);
-        let first = mails.len() == 1;
-        drop(mails);
-        if first {
+        let waiting = self.push(mail);
+        if waiting == Some(1) {
             self.waker.wake();
         }
-        true
+        waiting.is_some()
+    }
+
+    /// Like [`Inbox::post`], for the worker itself, which looks before it sleeps.
+    pub(super) fn leave(&self, mail: Mail) -> bool {
+        self.push(mail).is_some()
+    }
+
+    /// How many wait now; `None` when there is no room.
+    fn push(&self, mail: Mail) -> Option<usize> {
+        let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
+        (mails.len() < MAX).then(|| {
+            mails.push_back(mail);
+            mails.len()
+        })
     }
 
     /// All mails, in exchange for an empty list.

@@ -1,6 +1,6 @@
 //! What a device's threads share.
 //!
-//! Locks are taken in this order: `configuring`, `sockets`, `steering`, `roster`, `front`, `shards` by number. On the data path a worker
+//! Locks are taken in this order: `configuring`, `sockets`, `steering`, those of `between`, `roster`, `front`, `shards` by number. On the data path a worker
 //! takes the roster (to read) and its own shard once for a batch; nobody else wants that shard but who configures, and the
 //! handshake thread for the moment in which a peer's initiation is answered.
 
@@ -17,6 +17,7 @@ use fielato_wireguard::uapi::{Report, SetDevice};
 use fielato_wireguard::{Destination, DropReason, Front, Outbox, Roster, Shard};
 
 use super::inbox::Inbox;
+use super::middle::Between;
 use super::transmit::SendBatch;
 use super::{Exit, SetError};
 use crate::fd::Waker;
@@ -30,7 +31,10 @@ pub(crate) struct Shared {
     pub(super) front: Mutex<Front>,
     pub(super) shards: Vec<Mutex<Shard>>,
     pub(super) inboxes: Vec<Inbox>,
-    pub(super) interface: Interface,
+    /// `None` where all packets are judged here, and none are for this machine's kernel.
+    pub(super) interface: Option<Interface>,
+    /// What stands between the peers and the interface.
+    pub(super) between: Option<Between>,
     /// Tells the kernel which worker serves which destination.
     steering: Mutex<Option<Steering>>,
     sockets: RwLock<Arc<Sockets>>,
@@ -58,7 +62,8 @@ impl Shared {
         roster: Roster,
         front: Front,
         shards: Vec<Shard>,
-        interface: Interface,
+        interface: Option<Interface>,
+        between: Option<Between>,
         sockets: Sockets,
         steering: Option<Steering>,
     ) -> io::Result<Self> {
@@ -68,6 +73,7 @@ impl Shared {
             inboxes: shards.iter().map(|_| Inbox::new()).collect::<io::Result<_>>()?,
             shards: shards.into_iter().map(Mutex::new).collect(),
             interface,
+            between,
             steering: Mutex::new(steering),
             sockets: RwLock::new(Arc::new(sockets)),
             generation: AtomicUsize::new(0),
@@ -82,6 +88,11 @@ impl Shared {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether what was decrypted is judged here, and not by the kernel.
+    pub(super) fn judges(&self) -> bool {
+        self.between.as_ref().is_some_and(Between::judges)
     }
 
     pub(super) fn roster(&self) -> RwLockReadGuard<'_, Roster> {

@@ -15,10 +15,11 @@ use fielato_wireguard::shard::{NoSender, Shard};
 use fielato_wireguard::{Destination, DropReason, Origin, Outbox, Roster, inner};
 
 use super::inbox::Mail;
+use super::middle::Between;
 use super::shared::{Shared, lock};
 use super::transmit::SendBatch;
 use crate::poller::Poller;
-use crate::tun::{Queue, READ_MAX};
+use crate::tun::{Offloads, Queue, READ_MAX};
 use crate::udp::{ReceiveBatch, Sockets, Udp};
 
 /// Packets read from the interface before the sockets have their turn.
@@ -40,13 +41,17 @@ const WAKER: u32 = 0;
 const V4: u32 = 1;
 const V6: u32 = 2;
 const TUN: u32 = 3;
+const TIMER: u32 = 4;
 
 pub(super) struct Worker {
     number: usize,
     shared: Arc<Shared>,
-    queue: Queue,
+    /// `None` where there is no interface.
+    queue: Option<Queue>,
     /// Whether this worker reads its queue, or another one reads for it.
     reads: bool,
+    /// Packets on their way from the interface to what stands in between.
+    read: Vec<(Vec<u8>, Offload)>,
     coalescer: Coalescer,
     send: SendBatch,
     out: Outbox,
@@ -56,14 +61,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(number: usize, shared: &Arc<Shared>, queue: Queue, reads: bool) -> Self {
-        let join = if queue.offloads().tcp { JOIN_MAX } else { 1 };
+    pub(super) fn new(number: usize, shared: &Arc<Shared>, queue: Option<Queue>, reads: bool) -> Self {
+        let offloads = queue.as_ref().map_or(Offloads { tcp: true, udp: true }, Queue::offloads);
+        let join = if offloads.tcp { JOIN_MAX } else { 1 };
         Self {
             number,
             shared: Arc::clone(shared),
-            coalescer: Coalescer::new(join, queue.offloads().udp),
+            coalescer: Coalescer::new(join, offloads.udp),
             queue,
             reads,
+            read: Vec::new(),
             send: SendBatch::new(),
             out: Outbox::new(),
             mails: VecDeque::new(),
@@ -95,8 +102,13 @@ impl Worker {
         if let Some(v6) = &pair.v6 {
             poller.add(v6, V6)?;
         }
-        if self.reads {
-            poller.add(&self.queue, TUN)?;
+        if let Some(queue) = self.queue.as_ref().filter(|_| self.reads) {
+            poller.add(queue, TUN)?;
+        }
+        let shared = Arc::clone(&self.shared);
+        let timer = shared.between.as_ref().filter(|_| self.number == 0).map(Between::timer);
+        if let Some(timer) = timer {
+            poller.add(timer, TIMER)?;
         }
         while !self.shared.is_stopping() && self.shared.generation() == generation {
             let ready = poller.wait(self.timeout())?;
@@ -116,8 +128,13 @@ impl Worker {
             if ready.contains(TUN) {
                 self.transmit(read, sockets, now)?;
             }
+            if let Some(between) = shared.between.as_ref().filter(|_| ready.contains(TIMER)) {
+                between.clear_timer();
+                between.session(&shared, Some(self.number)).distribute();
+                self.read_mails(sockets, now);
+            }
             self.tick(now);
-            self.deliver(sockets);
+            self.deliver(sockets, now);
         }
         Ok(())
     }
@@ -133,10 +150,13 @@ impl Worker {
         if shard.poll_timeout().is_some_and(|due| due <= now) {
             shard.handle_timeout(now, SystemTime::now(), &mut self.out);
         }
-        let (unsent, refused) = (std::mem::take(&mut self.unsent), std::mem::take(&mut self.refused));
-        if unsent + refused > 0 {
+        let between = self.shared.between.as_ref().map(Between::take_losses);
+        let (crowded, rejected) = between.unwrap_or_default();
+        let (unsent, refused) = (std::mem::take(&mut self.unsent), std::mem::take(&mut self.refused) + rejected);
+        if unsent + refused + crowded > 0 {
             shard.count_drop(DropReason::SendFailed, unsent);
             shard.count_drop(DropReason::InterfaceRefused, refused);
+            shard.count_drop(DropReason::QueueFull, crowded);
         }
     }
 }
@@ -171,10 +191,38 @@ impl Worker {
                 }
             }
             drop(receiver);
-            self.refused += write(&self.queue, &mut self.coalescer, buffer);
+            self.pass_on(buffer);
             if !self.out.is_empty() {
-                self.deliver(sockets);
+                self.deliver(sockets, now);
             }
+            if shared.judges() {
+                self.read_mails(sockets, now);
+            }
+        }
+        if shared.judges() {
+            self.flush(sockets);
+        }
+    }
+
+    /// Brings what was decrypted to the gateway or, without one, to the interface.
+    fn pass_on(&mut self, buffer: &mut [u8]) {
+        match (&self.shared.between, &self.queue) {
+            (Some(between), _) if between.judges() => {
+                let items = self.coalescer.finish(buffer);
+                if items.len() == 0 {
+                    return;
+                }
+                let buffer = &*buffer;
+                let mut session = between.session(&self.shared, Some(self.number));
+                for item in items {
+                    let parts: Vec<&[u8]> = item.parts.iter().map(|part| &buffer[part.clone()]).collect();
+                    session.from_tunnel(parts.concat(), item.offload);
+                }
+                session.distribute();
+            }
+            (_, Some(queue)) => self.refused += write(queue, &mut self.coalescer, buffer),
+            // There is no interface only where everything is judged.
+            (_, None) => drop(self.coalescer.finish(buffer)),
         }
     }
 
@@ -182,31 +230,40 @@ impl Worker {
     fn read_mails(&mut self, sockets: &Sockets, now: Instant) {
         let shared = Arc::clone(&self.shared);
         let mut mails = std::mem::take(&mut self.mails);
-        self.shared.inboxes[self.number].take(&mut mails);
-        for mail in mails.drain(..) {
-            match mail {
-                Mail::Datagram { mut bytes, origin } => {
-                    let range = 0..bytes.len();
-                    let mut receiver = Receiver::new(&shared, self.number, now, &mut self.out);
-                    if let Some(inner) = receiver.take(&mut bytes, range, &origin)
-                        && self.coalescer.push(&bytes, inner).is_err()
-                    {
-                        receiver.shard.count_drop(DropReason::InnerMalformed, 1);
-                    }
-                    drop(receiver);
-                    self.refused += write(&self.queue, &mut self.coalescer, &mut bytes);
-                }
-                Mail::Packet { bytes, offload } => {
-                    let roster = shared.roster();
-                    let mut shard = shared.shard(self.number);
-                    self.outgoing(&roster, &mut shard, &bytes, &offload, sockets, now);
-                }
+        loop {
+            shared.inboxes[self.number].take(&mut mails);
+            if mails.is_empty() {
+                break;
             }
-            if self.send.len() >= SEND_BYTES {
-                self.flush(sockets);
+            for mail in mails.drain(..) {
+                self.read_mail(mail, &shared, sockets, now);
+                if self.send.len() >= SEND_BYTES {
+                    self.flush(sockets);
+                }
             }
         }
         self.mails = mails;
+    }
+
+    fn read_mail(&mut self, mail: Mail, shared: &Arc<Shared>, sockets: &Sockets, now: Instant) {
+        match mail {
+            Mail::Datagram { mut bytes, origin } => {
+                let range = 0..bytes.len();
+                let mut receiver = Receiver::new(shared, self.number, now, &mut self.out);
+                if let Some(inner) = receiver.take(&mut bytes, range, &origin)
+                    && self.coalescer.push(&bytes, inner).is_err()
+                {
+                    receiver.shard.count_drop(DropReason::InnerMalformed, 1);
+                }
+                drop(receiver);
+                self.pass_on(&mut bytes);
+            }
+            Mail::Packet { bytes, offload } => {
+                let roster = shared.roster();
+                let mut shard = shared.shard(self.number);
+                self.outgoing(&roster, &mut shard, &bytes, &offload, sockets, now);
+            }
+        }
     }
 }
 
@@ -285,6 +342,16 @@ impl<'a> Receiver<'a> {
     }
 }
 
+/// What reading the interface brought.
+enum Read {
+    Packet(Offload, usize),
+    /// What can't be understood.
+    Malformed,
+    Nothing,
+    /// The interface is down.
+    Down,
+}
+
 /// Writes what was decrypted to the interface; returns how many packets it refused.
 fn write(queue: &Queue, coalescer: &mut Coalescer, buffer: &mut [u8]) -> u64 {
     let mut refused = 0;
@@ -308,26 +375,25 @@ impl Worker {
     /// Takes what the kernel sent to the interface, until there is no more or others should have a turn.
     fn transmit(&mut self, read: &mut [u8], sockets: &Sockets, now: Instant) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
+        if let Some(between) = &shared.between {
+            self.read_for(between, read)?;
+            self.read_mails(sockets, now);
+            self.flush(sockets);
+            return Ok(());
+        }
         let roster = shared.roster();
         let mut shard = shared.shard(self.number);
         for _ in 0..READS {
-            let (offload, len) = match self.queue.read(read) {
-                Ok(packet) => packet,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    shard.count_drop(DropReason::OutgoingMalformed, 1);
-                    continue;
-                }
-                // A TUN that is down has nothing to read, and says so by an error.
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => {
+            match self.read(read)? {
+                Read::Packet(offload, len) => self.outgoing(&roster, &mut shard, &read[..len], &offload, sockets, now),
+                Read::Malformed => shard.count_drop(DropReason::OutgoingMalformed, 1),
+                Read::Nothing => break,
+                Read::Down => {
                     drop((roster, shard));
                     std::thread::sleep(DOWN);
                     return Ok(());
                 }
-                Err(error) => return Err(error),
-            };
-            self.outgoing(&roster, &mut shard, &read[..len], &offload, sockets, now);
+            }
             if self.send.len() >= SEND_BYTES {
                 self.flush(sockets);
                 break;
@@ -336,6 +402,56 @@ impl Worker {
         drop((roster, shard));
         self.flush(sockets);
         Ok(())
+    }
+
+    /// Brings what the kernel sent to the interface to what stands in between.
+    fn read_for(&mut self, between: &Between, read: &mut [u8]) -> io::Result<()> {
+        let (mut bytes, mut malformed) = (0, 0);
+        for _ in 0..READS {
+            match self.read(read)? {
+                Read::Packet(offload, len) => {
+                    self.read.push((read[..len].to_vec(), offload));
+                    bytes += len;
+                }
+                Read::Malformed => malformed += 1,
+                Read::Nothing => break,
+                Read::Down => {
+                    std::thread::sleep(DOWN);
+                    break;
+                }
+            }
+            if bytes >= SEND_BYTES {
+                break;
+            }
+        }
+        if malformed > 0 {
+            self.shared
+                .shard(self.number)
+                .count_drop(DropReason::OutgoingMalformed, malformed);
+        }
+        let mut session = between.session(&self.shared, Some(self.number));
+        for (data, offload) in self.read.drain(..) {
+            session.from_host(data, offload);
+        }
+        session.distribute();
+        Ok(())
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Read> {
+        let Some(queue) = &self.queue else {
+            return Ok(Read::Nothing);
+        };
+        loop {
+            return match queue.read(buffer) {
+                Ok((offload, len)) => Ok(Read::Packet(offload, len)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::Nothing),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Read::Malformed),
+                // A TUN that is down has nothing to read, and says so by an error.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(Read::Down),
+                Err(error) => Err(error),
+            };
+        }
     }
 
     /// Encrypts a packet, or the packets that it stands for, to its peer; leaves another worker's with that one.
@@ -414,21 +530,38 @@ impl Worker {
     }
 
     /// Sends what the protocol wants sent besides data.
-    fn deliver(&mut self, sockets: &Sockets) {
+    fn deliver(&mut self, sockets: &Sockets, now: Instant) {
         let out = std::mem::take(&mut self.out);
+        let mut judged = false;
         for (destination, packet) in out.iter() {
             match destination {
                 Destination::Network { path, tos } => {
                     self.unsent += self.send.add(packet, &path, tos, &sockets.workers[self.number]) as u64;
                 }
-                Destination::Interface => {
-                    let written = self.queue.write(&Offload::default(), &[IoSlice::new(packet)]);
-                    self.refused += u64::from(written.is_err());
-                }
+                Destination::Interface => match (&self.shared.between, &self.queue) {
+                    (Some(between), _) if between.judges() => {
+                        let mut session = between.session(&self.shared, Some(self.number));
+                        session.from_tunnel(packet.to_vec(), Offload::default());
+                        session.distribute();
+                        judged = true;
+                    }
+                    (_, Some(queue)) => {
+                        let written = queue.write(&Offload::default(), &[IoSlice::new(packet)]);
+                        self.refused += u64::from(written.is_err());
+                    }
+                    (_, None) => {}
+                },
             }
         }
         self.out = out;
         self.out.clear();
+        if judged {
+            self.read_mails(sockets, now);
+        }
+        if !self.out.is_empty() {
+            // A handshake that an error needs on its way. There are no errors about errors.
+            self.deliver(sockets, now);
+        }
         self.flush(sockets);
     }
 

@@ -4,6 +4,7 @@
 pub mod devices;
 pub mod programs;
 pub mod proxy;
+pub mod star;
 pub mod transfers;
 
 use std::io::Write;

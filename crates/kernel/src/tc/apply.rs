@@ -1,6 +1,7 @@
 //! A device's disciplines and classes are made what they should be: all of them, or none.
 
-use fielato_qdisc::{Class, Handle, Parent, Qdisc};
+use fielato_qdisc::spec::HostFairness;
+use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
 
 use super::attributes::{find, u32_at};
 use super::error::TcError;
@@ -64,6 +65,7 @@ pub fn replace(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>, item
         return Ok(());
     }
     check_parents(items)?;
+    check_hosts(items)?;
     let probed = probe(items, &psched)?;
 
     let device = &mut Device {
@@ -100,6 +102,21 @@ pub fn clear(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>) -> Res
     replace(netlink, ifindex, previous, &[])
 }
 
+/// Nobody asks for fairness between hosts, which the kernel's fq_codel would silently not do.
+fn check_hosts(items: &[Item]) -> Result<(), TcError> {
+    let asks = |item: &&Item| match item {
+        Item::Qdisc(Qdisc {
+            kind: QdiscKind::FqCodel(fq_codel),
+            ..
+        }) => matches!(fq_codel.hosts, Some(HostFairness::Src | HostFairness::Dst)),
+        _ => false,
+    };
+    match items.iter().find(asks) {
+        Some(item) => Err(TcError::KnowsNoHosts { item: item.to_string() }),
+        None => Ok(()),
+    }
+}
+
 /// Every parent is made before its children.
 fn check_parents(items: &[Item]) -> Result<(), TcError> {
     let mut made = std::collections::HashSet::new();
@@ -117,6 +134,12 @@ fn check_parents(items: &[Item]) -> Result<(), TcError> {
             });
         }
         made.extend(makes);
+        // tbf and netem have one class each, without being told.
+        if let (Item::Qdisc(qdisc), Some(handle)) = (item, makes)
+            && matches!(qdisc.kind, QdiscKind::Tbf(_) | QdiscKind::Netem(_))
+        {
+            made.insert(Handle { minor: 1, ..handle });
+        }
     }
     Ok(())
 }

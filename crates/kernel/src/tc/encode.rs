@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fielato_qdisc::QdiscKind;
-use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Netem, Tbf};
+use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Tbf};
 
 use super::attributes::{push, push_u32, push_u64};
+use super::netem::netem;
 use super::psched::Psched;
 
 /// The attributes that carry a kind's parameters; `None` when `tc` would send none.
@@ -102,53 +103,6 @@ fn tbf(tbf: &Tbf, psched: &Psched) -> Vec<u8> {
         push_rate64(&mut options, TCA_TBF_PRATE64, peakrate);
         push_u32(&mut options, TCA_TBF_PBURST, mtu);
         push(&mut options, TCA_TBF_PTAB, &table.table);
-    }
-    options
-}
-
-/// `struct tc_netem_qopt`, then attributes. Times are given in ticks and, exactly, in nanoseconds.
-fn netem(netem: &Netem, psched: &Psched) -> Vec<u8> {
-    const TCA_NETEM_CORR: u16 = 1;
-    const TCA_NETEM_REORDER: u16 = 3;
-    const TCA_NETEM_CORRUPT: u16 = 4;
-    const TCA_NETEM_RATE: u16 = 6;
-    const TCA_NETEM_RATE64: u16 = 8;
-    const TCA_NETEM_LATENCY64: u16 = 10;
-    const TCA_NETEM_JITTER64: u16 = 11;
-    const DEFAULT_LIMIT: u32 = 1000;
-
-    let ticks = |time: Duration| psched.ticks(time.as_nanos() as f64 / 1e3);
-    let mut options = words(&[
-        ticks(netem.delay),
-        netem.limit.unwrap_or(DEFAULT_LIMIT),
-        probability(netem.loss),
-        netem.gap,
-        probability(netem.duplicate),
-        ticks(netem.jitter),
-    ]);
-    push_u64(&mut options, TCA_NETEM_LATENCY64, nanoseconds(netem.delay));
-    push_u64(&mut options, TCA_NETEM_JITTER64, nanoseconds(netem.jitter));
-    let correlations = [netem.delay_correlation, netem.loss_correlation, netem.duplicate_correlation].map(probability);
-    if correlations != [0; 3] {
-        push(&mut options, TCA_NETEM_CORR, &words(&correlations));
-    }
-    if netem.reorder != 0.0 {
-        push(
-            &mut options,
-            TCA_NETEM_REORDER,
-            &words(&[probability(netem.reorder), probability(netem.reorder_correlation)]),
-        );
-    }
-    if netem.corrupt != 0.0 {
-        push(
-            &mut options,
-            TCA_NETEM_CORRUPT,
-            &words(&[probability(netem.corrupt), probability(netem.corrupt_correlation)]),
-        );
-    }
-    if netem.rate != 0 {
-        push_rate64(&mut options, TCA_NETEM_RATE64, netem.rate);
-        push(&mut options, TCA_NETEM_RATE, &words(&[low_rate(netem.rate), 0, 0, 0]));
     }
     options
 }
@@ -259,11 +213,11 @@ impl RateTable {
 }
 
 /// The 32-bit field of a rate; all ones when the 64-bit attribute says more.
-fn low_rate(rate: u64) -> u32 {
+pub(super) fn low_rate(rate: u64) -> u32 {
     u32::try_from(rate).unwrap_or(u32::MAX)
 }
 
-fn push_rate64(options: &mut Vec<u8>, kind: u16, rate: u64) {
+pub(super) fn push_rate64(options: &mut Vec<u8>, kind: u16, rate: u64) {
     if rate > u64::from(u32::MAX) {
         push_u64(options, kind, rate);
     }
@@ -279,21 +233,12 @@ fn numbers(attributes: &[(u16, Option<u32>)]) -> Vec<u8> {
     options
 }
 
-fn words(values: &[u32]) -> Vec<u8> {
+pub(super) fn words(values: &[u32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_ne_bytes()).collect()
-}
-
-/// A percentage as a fraction of all 32 bits.
-fn probability(percent: f64) -> u32 {
-    (percent / 100.0 * f64::from(u32::MAX)).round_ties_even() as u32
 }
 
 fn microseconds(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -337,26 +282,6 @@ mod tests {
         ] {
             assert_eq!(hex(&options(words)), expected, "{words}");
         }
-    }
-
-    #[cfg(target_endian = "little")]
-    #[test]
-    fn netems_struct_and_attributes_are_tcs_own() {
-        let all = options("root netem delay 100ms 10ms 25% loss 1% reorder 25% 50% gap 5");
-        assert_eq!(hex(&all[..24]), "84d71700e8030000295c8f0205000000000000005a620200");
-        assert_eq!(find_u64(&all[24..], 10), Some(100_000_000));
-        assert_eq!(find_u64(&all[24..], 11), Some(10_000_000));
-        assert_eq!(find(&all[24..], 1).map(hex).as_deref(), Some("000000400000000000000000"));
-        assert_eq!(find(&all[24..], 3).map(hex).as_deref(), Some("0000004000000080"));
-
-        let all = options("root netem duplicate 1% corrupt 2% rate 1mbit limit 50");
-        assert_eq!(hex(&all[..24]), "00000000320000000000000000000000295c8f0200000000");
-        assert_eq!(find(&all[24..], 4).map(hex).as_deref(), Some("52b81e0500000000"));
-        assert_eq!(
-            find(&all[24..], 6).map(hex).as_deref(),
-            Some("48e80100000000000000000000000000")
-        );
-        assert_eq!(find(&all[24..], 3), None);
     }
 
     #[test]

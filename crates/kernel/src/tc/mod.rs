@@ -9,6 +9,7 @@ mod encode;
 mod error;
 mod item;
 mod message;
+mod netem;
 mod probe;
 mod psched;
 mod show;

@@ -27,6 +27,8 @@ pub enum Command {
         /// The generation the change was made from; `None` replaces whatever is there.
         generation: Option<u64>,
     },
+    /// Replaces all tables of both families at once; tables that aren't named go. All or none.
+    Exchange([Ruleset; 2]),
     /// Removes a table.
     RemoveTable {
         /// Family.
@@ -137,6 +139,7 @@ impl Netfilter {
         }
         match command {
             Command::Replace { ruleset, generation } => self.replace(ruleset, generation, now).map(Response::Replaced),
+            Command::Exchange(rulesets) => self.exchange(rulesets, now).map(Response::Replaced),
             Command::RemoveTable { family, table } => self.remove_table(family, &table),
             Command::AddCounters { family, table, counters } => self.add_counters(family, &table, &counters),
             Command::RegisterTable {
@@ -191,16 +194,52 @@ impl Netfilter {
     }
 
     fn replace(&mut self, ruleset: Ruleset, generation: Option<u64>, now: Now) -> Result<Vec<Table>, CommandError> {
-        let family = ruleset.family;
-        let state = &mut self.families[family as usize];
+        let state = &self.families[ruleset.family as usize];
         if generation.is_some_and(|generation| generation != state.generation) {
             return Err(CommandError::Stale);
         }
-        let mut compiled = Vec::with_capacity(ruleset.tables.len());
-        for table in &ruleset.tables {
-            compiled.push(CompiledTable::compile(table, family, &state.registered_tables, now)?);
+        let compiled = self.compile(&ruleset, now)?;
+        Ok(self.install(ruleset, compiled))
+    }
+
+    /// Both families' tables take the place of all that there are.
+    fn exchange(&mut self, rulesets: [Ruleset; 2], now: Now) -> Result<Vec<Table>, CommandError> {
+        let mut compiled = Vec::new();
+        for ruleset in rulesets {
+            let tables = self.compile(&ruleset, now)?;
+            compiled.push((ruleset, tables));
         }
-        // From here on nothing can fail: all tables change between two packets.
+        let mut replaced = Vec::new();
+        for (ruleset, tables) in compiled {
+            let family = ruleset.family;
+            let is_gone = |table: &Table| ruleset.table(&table.name).is_none();
+            let old = &self.families[family as usize].source.tables;
+            let gone: Vec<String> = old
+                .iter()
+                .filter(|table| is_gone(table))
+                .map(|table| table.name.clone())
+                .collect();
+            for name in gone {
+                if let Response::Replaced(tables) = self.remove_table(family, &name)? {
+                    replaced.extend(tables);
+                }
+            }
+            replaced.extend(self.install(ruleset, tables));
+        }
+        Ok(replaced)
+    }
+
+    fn compile(&self, ruleset: &Ruleset, now: Now) -> Result<Vec<CompiledTable>, CompileError> {
+        let registered = &self.families[ruleset.family as usize].registered_tables;
+        let tables = ruleset.tables.iter();
+        tables
+            .map(|table| CompiledTable::compile(table, ruleset.family, registered, now))
+            .collect()
+    }
+
+    /// Puts compiled tables into their places. Nothing can fail here: all tables change between two packets.
+    fn install(&mut self, ruleset: Ruleset, compiled: Vec<CompiledTable>) -> Vec<Table> {
+        let family = ruleset.family;
         self.fold_counts();
         let state = &mut self.families[family as usize];
         let mut replaced = Vec::with_capacity(compiled.len());
@@ -218,7 +257,7 @@ impl Netfilter {
             }
         }
         self.changed(family);
-        Ok(replaced)
+        replaced
     }
 
     fn remove_table(&mut self, family: Family, table: &str) -> Result<Response, CommandError> {

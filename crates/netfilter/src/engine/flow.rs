@@ -44,7 +44,7 @@ impl Netfilter {
         let entry = Entry::of(packet, entry_hook, known.state, known.mark);
         let (path, counters) = self.cache.look(known.cache, &entry)?;
         if let Some(mtu) = path.forwarded
-            && (packet.headers.ttl <= 1 || packet.data.len() as u32 > mtu)
+            && (packet.headers.ttl <= 1 || packet.size_on_way() > mtu)
         {
             return None;
         }

@@ -6,6 +6,7 @@
 mod cache;
 pub mod command;
 mod flow;
+mod judge;
 mod path;
 mod queue;
 mod stage;
@@ -21,7 +22,7 @@ use crate::conntrack::defrag::Defrag;
 use crate::conntrack::{Config, Conntrack, Tracking};
 use crate::context::{Effect, Shared};
 use crate::queue::Queues;
-use crate::rule::Ruleset;
+use crate::rule::{Chain, Ruleset};
 use crate::table::{CompiledTable, RegisteredTable, Scratch};
 use crate::{DropReason, Now};
 use cache::FlowCache;
@@ -100,6 +101,11 @@ impl Netfilter {
             }
         }
         ruleset
+    }
+
+    /// A chain of the rule set as it was given, with the counters it was given with.
+    pub fn chain(&self, family: Family, table: &str, chain: &str) -> Option<&Chain> {
+        self.families[family as usize].source.table(table)?.chain(chain)
     }
 
     /// How many rules of both families use the registered match or target of this name: its use count.

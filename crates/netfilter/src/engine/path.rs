@@ -6,7 +6,7 @@ use super::Netfilter;
 use super::stage::Ran;
 use crate::context::Effect;
 use crate::host::{Host, Route, RouteKey};
-use crate::targets::reject;
+use crate::targets::reject::{self, ErrorAbout};
 use crate::verdict::{DropReason, Verdict};
 use crate::{Hook, Now, Packet};
 
@@ -92,6 +92,14 @@ impl Netfilter {
         ended
     }
 
+    /// Sends an ICMP error about a packet that got no further, if one may be sent; it becomes [`Effect::Transmit`].
+    pub fn send_icmp_error(&mut self, packet: &Packet, kind: u8, code: u8, host: &mut dyn Host, now: Now) {
+        if let Some(answer) = reject::icmp_error(packet, host, &mut self.rng, ErrorAbout::new(kind, code, 0)) {
+            self.effects.push(Effect::Send(Box::new(answer)));
+            self.send_answers(host, now);
+        }
+    }
+
     /// Runs one hook on a packet, for embedders that have a path of their own. Answers made by targets are left in the effects.
     pub fn run(&mut self, hook: Hook, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Verdict {
         match self.run_stages(hook, &mut 0, packet, host, now) {
@@ -146,8 +154,8 @@ impl Netfilter {
                 Hook::Prerouting => match self.route_received(packet, host) {
                     Ok(next) => next,
                     Err((reason, error)) => {
-                        if let Some((kind, code, rest)) = error
-                            && let Some(answer) = reject::icmp_error(packet, host, &mut self.rng, kind, code, rest)
+                        if let Some(error) = error
+                            && let Some(answer) = reject::icmp_error(packet, host, &mut self.rng, error)
                         {
                             self.effects.push(Effect::Send(Box::new(answer)));
                             self.send_answers(host, now);
@@ -181,28 +189,34 @@ impl Netfilter {
     }
 
     /// The routing decision about a received packet, and what forwarding does before FORWARD (`ip_forward`, `ip6_forward`).
-    fn route_received(&mut self, packet: &mut Packet, host: &mut dyn Host) -> Result<Hook, (DropReason, Option<IcmpError>)> {
+    fn route_received(&mut self, packet: &mut Packet, host: &mut dyn Host) -> Result<Hook, (DropReason, Option<ErrorAbout>)> {
         let v4 = packet.headers.family == Family::V4;
         if packet.headers.protocol == number::TCP {
             // A socket is looked for before a route (`tcp_v4_early_demux`).
             packet.join_header(20);
         }
+        let error = |(kind, code)| ErrorAbout {
+            kind,
+            code,
+            lacks_route: true,
+            ..ErrorAbout::default()
+        };
         match host.route(&route_key(packet)) {
             Route::Local => Ok(Hook::Input),
             // ip_error() for ENETUNREACH, which is what a lookup that finds nothing gives; ip6_pkt_discard() has the same code.
-            Route::Unreachable => Err((DropReason::NoRoute, Some(if v4 { (3, 0, 0) } else { (1, 0, 0) }))),
+            Route::Unreachable => Err((DropReason::NoRoute, Some(error(if v4 { (3, 0) } else { (1, 0) })))),
+            // ICMPv6 has no code for it: ip6_pkt_discard() again.
+            Route::HostUnreachable => Err((DropReason::NoRoute, Some(error(if v4 { (3, 1) } else { (1, 0) })))),
+            Route::Prohibit => Err((DropReason::NoRoute, Some(error(if v4 { (3, 13) } else { (1, 1) })))),
             Route::Blackhole => Err((DropReason::NoRoute, None)),
             Route::Out { interface, mtu, realm } => {
                 (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
                 packet.summed.forward();
-                decrement_ttl(packet).map_err(|reason| (reason, Some(if v4 { (11, 0, 0) } else { (3, 0, 0) })))?;
-                let size = match packet.largest_fragment {
-                    0 => packet.data.len() as u32,
-                    largest => u32::from(largest),
-                };
+                decrement_ttl(packet).map_err(|reason| (reason, Some(ErrorAbout::new(if v4 { 11 } else { 3 }, 0, 0))))?;
                 let whole = !v4 || packet.headers.dont_fragment;
-                if size > mtu && whole {
-                    return Err((DropReason::TooBig, Some(if v4 { (3, 4, mtu) } else { (2, 0, mtu) })));
+                if packet.size_on_way() > mtu && whole {
+                    let (kind, code) = if v4 { (3, 4) } else { (2, 0) };
+                    return Err((DropReason::TooBig, Some(ErrorAbout::new(kind, code, mtu))));
                 }
                 Ok(Hook::Forward)
             }
@@ -246,9 +260,6 @@ impl Netfilter {
     }
 }
 
-/// Type, code and second word of the ICMP error about a packet that isn't forwarded.
-type IcmpError = (u8, u8, u32);
-
 /// What a route is chosen by.
 fn route_key(packet: &Packet) -> RouteKey {
     RouteKey {
@@ -282,7 +293,9 @@ fn route_out(packet: &mut Packet, host: &mut dyn Host) -> Result<(), DropReason>
             (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
             Ok(())
         }
-        Route::Local | Route::Unreachable | Route::Blackhole => Err(DropReason::NoRoute),
+        Route::Local | Route::Unreachable | Route::HostUnreachable | Route::Prohibit | Route::Blackhole => {
+            Err(DropReason::NoRoute)
+        }
     }
 }
 

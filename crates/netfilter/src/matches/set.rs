@@ -80,6 +80,12 @@ pub struct Parameters {
 }
 
 impl Set {
+    /// Whether asking the set changes it: its entries count what they match.
+    pub(crate) fn counts(&self, cx: &Context<'_>) -> bool {
+        let set = cx.shared.sets.get(&self.0.name);
+        set.is_some_and(|set| set.kind().counters) && !self.0.keep_counters
+    }
+
     pub(crate) fn check(&self, _cx: &CheckContext<'_>) -> Result<(), CheckError> {
         check_sides("set", self.0.sides)
     }

@@ -2,8 +2,10 @@
 
 mod bounds;
 mod compile;
+mod consider;
 mod walk;
 
+pub(crate) use consider::Admission;
 pub(crate) use walk::Scratch;
 
 pub use compile::{CompileError, CompiledTable, MAX_JUMP_DEPTH, RegisteredTable};

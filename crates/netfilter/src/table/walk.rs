@@ -3,7 +3,7 @@
 use super::bounds;
 use super::compile::{CompiledTable, CompiledTarget};
 use crate::classify::Key;
-use crate::context::Context;
+use crate::context::{Context, Effect};
 use crate::engine::Recorder;
 use crate::rule::Policy;
 use crate::verdict::{DropReason, TargetVerdict, Verdict};
@@ -34,11 +34,13 @@ impl CompiledTable {
                     return Verdict::Drop(DropReason::Hotdrop);
                 }
                 if let Some((caller, resume)) = stack.pop() {
+                    self.trace(cx, chain, "return", self.chains[chain as usize].len);
                     (chain, at) = (caller, resume);
                     continue;
                 }
                 return self.policy(cx, start, number, recorder);
             };
+            self.trace(cx, chain, "rule", rule);
             let index = self.chains[chain as usize].first + rule;
             self.counters[index as usize].add(1, cx.packet.data.len() as u64);
             recorder.crossed(number, index);
@@ -139,8 +141,22 @@ impl CompiledTable {
         None
     }
 
-    fn policy(&mut self, cx: &Context<'_>, chain: u32, number: u16, recorder: &mut Recorder) -> Verdict {
+    /// Reports what a traced packet met: a rule of a chain, or its end (`trace_packet`). `place` counts from 0.
+    #[inline]
+    fn trace(&self, cx: &mut Context<'_>, chain: u32, what: &str, place: u32) {
+        if cx.packet.trace {
+            let chain = &self.chains[chain as usize].name;
+            cx.effects.push(Effect::Trace {
+                place: format!("{}:{chain}:{what}:{}", self.name, u64::from(place) + 1),
+                hook: cx.hook,
+                packet: Box::new(cx.packet.clone()),
+            });
+        }
+    }
+
+    fn policy(&mut self, cx: &mut Context<'_>, chain: u32, number: u16, recorder: &mut Recorder) -> Verdict {
         let counter = self.policy_counter(chain);
+        self.trace(cx, chain, "policy", self.chains[chain as usize].len);
         self.counters[counter as usize].add(1, cx.packet.data.len() as u64);
         recorder.crossed(number, counter);
         match self.chains[chain as usize].policy {

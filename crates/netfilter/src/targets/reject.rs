@@ -6,7 +6,7 @@ use crate::check::{CheckContext, CheckError};
 use crate::conntrack::CtState;
 use crate::context::{Context, Effect, Slot};
 use crate::edit::{read16, read32};
-use crate::host::{AddressType, Host, Route, RouteKey};
+use crate::host::{AddressType, Host, IcmpError, Route, RouteKey};
 use crate::packet::PacketType;
 use crate::verdict::TargetVerdict;
 use crate::{Hook, Interface, Packet, PacketCt};
@@ -145,7 +145,7 @@ fn reset(cx: &mut Context<'_>) -> Option<Vec<u8>> {
 
 /// Sends an ICMP or ICMPv6 error about the packet, where one may be sent. `rest` is the second word of its header.
 pub(super) fn send_icmp_error(cx: &mut Context<'_>, kind: u8, code: u8, rest: u32) {
-    let answer = icmp_error(cx.packet, cx.host, cx.rng, kind, code, rest);
+    let answer = icmp_error(cx.packet, cx.host, cx.rng, ErrorAbout::new(kind, code, rest));
     cx.effects.extend(answer.map(|answer| Effect::Send(Box::new(answer))));
 }
 
@@ -155,7 +155,7 @@ fn unreachable(cx: &mut Context<'_>, code: u8) -> Option<Packet> {
         return None;
     }
     let kind = if cx.packet.headers.family == Family::V4 { 3 } else { 1 };
-    icmp_error(cx.packet, cx.host, cx.rng, kind, code, 0)
+    icmp_error(cx.packet, cx.host, cx.rng, ErrorAbout::new(kind, code, 0))
 }
 
 /// Whether the packet is whole enough to be answered (`nf_send_unreach`, `reject6_csum_ok`).
@@ -175,16 +175,37 @@ fn may_be_answered(packet: &mut Packet, hook: Hook) -> bool {
     !has_whole_checksum(packet) || packet.checksum_is_right(hook)
 }
 
-/// An ICMP error about `packet`, `rest` its second word; none for what must not be answered (`icmp_send`, `icmp6_send`; RFC 1122
+/// What an ICMP error says of a packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ErrorAbout {
+    pub(crate) kind: u8,
+    pub(crate) code: u8,
+    /// The second word of its header.
+    pub(crate) rest: u32,
+    /// There was no route.
+    pub(crate) lacks_route: bool,
+}
+
+impl ErrorAbout {
+    pub(crate) const fn new(kind: u8, code: u8, rest: u32) -> ErrorAbout {
+        ErrorAbout {
+            kind,
+            code,
+            rest,
+            lacks_route: false,
+        }
+    }
+}
+
+/// An ICMP error about `packet`; none for what must not be answered (`icmp_send`, `icmp6_send`; RFC 1122
 /// §3.2.2, RFC 4443 §2.4 e).
-pub(crate) fn icmp_error(
-    packet: &Packet,
-    host: &mut dyn Host,
-    rng: &mut fastrand::Rng,
-    kind: u8,
-    code: u8,
-    rest: u32,
-) -> Option<Packet> {
+pub(crate) fn icmp_error(packet: &Packet, host: &mut dyn Host, rng: &mut fastrand::Rng, error: ErrorAbout) -> Option<Packet> {
+    let ErrorAbout {
+        kind,
+        code,
+        rest,
+        lacks_route,
+    } = error;
     let headers = packet.headers;
     // Over IPv6 later fragments are answered, too.
     let later_v4 = headers.family == Family::V4 && headers.is_later_fragment();
@@ -199,6 +220,16 @@ pub(crate) fn icmp_error(
         return None;
     }
     let src = answer_source(packet, host)?;
+    let allowed = host.may_send_icmp(&IcmpError {
+        family: headers.family,
+        to: headers.src,
+        kind,
+        code,
+        lacks_route,
+    });
+    if !allowed {
+        return None;
+    }
     let quoted = packet.data.len().min(match headers.family {
         // 576 bytes in all for IPv4, 1280 for IPv6.
         Family::V4 => 576 - 20 - 8,
@@ -271,7 +302,7 @@ fn answer_source(packet: &Packet, host: &mut dyn Host) -> Option<Addr> {
     match host.route(&back) {
         Route::Out { interface, .. } => host.interface_address(headers.family, interface, headers.src),
         Route::Local => Some(headers.src),
-        Route::Unreachable | Route::Blackhole => None,
+        Route::Unreachable | Route::HostUnreachable | Route::Prohibit | Route::Blackhole => None,
     }
 }
 

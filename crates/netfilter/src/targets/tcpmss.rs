@@ -80,7 +80,7 @@ fn path_mss(cx: &mut Context<'_>) -> Option<u16> {
     let mut mtu = |key: &RouteKey| match cx.host.route(key) {
         Route::Out { mtu, .. } => mtu,
         // A route to this host itself has the loopback interface's.
-        Route::Local | Route::Unreachable | Route::Blackhole => 65_535,
+        Route::Local | Route::Unreachable | Route::HostUnreachable | Route::Prohibit | Route::Blackhole => 65_535,
     };
     let smallest = mtu(&key).min(mtu(&back));
     let overhead = match key.family {

@@ -1,5 +1,6 @@
 //! A firewall as netfilter's tables: line for line what [`render::nft`](crate::render::nft) writes, so that both engines judge alike.
 
+use fielato_gateway::SetConfig;
 use fielato_netfilter::interface::MAX_NAME;
 use fielato_netfilter::matches::comment::Comment;
 use fielato_netfilter::matches::conntrack::{Conntrack, StateMatch, States};
@@ -13,7 +14,7 @@ use fielato_wire::{Addr, Family, number};
 use ipnet::IpNet;
 
 use super::origin::Origin;
-use super::sets::{SetConfig, Sets, of_family};
+use super::sets::{Sets, of_family};
 use crate::config::{Action, PortSpec, Protocol};
 use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, PerFamily};
 

@@ -3,20 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use fielato_gateway::SetConfig;
 use fielato_netfilter::sets::{Dimension, Kind, Part};
 use fielato_wire::Family;
 use ipnet::IpNet;
-
-/// A set with its elements.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetConfig {
-    /// Its name, at most 31 bytes.
-    pub name: String,
-    /// What its elements are.
-    pub kind: Kind,
-    /// They.
-    pub entries: Vec<Part>,
-}
 
 /// Longest name of a set (`IPSET_MAXNAMELEN` less the closing zero).
 const MAX_NAME: usize = 31;
@@ -84,7 +74,7 @@ impl Sets {
             },
             entries: nets
                 .iter()
-                .map(|net| Part::Addr(net.network().into(), net.prefix_len()))
+                .map(|net| vec![Part::Addr(net.network().into(), net.prefix_len())])
                 .collect(),
         });
         Some(name)

@@ -1,7 +1,12 @@
 //! The running disciplines: what each must do, and what the tree does for all of them.
 
 mod fifo;
+mod fq_codel;
+mod htb;
+mod netem;
 mod node;
+mod prio;
+mod sfq;
 mod tbf;
 
 use std::cell::OnceCell;
@@ -9,6 +14,9 @@ use std::cell::OnceCell;
 use fielato_wire::Headers;
 
 pub(crate) use fifo::Fifo;
+pub use fq_codel::FqCodelStats;
+pub(crate) use htb::Htb;
+pub use netem::NetemStats;
 pub(crate) use node::{Environment, Node, Running};
 
 use crate::apply::Builder;
@@ -16,7 +24,7 @@ use crate::charge::Charge;
 use crate::drop::DropReason;
 use crate::packet::Packet;
 use crate::spec::{Handle, QdiscKind};
-use crate::stats::{Counters, Extra, Stats};
+use crate::stats::{Amount, Counters, Extra, Stats};
 
 /// A packet in a queue.
 #[derive(Debug)]
@@ -138,8 +146,11 @@ pub(crate) trait Discipline<P: Packet> {
     /// Gives up everything that waits, children's included.
     fn drain(&mut self, into: &mut Vec<Queued<P>>);
 
-    /// Makes classes and children as the builder knows them; `handle` is this discipline's own.
-    fn reshape(&mut self, _handle: Handle, _builder: &mut Builder<'_, P>) {}
+    /// Makes classes and children as the builder knows them; `handle` is this discipline's own. Gives what waits now, if it has
+    /// children.
+    fn reshape(&mut self, _handle: Handle, _builder: &mut Builder<'_, P>) -> Option<Amount> {
+        None
+    }
 
     /// Adds where the packet would be queued: the class, then what is in it. Changes nothing.
     fn class_of(&self, _packet: &P, _arrival: &Arrival, _path: &mut Vec<Handle>) {}

@@ -31,6 +31,12 @@ const LOG_PACKET: u16 = 4 << 8;
 
 /// `NFPROTO_UNSPEC`.
 const ANY_FAMILY: u8 = 0;
+/// `NFPROTO_INET`: tables of both families (linux/netfilter.h).
+pub const INET: u8 = 1;
+/// `NFPROTO_IPV4`.
+pub const IPV4: u8 = 2;
+/// `NFPROTO_IPV6`.
+pub const IPV6: u8 = 10;
 
 /// Attributes of one level: type without flags, and value.
 pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
@@ -42,6 +48,51 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
         Some((kind, value))
     })
+}
+
+/// A rule of nftables that counts, by the numbers of linux/netfilter/nf_tables.h.
+#[derive(Clone, Debug)]
+pub struct CountedRule {
+    /// Its table.
+    pub table: String,
+    /// Its chain.
+    pub chain: String,
+    /// What was written beside it.
+    pub comment: Option<String>,
+    /// Packets so far.
+    pub packets: u64,
+    /// Bytes so far.
+    pub bytes: u64,
+}
+
+impl CountedRule {
+    /// Reads the attributes of a rule; nothing when it counts nothing.
+    pub fn read(message: &[u8]) -> Option<Self> {
+        let find = |bytes: &[u8], wanted: u16| {
+            attributes(bytes)
+                .find(|(kind, _)| *kind == wanted)
+                .map(|(_, value)| value.to_vec())
+        };
+        let name = |value: &[u8]| String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned();
+        let long = |value: Vec<u8>| value.first_chunk().map(|value| u64::from_be_bytes(*value));
+        let expressions = find(message, 4)?; // NFTA_RULE_EXPRESSIONS
+        let counter = attributes(&expressions).find_map(|(_, expression)| {
+            // NFTA_EXPR_NAME and NFTA_EXPR_DATA
+            (find(expression, 1)? == b"counter\0").then(|| find(expression, 2))?
+        })?;
+        // NFTA_RULE_USERDATA, in nft's own words: a byte for the kind (0 is a comment), one for the length, the text.
+        let comment = find(message, 7).and_then(|data| match data.as_slice() {
+            [0, length, text @ ..] => text.get(..usize::from(*length)).map(name),
+            _ => None,
+        });
+        Some(Self {
+            table: name(&find(message, 1)?),
+            chain: name(&find(message, 2)?),
+            comment,
+            packets: long(find(&counter, 2)?)?, // NFTA_COUNTER_PACKETS
+            bytes: long(find(&counter, 1)?)?,   // NFTA_COUNTER_BYTES
+        })
+    }
 }
 
 /// A socket to the netfilter of the namespace it was opened in.
@@ -67,22 +118,33 @@ impl Nfnetlink {
     }
 
     /// Forgets every connection.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.request(CONNECTIONS_DELETE, ACK, ANY_FAMILY, 0, &[], |_| ())
     }
 
     /// Gives the attributes of every connection.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
     pub fn list(&mut self, each: impl FnMut(&[u8])) -> Result<(), Error> {
         self.request(CONNECTIONS_GET, DUMP, ANY_FAMILY, 0, &[], each)
     }
 
-    /// Gives the attributes of every nftables rule of a family, each chain's in order.
-    pub fn rules(&mut self, v6: bool, each: impl FnMut(&[u8])) -> Result<(), Error> {
-        let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
-        self.request(RULES_GET, DUMP, family as u8, 0, &[], each)
+    /// Gives the attributes of every nftables rule of a family (`NFPROTO_…`), each chain's in order.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn rules(&mut self, family: u8, each: impl FnMut(&[u8])) -> Result<(), Error> {
+        self.request(RULES_GET, DUMP, family, 0, &[], each)
     }
 
     /// Binds this socket to a log group: every packet logged there is sent here whole and at once.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
     pub fn bind_log(&mut self, group: u16) -> Result<(), Error> {
         // NFULA_CFG_CMD = NFULNL_CFG_CMD_BIND; NFULA_CFG_MODE = whole packets; NFULA_CFG_QTHRESH = 1 packet.
         for attribute in [
@@ -98,6 +160,9 @@ impl Nfnetlink {
     }
 
     /// The next logged packet, when there is one: its attributes.
+    ///
+    /// # Errors
+    /// When the socket can't be read.
     pub fn logged(&mut self) -> Result<Option<&[u8]>, Error> {
         loop {
             let mut room = &mut self.buffer[..];

@@ -9,7 +9,7 @@ use fielato_netfilter::{Ruleset, Target};
 use fielato_wire::{Extensions, Family, Headers, TcpFlags, number};
 
 use super::namespace::Namespace;
-use super::nfnetlink::{Nfnetlink, attributes};
+use super::nfnetlink::{CountedRule, IPV4, IPV6, Nfnetlink};
 use crate::error::Error;
 use crate::sets;
 use crate::subject::{Counter, Setup};
@@ -289,8 +289,15 @@ pub(super) fn counters(netlink: &mut Nfnetlink) -> Result<Vec<Counter>, Error> {
     let mut all = Vec::new();
     for v6 in [false, true] {
         let mut next: BTreeMap<(String, String), usize> = BTreeMap::new();
-        netlink.rules(v6, |message| {
-            let Some((table, chain, packets, bytes)) = read_rule(message) else {
+        netlink.rules(if v6 { IPV6 } else { IPV4 }, |message| {
+            let Some(CountedRule {
+                table,
+                chain,
+                packets,
+                bytes,
+                ..
+            }) = CountedRule::read(message)
+            else {
                 return;
             };
             let index = next.entry((table.clone(), chain.clone())).or_default();
@@ -307,26 +314,4 @@ pub(super) fn counters(netlink: &mut Nfnetlink) -> Result<Vec<Counter>, Error> {
     }
     all.sort();
     Ok(all)
-}
-
-/// Table, chain, packets and bytes of a rule, by the numbers of linux/netfilter/nf_tables.h.
-fn read_rule(message: &[u8]) -> Option<(String, String, u64, u64)> {
-    let find = |bytes: &[u8], wanted: u16| {
-        attributes(bytes)
-            .find(|(kind, _)| *kind == wanted)
-            .map(|(_, value)| value.to_vec())
-    };
-    let name = |value: &[u8]| String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned();
-    let long = |value: Vec<u8>| value.first_chunk().map(|value| u64::from_be_bytes(*value));
-    let expressions = find(message, 4)?; // NFTA_RULE_EXPRESSIONS
-    let counter = attributes(&expressions).find_map(|(_, expression)| {
-        // NFTA_EXPR_NAME and NFTA_EXPR_DATA
-        (find(expression, 1)? == b"counter\0").then(|| find(expression, 2))?
-    })?;
-    Some((
-        name(&find(message, 1)?),
-        name(&find(message, 2)?),
-        long(find(&counter, 2)?)?, // NFTA_COUNTER_PACKETS
-        long(find(&counter, 1)?)?, // NFTA_COUNTER_BYTES
-    ))
 }

@@ -1,0 +1,99 @@
+//! `fielato trace`
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use fielato_control::bans::Bans;
+use fielato_control::undo::Undo;
+use fielato_control::{Paths, forwarding, protocol, source};
+use fielato_policy::config::Ban;
+use fielato_policy::trace::{self, IpVersion, Question, QuestionError, State};
+use fielato_policy::{Config, Plan};
+use jiff::Timestamp;
+
+use crate::cli::{Trace, TraceState};
+use crate::output;
+
+/// It would be stopped.
+const STOPPED: u8 = 1;
+/// The question has no sense with this configuration.
+const WRONG_USAGE: u8 = 2;
+
+/// `fielato trace`: asks the configuration and the recorded bans alone; nothing is sent.
+pub fn run(paths: &Paths, args: &Trace) -> Result<ExitCode> {
+    let config = source::load(paths)?;
+    let now = Timestamp::now();
+    let plan = plan(paths, &config, now)?;
+    let traced = match &args.packet {
+        Some(file) => trace::packets(&config, &plan, now, &captured(file)?, args.reply),
+        None => trace::trace(&config, &plan, now, &question(args)),
+    };
+    let traces = match traced {
+        Ok(traces) => traces,
+        Err(refused) => {
+            refuse(&refused);
+            return Ok(ExitCode::from(WRONG_USAGE));
+        }
+    };
+    let passes = traces.iter().all(trace::Trace::passes);
+    let file = paths.config().display().to_string();
+    if args.json {
+        output::json(&serde_json::json!({
+            "version": protocol::VERSION,
+            "passes": passes,
+            "config": file,
+            "traces": traces,
+        }))?;
+    } else if args.explain {
+        print!("{}", trace::explain(&traces, &file));
+    } else {
+        print!("{}", trace::text(&traces, &file));
+    }
+    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+fn refuse(refused: &QuestionError) {
+    eprintln!("fielato: {refused}");
+}
+
+fn question(args: &Trace) -> Question {
+    let version = match (args.ipv4, args.ipv6) {
+        (true, _) => Some(IpVersion::V4),
+        (_, true) => Some(IpVersion::V6),
+        _ => None,
+    };
+    // clap lets neither be absent without --packet.
+    let said = |name: &Option<String>| name.clone().unwrap_or_default();
+    Question {
+        source: args.source,
+        by: args.by.clone(),
+        source_port: args.sport,
+        version,
+        state: match args.state {
+            TraceState::New => State::New,
+            TraceState::Established => State::Established,
+        },
+        reply: args.reply,
+        ..Question::new(said(&args.from), said(&args.to))
+    }
+}
+
+/// As the running hub was compiled, or as it would be now, with the bans that `fielato ban` made.
+fn plan(paths: &Paths, config: &Config, now: Timestamp) -> Result<Plan> {
+    let undo = match Undo::load(paths)? {
+        Some(undo) => undo,
+        None => Undo::new(&config.hub.interface)?,
+    };
+    let mut plan = Plan::compile(config, now, forwarding::before(&undo)?);
+    let mut bans = Bans::load(paths)?;
+    bans.expire(now);
+    plan.bans.extend(bans.iter().map(|(network, until)| Ban { network, until }));
+    Ok(plan)
+}
+
+fn captured(file: &Path) -> Result<Vec<fielato_wire::pcap::Captured>> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    fielato_wire::pcap::read(&bytes).with_context(|| file.display().to_string())
+}

@@ -1,0 +1,202 @@
+//! The configuration changes under load: whole or not at all, nothing lost, nothing reordered, and what is forbidden now stops.
+
+use fielato_gateway::{Buffer, ConfigError, Route, SetConfig, Shaping};
+use fielato_netfilter::sets::{Kind, Part};
+use fielato_wire::build::Tcp;
+use fielato_wire::{Addr, Family, Headers};
+
+use crate::net::*;
+
+/// A filter for both families that lets these ports of the server be reached.
+fn admitting(ports: &str) -> fielato_gateway::Config {
+    let rules = |comment: &str| {
+        filter(&format!(
+            "-A FORWARD -i wg0 -o eth0 -p tcp -m multiport --dports {ports} -m comment --comment \"{comment}\" -j ACCEPT"
+        ))
+    };
+    with_rules(&rules("rule 1"), &rules("rule 1"))
+}
+
+/// A TCP connection of a member to the server's port, as far as data.
+fn connect(gateway: &mut fielato_gateway::Gateway, family: Family, sport: u16, dport: u16) -> usize {
+    let [member, _, server, _] = places(family);
+    let there = Tcp::new(sport, dport);
+    let packets = [
+        (TUNNEL, ip(member, server).tcp(&there.clone().syn())),
+        (
+            UPLINK,
+            ip(server, member).tcp(
+                &Tcp {
+                    ack: 1,
+                    ..Tcp::new(dport, sport).syn()
+                }
+                .flags(0x12),
+            ),
+        ),
+        (TUNNEL, ip(member, server).tcp(&Tcp { seq: 1, ack: 1, ..there }.flags(0x10))),
+    ];
+    packets
+        .iter()
+        .map(|(by, packet)| pass(gateway, *by, packet, START).len())
+        .sum()
+}
+
+fn data(family: Family, sport: u16, dport: u16) -> Vec<u8> {
+    let [member, _, server, _] = places(family);
+    ip(member, server).tcp(
+        &Tcp {
+            seq: 1,
+            ack: 1,
+            payload: b"more".to_vec(),
+            ..Tcp::new(sport, dport)
+        }
+        .flags(0x18),
+    )
+}
+
+#[test]
+fn flows_that_are_forbidden_now_stop_at_once_and_others_go_on() {
+    for family in FAMILIES {
+        let mut gateway = gateway(admitting("80,81"));
+        for (sport, dport) in [(1000, 80), (1001, 81), (1002, 80)] {
+            assert_eq!(connect(&mut gateway, family, sport, dport), 3);
+        }
+        assert_eq!(gateway.swap(admitting("80"), START).unwrap().cut, 1);
+        assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1000, 80), START).len(), 1);
+        assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1001, 81), START).len(), 0);
+        let [member, _, server, _] = places(family);
+        let answer = ip(server, member).tcp(
+            &Tcp {
+                seq: 1,
+                ack: 1,
+                ..Tcp::new(81, 1001)
+            }
+            .flags(0x10),
+        );
+        assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 0);
+        assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1002, 80), START).len(), 1);
+        // The same again cuts nothing.
+        assert_eq!(gateway.swap(admitting("80"), START).unwrap().cut, 0);
+        assert_eq!(gateway.netfilter().conntrack().count(), 2);
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_nothing_changes() {
+    let mut gateway = gateway(admitting("80"));
+    assert_eq!(connect(&mut gateway, Family::V4, 1000, 80), 3);
+    let mut no_port = admitting("81");
+    no_port
+        .routes
+        .push(Route::to("203.0.113.0/24".parse().unwrap(), fielato_gateway::PortId(9)));
+    let mut shaped = admitting("81");
+    shaped.shaping.push(Shaping {
+        port: TUNNEL,
+        items: vec![fielato_qdisc::Item::Qdisc(fielato_qdisc::qdisc("parent 1:1 pfifo").unwrap())],
+        classes: Default::default(),
+    });
+    let mut rules = admitting("81");
+    rules.rulesets[1].tables[0].chains[1].rules[0].target = fielato_netfilter::Target::Jump("nowhere".to_owned());
+    let mut sets = admitting("81");
+    let kind = Kind::from_name("hash:ip", Family::V4).unwrap();
+    let twice = SetConfig {
+        name: "a".to_owned(),
+        kind,
+        entries: Vec::new(),
+    };
+    sets.sets = vec![twice.clone(), twice];
+    for (config, is_it) in [
+        (
+            no_port,
+            (|error| matches!(error, ConfigError::NoPort { .. })) as fn(&ConfigError) -> bool,
+        ),
+        (shaped, |error| matches!(error, ConfigError::Shaping { .. })),
+        (rules, |error| matches!(error, ConfigError::Rules(_))),
+        (sets, |error| matches!(error, ConfigError::Set { .. })),
+    ] {
+        let error = gateway.swap(config, START).unwrap_err();
+        assert!(is_it(&error), "{error}");
+        assert_eq!(pass(&mut gateway, TUNNEL, &data(Family::V4, 1000, 80), START).len(), 1);
+        assert_eq!(connect(&mut gateway, Family::V4, 1001, 81), 0);
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_overtakes() {
+    for family in FAMILIES {
+        let mut long = admitting("80");
+        long.settings.queue_length = 2000;
+        let mut gateway = gateway(long);
+        assert_eq!(connect(&mut gateway, family, 1000, 80), 3);
+        let [member, _, server, _] = places(family);
+        let (mut next, mut expected) = (1, 1);
+        let mut check = |packets: Vec<(fielato_gateway::PortId, Vec<u8>)>| {
+            for (_, packet) in packets {
+                let headers = Headers::receive(&packet).unwrap();
+                let seq = u32::from_be_bytes(headers.transport(&packet)[4..8].try_into().unwrap());
+                assert_eq!(seq, expected);
+                expected += 1;
+            }
+        };
+        for round in 0..200 {
+            for _ in 0..7 {
+                let packet = ip(member, server).tcp(
+                    &Tcp {
+                        seq: next,
+                        ack: 1,
+                        payload: vec![1],
+                        ..Tcp::new(1000, 80)
+                    }
+                    .flags(0x18),
+                );
+                gateway.receive(TUNNEL, Buffer::from(packet), START);
+                next += 1;
+            }
+            // In the midst, with packets waiting.
+            let mut config = admitting(if round % 2 == 0 { "80,443" } else { "80" });
+            config.settings.queue_length = 2000;
+            if round % 3 == 0 {
+                config.shaping.push(Shaping {
+                    port: UPLINK,
+                    items: vec![fielato_qdisc::Item::Qdisc(
+                        fielato_qdisc::qdisc("root handle 1: bfifo limit 1mb").unwrap(),
+                    )],
+                    classes: Default::default(),
+                });
+            }
+            assert_eq!(gateway.swap(config, START).unwrap().cut, 0);
+            let some = std::iter::from_fn(|| gateway.transmit(START)).take(round % 5);
+            check(some.map(|(port, buffer)| (port, buffer.data)).collect());
+        }
+        check(sent(&mut gateway, START));
+        assert_eq!((expected, drops(&gateway)), (next, vec![]));
+    }
+}
+
+#[test]
+fn a_member_that_leaves_its_group_is_cut_off() {
+    let rules = |set: &str| filter(&format!("-A FORWARD -m set --match-set {set} src -j ACCEPT"));
+    for family in FAMILIES {
+        let [member, _, server, _] = places(family);
+        let with = |members: &[&str]| {
+            let mut config = with_rules(&rules("staff"), &rules("staff"));
+            let address = |member: &&str| Part::Addr(Addr::from(member.parse::<std::net::IpAddr>().unwrap()), family.bits());
+            config.sets = vec![SetConfig {
+                name: "staff".to_owned(),
+                kind: Kind::from_name("hash:ip", family).unwrap(),
+                entries: members.iter().map(|member| vec![address(member)]).collect(),
+            }];
+            config
+        };
+        let mut gateway = gateway(with(&[member]));
+        let packet = ip(member, server).udp(1, 2, b"x");
+        let answer = ip(server, member).udp(2, 1, b"x");
+        assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 1);
+        assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 1);
+        assert_eq!(gateway.swap(with(&[]), START).unwrap().cut, 1);
+        assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 0);
+        assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 0);
+        assert_eq!(gateway.swap(with(&[member]), START).unwrap().cut, 0);
+        assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 1);
+    }
+}

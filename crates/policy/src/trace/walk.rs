@@ -1,0 +1,450 @@
+//! A packet's whole way: out of the sender's machine, through the gateway, into the receiver's.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use fielato_gateway::trace::TraceFilter;
+use fielato_gateway::{Buffer, ConfigError, Gateway, Now, PortId};
+use fielato_wire::Headers;
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::advice::Stopped;
+use super::cipher::{Cipher, endpoint};
+use super::packet::{Shown, acknowledgement, answer};
+use super::question::{Case, QuestionError, Sender};
+use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace};
+use super::{far_end, observe};
+use crate::config::{Config, Member, Route};
+use crate::gateway::{self, HOST, Rules, TUNNEL, UPLINK, Uplink};
+use crate::plan::{HostPlan, Plan};
+use crate::render::wg_quick::allowed_ips;
+
+/// The machines as the configuration has them, and the time on them.
+pub(super) struct Walk<'a> {
+    config: &'a Config,
+    plan: &'a Plan,
+    gateway: Gateway,
+    rules: Rules,
+    begin: Timestamp,
+    now: Now,
+}
+
+/// One packet on its way.
+struct Journey {
+    from: Sender,
+    role: Role,
+    packet: Shown,
+    /// As it is now.
+    bytes: Vec<u8>,
+    stations: Vec<Station>,
+}
+
+/// Where a packet arrived, and its bytes as they were then.
+type Arrived = (Place, Vec<u8>);
+
+/// Where a packet is when its way is over, and what it is then.
+enum Gone {
+    Arrived(Place),
+    Stopped(Place, Reason),
+}
+
+/// Packets and questions are the same each time; the seed keys tables that nobody attacks.
+const SEED: u64 = 1;
+
+impl<'a> Walk<'a> {
+    pub fn new(config: &'a Config, plan: &'a Plan, now: Timestamp) -> Result<Walk<'a>, QuestionError> {
+        let uplink = Uplink::supposed(config);
+        let wall = u64::try_from(now.as_nanosecond()).unwrap_or(0);
+        let moment = Now { mono: wall, wall };
+        Ok(Walk {
+            config,
+            plan,
+            gateway: made(gateway::config(plan, &uplink), moment)?,
+            rules: gateway::rules(plan, &uplink),
+            begin: now,
+            now: moment,
+        })
+    }
+
+    /// Some time after the beginning.
+    pub fn is(&mut self, after: Duration) {
+        let begin = u64::try_from(self.begin.as_nanosecond()).unwrap_or(0);
+        let passed = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        let moment = begin.saturating_add(passed).max(self.now.mono);
+        self.now = Now {
+            mono: moment,
+            wall: moment,
+        };
+        self.gateway.handle_timeout(self.now);
+    }
+
+    /// Lets the case's connection begin and be answered. The trace of the packet that was stopped, if one was.
+    pub fn open(&mut self, case: &Case) -> Result<Option<Trace>, QuestionError> {
+        let first = case.packet(0)?;
+        let (there, arrived) = self.carry(Role::Opening, case.sender.clone(), first.clone())?;
+        let Some((place, bytes)) = arrived else {
+            return Ok(Some(there));
+        };
+        let Some(reply) = answer(&bytes) else {
+            return Ok(None);
+        };
+        let (back, arrived) = self.carry(Role::Opening, sender_at(&place), reply)?;
+        if arrived.is_none() {
+            return Ok(Some(back));
+        }
+        if let Some(third) = acknowledgement(&first) {
+            self.carry(Role::Opening, case.sender.clone(), third)?;
+        }
+        Ok(None)
+    }
+
+    /// The packet's trace, and the answer's if it is asked for and there is one.
+    pub fn there_and_back(&mut self, from: Sender, packet: Vec<u8>, reply: bool) -> Result<Vec<Trace>, QuestionError> {
+        let (there, arrived) = self.carry(Role::Asked, from, packet)?;
+        let mut traces = vec![there];
+        if reply
+            && let Some((place, bytes)) = arrived
+            && let Some(reply) = answer(&bytes)
+        {
+            let (back, _) = self.carry(Role::Answer, sender_at(&place), reply)?;
+            traces.push(back);
+        }
+        Ok(traces)
+    }
+
+    /// One packet's trace; where it arrived and what it was then.
+    fn carry(&mut self, role: Role, from: Sender, bytes: Vec<u8>) -> Result<(Trace, Option<Arrived>), QuestionError> {
+        let packet = Shown::of(&bytes).ok_or_else(|| QuestionError::Packet {
+            number: 1,
+            problem: "not an IP packet".to_owned(),
+        })?;
+        let mut journey = Journey {
+            from,
+            role,
+            packet,
+            bytes,
+            stations: Vec::new(),
+        };
+        let gone = self.go(&mut journey)?;
+        let Journey {
+            from,
+            role,
+            packet,
+            bytes,
+            stations,
+        } = journey;
+        let now = Shown::of(&bytes).unwrap_or_else(|| packet.clone());
+        let (end, arrived) = match gone {
+            Gone::Arrived(at) => (
+                End::Arrived {
+                    at: at.clone(),
+                    packet: now,
+                },
+                Some((at, bytes)),
+            ),
+            Gone::Stopped(at, reason) => {
+                let stopped = Stopped {
+                    config: self.config,
+                    from: &from,
+                    at: &at,
+                    packet: &now,
+                    reason: &reason,
+                    absent: self.absent(now.destination),
+                };
+                let advice = stopped.advice();
+                (End::Stopped { at, reason, advice }, None)
+            }
+        };
+        let trace = Trace {
+            packet,
+            from,
+            role,
+            stations,
+            end,
+        };
+        Ok((trace, arrived))
+    }
+
+    fn go(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
+        let port = match journey.from.clone() {
+            Sender::Member(name) => {
+                if let Some(gone) = self.leave_member(journey, &name) {
+                    return Ok(gone);
+                }
+                TUNNEL
+            }
+            Sender::Hub => HOST,
+            Sender::Outside(_) => {
+                let interface = self.plan.uplink.clone();
+                journey.add(&Place::Hub, Step::Arrive { interface });
+                if let Some(gone) = self.guarded_uplink(journey) {
+                    return Ok(gone);
+                }
+                UPLINK
+            }
+        };
+        match self.cross(journey, port) {
+            Err(reason) => Ok(Gone::Stopped(Place::Hub, reason)),
+            Ok(port) if port == TUNNEL => self.enter_member(journey),
+            Ok(port) if port == UPLINK => self.enter_network(journey),
+            Ok(_) => Ok(Gone::Arrived(Place::Hub)),
+        }
+    }
+
+    /// From a member's socket to the hub's side of the tunnel.
+    fn leave_member(&self, journey: &mut Journey, name: &str) -> Option<Gone> {
+        let place = Place::Member(name.to_owned());
+        let Shown { source, destination, .. } = Shown::of(&journey.bytes)?;
+        let member = self.config.members.get(name)?;
+        let networks = allowed_ips(self.config, &member.route);
+        let network = longest(&networks, destination);
+        journey.add(
+            &place,
+            Step::MemberRoute {
+                route: route_word(&member.route),
+                network,
+            },
+        );
+        if network.is_none() {
+            return Some(Gone::Stopped(place, Reason::NotTunnelled));
+        }
+        if let Some(state) = self.state(member) {
+            return Some(self.unknown(journey, Place::Hub, name, state));
+        }
+        journey.add(
+            &place,
+            self.encrypt("the hub", name.to_owned(), self.hub_endpoint(), journey.bytes.len()),
+        );
+        let allowed: Vec<IpNet> = member.addresses.iter().copied().map(IpNet::from).collect();
+        let own = member.addresses.contains(&source);
+        let from = name.to_owned();
+        journey.add(&Place::Hub, Step::Decrypt { from, source, allowed });
+        (!own).then_some(Gone::Stopped(Place::Hub, Reason::ForeignSource))
+    }
+
+    /// From the hub's side of the tunnel to a member's socket.
+    fn enter_member(&self, journey: &mut Journey) -> Result<Gone, QuestionError> {
+        let Some(Shown { source, destination, .. }) = Shown::of(&journey.bytes) else {
+            return Ok(Gone::Stopped(Place::Hub, Reason::NobodysAddress));
+        };
+        let mut members = self.config.members.iter();
+        let Some((name, member)) = members.find(|(_, member)| member.addresses.contains(&destination)) else {
+            return Ok(Gone::Stopped(Place::Hub, Reason::NobodysAddress));
+        };
+        if let Some(state) = self.state(member) {
+            return Ok(self.unknown(journey, Place::Hub, name, state));
+        }
+        journey.add(
+            &Place::Hub,
+            self.encrypt(name, self.hub_endpoint(), name.to_owned(), journey.bytes.len()),
+        );
+        let place = Place::Member(name.clone());
+        let allowed = allowed_ips(self.config, &member.route);
+        let may = longest(&allowed, source).is_some();
+        let from = "the hub".to_owned();
+        journey.add(&place, Step::Decrypt { from, source, allowed });
+        if !may {
+            return Ok(Gone::Stopped(place, Reason::ForeignSource));
+        }
+        let tunnel = Some(self.config.hub.interface.as_str());
+        self.protected(journey, name, tunnel, place.clone())
+            .map(|gone| gone.unwrap_or(Gone::Arrived(place)))
+    }
+
+    /// Out of the uplink.
+    fn enter_network(&self, journey: &mut Journey) -> Result<Gone, QuestionError> {
+        let destination = Shown::of(&journey.bytes).map(|shown| shown.destination);
+        let mut hosts = self.config.hosts.iter();
+        let known = hosts.find(|(_, host)| destination.is_some_and(|to| host.addresses.contains(&to)));
+        let Some((name, _)) = known else {
+            return Ok(Gone::Arrived(Place::Outside));
+        };
+        let place = Place::Host(name.clone());
+        self.protected(journey, name, None, place.clone())
+            .map(|gone| gone.unwrap_or(Gone::Arrived(place)))
+    }
+
+    /// A host's own rules; `None` when it lets the packet in, or is no host.
+    fn protected(
+        &self,
+        journey: &mut Journey,
+        name: &str,
+        tunnel: Option<&str>,
+        place: Place,
+    ) -> Result<Option<Gone>, QuestionError> {
+        let Some(plan) = HostPlan::compile(self.config, name) else {
+            return Ok(None);
+        };
+        let (steps, reason) = far_end::meet(&plan, tunnel, &journey.bytes, self.now)?;
+        for step in steps {
+            journey.add(&place, step);
+        }
+        Ok(reason.map(|reason| Gone::Stopped(place, reason)))
+    }
+
+    /// The XDP guard on the uplink, where the file asks for one: it sees the packet as it comes.
+    fn guarded_uplink(&self, journey: &mut Journey) -> Option<Gone> {
+        let guard = &self.plan.guard;
+        if !guard.enabled || !guard.uplink {
+            return None;
+        }
+        let source = Shown::of(&journey.bytes)?.source;
+        let nets: Vec<IpNet> = self.plan.bans.iter().map(|ban| ban.network).collect();
+        let ban = longest(&nets, source);
+        journey.add(&Place::Hub, Step::Guard { ban, limited: false });
+        ban.map(|network| Gone::Stopped(Place::Hub, Reason::Banned { network }))
+    }
+
+    /// Through the gateway; by which port it left.
+    fn cross(&mut self, journey: &mut Journey, port: PortId) -> Result<PortId, Reason> {
+        self.gateway.start_trace(TraceFilter::default(), 1);
+        let sent = std::mem::take(&mut journey.bytes);
+        self.gateway.receive(port, Buffer::from(sent.clone()), self.now);
+        let traced = self.gateway.drain_events();
+        let stations = traced.first().map_or(&[][..], |traced| &traced.stations);
+        let steps = observe::steps(stations, &self.rules);
+        let reason = observe::reason(stations, &steps);
+        for step in steps {
+            // How it came was said.
+            if !matches!(step, Step::Arrive { .. }) {
+                journey.add(&Place::Hub, step);
+            }
+        }
+        let left = self.collect(&sent);
+        journey.bytes = sent;
+        match (reason, left) {
+            (Some(reason), _) => Err(reason),
+            (None, Some((port, bytes))) => {
+                journey.bytes = bytes;
+                Ok(port)
+            }
+            (None, None) => Err(Reason::Gateway {
+                name: "queue".to_owned(),
+            }),
+        }
+    }
+
+    /// What leaves the gateway: the packet itself, and perhaps answers about it, which are not followed.
+    fn collect(&mut self, sent: &[u8]) -> Option<(PortId, Vec<u8>)> {
+        let protocol = Headers::parse(sent).map(|headers| headers.protocol);
+        let mut found = None;
+        // Disciplines may hold a packet for a while: the clock goes on to when they let it go.
+        for _ in 0..WAITS {
+            while let Some((port, buffer)) = self.gateway.transmit(self.now) {
+                let is_it = Headers::parse(&buffer.data).map(|headers| headers.protocol) == protocol;
+                if found.is_none() && is_it {
+                    found = Some((port, buffer.data));
+                }
+            }
+            if found.is_some() {
+                break;
+            }
+            match self.gateway.poll_timeout() {
+                Some(due) if self.is_waiting() => self.now = self.now.plus(due.saturating_sub(self.now.mono).max(1)),
+                _ => break,
+            }
+        }
+        found
+    }
+
+    fn is_waiting(&self) -> bool {
+        let ports = [TUNNEL, HOST, UPLINK];
+        ports
+            .iter()
+            .any(|port| self.gateway.egress(*port).is_some_and(|egress| !egress.is_empty()))
+    }
+
+    fn unknown(&self, journey: &mut Journey, place: Place, name: &str, state: MemberState) -> Gone {
+        let member = name.to_owned();
+        journey.add(
+            &place,
+            Step::NoPeer {
+                member: member.clone(),
+                state,
+            },
+        );
+        Gone::Stopped(place, Reason::NoPeer { member, state })
+    }
+
+    /// Why a member is no peer.
+    fn state(&self, member: &Member) -> Option<MemberState> {
+        let expired = member.expires.filter(|end| *end <= self.begin);
+        match member.disabled {
+            true => Some(MemberState::Disabled),
+            false => expired.map(MemberState::Expired),
+        }
+    }
+
+    /// The member that has this address, when it is no peer.
+    fn absent(&self, address: IpAddr) -> Option<(&'a str, MemberState)> {
+        let mut members = self.config.members.iter();
+        let (name, member) = members.find(|(_, member)| member.addresses.contains(&address))?;
+        self.state(member).map(|state| (name.as_str(), state))
+    }
+
+    fn encrypt(&self, to: &str, from_end: String, to_end: String, length: usize) -> Step {
+        let outer_v6 = self.config.hub.endpoint.host.contains(':');
+        Step::Encrypt {
+            to: to.to_owned(),
+            cipher: Cipher::of(length, self.plan.mtu, outer_v6, from_end, to_end),
+        }
+    }
+
+    fn hub_endpoint(&self) -> String {
+        let hub = &self.config.hub;
+        endpoint(&hub.endpoint.host, hub.endpoint.port)
+    }
+}
+
+/// The gateway. Disciplines that only the kernel has are left out: they judge no packet.
+fn made(config: fielato_gateway::Config, now: Now) -> Result<Gateway, QuestionError> {
+    let unshaped = fielato_gateway::Config {
+        shaping: Vec::new(),
+        ..config.clone()
+    };
+    let gateway = match Gateway::new(config, SEED, now) {
+        Err(ConfigError::Shaping { .. }) => Gateway::new(unshaped, SEED, now),
+        made => made,
+    };
+    gateway.map_err(|error| QuestionError::Gateway(error.to_string()))
+}
+
+/// How often the clock goes on for a packet that waits in a discipline.
+const WAITS: usize = 1000;
+
+impl Journey {
+    fn add(&mut self, place: &Place, step: Step) {
+        self.stations.push(Station {
+            place: place.clone(),
+            step,
+        });
+    }
+}
+
+fn sender_at(place: &Place) -> Sender {
+    match place {
+        Place::Member(name) => Sender::Member(name.clone()),
+        Place::Hub => Sender::Hub,
+        Place::Host(name) => Sender::Outside(Some(name.clone())),
+        Place::Outside => Sender::Outside(None),
+    }
+}
+
+/// The network that says most about the address.
+fn longest(networks: &[IpNet], address: IpAddr) -> Option<IpNet> {
+    let holding = networks.iter().filter(|net| net.contains(&address));
+    holding.max_by_key(|net| net.prefix_len()).copied()
+}
+
+/// As the file has it.
+fn route_word(route: &Route) -> String {
+    match route {
+        Route::All => "\"all\"".to_owned(),
+        Route::Lab => "\"lab\"".to_owned(),
+        Route::Prefixes(networks) => {
+            let networks: Vec<String> = networks.iter().map(|net| format!("\"{net}\"")).collect();
+            format!("[{}]", networks.join(", "))
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What holds for a whole case: a policy, and settings of the machine.
+
+use std::collections::BTreeMap;
+
+use fielato_oracle::network::Surroundings;
+use fielato_oracle::random::Random;
+use fielato_policy::plan::PerFamily;
+use fielato_policy::{Config, Plan, render};
+use jiff::Timestamp;
+
+use crate::error::Error;
+use crate::{network, policy};
+
+/// When every case begins, in seconds since 1970: what expires in a policy has done so long ago or does in decades.
+pub const NOW: i64 = 1_800_000_000;
+
+/// A policy and settings, as text and plain values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Text of `fielato.toml`.
+    pub policy: String,
+    /// Whether IPv4 was forwarded before the hub came up.
+    pub forwards_v4: bool,
+    /// Whether IPv6 was.
+    pub forwards_v6: bool,
+    /// `nf_conntrack_tcp_loose`: a mid-stream segment may start a connection.
+    pub tcp_loose: bool,
+    /// `nf_conntrack_tcp_be_liberal`: only RST is held to the window.
+    pub tcp_liberal: bool,
+    /// `nf_conntrack_checksum`: a wrong transport checksum is INVALID.
+    pub checksum: bool,
+    /// `rp_filter` of both interfaces.
+    pub rp_filter: u8,
+}
+
+impl Setup {
+    /// The setup of the case `seed`.
+    pub fn generate(seed: u64) -> Self {
+        // Another stream of numbers than the policy's.
+        let mut random = Random::new(seed ^ 0x5ce7_e000_0000);
+        Self {
+            policy: policy::generate(seed),
+            forwards_v4: random.chance(30),
+            forwards_v6: random.chance(30),
+            tcp_loose: random.chance(60),
+            tcp_liberal: random.chance(10),
+            checksum: random.chance(80),
+            rp_filter: [0, 1, 2][random.weighted(&[50, 35, 15])],
+        }
+    }
+}
+
+/// A [`Setup`] as the engines take it.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// What it was made from.
+    pub setup: Setup,
+    /// The policy, checked.
+    pub config: Config,
+    /// The policy at [`NOW`].
+    pub plan: Plan,
+    /// The rules as nft text, as the hub loads them.
+    pub nft: String,
+    /// Who is around the hub.
+    pub around: Surroundings,
+    /// By chain and number of a `[[rule]]`: the comment of the line of nft that says it, perhaps with its neighbours.
+    comments: BTreeMap<(String, usize), String>,
+}
+
+impl Scene {
+    /// Reads the policy and compiles it.
+    ///
+    /// # Errors
+    /// [`Error::Policy`] when it is refused.
+    pub fn new(setup: Setup) -> Result<Self, Error> {
+        let config = Config::parse(&setup.policy).map_err(|diagnostics| Error::Policy(format!("{diagnostics:?}")))?;
+        let now = Timestamp::from_second(NOW).map_err(|error| Error::Policy(error.to_string()))?;
+        let before = PerFamily {
+            v4: setup.forwards_v4,
+            v6: setup.forwards_v6,
+        };
+        let plan = Plan::compile(&config, now, before);
+        let nft = render::nft::hub(&plan.firewall);
+        Ok(Self {
+            around: network::surroundings(&config),
+            comments: comments(&nft),
+            setup,
+            config,
+            plan,
+            nft,
+        })
+    }
+
+    /// The name under which packets of a rule are counted: neighbours that nft has in one line are counted together.
+    pub fn tally(&self, chain: &str, comment: &str) -> String {
+        let number = comment.strip_prefix("rule ").and_then(|number| number.parse::<usize>().ok());
+        let joined = number.and_then(|number| self.comments.get(&(chain.to_owned(), number)));
+        format!("{chain}: {}", joined.map_or(comment, String::as_str))
+    }
+}
+
+/// Reads `comment "rules 3, 4"` and `comment "rules 3 to 20"` out of nft text.
+fn comments(nft: &str) -> BTreeMap<(String, usize), String> {
+    let mut found = BTreeMap::new();
+    let mut chain = "";
+    for line in nft.lines() {
+        if let Some(name) = line.trim_start().strip_prefix("chain ") {
+            chain = name.trim_end_matches(" {");
+        }
+        let Some((_, rest)) = line.split_once("comment \"rules ") else {
+            continue;
+        };
+        let numbers = rest.trim_end_matches('"');
+        let number = |text: &str| text.parse::<usize>().ok();
+        let all: Vec<usize> = match numbers.split_once(" to ") {
+            Some((first, last)) => match (number(first), number(last)) {
+                (Some(first), Some(last)) => (first..=last).collect(),
+                _ => Vec::new(),
+            },
+            None => numbers.split(", ").filter_map(number).collect(),
+        };
+        for number in all {
+            found.insert((chain.to_owned(), number), format!("rules {numbers}"));
+        }
+    }
+    found
+}
