@@ -117,6 +117,11 @@ impl Shape {
             Shape::Class(kind) => kind,
         }
     }
+
+    /// Whether it is a class, not a discipline.
+    pub const fn is_class(&self) -> bool {
+        matches!(self, Shape::HtbClass { .. } | Shape::Class(_))
+    }
 }
 
 /// What only one kind of discipline or class counts.

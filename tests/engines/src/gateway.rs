@@ -156,7 +156,7 @@ impl Subject for UserSpace {
         let mut tallies = rule_tallies(gateway, scene);
         for (device, port) in [(INTERFACE, TUNNEL), (UPLINK_NAME, UPLINK)] {
             let stats = gateway.egress(port).map(|egress| egress.stats()).unwrap_or_default();
-            for Stats { handle, sent, .. } in stats.iter().filter(|stats| stats.class && stats.sent.packets > 0) {
+            for Stats { handle, sent, .. } in stats.iter().filter(|stats| stats.shape.is_class() && stats.sent.packets > 0) {
                 tallies.insert(format!("class {device} {handle}"), (sent.packets, sent.bytes));
             }
         }

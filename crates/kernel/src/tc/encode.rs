@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fielato_qdisc::QdiscKind;
-use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Tbf};
+use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Prio, Sfq, Tbf};
 
 use super::attributes::{push, push_u32, push_u64};
 use super::netem::netem;
@@ -15,10 +15,39 @@ pub fn qdisc_options(kind: &QdiscKind, psched: &Psched) -> Option<Vec<u8>> {
         QdiscKind::Pfifo { limit } | QdiscKind::Bfifo { limit } => return limit.map(|limit| limit.to_ne_bytes().to_vec()),
         QdiscKind::Htb { default, r2q } => htb(*default, *r2q),
         QdiscKind::Tbf(options) => tbf(options, psched),
+        QdiscKind::Prio(options) => prio(options),
+        QdiscKind::Sfq(options) => sfq(options),
         QdiscKind::Netem(options) => netem(options, psched),
         QdiscKind::FqCodel(options) => fq_codel(options),
         QdiscKind::Cake(options) => cake(options),
     })
+}
+
+/// `struct tc_prio_qopt`
+fn prio(prio: &Prio) -> Vec<u8> {
+    let mut options = words(&[prio.bands.into()]);
+    options.extend(prio.priomap);
+    options
+}
+
+/// `struct tc_sfq_qopt_v1`, whose second half is SFQ with RED, which is off. Zeroes leave the kernel's defaults.
+fn sfq(sfq: &Sfq) -> Vec<u8> {
+    const RED_WORDS: usize = 11;
+    let number = |value: Option<u32>| value.unwrap_or(0);
+    let seconds = sfq
+        .perturb
+        .map_or(0, |time| i32::try_from(time.as_secs()).unwrap_or(i32::MAX));
+    let mut options = words(&[
+        number(sfq.quantum),
+        seconds.cast_unsigned(),
+        number(sfq.limit),
+        number(sfq.divisor),
+        number(sfq.flows),
+        number(sfq.depth),
+        sfq.headdrop.into(),
+    ]);
+    options.extend(words(&[0; RED_WORDS]));
+    options
 }
 
 /// `TCA_HTB_INIT` with `struct tc_htb_glob`.
