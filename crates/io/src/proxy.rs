@@ -25,6 +25,8 @@ mod reach;
 mod route;
 mod stack;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::io;

@@ -127,6 +127,13 @@ fn modules_that_not_every_kernel_has() {
                 "qdisc root handle 5: netem delay 10ms reorder 25% 50% gap 5 limit 50",
                 "qdisc root handle 5: netem rate 1mbit",
                 "qdisc root handle 5: netem rate 40gbit loss 0.3%",
+                "qdisc root handle 5: netem rate 1mbit -14 48 5",
+                "qdisc root handle 5: netem delay 50ms 5ms distribution paretonormal loss state 1% 20% 3% 40% 0.5%",
+                "qdisc root handle 5: netem loss state 1%",
+                "qdisc root handle 5: netem loss gemodel 1% 10% 70% 0.1% ecn",
+                "qdisc root handle 5: netem loss gemodel 2.5%",
+                "qdisc root handle 5: netem slot 800us 2ms packets 5 bytes 3k",
+                "qdisc root handle 5: netem slot distribution pareto 10ms 1500us",
             ][..],
         ),
         (
@@ -135,6 +142,7 @@ fn modules_that_not_every_kernel_has() {
                 "qdisc root handle 5: fq_codel",
                 "qdisc root handle 5: fq_codel limit 1000 flows 512 target 7ms interval 80ms quantum 300 noecn memory_limit 1m",
                 "qdisc root handle 5: fq_codel ce_threshold 3ms",
+                "qdisc root handle 5: fq_codel limit 600 ecn",
             ],
         ),
         (
@@ -200,6 +208,21 @@ fn what_the_kernel_lacks_or_refuses_leaves_the_device_alone() {
         assert!(error.to_string().contains(bad[bad.len() - 1]), "{error}");
         assert_eq!(details(), before, "{bad:?}");
     }
+}
+
+#[test]
+fn fairness_between_hosts_is_not_promised_in_vain() {
+    let Some(mut netlink) = namespace("fairness_between_hosts_is_not_promised_in_vain") else {
+        return;
+    };
+    let error = replace(
+        &mut netlink,
+        LOOPBACK,
+        Previous::Nothing,
+        &items(&["qdisc root fq_codel hosts dst"]),
+    )
+    .unwrap_err();
+    assert!(matches!(error, TcError::KnowsNoHosts { .. }), "{error}");
 }
 
 #[test]

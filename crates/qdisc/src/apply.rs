@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::discipline::{Environment, Fifo, Node, Queued, Running};
+use crate::filter::Filters;
 use crate::item::Item;
 use crate::packet::Packet;
-use crate::spec::{Class, Handle, Parent, Qdisc, QdiscKind};
+use crate::spec::{Class, Filter, Handle, Parent, Qdisc, QdiscKind};
 use crate::stats::Counters;
 
 /// Disciplines within disciplines: the kernel allows as many (`check_loop` in net/sched/sch_api.c).
@@ -35,6 +36,12 @@ pub enum ApplyError {
     /// A class whose parents lead back to itself, or too far.
     #[error("class `{0}` lies too deep: at most {MAX_CLASSES} classes from htb down to it")]
     ClassTooDeep(Handle),
+    /// A filter whose class does not exist.
+    #[error("filter `{0}` chooses `{1}`, which does not exist: add the class, or name another")]
+    NoSuchClass(String, Handle),
+    /// A filter where none is asked.
+    #[error("filter `{0}` hangs at `{1}`, which asks no filters: htb, prio and sfq do, and htb's inner classes")]
+    NoFilters(String, Handle),
     /// Too many disciplines within each other.
     #[error("`{0}` is nested too deep: at most {MAX_NESTING} disciplines within each other")]
     TooDeep(Handle),
@@ -45,6 +52,7 @@ pub enum ApplyError {
 pub(crate) struct Wanted<'a> {
     qdiscs: HashMap<Parent, &'a Qdisc>,
     classes: HashMap<u16, Vec<&'a Class>>,
+    filters: HashMap<Handle, Vec<&'a Filter>>,
 }
 
 impl<'a> Wanted<'a> {
@@ -69,43 +77,88 @@ impl<'a> Wanted<'a> {
                     }
                     wanted.classes.entry(class.classid.major).or_default().push(class);
                 }
+                Item::Filter(filter) => wanted.filters.entry(filter.parent).or_default().push(filter),
             }
         }
         if !items.is_empty() && !wanted.qdiscs.contains_key(&Parent::Root) {
             return Err(ApplyError::NoRoot);
         }
         wanted.check_places()?;
-        wanted.sort_classes()?;
+        wanted.check_classes()?;
+        wanted.check_filters()?;
         Ok(wanted)
     }
 
-    /// Every class must belong to an htb, directly or through other classes; parents are put before their children.
-    fn sort_classes(&mut self) -> Result<(), ApplyError> {
+    /// Every class must belong to an htb, directly or through other classes.
+    fn check_classes(&self) -> Result<(), ApplyError> {
         let htbs: HashSet<u16> = self
             .qdiscs
             .values()
             .filter(|qdisc| matches!(qdisc.kind, QdiscKind::Htb { .. }))
             .filter_map(|qdisc| qdisc.handle.map(|handle| handle.major))
             .collect();
-        for (major, classes) in &mut self.classes {
-            let parents: HashMap<Handle, Handle> = classes.iter().map(|class| (class.classid, class.parent)).collect();
-            let depth = |class: &Class| {
-                let mut at = class.classid;
-                for depth in 1..=MAX_CLASSES {
-                    match parents.get(&at) {
-                        Some(parent) if parent.minor == 0 && parent.major == *major && htbs.contains(major) => return Ok(depth),
-                        Some(parent) => at = *parent,
-                        None => return Err(ApplyError::NoSuchParent(class.to_string(), at)),
-                    }
+        let parents: HashMap<Handle, Handle> = self
+            .classes
+            .values()
+            .flatten()
+            .map(|class| (class.classid, class.parent))
+            .collect();
+        for class in self.classes.values().flatten() {
+            let mut at = class.classid;
+            let mut depth = 0;
+            while at.minor != 0 {
+                depth += 1;
+                if depth > MAX_CLASSES {
+                    return Err(ApplyError::ClassTooDeep(class.classid));
                 }
-                Err(ApplyError::ClassTooDeep(class.classid))
+                match parents.get(&at) {
+                    Some(parent) => at = *parent,
+                    None => return Err(ApplyError::NoSuchParent(class.to_string(), at)),
+                }
+            }
+            if at.major != class.classid.major || !htbs.contains(&at.major) {
+                return Err(ApplyError::NoSuchParent(class.to_string(), at));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every filter must be where filters are asked, and choose what exists.
+    fn check_filters(&self) -> Result<(), ApplyError> {
+        let by_handle: HashMap<Handle, &Qdisc> = self
+            .qdiscs
+            .values()
+            .filter_map(|qdisc| qdisc.handle.map(|handle| (handle, *qdisc)))
+            .collect();
+        let mut classes = HashSet::new();
+        let mut inner = HashSet::new();
+        for class in self.classes.values().flatten() {
+            classes.insert(class.classid);
+            inner.insert(class.parent);
+        }
+        for filter in self.filters.values().flatten() {
+            let discipline = Handle {
+                minor: 0,
+                ..filter.parent
             };
-            let mut sorted = classes
-                .iter()
-                .map(|class| depth(class).map(|depth| (depth, *class)))
-                .collect::<Result<Vec<_>, _>>()?;
-            sorted.sort_by_key(|(depth, _)| *depth);
-            *classes = sorted.into_iter().map(|(_, class)| class).collect();
+            let kind = by_handle.get(&discipline).map(|qdisc| &qdisc.kind);
+            let asked = match kind {
+                Some(QdiscKind::Htb { .. }) => filter.parent.minor == 0 || inner.contains(&filter.parent),
+                Some(QdiscKind::Prio(_) | QdiscKind::Sfq(_)) => filter.parent.minor == 0,
+                _ => false,
+            };
+            if !asked {
+                return Err(ApplyError::NoFilters(filter.to_string(), filter.parent));
+            }
+            let Some(class) = filter.classid else { continue };
+            let exists = match kind {
+                Some(QdiscKind::Htb { .. }) => class == discipline || classes.contains(&class),
+                Some(QdiscKind::Prio(prio)) => (1..=u16::from(prio.bands)).contains(&class.minor),
+                _ => class.minor > 0,
+            };
+            if class.major != discipline.major || !exists {
+                return Err(ApplyError::NoSuchClass(filter.to_string(), class));
+            }
         }
         Ok(())
     }
@@ -151,6 +204,7 @@ fn holds(kind: &QdiscKind, class: Handle, leaves: &HashSet<Handle>) -> bool {
     match kind {
         QdiscKind::Tbf(_) | QdiscKind::Netem(_) => class.minor == 1,
         QdiscKind::Htb { .. } => leaves.contains(&class),
+        QdiscKind::Prio(prio) => (1..=u16::from(prio.bands)).contains(&class.minor),
         _ => false,
     }
 }
@@ -162,9 +216,35 @@ fn runs(kind: &QdiscKind) -> Result<(), ApplyError> {
         | QdiscKind::Bfifo { .. }
         | QdiscKind::Htb { .. }
         | QdiscKind::Tbf(_)
+        | QdiscKind::Prio(_)
+        | QdiscKind::Sfq(_)
         | QdiscKind::FqCodel(_)
         | QdiscKind::Netem(_) => Ok(()),
-        other => Err(ApplyError::Unsupported(other.name(), "fq_codel below htb")),
+        QdiscKind::Cake(_) => Err(ApplyError::Unsupported(kind.name(), "fq_codel below htb")),
+    }
+}
+
+/// Whether a discipline can go on with other parameters: the sizes of sfq's tables are for its life, in the kernel, too.
+fn can_become(old: &QdiscKind, new: &QdiscKind) -> bool {
+    match (old, new) {
+        (QdiscKind::Sfq(old), QdiscKind::Sfq(new)) => (old.depth, old.flows, old.divisor) == (new.depth, new.flows, new.divisor),
+        _ => old.name() == new.name(),
+    }
+}
+
+/// What one build leaves to the next.
+pub(crate) struct BuilderState {
+    pub rng: fastrand::Rng,
+    /// The number of the last discipline that had no handle of its own.
+    last_major: u16,
+}
+
+impl BuilderState {
+    pub fn new(seed: u64) -> Self {
+        BuilderState {
+            rng: fastrand::Rng::with_seed(seed),
+            last_major: 0x8000,
+        }
     }
 }
 
@@ -172,20 +252,20 @@ fn runs(kind: &QdiscKind) -> Result<(), ApplyError> {
 pub(crate) struct Builder<'a, P> {
     wanted: Wanted<'a>,
     environment: Environment,
-    rng: &'a mut fastrand::Rng,
-    /// The number for the next discipline that has no handle of its own.
-    next_major: u16,
+    state: &'a mut BuilderState,
+    used: HashSet<u16>,
     /// What waited in queues that are no more.
     pub displaced: Vec<Queued<P>>,
 }
 
 impl<'a, P: Packet> Builder<'a, P> {
-    pub fn new(wanted: Wanted<'a>, environment: Environment, rng: &'a mut fastrand::Rng) -> Self {
+    pub fn new(wanted: Wanted<'a>, environment: Environment, state: &'a mut BuilderState) -> Self {
+        let handles = wanted.qdiscs.values().filter_map(|qdisc| qdisc.handle);
         Builder {
+            used: handles.map(|handle| handle.major).collect(),
             wanted,
             environment,
-            rng,
-            next_major: 0x8000,
+            state,
             displaced: Vec::new(),
         }
     }
@@ -216,6 +296,11 @@ impl<'a, P: Packet> Builder<'a, P> {
         self.wanted.classes.get(&major).cloned().unwrap_or_default()
     }
 
+    /// The wanted filters of a discipline or class.
+    pub fn filters(&self, parent: Handle) -> Filters {
+        Filters::new(self.wanted.filters.get(&parent).into_iter().flatten().copied())
+    }
+
     /// A discipline that goes away: what waits in it is kept for the new tree.
     pub fn remove(&mut self, mut old: Node<P>) {
         old.drain(&mut self.displaced);
@@ -224,7 +309,7 @@ impl<'a, P: Packet> Builder<'a, P> {
     /// What a new discipline may know.
     pub fn environment(&mut self) -> Environment {
         Environment {
-            seed: self.rng.u64(..),
+            seed: self.state.rng.u64(..),
             ..self.environment.clone()
         }
     }
@@ -235,13 +320,16 @@ impl<'a, P: Packet> Builder<'a, P> {
         let environment = self.environment();
         let handle = qdisc.and_then(|qdisc| qdisc.handle);
         let same = |old: &Node<P>| {
-            old.kind == kind.name()
+            can_become(&old.spec, kind)
                 && (old.handle.major != 0) == qdisc.is_some()
                 && handle.is_none_or(|handle| handle == old.handle)
         };
         let mut node = match old {
             Some(mut old) if same(&old) => {
-                old.change(kind, &environment);
+                if old.spec != *kind {
+                    old.change(kind, &environment);
+                    old.spec = kind.clone();
+                }
                 old
             }
             old => {
@@ -258,29 +346,34 @@ impl<'a, P: Packet> Builder<'a, P> {
                 Node {
                     handle,
                     parent,
-                    kind: kind.name(),
+                    spec: kind.clone(),
+                    shown: kind.clone(),
+                    direct_qlen: environment.txqueuelen.max(2),
+                    stab: None,
                     counters: Counters::default(),
                     running,
                 }
             }
         };
+        node.parent = parent;
+        node.stab = qdisc.and_then(|qdisc| qdisc.stab);
+        node.shown = kind.with_defaults(environment.txqueuelen, environment.mtu);
         node.reshape(self);
         node
     }
 
     /// A handle that nobody uses: the kernel takes them from 8001: on, too (`qdisc_alloc_handle`).
     fn free_handle(&mut self) -> Handle {
-        let used: HashSet<u16> = self
-            .wanted
-            .qdiscs
-            .values()
-            .filter_map(|qdisc| qdisc.handle.map(|handle| handle.major))
-            .collect();
         loop {
-            self.next_major = self.next_major.wrapping_add(1).max(1);
-            if !used.contains(&self.next_major) {
+            let state = &mut *self.state;
+            state.last_major = state
+                .last_major
+                .checked_add(1)
+                .filter(|major| *major < 0xffff)
+                .unwrap_or(0x8001);
+            if self.used.insert(state.last_major) {
                 return Handle {
-                    major: self.next_major,
+                    major: state.last_major,
                     minor: 0,
                 };
             }

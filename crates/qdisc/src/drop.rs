@@ -8,6 +8,8 @@ use serde::Serialize;
 pub enum DropReason {
     /// The queue was at its limit of packets or bytes.
     Overlimit,
+    /// One flow's share of the queue was at its limit, or there were more flows than it can tell apart (sfq).
+    FlowLimit,
     /// The queue was at its limit of memory.
     Memory,
     /// It had waited too long and could not be marked instead (CoDel).
@@ -22,8 +24,9 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [DropReason; 6] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::Overlimit,
+        DropReason::FlowLimit,
         DropReason::Memory,
         DropReason::Codel,
         DropReason::NetemLoss,
@@ -35,6 +38,7 @@ impl DropReason {
     pub const fn name(self) -> &'static str {
         match self {
             DropReason::Overlimit => "overlimit",
+            DropReason::FlowLimit => "flow_limit",
             DropReason::Memory => "memory",
             DropReason::Codel => "codel",
             DropReason::NetemLoss => "netem_loss",

@@ -1,6 +1,10 @@
 //! The options of each discipline.
 
+mod filter;
 mod netem;
+mod prio;
+mod sfq;
+mod stab;
 
 use std::time::Duration;
 
@@ -9,7 +13,11 @@ use crate::spec::{Cake, CakeDiffserv, CakeFlowMode, DEFAULT_R2Q, FqCodel, HostFa
 use crate::units::{MINOR, NUMBER, RATE, SIGNED, SIZE, TIME, Unit};
 use crate::words::{ParseError, Word, Words, put};
 
+pub use filter::filter;
 pub use netem::netem;
+pub use prio::prio;
+pub use sfq::sfq;
+pub use stab::stab;
 
 pub fn pfifo(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
     Ok(QdiscKind::Pfifo {

@@ -1,14 +1,14 @@
 //! What follows `tc qdisc add dev DEV` and `tc class add dev DEV`, read.
 
 use crate::kinds;
-use crate::spec::{Class, Parent, Qdisc};
+use crate::spec::{Class, Filter, Parent, Qdisc};
 use crate::units::HANDLE;
 use crate::words::{ParseError, Word, Words, put};
 
 /// Disciplines that can be written.
-const KINDS: [&str; 7] = ["htb", "tbf", "netem", "fq_codel", "cake", "pfifo", "bfifo"];
+const KINDS: [&str; 9] = ["htb", "prio", "tbf", "sfq", "netem", "fq_codel", "cake", "pfifo", "bfifo"];
 
-/// Reads `{root | parent CLASSID} [handle MAJOR:] KIND [OPTIONS]`.
+/// Reads `{root | parent CLASSID} [handle MAJOR:] [stab …] KIND [OPTIONS]`.
 ///
 /// # Errors
 /// When a word is not tc's; it points at that word.
@@ -23,7 +23,7 @@ pub fn qdisc(words: &str) -> Result<Qdisc, ParseError> {
 /// When a word is not tc's, or a table can't be read; it points at that word.
 pub fn qdisc_with_tables(words: &str, tables: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Qdisc, ParseError> {
     let mut words = Words::new(words);
-    let (mut parent, mut handle) = (None, None);
+    let (mut parent, mut handle, mut stab) = (None, None, None);
     let kind = loop {
         let Some(word) = words.next() else {
             return Err(words.ended(format!("the discipline is missing: one of {}", KINDS.join(", "))));
@@ -39,6 +39,10 @@ pub fn qdisc_with_tables(words: &str, tables: &mut dyn FnMut(&str) -> Result<Str
                 if handle.is_some_and(|handle| handle.minor != 0) {
                     return Err(word.error("`handle` of a discipline has no minor number: write it like 1:"));
                 }
+            }
+            "stab" => {
+                let options = kinds::stab(word, &mut words)?;
+                put(&mut stab, word, options)?;
             }
             "dev" | "tc" | "qdisc" | "add" => return Err(already_said(word, "qdisc")),
             "class" | "classid" => {
@@ -58,6 +62,8 @@ pub fn qdisc_with_tables(words: &str, tables: &mut dyn FnMut(&str) -> Result<Str
     };
     let kind = match kind.text {
         "htb" => kinds::htb(&mut words)?,
+        "prio" => kinds::prio(kind, &mut words)?,
+        "sfq" => kinds::sfq(&mut words)?,
         "tbf" => kinds::tbf(kind, &mut words)?,
         "netem" => kinds::netem(kind, &mut words, tables)?,
         "fq_codel" => kinds::fq_codel(&mut words)?,
@@ -66,7 +72,12 @@ pub fn qdisc_with_tables(words: &str, tables: &mut dyn FnMut(&str) -> Result<Str
         "bfifo" => kinds::bfifo(&mut words)?,
         _ => return Err(kind.unknown("a discipline that can be used here", &KINDS)),
     };
-    Ok(Qdisc { parent, handle, kind })
+    Ok(Qdisc {
+        parent,
+        handle,
+        stab,
+        kind,
+    })
 }
 
 /// Reads `parent HANDLE classid CLASSID htb OPTIONS`.
@@ -121,6 +132,14 @@ pub fn class(words: &str) -> Result<Class, ParseError> {
         classid,
         htb: kinds::htb_class(kind, &mut words)?,
     })
+}
+
+/// Reads `parent HANDLE [protocol P] [prio N] [handle MARK] KIND OPTIONS`.
+///
+/// # Errors
+/// When a word is not tc's; it points at that word.
+pub fn filter(words: &str) -> Result<Filter, ParseError> {
+    kinds::filter(&mut Words::new(words), None)
 }
 
 fn already_said(word: Word<'_>, object: &str) -> ParseError {

@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use crate::spec::{
-    Cake, Class, DEFAULT_R2Q, Distribution, FqCodel, Handle, HostFairness, HtbClass, Loss, Netem, Parent, Qdisc, QdiscKind, Slot,
-    SlotWait, Tbf,
+    Cake, Class, DEFAULT_BANDS, DEFAULT_PRIOMAP, DEFAULT_R2Q, Distribution, FqCodel, Handle, HostFairness, HtbClass, LinkLayer,
+    Loss, Netem, Parent, Prio, Qdisc, QdiscKind, Sfq, Slot, SlotWait, Stab, Tbf,
 };
 use crate::units::{write_precise_time, write_rate, write_size, write_time};
 
@@ -30,6 +30,7 @@ impl Display for Qdisc {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{}", self.parent)?;
         optional(f, "handle", self.handle)?;
+        optional(f, "stab", self.stab)?;
         write!(f, " {}", self.kind)
     }
 }
@@ -53,6 +54,8 @@ impl Display for QdiscKind {
                 }
                 optional(f, "r2q", Some(*r2q).filter(|r2q| *r2q != DEFAULT_R2Q))
             }
+            QdiscKind::Prio(prio) => write!(f, "{prio}"),
+            QdiscKind::Sfq(sfq) => write!(f, "{sfq}"),
             QdiscKind::Netem(netem) => write!(f, "{netem}"),
             QdiscKind::FqCodel(fq_codel) => write!(f, "{fq_codel}"),
             QdiscKind::Cake(cake) => write!(f, "{cake}"),
@@ -82,6 +85,49 @@ impl Display for HtbClass {
         optional(f, "cburst", self.cburst.map(write_size))?;
         optional(f, "prio", Some(self.prio).filter(|prio| *prio != 0))?;
         optional(f, "quantum", self.quantum)
+    }
+}
+
+impl Display for Stab {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        // `linklayer ethernet` is the default, said where nothing else is: `stab` alone is not tc's words.
+        let options = [self.mpu, self.mtu, self.tsize];
+        let silent = self.overhead.is_none() && options.iter().all(Option::is_none);
+        let linklayer = (silent || self.linklayer != LinkLayer::Ethernet).then_some(self.linklayer.word());
+        let mut words = Vec::new();
+        words.extend(linklayer.map(|word| format!("linklayer {word}")));
+        words.extend(self.overhead.map(|bytes| format!("overhead {bytes}")));
+        for (name, value) in std::iter::zip(["mpu", "mtu", "tsize"], options) {
+            words.extend(value.map(|value| format!("{name} {value}")));
+        }
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// Begins with a space unless there is nothing to say.
+impl Display for Prio {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        optional(f, "bands", Some(self.bands).filter(|bands| *bands != DEFAULT_BANDS))?;
+        if self.priomap != DEFAULT_PRIOMAP {
+            f.write_str(" priomap")?;
+            for band in self.priomap {
+                write!(f, " {band}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Begins with a space unless there is nothing to say.
+impl Display for Sfq {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        optional(f, "limit", self.limit)?;
+        optional(f, "depth", self.depth)?;
+        optional(f, "flows", self.flows)?;
+        optional(f, "divisor", self.divisor)?;
+        optional(f, "quantum", self.quantum.map(write_size))?;
+        optional(f, "perturb", self.perturb.map(|time| time.as_secs()))?;
+        switch(f, Some(self.headdrop), "headdrop", "")
     }
 }
 

@@ -5,10 +5,19 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use distribution::{Distribution, Table, TableError};
+pub use filter::{Filter, FilterKind, FilterProtocol, Flower, U32Field, U32Key};
 pub use netem::{Loss, Netem, Slot, SlotWait};
+pub use prio::{DEFAULT_BANDS, DEFAULT_PRIOMAP, Prio};
+pub use sfq::Sfq;
+pub use stab::{LinkLayer, Stab};
 
+mod defaults;
 pub(crate) mod distribution;
+mod filter;
 mod netem;
+mod prio;
+mod sfq;
+mod stab;
 
 /// A tc handle or class identifier `MAJOR:MINOR` (both hexadecimal when written).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -28,13 +37,15 @@ pub enum Parent {
     Class(Handle),
 }
 
-/// `qdisc add dev DEV <parent> [handle H:] <kind …>`.
+/// `qdisc add dev DEV <parent> [handle H:] [stab …] <kind …>`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Qdisc {
     /// Where it hangs.
     pub parent: Parent,
     /// Its handle; the kernel chooses one when there is none.
     pub handle: Option<Handle>,
+    /// How lengths are charged in it, if not as they are.
+    pub stab: Option<Stab>,
     /// What it is.
     pub kind: QdiscKind,
 }
@@ -72,6 +83,10 @@ pub enum QdiscKind {
         /// Divisor from rate to quantum.
         r2q: u32,
     },
+    /// `prio [bands N] [priomap P…]` (`man 8 tc-prio`)
+    Prio(Prio),
+    /// `sfq …` (`man 8 tc-sfq`)
+    Sfq(Sfq),
     /// `netem …` (`man 8 tc-netem`)
     Netem(Box<Netem>),
     /// `fq_codel …` (`man 8 tc-fq_codel`)
@@ -91,6 +106,8 @@ impl QdiscKind {
             QdiscKind::Bfifo { .. } => "bfifo",
             QdiscKind::Tbf(_) => "tbf",
             QdiscKind::Htb { .. } => "htb",
+            QdiscKind::Prio(_) => "prio",
+            QdiscKind::Sfq(_) => "sfq",
             QdiscKind::Netem(_) => "netem",
             QdiscKind::FqCodel(_) => "fq_codel",
             QdiscKind::Cake(_) => "cake",

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::discipline::{FqCodelStats, NetemStats, Queued};
 use crate::drop::DropReason;
-use crate::spec::{Handle, Parent};
+use crate::spec::{Handle, HtbClass, Parent, QdiscKind, Stab};
 
 /// Packets and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -59,17 +59,18 @@ impl Counters {
     }
 }
 
-/// The counts of one discipline or class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What a discipline or class is and what it counted. Printed as `tc -s qdisc show` and `tc -s class show` do; serialized as
+/// with `-j`.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stats {
     /// Its handle or class identifier.
     pub handle: Handle,
     /// Where it hangs.
     pub parent: Parent,
-    /// Its kind's name.
-    pub kind: &'static str,
-    /// Whether it is a class.
-    pub class: bool,
+    /// The discipline in a class, if it has a handle.
+    pub leaf: Option<Handle>,
+    /// What it is, with all defaults filled in.
+    pub shape: Shape,
     /// Sent.
     pub sent: Amount,
     /// Waiting.
@@ -82,6 +83,45 @@ pub struct Stats {
     pub overlimits: u64,
     /// What only this kind counts.
     pub extra: Extra,
+}
+
+/// What statistics are of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// A discipline.
+    Qdisc {
+        /// Its parameters.
+        kind: QdiscKind,
+        /// How it charges lengths, if not as they are.
+        stab: Option<Stab>,
+        /// Packets that wait where it has no class for them (htb).
+        direct_qlen: u32,
+    },
+    /// A class of htb.
+    HtbClass {
+        /// Its parameters; bursts and quantum are given.
+        class: HtbClass,
+        /// Its level; 0 for a leaf.
+        level: u32,
+    },
+    /// A class without parameters, of a discipline of this kind.
+    Class(&'static str),
+}
+
+impl Shape {
+    /// The kind's name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Shape::Qdisc { kind, .. } => kind.name(),
+            Shape::HtbClass { .. } => "htb",
+            Shape::Class(kind) => kind,
+        }
+    }
+
+    /// Whether it is a class, not a discipline.
+    pub const fn is_class(&self) -> bool {
+        matches!(self, Shape::HtbClass { .. } | Shape::Class(_))
+    }
 }
 
 /// What only one kind of discipline or class counts.
@@ -125,19 +165,12 @@ pub struct HtbDirect {
 }
 
 impl Stats {
-    pub(crate) fn new(
-        handle: Handle,
-        parent: Parent,
-        kind: &'static str,
-        class: bool,
-        counters: &Counters,
-        extra: Extra,
-    ) -> Self {
+    pub(crate) fn new(handle: Handle, parent: Parent, shape: Shape, counters: &Counters, extra: Extra) -> Self {
         Stats {
             handle,
             parent,
-            kind,
-            class,
+            leaf: None,
+            shape,
             sent: counters.sent,
             backlog: counters.backlog,
             dropped: counters.dropped,
@@ -147,5 +180,28 @@ impl Stats {
             overlimits: counters.overlimits,
             extra,
         }
+    }
+
+    /// A class, and the discipline in it.
+    pub(crate) fn with_leaf(self, leaf: Handle) -> Self {
+        Stats {
+            leaf: (leaf.major != 0).then_some(leaf),
+            ..self
+        }
+    }
+
+    /// Whether it is a class.
+    pub fn is_class(&self) -> bool {
+        !matches!(self.shape, Shape::Qdisc { .. })
+    }
+
+    /// Its kind's name.
+    pub fn kind(&self) -> &'static str {
+        self.shape.kind()
+    }
+
+    /// Whether nobody asked for it: the queue that a class or an interface has by itself. `tc` does not show these.
+    pub fn is_default(&self) -> bool {
+        self.handle.major == 0
     }
 }

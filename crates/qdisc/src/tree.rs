@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::apply::{ApplyError, Builder, Wanted};
+use crate::apply::{ApplyError, Builder, BuilderState, Wanted};
 use crate::charge::Charge;
 use crate::discipline::{Arrival, Dequeued, Environment, Node, Queued};
 use crate::drop::DropReason;
@@ -67,7 +67,7 @@ impl Default for Settings {
 /// ```
 pub struct Tree<P: Packet> {
     settings: Settings,
-    rng: fastrand::Rng,
+    building: BuilderState,
     root: Node<P>,
     /// What waited in disciplines that are no more, to be queued anew.
     displaced: VecDeque<Queued<P>>,
@@ -79,12 +79,12 @@ pub struct Tree<P: Packet> {
 impl<P: Packet> Tree<P> {
     /// A tree without disciplines.
     pub fn new(settings: Settings) -> Self {
-        let mut rng = fastrand::Rng::with_seed(settings.seed);
+        let mut building = BuilderState::new(settings.seed);
         let environment = environment(&settings, 0);
-        let root = Builder::new(Wanted::default(), environment, &mut rng).root(None);
+        let root = Builder::new(Wanted::default(), environment, &mut building).root(None);
         Tree {
             settings,
-            rng,
+            building,
             root,
             displaced: VecDeque::new(),
             now: 0,
@@ -99,9 +99,9 @@ impl<P: Packet> Tree<P> {
         let wanted = Wanted::new(items)?;
         self.now = self.now.max(now);
         let environment = environment(&self.settings, self.now);
-        let empty = Builder::new(Wanted::default(), environment.clone(), &mut self.rng).root(None);
+        let empty = Builder::new(Wanted::default(), environment.clone(), &mut self.building).root(None);
         let old = std::mem::replace(&mut self.root, empty);
-        let mut builder = Builder::new(wanted, environment, &mut self.rng);
+        let mut builder = Builder::new(wanted, environment, &mut self.building);
         self.root = builder.root(Some(old));
         self.displaced.extend(builder.displaced);
         if !self.is_empty() {
@@ -177,6 +177,8 @@ impl<P: Packet> Tree<P> {
     fn charge(&self) -> Charge {
         Charge {
             link_header: self.settings.link_header,
+            mtu: self.settings.mtu,
+            stab: None,
         }
     }
 
@@ -202,7 +204,7 @@ impl<P: Packet> Tree<P> {
 fn environment(settings: &Settings, now: u64) -> Environment {
     Environment {
         txqueuelen: settings.txqueuelen,
-        mtu: settings.mtu,
+        mtu: settings.mtu.saturating_add(settings.link_header.into()),
         seed: 0,
         now,
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use fielato_qdisc::spec::{
-    Cake, CakeDiffserv, CakeFlowMode, Distribution, FqCodel, HostFairness, HtbClass, Loss, Netem, Slot, SlotWait, Table, Tbf,
+    Cake, CakeDiffserv, CakeFlowMode, Distribution, Filter, FilterKind, FilterProtocol, Flower, FqCodel, HostFairness, HtbClass,
+    LinkLayer, Loss, Netem, Prio, Sfq, Slot, SlotWait, Stab, Table, Tbf, U32Field, U32Key,
 };
-use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, qdisc, qdisc_with_tables};
+use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, filter, qdisc, qdisc_with_tables};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 fn kind(words: &str) -> QdiscKind {
     qdisc(words).unwrap_or_else(|error| panic!("{words}: {error}")).kind
@@ -16,6 +18,7 @@ fn the_talks_delay() {
     let expected = Qdisc {
         parent: Parent::Root,
         handle: None,
+        stab: None,
         kind: QdiscKind::Netem(Box::new(Netem {
             delay: Duration::from_millis(500),
             ..Netem::default()
@@ -29,6 +32,7 @@ fn htb_numbers_are_hexadecimal() {
     let expected = Qdisc {
         parent: Parent::Root,
         handle: Some(Handle { major: 1, minor: 0 }),
+        stab: None,
         kind: QdiscKind::Htb { default: 0x30, r2q: 10 },
     };
     assert_eq!(qdisc("root handle 1: htb default 30"), Ok(expected.clone()));
@@ -205,6 +209,7 @@ fn fq_codel_cake_and_fifos() {
     let expected = Qdisc {
         parent: Parent::Class(Handle { major: 1, minor: 0x10 }),
         handle: Some(Handle { major: 0x10, minor: 0 }),
+        stab: None,
         kind: QdiscKind::FqCodel(FqCodel {
             limit: Some(1000),
             target: Some(Duration::from_millis(5)),
@@ -242,11 +247,15 @@ fn fq_codel_cake_and_fifos() {
 #[test]
 fn errors_point_at_the_word_and_say_what_would_be_right() {
     for (words, blamed, said) in [
-        ("", "", "one of htb, tbf, netem"),
-        ("root", "", "one of htb, tbf, netem"),
+        ("", "", "one of htb, prio, tbf"),
+        ("root", "", "one of htb, prio, tbf"),
         ("netem delay 1ms", "netem", "`root` or `parent CLASSID`"),
         ("root nettem delay 1ms", "nettem", "did you mean `netem`?"),
-        ("root sfq", "sfq", "htb, tbf, netem, fq_codel, cake, pfifo, bfifo"),
+        (
+            "root hfsc",
+            "hfsc",
+            "htb, prio, tbf, sfq, netem, fq_codel, cake, pfifo, bfifo",
+        ),
         ("tc qdisc add dev wg0 root netem", "tc", "what follows `tc qdisc add dev DEV`"),
         ("root dev wg0 netem", "dev", "what follows `tc qdisc add dev DEV`"),
         ("root root netem", "root", "sets what was set before"),
@@ -361,6 +370,103 @@ impl Numbers {
         self.below(100_001) as f64 / 1000.0
     }
 
+    fn stab(&mut self) -> Stab {
+        Stab {
+            overhead: self.maybe(|n| n.below(3001) as i32 - 1500),
+            mpu: self.maybe(|n| n.below(65_536) as u32),
+            mtu: self.maybe(|n| n.below(65_536) as u32),
+            tsize: self.maybe(|n| n.below(65_536) as u32),
+            linklayer: [LinkLayer::Ethernet, LinkLayer::Atm, LinkLayer::Wireguard][self.below(3) as usize],
+        }
+    }
+
+    fn prio(&mut self) -> Prio {
+        let bands = 2 + self.below(15) as u8;
+        let mut priomap = [0; 16];
+        for band in &mut priomap {
+            *band = self.below(u64::from(bands)) as u8;
+        }
+        Prio { bands, priomap }
+    }
+
+    fn sfq(&mut self) -> Sfq {
+        Sfq {
+            limit: self.maybe(Self::size),
+            depth: self.maybe(|n| 1 + n.below(127) as u32),
+            flows: self.maybe(|n| 1 + n.below(65_408) as u32),
+            divisor: self.maybe(|n| 1 << n.below(17)),
+            quantum: self.maybe(Self::size),
+            perturb: self.maybe(|n| Duration::from_secs(1 + n.below(1000))),
+            headdrop: self.below(2) == 0,
+        }
+    }
+
+    fn net(&mut self) -> IpNet {
+        let net = match self.below(2) {
+            0 => IpNet::V4(Ipv4Net::new((self.below(1 << 32) as u32).into(), self.below(33) as u8).unwrap()),
+            _ => {
+                let address = u128::from(self.below(u64::MAX)) << 64 | u128::from(self.below(u64::MAX));
+                IpNet::V6(Ipv6Net::new(address.into(), self.below(129) as u8).unwrap())
+            }
+        };
+        net.trunc()
+    }
+
+    fn ports(&mut self) -> (u16, u16) {
+        let first = self.below(65_536);
+        (first as u16, (first + self.below(65_536 - first)) as u16)
+    }
+
+    fn filter(&mut self) -> Filter {
+        let masked = |n: &mut Self| {
+            let mask = n.below(1 << 32) as u32;
+            (n.below(1 << 32) as u32 & mask, mask)
+        };
+        let kind = match self.below(4) {
+            0 => {
+                let key = |n: &mut Self| {
+                    let (value, mask) = masked(n);
+                    let offset = n.below(64) as i32 * 4;
+                    let field = match n.below(3) {
+                        0 => U32Field::At(offset),
+                        1 => U32Field::Nexthdr(offset),
+                        _ => U32Field::Mark,
+                    };
+                    U32Key { field, value, mask }
+                };
+                FilterKind::U32((0..=self.below(3)).map(|_| key(self)).collect())
+            }
+            1 => FilterKind::Fw(self.maybe(masked)),
+            2 => FilterKind::Matchall,
+            _ => {
+                let ip_proto = self.maybe(|n| [6, 17, 132, 1, 58][n.below(5) as usize]);
+                let has_ports = matches!(ip_proto, Some(6 | 17 | 132));
+                FilterKind::Flower(Flower {
+                    src_ip: self.maybe(Self::net),
+                    dst_ip: self.maybe(Self::net),
+                    ip_proto,
+                    src_port: self.maybe(Self::ports).filter(|_| has_ports),
+                    dst_port: self.maybe(Self::ports).filter(|_| has_ports),
+                    ip_tos: self.maybe(|n| {
+                        let mask = n.below(256) as u8;
+                        (n.below(256) as u8 & mask, mask)
+                    }),
+                })
+            }
+        };
+        let classid = match kind {
+            FilterKind::Fw(None) => self.maybe(Self::handle),
+            _ => Some(self.handle()),
+        };
+        Filter {
+            parent: self.handle(),
+            protocol: FilterProtocol::WORDS[self.below(3) as usize].1,
+            prio: self.maybe(|n| 1 + n.below(65_535) as u16),
+            kind,
+            classid,
+        }
+    }
+
     fn handle(&mut self) -> Handle {
         Handle {
             major: 1 + self.below(0xfffe) as u16,
@@ -413,7 +519,9 @@ impl Numbers {
     }
 
     fn kind(&mut self) -> QdiscKind {
-        match self.below(7) {
+        match self.below(9) {
+            7 => QdiscKind::Prio(self.prio()),
+            8 => QdiscKind::Sfq(self.sfq()),
             0 => QdiscKind::Pfifo {
                 limit: self.maybe(Self::size),
             },
@@ -500,6 +608,7 @@ fn what_is_printed_reads_back_as_the_same() {
         let original = Qdisc {
             parent: numbers.maybe(Numbers::handle).map_or(Parent::Root, Parent::Class),
             handle: numbers.maybe(|n| Handle { minor: 0, ..n.handle() }),
+            stab: numbers.maybe(Numbers::stab),
             kind: numbers.kind(),
         };
         assert_eq!(qdisc(&original.to_string()).as_ref(), Ok(&original), "{original}");
@@ -519,5 +628,116 @@ fn what_is_printed_reads_back_as_the_same() {
             },
         };
         assert_eq!(class(&original.to_string()).as_ref(), Ok(&original), "{original}");
+
+        let original = numbers.filter();
+        assert_eq!(filter(&original.to_string()).as_ref(), Ok(&original), "{original}");
+    }
+}
+
+#[test]
+fn prio_sfq_and_stab() {
+    assert_eq!(kind("root prio"), QdiscKind::Prio(Prio::default()));
+    let QdiscKind::Prio(prio) = kind("root prio bands 4 priomap 3 3 0") else {
+        panic!("not prio")
+    };
+    assert_eq!(
+        (prio.bands, &prio.priomap[..4]),
+        (4, &[3, 3, 0, 2][..]),
+        "what is left out keeps its default"
+    );
+    let expected = Sfq {
+        perturb: Some(Duration::from_secs(10)),
+        quantum: Some(1514),
+        ..Sfq::default()
+    };
+    assert_eq!(kind("root sfq perturb 10 quantum 1514"), QdiscKind::Sfq(expected.clone()));
+    assert_eq!(kind("root sfq perturb 10sec quantum 1514b"), QdiscKind::Sfq(expected));
+    let qdisc = qdisc("root handle 1: stab overhead 48 linklayer wireguard htb default 10").unwrap();
+    let expected = Stab {
+        overhead: Some(48),
+        linklayer: LinkLayer::Wireguard,
+        ..Stab::default()
+    };
+    assert_eq!(qdisc.stab, Some(expected));
+    assert_eq!(qdisc.kind.name(), "htb");
+}
+
+/// The keys are those that tc itself made of these words.
+#[test]
+fn u32_keys_stand_where_tc_puts_them() {
+    let keys = |words: &str| match filter(&format!("parent 1: protocol ip prio 1 u32 {words} flowid 1:1")) {
+        Ok(Filter {
+            kind: FilterKind::U32(keys),
+            ..
+        }) => keys.iter().map(|key| (key.value, key.mask, key.field)).collect::<Vec<_>>(),
+        other => panic!("{words}: {other:?}"),
+    };
+    assert_eq!(
+        keys("match u8 10 10 at 9 match ip sport 80 ffff match ip dsfield 10 fc"),
+        [
+            (0, 0x10_0000, U32Field::At(8)),
+            (0x50_0000, 0xffff_0000, U32Field::At(20)),
+            (0x8_0000, 0xfc_0000, U32Field::At(0)),
+        ]
+    );
+    assert_eq!(
+        keys("match ip src 10.1.2.3/8 match ip dport 443 0xffff match ip protocol 6 0xff"),
+        [
+            (0x0a00_0000, 0xff00_0000, U32Field::At(12)),
+            (443, 0xffff, U32Field::At(20)),
+            (0x6_0000, 0xff_0000, U32Field::At(8)),
+        ]
+    );
+    assert_eq!(
+        keys("match ip6 dst fd00:1::/40"),
+        [
+            (0xfd00_0001, 0xffff_ffff, U32Field::At(24)),
+            (0, 0xff00_0000, U32Field::At(28)),
+        ]
+    );
+    assert_eq!(keys("match ip6 src ::/0"), [(0, 0, U32Field::At(8))]);
+    assert_eq!(
+        keys("match u16 0x50 0xffff at nexthdr+2"),
+        [(0x50, 0xffff, U32Field::Nexthdr(0))]
+    );
+}
+
+#[test]
+fn filters_point_at_the_word_and_say_what_would_be_right() {
+    for (words, blamed, said) in [
+        ("", "", "one of u32, fw, matchall, flower"),
+        ("u32 match u32 0 0 flowid 1:1", "u32", "`parent HANDLE`"),
+        ("parent 1: bpf flowid 1:1", "bpf", "u32, fw, matchall, flower"),
+        ("parent 1: protocol arp u32", "arp", "all, ip, ipv6"),
+        ("parent 1: prio 0 matchall classid 1:1", "0", "1 to 65535"),
+        ("parent 1: u32 flowid 1:1", "u32", "needs a match"),
+        ("parent 1: u32 match u32 0 0", "u32", "needs `classid"),
+        ("parent 1: u32 match ip dts 1.2.3.4 flowid 1:1", "dts", "did you mean `dst`?"),
+        ("parent 1: u32 match ip dst fd00::1 flowid 1:1", "fd00::1", "wants an IPv4"),
+        ("parent 1: u32 match ip6 dst 1.2.3.4 flowid 1:1", "1.2.3.4", "wants an IPv6"),
+        ("parent 1: u32 match u8 256 ff flowid 1:1", "256", "does not fit"),
+        ("parent 1: u32 match u16 1 ff at 3 flowid 1:1", "3", "multiple of 2"),
+        ("parent 1: u32 ht 800: match u32 0 0 flowid 1:1", "ht", "hash tables"),
+        ("parent 1: handle 5 matchall classid 1:1", "handle", "is for `fw`"),
+        ("parent 1: matchall classid 1:1 action drop", "action", "only chooses a class"),
+        ("parent 1: flower dst_port 80 classid 1:1", "dst_port", "ip_proto"),
+        (
+            "parent 1: flower ip_proto tcp dst_port 9-8 classid 1:1",
+            "9-8",
+            "a port or a range",
+        ),
+    ] {
+        expect(filter(words).map(|_| ()), words, blamed, said);
+    }
+    for (words, blamed, said) in [
+        ("root prio bands 17", "17", "2 to 16"),
+        ("root prio bands 2", "prio", "give `priomap`"),
+        ("root prio priomap", "priomap", "wants a band"),
+        ("root sfq divisor 1000", "1000", "power of two"),
+        ("root sfq redflowlimit 100", "redflowlimit", "fq_codel"),
+        ("root stab htb", "stab", "wants one of"),
+        ("root stab linklayer adls htb", "adls", "did you mean `adsl`?"),
+    ] {
+        expect(qdisc(words).map(|_| ()), words, blamed, said);
     }
 }

@@ -14,7 +14,7 @@ use crate::coverage::Coverage;
 use crate::error::Error;
 use crate::minimise::minimise;
 use crate::run::{self, Outcome};
-use crate::scene::Setup;
+use crate::scene::{Scene, Setup};
 use crate::subject::Subject;
 
 /// What to run.
@@ -157,7 +157,8 @@ fn one(
         summary.cases += 1;
         change(&mut summary);
     };
-    let case = match run::record(reference, Setup::generate(seed), seed, campaign.case_packets) {
+    let takes = |scene: &Scene, packet: &[u8]| other.takes(scene, packet);
+    let case = match run::record(reference, Setup::generate(seed), seed, campaign.case_packets, takes) {
         Err(Error::Policy(why)) => {
             note(&mut |summary| summary.refused.push((seed, why.clone())));
             return Ok(());

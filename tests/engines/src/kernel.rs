@@ -3,12 +3,15 @@
 mod iptables;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv6Addr};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fielato_kernel::guard::{self, Guard};
 use fielato_kernel::link;
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::tc::{self, Previous};
+use fielato_oracle::error::Error as OracleError;
 use fielato_oracle::kernel::connection;
 use fielato_oracle::kernel::namespace::{Blueprint, Namespace};
 use fielato_oracle::kernel::nfnetlink::{CountedRule, INET};
@@ -90,6 +93,7 @@ fn blueprint() -> Blueprint {
         settings: settings.collect(),
         commands,
         tracking: true,
+        sealed: true,
     }
 }
 
@@ -101,6 +105,46 @@ fn commands(plan: &Plan) -> String {
         commands += &format!("addr add {net} dev {INTERFACE}{nodad}\n");
     }
     commands
+}
+
+fn own_v6(plan: &Plan) -> Vec<Ipv6Addr> {
+    let of_family = |net: &IpNet| match net.addr() {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    };
+    plan.addresses.iter().filter_map(of_family).collect()
+}
+
+/// Waits until packets to these addresses are delivered: the kernel adds those routes in a queue of its own
+/// (`addrconf_dad_begin`), also for addresses that it doesn't check.
+fn await_routes(own: &[Ipv6Addr]) -> Result<(), OracleError> {
+    /// `RTF_LOCAL` (linux/ipv6_route.h).
+    const LOCAL: u32 = 0x8000_0000;
+    let until = Instant::now() + Duration::from_secs(5);
+    for address in own {
+        let wanted = format!("{:032x} 80 ", address.to_bits());
+        let path = "/proc/thread-self/net/ipv6_route";
+        loop {
+            let routes = std::fs::read_to_string(path).map_err(OracleError::system(format!("read {path}")))?;
+            let flags = |line: &str| {
+                line.split_whitespace()
+                    .nth(8)
+                    .and_then(|flags| u32::from_str_radix(flags, 16).ok())
+            };
+            let mut to_it = routes.lines().filter(|line| line.starts_with(&wanted));
+            if to_it.any(|line| flags(line).is_some_and(|flags| flags & LOCAL != 0)) {
+                break;
+            }
+            if Instant::now() > until {
+                return Err(OracleError::Reply {
+                    what: "the routes",
+                    why: format!("none to {address} after five seconds"),
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
 }
 
 fn items(plan: &Plan, device: &str) -> Vec<tc::Item> {
@@ -175,9 +219,18 @@ fn load_rules(language: Language, namespace: &Namespace, scene: &Scene) -> Resul
 }
 
 impl Subject for Kernel {
+    fn takes(&self, scene: &Scene, packet: &[u8]) -> bool {
+        let v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+        self.language == Language::Nft || scene.plan.addresses.iter().any(|net| net.addr().is_ipv6() == v6)
+    }
+
     fn load(&mut self, scene: &Scene) -> Result<(), Error> {
         // Before the namespace may go, and before others take their places.
         self.guards.clear();
+        // Where iptables' nat table was once, it judges ICMP errors, rules or not.
+        if self.language == Language::Iptables {
+            self.place.leave();
+        }
         let namespace = self.place.enter()?;
         let setup = &scene.setup;
         namespace.opened.tracking.flush()?;
@@ -187,10 +240,11 @@ impl Subject for Kernel {
         namespace.within(move || {
             [INTERFACE, UPLINK_NAME].into_iter().try_for_each(|device| {
                 let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
-                std::fs::write(&path, rp_filter.to_string())
-                    .map_err(fielato_oracle::error::Error::system(format!("write {path}")))
+                std::fs::write(&path, rp_filter.to_string()).map_err(OracleError::system(format!("write {path}")))
             })
         })??;
+        let own = own_v6(&scene.plan);
+        namespace.within(move || await_routes(&own))??;
         load_rules(self.language, namespace, scene)?;
         let (plan, before) = (scene.plan.clone(), std::mem::take(&mut self.shaping));
         (self.guards, self.shaping) = namespace.within(move || dress(&plan, &before))??;

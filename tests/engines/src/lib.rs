@@ -10,6 +10,7 @@ pub mod case;
 pub mod compare;
 pub mod coverage;
 pub mod error;
+pub mod gateway;
 pub mod kernel;
 pub mod minimise;
 pub mod network;

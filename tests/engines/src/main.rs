@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use fielato_engines::campaign::{self, Campaign};
 use fielato_engines::case::Case;
+use fielato_engines::gateway::UserSpace;
 use fielato_engines::kernel::Kernel;
 use fielato_engines::minimise;
 use fielato_engines::policy;
@@ -46,7 +47,7 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         threads: usize,
         /// What is compared with the kernel engine.
-        #[arg(long, default_value = "iptables")]
+        #[arg(long, default_value = "gateway")]
         against: Against,
         /// Ends after so many differences.
         #[arg(long, default_value_t = 10)]
@@ -64,7 +65,7 @@ enum Command {
     /// Plays case files.
     Replay {
         /// What plays them.
-        #[arg(long, default_value = "iptables")]
+        #[arg(long, default_value = "gateway")]
         on: Against,
         /// The files.
         files: Vec<PathBuf>,
@@ -72,7 +73,7 @@ enum Command {
     /// Makes a case file that differs smaller, in its place.
     Minimise {
         /// What differs from the kernel engine.
-        #[arg(long, default_value = "iptables")]
+        #[arg(long, default_value = "gateway")]
         against: Against,
         /// Seconds for it.
         #[arg(long, default_value_t = 120)]
@@ -97,6 +98,8 @@ enum Command {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Against {
+    /// The user-space engine.
+    Gateway,
     /// A second kernel namespace: shows that the comparison itself is sound.
     Kernel,
     /// A second kernel namespace with the rules as iptables commands.
@@ -107,6 +110,10 @@ enum Against {
 macro_rules! with_subject {
     ($which:expr, $make:ident => $body:expr) => {
         match $which {
+            Against::Gateway => {
+                let $make = || UserSpace::new(1);
+                $body
+            }
             Against::Kernel => {
                 let $make = Kernel::new;
                 $body

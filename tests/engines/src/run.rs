@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fielato_oracle::case::Step;
 use fielato_oracle::compare::{self as seen, Judged};
 use fielato_oracle::rename::{Naming, Renames};
+use fielato_oracle::subject::Connection;
 
 use crate::case::Case;
 use crate::compare::{self, Difference};
@@ -13,11 +14,18 @@ use crate::scene::{Scene, Setup};
 use crate::subject::Subject;
 use crate::traffic::Crowd;
 
-/// Makes a case of `packets` packets by `seed`, each following from what came out before, and records it.
+/// Makes a case of `packets` packets by `seed`, each following from what came out before, and records it; without the packets
+/// for which `takes` doesn't hold.
 ///
 /// # Errors
 /// Those of the subject, and a refused policy.
-pub fn record(subject: &mut impl Subject, setup: Setup, seed: u64, packets: usize) -> Result<Case, Error> {
+pub fn record(
+    subject: &mut impl Subject,
+    setup: Setup,
+    seed: u64,
+    packets: usize,
+    takes: impl Fn(&Scene, &[u8]) -> bool,
+) -> Result<Case, Error> {
     let scene = Scene::new(setup)?;
     subject.load(&scene)?;
     let began = Instant::now();
@@ -26,6 +34,9 @@ pub fn record(subject: &mut impl Subject, setup: Setup, seed: u64, packets: usiz
     let mut steps = Vec::with_capacity(packets);
     for _ in 0..packets {
         let (port, packet) = crowd.next_packet();
+        if !takes(&scene, &packet) {
+            continue;
+        }
         let at = began.elapsed();
         let outputs = subject.inject(at, port, &packet)?;
         crowd.observe(&outputs);
@@ -41,7 +52,7 @@ pub fn record(subject: &mut impl Subject, setup: Setup, seed: u64, packets: usiz
         setup: scene.setup,
         steps,
         tallies: subject.tallies()?,
-        connections: subject.connections(at)?,
+        connections: connections(subject, at)?,
     })
 }
 
@@ -108,10 +119,21 @@ pub fn replay(subject: &mut impl Subject, case: &Case) -> Result<Outcome, Error>
     expected.retain(|name, _| subject.counts(name));
     let mut difference = compare::tallies(&expected, &subject.tallies()?);
     if difference.is_none() {
-        let mismatch = seen::connections(&case.connections, subject.connections(last(case))?, &renames);
+        let mismatch = seen::connections(&case.connections, connections(subject, last(case))?, &renames);
         difference = mismatch.map(|mismatch| Difference::Seen(Box::new(mismatch)));
     }
     Ok(difference.map_or(Outcome::Same, |difference| Outcome::Differs(Box::new(difference))))
+}
+
+/// Connections without the marks that translation leaves also on what it left as it was (`IPS_SRC_NAT_DONE`, `IPS_DST_NAT_DONE`):
+/// they tell whether there is a nat table, which rules without translation may or may not bring along.
+fn connections(subject: &mut impl Subject, at: Duration) -> Result<Vec<Connection>, Error> {
+    const DONE: u32 = 1 << 7 | 1 << 8;
+    let mut all = subject.connections(at)?;
+    for connection in &mut all {
+        connection.status &= !DONE;
+    }
+    Ok(all)
 }
 
 /// The packet of a step as the subject that plays it names ports.
@@ -142,7 +164,7 @@ pub fn rerecord(subject: &mut impl Subject, case: &Case) -> Result<Case, Error> 
         steps.push(Step { outputs, ..step.clone() });
     }
     let tallies = subject.tallies()?;
-    let mut connections = subject.connections(last(case))?;
+    let mut connections = connections(subject, last(case))?;
     for connection in &mut connections {
         renames.rename_connection(connection);
     }

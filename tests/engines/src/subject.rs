@@ -15,6 +15,13 @@ pub type Tallies = BTreeMap<String, (u64, u64)>;
 ///
 /// Its ports are the oracle's: [`Port::Inside`] is the tunnel, [`Port::Outside`] the uplink.
 pub trait Subject {
+    /// Whether what it makes of a packet is to be compared under this policy. [`Kernel::iptables`](crate::kernel::Kernel::iptables)
+    /// has no rules for a family without an overlay.
+    fn takes(&self, scene: &Scene, packet: &[u8]) -> bool {
+        let _ = (scene, packet);
+        true
+    }
+
     /// Forgets every connection, then takes on policy and settings.
     ///
     /// # Errors

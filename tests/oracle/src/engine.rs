@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fielato_iptables::{FileNames, Registry, restore};
 use fielato_netfilter::conntrack::defrag::fragment;
-use fielato_netfilter::conntrack::{Config, Direction, ProtoState, Tracking};
+use fielato_netfilter::conntrack::{Config, Conntrack, Direction, ProtoState, Tracking};
 use fielato_netfilter::engine::Fate;
 use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::{Effect, Netfilter, Now, Packet, Ruleset};
@@ -245,38 +245,41 @@ impl Subject for Engine {
         if !self.tracking {
             return Ok(Vec::new());
         }
-        let now = moment(at);
-        let conntrack = self.netfilter.conntrack();
-        let tuple = |tuple: &fielato_netfilter::conntrack::Tuple| Tuple {
-            src: tuple.src,
-            dst: tuple.dst,
-            sport: tuple.sport,
-            dport: tuple.dport,
-        };
-        let mut all: Vec<Connection> = conntrack
-            .iter()
-            .map(|(_, conn)| Connection {
-                v6: conn.tuples[0].family == Family::V6,
-                protocol: conn.tuples[0].protocol,
-                original: tuple(&conn.tuples[0]),
-                reply: tuple(&conn.tuples[1]),
-                zones: [Direction::Original, Direction::Reply].map(|direction| conn.zone.in_direction(direction)),
-                status: conn.status.0 & STATUS_MASK,
-                mark: conn.mark,
-                counters: [0, 1].map(|side| (conn.counters[side].packets, conn.counters[side].bytes)),
-                state: match &conn.proto {
-                    ProtoState::Tcp(tcp) => Some(tcp.state as u8),
-                    ProtoState::Sctp(sctp) => Some(sctp.state as u8),
-                    _ => None,
-                },
-                helper: conn.helper.map(|helper| helper.name().to_owned()),
-                master: conn.known_master().map(|master| tuple(&master.tuple)),
-                timeout: (conn.deadline.saturating_sub(now.mono) / Now::SECOND) as u32,
-            })
-            .collect();
-        all.sort();
-        Ok(all)
+        Ok(connections(self.netfilter.conntrack(), moment(at)))
     }
+}
+
+/// Every connection in one of our tables, in order.
+pub fn connections(conntrack: &Conntrack, now: Now) -> Vec<Connection> {
+    let tuple = |tuple: &fielato_netfilter::conntrack::Tuple| Tuple {
+        src: tuple.src,
+        dst: tuple.dst,
+        sport: tuple.sport,
+        dport: tuple.dport,
+    };
+    let mut all: Vec<Connection> = conntrack
+        .iter()
+        .map(|(_, conn)| Connection {
+            v6: conn.tuples[0].family == Family::V6,
+            protocol: conn.tuples[0].protocol,
+            original: tuple(&conn.tuples[0]),
+            reply: tuple(&conn.tuples[1]),
+            zones: [Direction::Original, Direction::Reply].map(|direction| conn.zone.in_direction(direction)),
+            status: conn.status.0 & STATUS_MASK,
+            mark: conn.mark,
+            counters: [0, 1].map(|side| (conn.counters[side].packets, conn.counters[side].bytes)),
+            state: match &conn.proto {
+                ProtoState::Tcp(tcp) => Some(tcp.state as u8),
+                ProtoState::Sctp(sctp) => Some(sctp.state as u8),
+                _ => None,
+            },
+            helper: conn.helper.map(|helper| helper.name().to_owned()),
+            master: conn.known_master().map(|master| tuple(&master.tuple)),
+            timeout: (conn.deadline.saturating_sub(now.mono) / Now::SECOND) as u32,
+        })
+        .collect();
+    all.sort();
+    all
 }
 
 /// The engine's clock: the case's on the monotonic side, the real one on the other, as the kernel's.

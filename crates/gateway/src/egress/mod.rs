@@ -36,6 +36,7 @@ pub struct Key {
 /// Everything that waits to leave by a port.
 pub struct Egress {
     tree: Tree<EgressPacket>,
+    settings: Settings,
     classes: Classes,
     side: Side,
     drops: [u64; DropReason::ALL.len()],
@@ -45,10 +46,30 @@ impl Egress {
     /// A way out without disciplines: one queue.
     pub fn new(side: Side, settings: Settings) -> Egress {
         Egress {
-            tree: Tree::new(settings),
+            tree: Tree::new(settings.clone()),
+            settings,
             classes: Classes::default(),
             side,
             drops: [0; DropReason::ALL.len()],
+        }
+    }
+
+    /// Takes other settings, if they are others: what waits is queued anew, and disciplines are to be applied again.
+    pub(crate) fn renew(&mut self, settings: Settings, now: u64) {
+        let same = Settings {
+            seed: self.settings.seed,
+            ..settings.clone()
+        };
+        if same == self.settings {
+            return;
+        }
+        let mut old = std::mem::replace(&mut self.tree, Tree::new(settings.clone()));
+        self.settings = settings;
+        // Without disciplines nothing is held back.
+        let drops = &mut self.drops;
+        let _ = old.apply(&[], now);
+        while let Some(packet) = old.dequeue(now, &mut |_, reason| count(drops, reason)) {
+            self.tree.enqueue(packet, now, &mut |_, reason| count(drops, reason));
         }
     }
 

@@ -1,13 +1,16 @@
 //! A packet's way in: from a port, past the guard, through the hooks.
 
 use fielato_netfilter::engine::Ended;
+use fielato_netfilter::packet::PacketType;
 use fielato_netfilter::{Effect, Interface, Now, Packet};
 use fielato_wire::{Addr, Family, Offload, checksum, number};
 
 use super::Gateway;
+use super::link::Opened;
 use super::tracing::Arrival;
 use crate::config::{PortId, PortKind};
 use crate::guard::Refusal;
+use crate::neighbour::{Frame, is_group};
 use crate::router::Router;
 use crate::trace::{GuardVerdict, Outcome, Station};
 use crate::{Buffer, DropReason};
@@ -34,8 +37,16 @@ impl Gateway {
 
     /// A packet that begins with its IP header.
     pub(super) fn take(&mut self, place: usize, packet: Buffer, now: Now) {
-        let Some((kind, interface)) = self.ports.get(place).map(|state| (state.port.kind, state.port.interface())) else {
+        let Some(state) = self.ports.get(place) else {
             return self.drop(DropReason::NoPort);
+        };
+        let (kind, interface) = (state.port.kind, state.interface);
+        let (packet, frame) = match state.neighbours.is_some() {
+            false => (packet, None),
+            true => match self.open(place, packet, now) {
+                Opened::Packet(packet, frame) => (packet, Some(frame)),
+                Opened::Settled => return,
+            },
         };
         self.note_received(place, &packet.data);
         if kind == PortKind::Tunnel {
@@ -49,12 +60,11 @@ impl Gateway {
                 Err(refusal) => return self.refused(refusal),
             }
         }
-        match (kind, interface) {
-            (PortKind::Host, _) => self.from_host(packet, now),
-            (PortKind::Tunnel | PortKind::Network, Some(interface)) => {
-                self.judge(interface, kind == PortKind::Tunnel, packet, now);
+        match kind {
+            PortKind::Host => self.take_from_host(packet, now),
+            PortKind::Tunnel | PortKind::Network => {
+                self.judge(interface, kind == PortKind::Tunnel, frame, packet, now);
             }
-            (PortKind::Tunnel | PortKind::Network, None) => self.drop(DropReason::NoPort),
         }
     }
 
@@ -68,7 +78,7 @@ impl Gateway {
     }
 
     /// A packet from outside: PRE_ROUTING and what follows. What was `sealed` by the tunnel needs no checksum.
-    fn judge(&mut self, interface: Interface, sealed: bool, buffer: Buffer, now: Now) {
+    fn judge(&mut self, interface: Interface, sealed: bool, frame: Option<Frame>, buffer: Buffer, now: Now) {
         let Ok(segment) = buffer.longest_segment() else {
             return self.drop(DropReason::Superpacket);
         };
@@ -82,6 +92,14 @@ impl Gateway {
             return self.drop(DropReason::Martian);
         }
         prepare(&mut packet, &offload, segment, sealed);
+        if let Some(frame) = frame {
+            (packet.source_mac, packet.destination_mac) = (Some(frame.source), Some(frame.destination));
+            packet.packet_type = match frame.destination {
+                [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => PacketType::Broadcast,
+                mac if is_group(mac) => PacketType::Multicast,
+                _ => PacketType::Unicast,
+            };
+        }
         packet.trace = self.walk.is_some();
         let arrival = Arrival::of(&packet.headers, false);
         self.router.at(now);
@@ -90,7 +108,7 @@ impl Gateway {
     }
 
     /// A packet from the hub's own stack.
-    fn from_host(&mut self, buffer: Buffer, now: Now) {
+    fn take_from_host(&mut self, buffer: Buffer, now: Now) {
         let Ok(segment) = buffer.longest_segment() else {
             return self.drop(DropReason::Superpacket);
         };
@@ -107,14 +125,14 @@ impl Gateway {
                 data: packet.data,
                 offload: buffer.offload,
             };
-            return self.judge(interface, false, buffer, now);
+            return self.judge(interface, false, None, buffer, now);
         }
         prepare(&mut packet, &buffer.offload, segment, true);
         self.send_local(packet, buffer.offload, now);
     }
 
     fn interface(&self, port: PortId) -> Option<Interface> {
-        self.ports.get(self.place(port)?)?.port.interface()
+        Some(self.ports.get(self.place(port)?)?.interface)
     }
 
     /// A packet made on the hub: LOCAL_OUT and what follows.
@@ -156,6 +174,14 @@ impl Gateway {
             Ended::Stolen => self.note_outcome(Outcome::Stolen),
             Ended::Fragment => self.note_outcome(Outcome::Fragment),
             Ended::Queued => self.note_outcome(Outcome::Queued),
+        }
+    }
+
+    /// Carries out what something else than a packet caused.
+    pub(super) fn carry_out_all(&mut self, offload: Offload, now: Now) {
+        let effects: Vec<Effect> = self.netfilter.drain_effects().collect();
+        for effect in effects.into_iter().take(EFFECTS) {
+            self.carry_out(effect, offload, now);
         }
     }
 

@@ -3,6 +3,7 @@
 //! `forward` is a packet's way in, `output` its way out, `swap` replaces the configuration between two packets.
 
 mod forward;
+mod link;
 mod output;
 mod swap;
 mod tracing;
@@ -11,14 +12,16 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use fielato_netfilter::Netfilter;
-use fielato_netfilter::{Effect, Now, conntrack};
+use fielato_netfilter::{Effect, Interface, Now, conntrack};
 use fielato_wire::Family;
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::config::{Config, ConfigError, Port, PortId, PortKind};
 use crate::drops::Drops;
 use crate::egress::Egress;
 use crate::guard::{BanCount, Guard, SourceCount, TooManyBans};
+use crate::neighbour::Neighbours;
 use crate::router::Router;
 use crate::trace::{Station, Tracer};
 use crate::{Buffer, DropReason};
@@ -54,10 +57,33 @@ pub struct Gateway {
     rng: fastrand::Rng,
 }
 
+/// How much of what is bounded there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Connections, those included that have expired and were not found yet.
+    pub connections: usize,
+    /// Packets that wait to leave.
+    pub waiting: usize,
+    /// Neighbours.
+    pub neighbours: usize,
+    /// Sources that the guard counts.
+    pub sources: usize,
+    /// Bans.
+    pub bans: usize,
+    /// Receivers of ICMP errors that are remembered for their limits.
+    pub icmp_receivers: usize,
+    /// Bytes of connection tracking's tables.
+    pub connection_memory: usize,
+}
+
 /// A port with what waits to leave by it.
 struct PortState {
     port: Port,
+    /// As rules see it.
+    interface: Interface,
     egress: Egress,
+    /// On an Ethernet port.
+    neighbours: Option<Neighbours>,
 }
 
 impl Gateway {
@@ -93,12 +119,14 @@ impl Gateway {
     pub fn poll_timeout(&self) -> Option<u64> {
         let queues = self.ports.iter().filter_map(|port| port.egress.poll_timeout());
         let expiry = (self.netfilter.conntrack().count() > 0).then_some(self.expire_at);
-        queues.chain(expiry).min()
+        let neighbours = self.ports.iter().filter_map(|port| port.neighbours.as_ref()?.poll_timeout());
+        queues.chain(expiry).chain(neighbours).min()
     }
 
     /// Does what is due: connections, fragments and bans that are over go.
     pub fn handle_timeout(&mut self, now: Now) {
         self.guard.expire(now);
+        self.give_up_neighbours(now);
         if now.mono >= self.expire_at {
             self.netfilter.expire(now, EXPIRE_BUDGET);
             self.expire_at = now.mono + EXPIRE_EVERY;
@@ -164,6 +192,20 @@ impl Gateway {
         &self.netfilter
     }
 
+    /// How much of what is bounded there is.
+    pub fn usage(&self) -> Usage {
+        let neighbours = self.ports.iter().filter_map(|port| port.neighbours.as_ref());
+        Usage {
+            connections: self.netfilter.conntrack().count() as usize,
+            waiting: self.ports.iter().map(|port| port.egress.len()).sum(),
+            neighbours: neighbours.map(Neighbours::len).sum(),
+            sources: self.guard.sources().count(),
+            bans: self.guard.bans().len(),
+            icmp_receivers: self.router.limits.peers(),
+            connection_memory: self.netfilter.conntrack().memory(),
+        }
+    }
+
     /// ICMP errors that were not sent because of their limits.
     pub const fn icmp_refused(&self) -> u64 {
         self.router.limits.refused()
@@ -217,9 +259,14 @@ impl Gateway {
         for step in 0..count {
             let place = (self.turn + step) % count;
             let state = &mut self.ports[place];
-            if let Some(packet) = state.egress.dequeue_packet(now.mono) {
+            let own = state.neighbours.as_mut().and_then(Neighbours::next_frame);
+            let packet = own.or_else(|| {
+                let packet = state.egress.dequeue_packet(now.mono)?;
+                Some(state.dress(packet))
+            });
+            if let Some(packet) = packet {
                 self.turn = (place + 1) % count;
-                return Some((state.port.id, packet.buffer));
+                return Some((state.port.id, packet));
             }
         }
         None

@@ -2,7 +2,7 @@
 
 use fielato_netfilter::conntrack::defrag::fragment;
 use fielato_netfilter::{Now, Packet};
-use fielato_wire::{Addr, Offload, checksum};
+use fielato_wire::{Addr, Family, Offload, checksum};
 
 use super::Gateway;
 use crate::config::PortKind;
@@ -35,6 +35,7 @@ impl Gateway {
             priority: packet.priority,
             mark: packet.mark,
         };
+        let hop = self.hop(place, &packet, source, gateway);
         if !packet.partial_checksum {
             offload.needs_csum = None;
         }
@@ -42,14 +43,16 @@ impl Gateway {
             renew_pseudo_sum(&mut packet, place);
         }
         let mtu = self.ports.get(place).map_or(0, |state| state.port.mtu).min(packet.mtu);
-        let (longest, put_together) = (usize::from(packet.segment).max(0), packet.largest_fragment != 0);
-        let size = if packet.segment == 0 { packet.data.len() } else { longest };
-        if size <= mtu as usize && !put_together {
+        let size = match packet.segment {
+            0 => packet.data.len(),
+            longest => usize::from(longest),
+        };
+        if size <= mtu as usize && packet.largest_fragment == 0 {
             let buffer = Buffer {
                 data: packet.data,
                 offload,
             };
-            return self.queue(place, buffer, key, gateway, now);
+            return self.queue(place, buffer, key, hop, now);
         }
         // Only whole packets can be cut: superpackets first, checksums completed.
         let mut whole = Vec::new();
@@ -69,7 +72,7 @@ impl Gateway {
             match fragment(&packet, mtu) {
                 Some(pieces) => {
                     for piece in pieces {
-                        self.queue(place, Buffer::from(piece), key, gateway, now);
+                        self.queue(place, Buffer::from(piece), key, hop, now);
                     }
                 }
                 None => self.drop(DropReason::CannotFragment),
@@ -78,19 +81,26 @@ impl Gateway {
     }
 
     /// Into the port's queue.
-    fn queue(&mut self, place: usize, buffer: Buffer, key: Key, gateway: Option<Addr>, now: Now) {
-        let _ = gateway;
-        let Some(state) = self.ports.get_mut(place) else {
+    fn queue(&mut self, place: usize, buffer: Buffer, key: Key, hop: Option<(Family, Addr)>, now: Now) {
+        let Some(state) = self.ports.get(place) else {
             return self.drop(DropReason::NoPort);
         };
-        let packet = state.egress.packet(buffer, key);
-        if self.walk.is_none() {
-            state.egress.enqueue_packet(packet, now.mono);
-            return;
+        let mut packet = state.egress.packet(buffer, key);
+        let mut station = None;
+        if self.walk.is_some() {
+            let path = state.egress.path_of(&packet).iter().map(ToString::to_string).collect();
+            station = Some((state.port.name.clone(), state.port.kind, path));
         }
-        let (port, kind) = (state.port.name.clone(), state.port.kind);
-        let path = state.egress.path_of(&packet).iter().map(ToString::to_string).collect();
-        let dropped = state.egress.enqueue_packet(packet, now.mono);
+        if let Some(hop) = hop {
+            match self.find_station(place, hop, packet, now) {
+                Some(found) => packet = found,
+                None => return,
+            }
+        }
+        let dropped = self.ports[place].egress.enqueue_packet(packet, now.mono);
+        let Some((port, kind, path)) = station else {
+            return;
+        };
         self.station(|_| Station::Queue {
             port: port.clone(),
             path,

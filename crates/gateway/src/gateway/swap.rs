@@ -2,11 +2,11 @@
 
 use fielato_netfilter::engine::command::{Caller, Command, CommandError, Response};
 use fielato_netfilter::sets::{SetError, Sets};
-use fielato_netfilter::{Now, Table};
+use fielato_netfilter::{Interface, Now, Table};
 
 use super::{FAMILIES, Gateway, PortState};
 use crate::DropReason;
-use crate::config::{Config, ConfigError, Port, PortKind, SetConfig, Shaping};
+use crate::config::{Config, ConfigError, Link, Port, PortKind, SetConfig, Shaping};
 use crate::egress::{Egress, Side};
 use crate::router::Router;
 
@@ -86,17 +86,25 @@ impl Gateway {
         let mut old = std::mem::take(&mut self.ports);
         for port in &config.ports {
             let stays = |state: &PortState| state.port.id == port.id && state.port.kind == port.kind;
-            let egress = match old.iter().position(stays) {
-                Some(place) => old.swap_remove(place).egress,
+            let mut state = match old.iter().position(stays) {
+                Some(place) => old.swap_remove(place),
                 None => {
                     let seed = self.rng.u64(..);
-                    new_egress(port, config, seed)
+                    PortState {
+                        port: port.clone(),
+                        interface: Interface::NONE,
+                        egress: new_egress(port, config, seed),
+                        neighbours: None,
+                    }
                 }
             };
-            let mut state = PortState {
-                port: port.clone(),
-                egress,
-            };
+            let neighbours = config.settings.neighbours;
+            match (&mut state.neighbours, port.link) {
+                (Some(known), Link::Ethernet { mac }) => known.configure(mac, &port.addresses, neighbours),
+                (known, _) => *known = PortState::neighbours_of(port, neighbours),
+            }
+            state.egress.renew(egress_settings(port, config, self.rng.u64(..)), now.mono);
+            (state.port, state.interface) = (port.clone(), port.interface().unwrap_or_default());
             arrange(&mut state.egress, port, config, now)?;
             self.ports.push(state);
         }
@@ -117,16 +125,19 @@ fn new_egress(port: &Port, config: &Config, seed: u64) -> Egress {
         PortKind::Tunnel => Side::Destination,
         PortKind::Host | PortKind::Network => Side::Source,
     };
-    let settings = fielato_qdisc::Settings {
+    Egress::new(side, egress_settings(port, config, seed))
+}
+
+fn egress_settings(port: &Port, config: &Config, seed: u64) -> fielato_qdisc::Settings {
+    fielato_qdisc::Settings {
         txqueuelen: config.settings.queue_length,
         mtu: port.mtu,
         link_header: match port.link {
-            crate::Link::Ip => 0,
-            crate::Link::Ethernet { .. } => 14,
+            Link::Ip => 0,
+            Link::Ethernet { .. } => 14,
         },
         seed,
-    };
-    Egress::new(side, settings)
+    }
 }
 
 /// Gives a port the disciplines that the configuration has for it.

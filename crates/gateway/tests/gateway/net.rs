@@ -84,7 +84,9 @@ pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// A configuration with these rules, as iptables-save writes them.
 pub fn with_rules(v4: &str, v6: &str) -> Config {
     let parse = |text, family| {
-        let (registry, names) = (fielato_iptables::Registry::builtin(), fielato_iptables::FileNames::default());
+        let registry = fielato_iptables::Registry::builtin();
+        let mut names = fielato_iptables::FileNames::new();
+        names.set("staff");
         fielato_iptables::restore::parse(text, family, &registry, &names).unwrap()
     };
     Config {

@@ -67,10 +67,17 @@ pub(super) struct Shared {
     batch: Vec<Buffer>,
     /// Identification of the packet that was made last.
     fragment_id: u32,
+    errors: Errors,
+}
+
+/// How many ICMP errors of our own there may be, as `net.ipv4.icmp_msgs_per_sec` and `icmp_msgs_burst`.
+struct Errors {
+    left: u32,
+    since: Instant,
 }
 
 pub(super) struct Engine {
-    shared: Shared,
+    pub(super) shared: Shared,
     tcp: Tcp,
     datagrams: Datagrams,
     fragments: Fragments,
@@ -94,6 +101,10 @@ impl Engine {
             superpackets: options.superpackets,
             batch: Vec::new(),
             fragment_id: seed as u32,
+            errors: Errors {
+                left: Errors::BURST,
+                since: now,
+            },
         };
         Ok(Self {
             tcp: Tcp::new(options.limits.clone()),
@@ -110,41 +121,46 @@ impl Engine {
 
     /// Runs until the inbox is ended.
     pub(super) fn run(mut self, inbox: &Inbox) {
-        let mut packets = Vec::new();
-        let mut events = Vec::with_capacity(EVENTS);
+        // Also when this ends otherwise: then no packet is taken any more.
+        let _ending = Ending(inbox);
+        let (mut packets, mut events) = (Vec::new(), Vec::with_capacity(EVENTS));
         loop {
             inbox.clear();
             if !inbox.take(&mut packets) {
                 return;
             }
-            self.shared.now = Instant::now();
-            for packet in packets.drain(..) {
-                self.handle_packet(packet);
-            }
-            self.handle_deadlines();
-            self.tcp.run(&mut self.shared);
-            self.shared.flush();
-
-            let wait = match self.tcp.is_busy() {
-                true => Some(Duration::ZERO),
-                false => {
-                    let next = [self.shared.timers.next(), self.fragments.next()].into_iter().flatten().min();
-                    next.map(|at| at.saturating_duration_since(Instant::now()))
-                }
-            };
+            self.handle(&mut packets, &mut events, Instant::now());
+            let wait = self.next().map(|at| at.saturating_duration_since(Instant::now()));
             if let Err(error) = self.shared.events.wait(&mut events, wait) {
                 log::error!("proxy: waiting for sockets: {error}; the way out is closed");
-                inbox.end();
                 return;
             }
-            self.shared.now = Instant::now();
-            for (token, flags) in events.drain(..) {
-                match token {
-                    Token::Inbox => {}
-                    Token::Tcp(id) => self.tcp.handle_event(id, flags, &mut self.shared),
-                    Token::Datagram(id) => self.datagrams.handle_event(id, flags, &mut self.shared),
-                }
+        }
+    }
+
+    /// One round, with what came.
+    pub(super) fn handle(&mut self, packets: &mut Vec<Buffer>, events: &mut Vec<(Token, EventFlags)>, now: Instant) {
+        self.shared.now = now;
+        for (token, flags) in events.drain(..) {
+            match token {
+                Token::Inbox => {}
+                Token::Tcp(id) => self.tcp.handle_event(id, flags, &mut self.shared),
+                Token::Datagram(id) => self.datagrams.handle_event(id, flags, &mut self.shared),
             }
+        }
+        for packet in packets.drain(..) {
+            self.handle_packet(packet);
+        }
+        self.handle_deadlines();
+        self.tcp.run(&mut self.shared);
+        self.shared.flush();
+    }
+
+    /// When there is something to do, whatever comes.
+    fn next(&self) -> Option<Instant> {
+        match self.tcp.is_busy() {
+            true => Some(self.shared.now),
+            false => [self.shared.timers.next(), self.fragments.next()].into_iter().flatten().min(),
         }
     }
 
@@ -223,6 +239,15 @@ impl Engine {
     }
 }
 
+/// Ends the inbox when it goes.
+struct Ending<'a>(&'a Inbox);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// What a UDP header says is its payload (RFC 768); 0 is for jumbograms, which there are none of.
 fn udp_payload(transport: &[u8]) -> Option<&[u8]> {
     let len = u16::from_be_bytes(*transport.get(4..)?.first_chunk()?);
@@ -276,6 +301,9 @@ impl Shared {
 
     /// Tells the member that its packet got no further, as the router would that has no way for it.
     pub(super) fn unreachable(&mut self, flow: &Flow, errno: Errno, packet: &[u8]) {
+        if !self.errors.allow(self.now) {
+            return;
+        }
         // RFC 792 and RFC 1812 §5.2.7.1; RFC 4443 §3.1.
         let (v4, v6) = match errno {
             Errno::NETUNREACH => (0, 0),
@@ -317,6 +345,23 @@ impl Shared {
     }
 }
 
+impl Errors {
+    const BURST: u32 = 50;
+    const INTERVAL: Duration = Duration::from_millis(1);
+
+    fn allow(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since);
+        let more = (passed.as_nanos() / Self::INTERVAL.as_nanos()).min(Self::BURST.into()) as u32;
+        if more > 0 {
+            self.left = Self::BURST.min(self.left + more);
+            self.since = now;
+        }
+        let allowed = self.left > 0;
+        self.left -= u32::from(allowed);
+        allowed
+    }
+}
+
 impl Token {
     fn to_bits(self) -> u64 {
         match self {
@@ -345,7 +390,7 @@ impl Events {
     }
 
     /// Waits until something happens or the time, in whole milliseconds rounded up, is over.
-    fn wait(&self, events: &mut Vec<(Token, EventFlags)>, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn wait(&self, events: &mut Vec<(Token, EventFlags)>, timeout: Option<Duration>) -> io::Result<()> {
         let nothing = Event {
             flags: EventFlags::empty(),
             data: EventData::new_u64(0),

@@ -63,12 +63,12 @@ impl Stack {
         while self.interface.poll_egress(now, &mut self.wire, sockets) == PollResult::SocketStateChanged {}
     }
 
-    /// When the connection wants [`Stack::output`] again, whatever happens.
+    /// When the connection wants [`Stack::output`] again, whatever happens. As it has just had it, not at once.
     pub(super) fn wants(&mut self, sockets: &SocketSet<'static>, now: Instant) -> Option<Instant> {
         let time = self.time(now);
         let at = self.interface.poll_at(time, sockets)?;
         let micros = u64::try_from(at.total_micros() - time.total_micros()).unwrap_or(0);
-        Some(now + Duration::from_micros(micros).min(FAR))
+        Some(now + Duration::from_micros(micros).clamp(SOON, FAR))
     }
 
     /// Packets for members.
@@ -81,6 +81,9 @@ impl Stack {
         smoltcp::time::Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 }
+
+/// Earlier deadlines than this are not worth a turn: what could be sent was sent.
+const SOON: Duration = Duration::from_millis(1);
 
 /// Later deadlines than this need not be told apart.
 const FAR: Duration = Duration::from_secs(86_400);

@@ -1,7 +1,7 @@
 //! TCP connections: one of smoltcp's towards the member, one of the system's towards the outside, and a buffer for each direction
 //! between them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
@@ -30,8 +30,8 @@ const IDLE_HALF: Duration = Duration::from_secs(240);
 /// How long the outside may take to answer. A member's own attempt lasts about two minutes (`tcp_syn_retries`).
 const CONNECT: Duration = Duration::from_secs(60);
 
-/// How long a member may leave data or a question unanswered, as in `nf_conntrack_tcp_timeout_unacknowledged`.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
+/// How long a member may leave data or SYN-ACK unanswered, as in `nf_conntrack_tcp_timeout_unacknowledged`.
+const UNACKNOWLEDGED: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(300);
 
 /// An idle outside connection is asked whether it is still there. RFC 9293 §3.8.4: not more often than every two hours.
 const KEEPALIVE: Duration = Duration::from_secs(7200);
@@ -52,6 +52,8 @@ pub(super) struct Tcp {
     connections: HashMap<u64, Connection>,
     by_flow: HashMap<Flow, u64>,
     by_member: HashMap<IpAddr, usize>,
+    /// Those that are over and wait for late segments (TIME-WAIT), oldest first.
+    over: BTreeSet<u64>,
     /// Those that may have something to do.
     ready: VecDeque<u64>,
     /// Buffers beyond each connection's least, in bytes.
@@ -105,6 +107,7 @@ impl Tcp {
             connections: HashMap::new(),
             by_flow: HashMap::new(),
             by_member: HashMap::new(),
+            over: BTreeSet::new(),
             ready: VecDeque::new(),
             nobody: SocketSet::new(Vec::new()),
             next: 0,
@@ -150,14 +153,12 @@ impl Tcp {
                 return shared.unreachable(&flow, errno, &syn);
             }
         };
-        if self.connections.len() >= self.limits.tcp {
+        let member = flow.member.ip();
+        if self.connections.len() >= self.limits.tcp && !self.make_room(|_| true, shared) {
             return shared.counters.dropped(DropReason::TcpLimit);
         }
-        if self
-            .by_member
-            .get(&flow.member.ip())
-            .is_some_and(|count| *count >= self.limits.tcp_member)
-        {
+        let count = self.by_member.get(&member).copied().unwrap_or_default();
+        if count >= self.limits.tcp_member && !self.make_room(|flow| flow.member.ip() == member, shared) {
             return shared.counters.dropped(DropReason::TcpMemberLimit);
         }
         let outside = match connect(to) {
@@ -185,11 +186,21 @@ impl Tcp {
             .schedule(Token::Tcp(id), &mut connection.scheduled, shared.now + CONNECT);
         self.connections.insert(id, connection);
         self.by_flow.insert(flow, id);
-        *self.by_member.entry(flow.member.ip()).or_default() += 1;
+        *self.by_member.entry(member).or_default() += 1;
         shared
             .counters
             .tcp_open
             .store(self.connections.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Forgets the oldest connection that is over and only waits for late segments, among those that fit.
+    fn make_room(&mut self, fits: impl Fn(&Flow) -> bool, shared: &mut Shared) -> bool {
+        let fits = |id: &u64| self.connections.get(id).is_some_and(|connection| fits(&connection.flow));
+        let Some(oldest) = self.over.iter().copied().find(|id| fits(id)) else {
+            return false;
+        };
+        self.remove(oldest, shared);
+        true
     }
 
     /// The outside connection did not come about: the member hears what a router or the other end would have said.
@@ -248,7 +259,6 @@ impl Tcp {
         stream.set_congestion_control(CongestionControl::Cubic);
         // Who sent small segments here had a reason to.
         stream.set_nagle_enabled(false);
-        stream.set_timeout(Some(smoltcp::time::Duration::from_millis(UNACKNOWLEDGED.as_millis() as u64)));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         if stream.listen(connection.flow.remote).is_err() {
             return self.remove(id, shared);
@@ -294,6 +304,10 @@ impl Tcp {
             match connection.turn(shared) {
                 Turn::Over => self.remove(id, shared),
                 Turn::More => self.enqueue(id),
+                Turn::TimeWait(at) => {
+                    self.over.insert(id);
+                    shared.timers.schedule(Token::Tcp(id), &mut connection.scheduled, at);
+                }
                 Turn::Waits(at) => shared.timers.schedule(Token::Tcp(id), &mut connection.scheduled, at),
             }
             shared.flush_if_full();
@@ -337,6 +351,7 @@ impl Tcp {
             return;
         };
         self.by_flow.remove(&connection.flow);
+        self.over.remove(&id);
         let member = connection.flow.member.ip();
         if let Some(count) = self.by_member.get_mut(&member) {
             *count -= 1;
@@ -366,6 +381,8 @@ impl Tcp {
 enum Turn {
     Over,
     More,
+    /// As the next one, and nothing comes any more but late segments.
+    TimeWait(Instant),
     Waits(Instant),
 }
 
@@ -381,6 +398,9 @@ impl Connection {
         if open.broken && stream.send_queue() == 0 {
             stream.abort();
         }
+        // smoltcp's timeout is for idle connections, too, which have their own.
+        let owes = matches!(stream.state(), State::SynReceived) || stream.send_queue() > 0;
+        stream.set_timeout(owes.then_some(UNACKNOWLEDGED));
         Counters::add(&shared.counters.bytes_out, moved_out as u64);
         Counters::add(&shared.counters.bytes_in, moved_in as u64);
         if moved_out + moved_in > 0 {
@@ -397,7 +417,11 @@ impl Connection {
         }
         let idle = self.active + open.patience();
         let wanted = shared.stack.wants(&open.sockets, shared.now);
-        Turn::Waits(wanted.map_or(idle, |at| at.min(idle)))
+        let at = wanted.map_or(idle, |at| at.min(idle));
+        match open.state() {
+            State::TimeWait => Turn::TimeWait(at),
+            _ => Turn::Waits(at),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,16 +22,21 @@ pub const MTU: u16 = 1420;
 pub struct Inbox {
     packets: Mutex<VecDeque<Vec<u8>>>,
     came: Condvar,
+    pub superpackets: AtomicUsize,
 }
 
 impl Sink for Inbox {
     fn send(&self, packets: &mut Vec<Buffer>) {
         let mut inbox = self.packets.lock().unwrap();
-        inbox.extend(packets.drain(..).map(|packet| {
-            assert!(packet.data.len() <= MTU.into(), "{} bytes", packet.data.len());
-            assert_eq!(packet, Buffer::from(packet.data.clone()));
-            packet.data
-        }));
+        for packet in packets.drain(..) {
+            if packet.offload.segmentation.is_some() {
+                self.superpackets.fetch_add(1, Ordering::Relaxed);
+            }
+            packet.split(&mut |packet| {
+                assert!(packet.data.len() <= MTU.into(), "{} bytes", packet.data.len());
+                inbox.push_back(packet.data);
+            });
+        }
         self.came.notify_one();
     }
 }
@@ -108,11 +114,28 @@ pub struct Member<'a> {
     next_port: u16,
 }
 
-struct Wire<'a>(&'a World);
+/// The way between the member and the proxy.
+struct Wire<'a> {
+    world: &'a World,
+    /// Of a thousand packets, so many are lost each way.
+    loss: u32,
+    random: u32,
+}
+
+impl Wire<'_> {
+    fn loses(&mut self) -> bool {
+        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.random >> 16 < self.loss * 65_536 / 1000
+    }
+}
 
 impl<'a> Member<'a> {
     fn new(world: &'a World) -> Self {
-        let mut wire = Wire(world);
+        let mut wire = Wire {
+            world,
+            loss: 0,
+            random: 1,
+        };
         let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut wire, smoltcp::time::Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
             for address in ["10.8.0.2/24", "fd08::2/64"] {
@@ -131,6 +154,11 @@ impl<'a> Member<'a> {
             start: Instant::now(),
             next_port: 40_000,
         }
+    }
+
+    /// Loses so many of a thousand packets each way.
+    pub fn lose(&mut self, loss: u32) {
+        self.wire.loss = loss;
     }
 
     /// A connection under way, with buffers of so many bytes.
@@ -171,9 +199,9 @@ impl<'a> Member<'a> {
             assert!(
                 Instant::now() < deadline,
                 "waited in vain for {what}: {:?}",
-                self.wire.0.proxy.stats()
+                self.wire.world.proxy.stats()
             );
-            self.wire.0.inbox.wait(Duration::from_millis(5));
+            self.wire.world.inbox.wait(Duration::from_millis(5));
         }
     }
 
@@ -182,7 +210,7 @@ impl<'a> Member<'a> {
         let deadline = Instant::now() + time;
         while Instant::now() < deadline {
             self.poll();
-            self.wire.0.inbox.wait(Duration::from_millis(5));
+            self.wire.world.inbox.wait(Duration::from_millis(5));
         }
     }
 }
@@ -198,12 +226,16 @@ impl Device for Wire<'_> {
         Self: 'a;
 
     fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Receive, Transmit<'_>)> {
-        let packet = self.0.inbox.take()?;
-        Some((Receive(packet), Transmit(self.0)))
+        let mut packet = self.world.inbox.take()?;
+        while self.loses() {
+            packet = self.world.inbox.take()?;
+        }
+        let transmit = Transmit(self.world, self.loses());
+        Some((Receive(packet), transmit))
     }
 
     fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Transmit<'_>> {
-        Some(Transmit(self.0))
+        Some(Transmit(self.world, self.loses()))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -222,12 +254,15 @@ impl phy::RxToken for Receive {
     }
 }
 
-pub struct Transmit<'a>(&'a World);
+pub struct Transmit<'a>(&'a World, bool);
 
 impl phy::TxToken for Transmit<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let mut data = vec![0; len];
         let result = write(&mut data);
+        if self.1 {
+            return result;
+        }
         // A full queue is a lossy link.
         self.0.proxy.send(Buffer::from(data));
         result

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fielato_io::proxy::DropReason;
+use fielato_io::proxy::{DropReason, Options};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
@@ -110,8 +111,66 @@ fn a_hundred_megabytes_arrive_whole_each_way() {
             ((LEN * (index + 1)) as u64, (LEN * (index + 1)) as u64)
         );
     }
-    wait_for("connections to be forgotten", || world.proxy.stats().tcp_open == 0);
+    forgotten(&world);
     assert_eq!(world.proxy.stats().tcp_memory, 0);
+}
+
+/// Waits until no connection is left: TIME-WAIT lasts ten seconds, as long as `wait_for`.
+fn forgotten(world: &World) {
+    std::thread::sleep(Duration::from_secs(5));
+    wait_for("connections to be forgotten", || world.proxy.stats().tcp_open == 0);
+}
+
+/// A fetch of `len` bytes by `member`.
+fn fetch(member: &mut Member<'_>, world: &World, address: &str, len: usize) {
+    let pattern = pattern(1 << 20);
+    let data = pattern.clone();
+    let (port, server) = serve(world, 1, move |mut stream| {
+        for _ in 0..len / data.len() {
+            stream.write_all(&data).unwrap();
+        }
+    });
+    let handle = member.connect(&format!("{address}:{port}"), 1 << 20);
+    let mut received = 0;
+    member.until("all bytes and the end", |member| {
+        received += read(member, handle, received, &pattern);
+        member.state(handle) == State::CloseWait && !member.tcp(handle).can_recv()
+    });
+    assert_eq!(received, len);
+    member.tcp(handle).close();
+    member.until("the close", |member| member.state(handle) == State::Closed);
+    server.join().unwrap();
+}
+
+#[test]
+fn superpackets_are_cut_where_they_are_wanted_whole() {
+    if !can_run("superpackets_are_cut_where_they_are_wanted_whole") {
+        return;
+    }
+    let world = World::new(Options {
+        superpackets: true,
+        ..options()
+    });
+    for address in OUTSIDE {
+        fetch(&mut world.member(), &world, address, 20 << 20);
+    }
+    assert!(world.inbox.superpackets.load(Ordering::Relaxed) > 100);
+    let plain = World::new(options());
+    fetch(&mut plain.member(), &plain, OUTSIDE[0], 1 << 20);
+    assert_eq!(plain.inbox.superpackets.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_the_tunnel_loses_is_sent_again() {
+    if !can_run("what_the_tunnel_loses_is_sent_again") {
+        return;
+    }
+    let world = World::new(options());
+    for address in OUTSIDE {
+        let mut member = world.member();
+        member.lose(10);
+        fetch(&mut member, &world, address, 2 << 20);
+    }
 }
 
 #[test]
@@ -223,7 +282,7 @@ fn a_reset_is_carried_on_and_what_came_before_it_too() {
         member.poll();
         server.join().unwrap();
     }
-    wait_for("connections to be forgotten", || world.proxy.stats().tcp_open == 0);
+    forgotten(&world);
 }
 
 #[test]
@@ -252,7 +311,7 @@ fn two_hundred_connections_at_once() {
     });
     assert!(received.iter().all(|done| *done == LEN));
     server.join().unwrap();
-    wait_for("connections to be forgotten", || world.proxy.stats().tcp_open == 0);
+    forgotten(&world);
     assert_eq!(world.proxy.stats().tcp_opened, 200);
 }
 
@@ -377,4 +436,10 @@ fn what_is_beyond_the_limits_is_dropped_and_counted() {
     }
     member.until("room", |_| world.proxy.stats().tcp_open == 0);
     server.join().unwrap();
+
+    // Those that are over and wait for late segments make room.
+    for _ in 0..7 {
+        fetch(&mut member, &world, OUTSIDE[0], 0);
+    }
+    assert_eq!(world.proxy.stats().tcp_opened, 12);
 }

@@ -1,6 +1,7 @@
 //! A device's disciplines and classes are made what they should be: all of them, or none.
 
-use fielato_qdisc::{Class, Handle, Parent, Qdisc};
+use fielato_qdisc::spec::{HostFairness, LinkLayer};
+use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
 
 use super::attributes::{find, u32_at};
 use super::error::TcError;
@@ -64,6 +65,8 @@ pub fn replace(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>, item
         return Ok(());
     }
     check_parents(items)?;
+    check_hosts(items)?;
+    check_link_layers(items)?;
     let probed = probe(items, &psched)?;
 
     let device = &mut Device {
@@ -100,6 +103,33 @@ pub fn clear(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>) -> Res
     replace(netlink, ifindex, previous, &[])
 }
 
+/// Nobody asks for fairness between hosts, which the kernel's fq_codel would silently not do.
+fn check_hosts(items: &[Item]) -> Result<(), TcError> {
+    let asks = |item: &&Item| match item {
+        Item::Qdisc(Qdisc {
+            kind: QdiscKind::FqCodel(fq_codel),
+            ..
+        }) => matches!(fq_codel.hosts, Some(HostFairness::Src | HostFairness::Dst)),
+        _ => false,
+    };
+    match items.iter().find(asks) {
+        Some(item) => Err(TcError::KnowsNoHosts { item: item.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Nobody asks for lengths that the kernel can't compute.
+fn check_link_layers(items: &[Item]) -> Result<(), TcError> {
+    let asks = |item: &&Item| match item {
+        Item::Qdisc(qdisc) => qdisc.stab.is_some_and(|stab| stab.linklayer == LinkLayer::Wireguard),
+        Item::Class(_) => false,
+    };
+    match items.iter().find(asks) {
+        Some(item) => Err(TcError::KnowsNoWireguard { item: item.to_string() }),
+        None => Ok(()),
+    }
+}
+
 /// Every parent is made before its children.
 fn check_parents(items: &[Item]) -> Result<(), TcError> {
     let mut made = std::collections::HashSet::new();
@@ -117,6 +147,18 @@ fn check_parents(items: &[Item]) -> Result<(), TcError> {
             });
         }
         made.extend(makes);
+        // tbf and netem have one class each, without being told.
+        if let (Item::Qdisc(qdisc), Some(handle)) = (item, makes)
+            && matches!(qdisc.kind, QdiscKind::Tbf(_) | QdiscKind::Netem(_))
+        {
+            made.insert(Handle { minor: 1, ..handle });
+        }
+        // prio's bands are classes.
+        if let (Item::Qdisc(qdisc), Some(handle)) = (item, makes)
+            && let QdiscKind::Prio(prio) = &qdisc.kind
+        {
+            made.extend((1..=u16::from(prio.bands)).map(|minor| Handle { minor, ..handle }));
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+pub use fielato_qdisc::shown::{general, rate, size, time};
 use fielato_qdisc::spec::{CakeDiffserv, CakeFlowMode};
 
 use super::attributes::{find, find_u32, find_u64, u32_at};
@@ -22,6 +23,8 @@ pub fn qdisc(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
         "pfifo" => Some(format!("limit {}p", u32_at(options, 0)?)),
         "bfifo" => Some(format!("limit {}", size(u32_at(options, 0)?))),
         "htb" => htb(options),
+        "prio" => prio(options),
+        "sfq" => sfq(options),
         "tbf" => tbf(options, psched),
         "netem" => netem::text(options, psched),
         "fq_codel" => Some(fq_codel(options)),
@@ -65,6 +68,28 @@ fn htb(options: &[u8]) -> Option<String> {
     );
     if let Some(length) = find_u32(options, 5) {
         let _ = write!(text, " direct_qlen {length}");
+    }
+    Some(text)
+}
+
+fn prio(options: &[u8]) -> Option<String> {
+    let map: Vec<String> = options.get(4..20)?.iter().map(ToString::to_string).collect();
+    Some(format!("bands {} priomap {}", u32_at(options, 0)?, map.join(" ")))
+}
+
+fn sfq(options: &[u8]) -> Option<String> {
+    // struct tc_sfq_qopt_v1: quantum, period, limit, divisor, flows, depth, headdrop.
+    let number = |place: usize| u32_at(options, 4 * place);
+    let mut text = format!("limit {}p quantum {} ", number(2)?, size(number(0)?));
+    if let Some(depth) = number(5).filter(|depth| *depth != 0) {
+        let _ = write!(text, "depth {depth} ");
+    }
+    if number(6).is_some_and(|headdrop| headdrop != 0) {
+        text.push_str("headdrop ");
+    }
+    let _ = write!(text, "divisor {} ", number(3)?);
+    if let Some(period) = number(1).filter(|period| *period != 0) {
+        let _ = write!(text, "perturb {period}sec ");
     }
     Some(text)
 }
@@ -168,59 +193,9 @@ fn cake(options: &[u8]) -> String {
     words.join(" ") + " "
 }
 
-/// Bytes per second as tc prints them: `10Mbit`.
-pub fn rate(bytes: u64) -> String {
-    let mut bits = u128::from(bytes) * 8;
-    for unit in ["", "K", "M", "G"] {
-        // Below a million of a unit, only whole thousands go over into the next.
-        if bits < 1000 || (bits % 1000 != 0 && bits < 1_000_000) {
-            return format!("{bits}{unit}bit");
-        }
-        bits /= 1000;
-    }
-    format!("{bits}Tbit")
-}
-
-/// Bytes as tc prints them: `15Kb`.
-pub fn size(bytes: u32) -> String {
-    let near = |unit: f64, slack: f64| {
-        let count = (f64::from(bytes) / unit).round_ties_even();
-        (f64::from(bytes) >= unit && (count * unit - f64::from(bytes)).abs() < slack).then_some(count)
-    };
-    match (near(1024.0 * 1024.0, 1024.0), near(1024.0, 16.0)) {
-        (Some(megabytes), _) => format!("{megabytes}Mb"),
-        (None, Some(kilobytes)) => format!("{kilobytes}Kb"),
-        (None, None) => format!("{bytes}b"),
-    }
-}
-
-/// Microseconds as tc prints them, in three digits: `400ms`.
-pub(super) fn time(microseconds: f64) -> String {
-    if microseconds >= 1e6 {
-        format!("{}s", general(microseconds / 1e6, 3))
-    } else if microseconds >= 1e3 {
-        format!("{}ms", general(microseconds / 1e3, 3))
-    } else {
-        format!("{}us", microseconds.trunc())
-    }
-}
-
 /// A fraction of all 32 bits as tc prints it: `25%`.
 pub(super) fn percent(probability: u32) -> String {
     format!("{}%", general(100.0 * f64::from(probability) / f64::from(u32::MAX), 6))
-}
-
-/// A number of at least 1e-4 in so many significant digits without closing zeros, as C's `%g` writes it below 10^digits.
-pub(super) fn general(number: f64, digits: i32) -> String {
-    if number == 0.0 {
-        return "0".to_owned();
-    }
-    let decimals = (digits - 1 - number.abs().log10().floor() as i32).max(0) as usize;
-    let text = format!("{number:.decimals$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
 }
 
 #[cfg(test)]
@@ -228,34 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_look_like_tcs() {
-        for (bytes, text) in [
-            (1, "8bit"),
-            (125, "1Kbit"),
-            (187_500, "1500Kbit"),
-            (1_250_000, "10Mbit"),
-            (154_321_000, "1234Mbit"),
-        ] {
-            assert_eq!(rate(bytes), text);
-        }
-        for (bytes, text) in [
-            (1600, "1600b"),
-            (15_360, "15Kb"),
-            (4_095, "4Kb"),
-            (1_048_576, "1Mb"),
-            (10, "10b"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-        for (microseconds, text) in [
-            (400_000.0, "400ms"),
-            (1_500_000.0, "1.5s"),
-            (999.0, "999us"),
-            (12_345.0, "12.3ms"),
-            (0.0, "0us"),
-        ] {
-            assert_eq!(time(microseconds), text);
-        }
+    fn percentages_look_like_tcs() {
         for (probability, text) in [
             (u32::MAX, "100%"),
             (0x4000_0000, "25%"),

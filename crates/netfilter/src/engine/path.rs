@@ -92,6 +92,14 @@ impl Netfilter {
         ended
     }
 
+    /// Sends an ICMP error about a packet that got no further, if one may be sent; it becomes [`Effect::Transmit`].
+    pub fn send_icmp_error(&mut self, packet: &Packet, kind: u8, code: u8, host: &mut dyn Host, now: Now) {
+        if let Some(answer) = reject::icmp_error(packet, host, &mut self.rng, ErrorAbout::new(kind, code, 0)) {
+            self.effects.push(Effect::Send(Box::new(answer)));
+            self.send_answers(host, now);
+        }
+    }
+
     /// Runs one hook on a packet, for embedders that have a path of their own. Answers made by targets are left in the effects.
     pub fn run(&mut self, hook: Hook, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Verdict {
         match self.run_stages(hook, &mut 0, packet, host, now) {

@@ -5,6 +5,8 @@ mod fq_codel;
 mod htb;
 mod netem;
 mod node;
+mod prio;
+mod sfq;
 mod tbf;
 
 use std::cell::OnceCell;

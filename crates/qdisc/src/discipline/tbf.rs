@@ -5,8 +5,8 @@ use crate::apply::Builder;
 use crate::drop::DropReason;
 use crate::packet::Packet;
 use crate::rate::{Rate, Ticks, after, elapsed};
-use crate::spec::{self, Handle, QdiscKind};
-use crate::stats::{Amount, Stats};
+use crate::spec::{self, Handle, Parent, QdiscKind};
+use crate::stats::{Amount, Extra, Shape, Stats};
 
 /// A bucket of time: how long may be sent at the rate without waiting.
 struct Bucket {
@@ -156,8 +156,11 @@ impl<P: Packet> Discipline<P> for Tbf<P> {
         }
     }
 
-    fn stats_below(&self, _: Handle, out: &mut Vec<Stats>) {
+    fn stats_below(&self, handle: Handle, out: &mut Vec<Stats>) {
         if let Some(child) = &self.child {
+            let (id, parent) = (Handle { minor: 1, ..handle }, Parent::Class(handle));
+            let class = Stats::new(id, parent, Shape::Class("tbf"), &child.counters, Extra::None);
+            out.push(class.with_leaf(child.handle));
             child.stats(out);
         }
     }

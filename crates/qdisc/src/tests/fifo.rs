@@ -86,6 +86,6 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     ] {
         let error = tree.apply(&items(lines), 0).expect_err(said);
         assert!(error.to_string().contains(said), "{error}");
-        assert_eq!(tree.stats()[0].kind, "pfifo");
+        assert_eq!(tree.stats()[0].kind(), "pfifo");
     }
 }

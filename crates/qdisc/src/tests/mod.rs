@@ -1,9 +1,13 @@
 //! The running disciplines on a virtual clock.
 
 mod fifo;
+mod filters;
 mod fq_codel;
 mod htb;
 mod netem;
+mod prio;
+mod sfq;
+mod stats;
 mod tbf;
 
 use std::net::Ipv4Addr;
@@ -96,6 +100,7 @@ pub fn items(lines: &[&str]) -> Vec<Item> {
         .map(|line| match line.split_once(' ').unwrap() {
             ("qdisc", words) => Item::Qdisc(crate::qdisc(words).unwrap()),
             ("class", words) => Item::Class(crate::class(words).unwrap()),
+            ("filter", words) => Item::Filter(crate::filter(words).unwrap()),
             _ => panic!("{line}"),
         })
         .collect()

@@ -357,7 +357,7 @@ fn a_discipline_behind_the_delay() {
     let stats = tree.stats();
     assert_eq!(
         stats.iter().map(|stats| stats.sent.packets).collect::<Vec<_>>(),
-        [5, 5, 5],
+        [5, 5, 5, 5],
         "netem, tbf and its queue"
     );
 }

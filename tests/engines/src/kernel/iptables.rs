@@ -22,7 +22,8 @@ pub(super) fn save_file(commands: &str, program: &str) -> String {
         }
     }
     let mut text = String::new();
-    for (table, (chains, rules)) in tables {
+    // A table without rules stays unloaded: that of nat would do a little to packets all the same.
+    for (table, (chains, rules)) in tables.into_iter().filter(|(_, (_, rules))| !rules.is_empty()) {
         let _ = writeln!(text, "*{table}");
         for chain in chains {
             let _ = writeln!(text, ":{chain} - [0:0]");

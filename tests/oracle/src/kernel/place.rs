@@ -53,6 +53,11 @@ impl Place {
         self.namespace()
     }
 
+    /// The next case gets another namespace.
+    pub fn leave(&mut self) {
+        self.spoiled = true;
+    }
+
     /// The namespace of this case.
     ///
     /// # Errors

@@ -14,8 +14,9 @@ pub(super) fn leave_namespace() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the TUN `name` in the calling thread's network namespace. Reading it doesn't wait.
-pub(super) fn tun(name: &str) -> io::Result<OwnedFd> {
+/// Makes the TUN `name` in the calling thread's network namespace. Reading it doesn't wait. With `headed`, a `struct virtio_net_hdr`
+/// stands before each packet.
+pub(super) fn tun(name: &str, headed: bool) -> io::Result<OwnedFd> {
     let fd = rustix::fs::open(
         "/dev/net/tun",
         OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK,
@@ -26,7 +27,8 @@ pub(super) fn tun(name: &str) -> io::Result<OwnedFd> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    let header = if headed { libc::IFF_VNET_HDR } else { 0 };
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | header) as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
     match unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) } {
         0.. => Ok(fd),

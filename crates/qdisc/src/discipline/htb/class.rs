@@ -2,10 +2,11 @@
 
 use super::round::Round;
 use crate::discipline::Node;
+use crate::filter::Filters;
 use crate::packet::Packet;
 use crate::rate::{Rate, Ticks, elapsed};
 use crate::spec::{self, Handle};
-use crate::stats::{Counters, HtbCounts};
+use crate::stats::{Counters, HtbCounts, Shape};
 
 /// Levels of the hierarchy (`TC_HTB_MAXDEPTH`): leaves are at 0, classes right below the discipline at the top.
 pub(super) const LEVELS: usize = 8;
@@ -57,6 +58,8 @@ pub(super) struct Class<P: Packet> {
     pub children: u32,
     /// Children that borrow, for each priority, by their number among the children.
     pub feeds: [Round; PRIOS],
+    /// Asked when a packet comes to an inner class.
+    pub filters: Filters,
     /// `None` for an inner class.
     pub leaf: Option<Leaf<P>>,
     pub counters: Counters,
@@ -90,6 +93,7 @@ impl<P: Packet> Class<P> {
             first_child: 0,
             children: 0,
             feeds: Default::default(),
+            filters: Filters::default(),
             leaf: None,
             counters: Counters::default(),
             lent: 0,
@@ -163,6 +167,19 @@ impl<P: Packet> Class<P> {
     /// Whether its own queue holds packets.
     pub fn has_packets(&self) -> bool {
         self.leaf.as_ref().is_some_and(|leaf| leaf.node.counters.backlog.packets > 0)
+    }
+
+    /// Its parameters, with what was computed.
+    pub fn shape(&self) -> Shape {
+        Shape::HtbClass {
+            class: spec::HtbClass {
+                burst: Some(self.spec.burst.unwrap_or_else(|| default_burst(self.spec.rate))),
+                cburst: Some(self.spec.cburst.unwrap_or_else(|| default_burst(self.spec.ceil))),
+                quantum: u32::try_from(self.quantum).ok(),
+                ..self.spec.clone()
+            },
+            level: self.level as u32,
+        }
     }
 
     pub fn counts(&self) -> HtbCounts {

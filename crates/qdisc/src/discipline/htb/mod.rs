@@ -16,6 +16,7 @@ use super::{Arrival, Context, Dequeued, Discipline, Environment, Queued};
 use crate::alarms::Alarms;
 use crate::apply::Builder;
 use crate::drop::DropReason;
+use crate::filter::Filters;
 use crate::packet::Packet;
 use crate::rate::{after, elapsed};
 use crate::spec::{self, Handle, Parent, QdiscKind};
@@ -43,6 +44,7 @@ pub(crate) struct Htb<P: Packet> {
     handle: Handle,
     default: u16,
     r2q: u32,
+    filters: Filters,
     /// Parents stand before their children, and children of one parent next to each other in the order of their identifiers.
     classes: Vec<Class<P>>,
     /// The class of each minor number.
@@ -70,6 +72,7 @@ impl<P: Packet> Htb<P> {
             handle: Handle::default(),
             default: 0,
             r2q: 1,
+            filters: Filters::default(),
             classes: Vec::new(),
             by_minor: Vec::new(),
             rows: Default::default(),
@@ -89,7 +92,7 @@ impl<P: Packet> Htb<P> {
     }
 
     /// `htb_classify`
-    fn classify(&self, packet: &P, _arrival: &Arrival) -> Target {
+    fn classify(&self, packet: &P, arrival: &Arrival) -> Target {
         let priority = Handle {
             major: (packet.priority() >> 16) as u16,
             minor: packet.priority() as u16,
@@ -97,15 +100,34 @@ impl<P: Packet> Htb<P> {
         if priority == self.handle {
             return Target::Direct;
         }
-        let leaf = |class: &u32| self.classes[*class as usize].leaf.is_some();
-        if let Some(class) = self.find(priority).filter(leaf) {
-            return Target::Class(class);
+        let is_leaf = |class: u32| self.classes[class as usize].leaf.is_some();
+        let mut filters = &self.filters;
+        if let Some(class) = self.find(priority) {
+            if is_leaf(class) {
+                return Target::Class(class);
+            }
+            // An inner class asks its own filters.
+            filters = &self.classes[class as usize].filters;
+        }
+        // Filters of inner classes may choose other inner classes, but not round and round.
+        for _ in 0..LEVELS {
+            let Some(id) = filters.classify(packet, arrival, self.handle) else {
+                break;
+            };
+            if id == self.handle {
+                return Target::Direct;
+            }
+            match self.find(id) {
+                Some(class) if is_leaf(class) => return Target::Class(class),
+                Some(class) => filters = &self.classes[class as usize].filters,
+                None => break,
+            }
         }
         let default = Handle {
             minor: self.default,
             ..self.handle
         };
-        match self.find(default).filter(leaf) {
+        match self.find(default).filter(|class| is_leaf(*class)) {
             Some(class) => Target::Class(class),
             None => Target::Direct,
         }
@@ -453,6 +475,7 @@ impl<P: Packet> Discipline<P> for Htb<P> {
 
     fn reshape(&mut self, handle: Handle, builder: &mut Builder<'_, P>) -> Option<Amount> {
         self.handle = handle;
+        self.filters = builder.filters(handle);
         let now = builder.environment().now;
         let mut old: HashMap<Handle, Class<P>> = self.classes.drain(..).map(|class| (class.id, class)).collect();
         let mut below: HashMap<Handle, Vec<&spec::Class>> = HashMap::new();
@@ -480,8 +503,11 @@ impl<P: Packet> Discipline<P> for Htb<P> {
                     node: builder.child(class.id, queue, &QdiscKind::Pfifo { limit: None }),
                     deficit: [0; LEVELS],
                 });
-            } else if let Some(queue) = queue {
-                builder.remove(queue);
+            } else {
+                class.filters = builder.filters(class.id);
+                if let Some(queue) = queue {
+                    builder.remove(queue);
+                }
             }
         }
         for class in old.into_values() {
@@ -531,7 +557,9 @@ impl<P: Packet> Discipline<P> for Htb<P> {
             }
             let parent = class.parent.map_or(self.handle, |parent| self.classes[parent as usize].id);
             let extra = Extra::Htb(class.counts());
-            out.push(Stats::new(class.id, Parent::Class(parent), "htb", true, &counters, extra));
+            let stats = Stats::new(class.id, Parent::Class(parent), class.shape(), &counters, extra);
+            let leaf = class.leaf.as_ref().map_or(Handle::default(), |leaf| leaf.node.handle);
+            out.push(stats.with_leaf(leaf));
             if let Some(leaf) = &class.leaf {
                 leaf.node.stats(out);
             }
