@@ -49,7 +49,7 @@ impl Gateway {
             },
         };
         self.note_received(place, &packet.data);
-        if kind == PortKind::Tunnel {
+        if self.guard.stands_on(kind) {
             match self.guard.judge(&packet.data, now) {
                 Ok(()) => self.station(|gateway| Station::Guard {
                     verdict: match gateway.guard.is_enabled() {

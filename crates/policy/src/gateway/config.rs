@@ -100,6 +100,7 @@ pub fn config(plan: &Plan, uplink: &Uplink) -> gateway::Config {
         shaping: shaping(plan),
         guard: guard::Config {
             enabled: plan.guard.enabled,
+            networks: plan.guard.uplink,
             sources: plan.guard.sources,
             bans: plan.bans.iter().map(ban).collect(),
             limit: None,
