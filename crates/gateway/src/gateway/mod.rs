@@ -15,6 +15,7 @@ use fielato_netfilter::Netfilter;
 use fielato_netfilter::{Effect, Interface, Now, conntrack};
 use fielato_wire::Family;
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::config::{Config, ConfigError, Port, PortId, PortKind};
 use crate::drops::Drops;
@@ -54,6 +55,25 @@ pub struct Gateway {
     /// What the packet at hand met, when somebody follows it.
     walk: Option<Vec<Station>>,
     rng: fastrand::Rng,
+}
+
+/// How much of what is bounded there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Connections, those included that have expired and were not found yet.
+    pub connections: usize,
+    /// Packets that wait to leave.
+    pub waiting: usize,
+    /// Neighbours.
+    pub neighbours: usize,
+    /// Sources that the guard counts.
+    pub sources: usize,
+    /// Bans.
+    pub bans: usize,
+    /// Receivers of ICMP errors that are remembered for their limits.
+    pub icmp_receivers: usize,
+    /// Bytes of connection tracking's tables.
+    pub connection_memory: usize,
 }
 
 /// A port with what waits to leave by it.
@@ -170,6 +190,20 @@ impl Gateway {
     /// Netfilter: rule sets with their counters, connections, queues.
     pub const fn netfilter(&self) -> &Netfilter {
         &self.netfilter
+    }
+
+    /// How much of what is bounded there is.
+    pub fn usage(&self) -> Usage {
+        let neighbours = self.ports.iter().filter_map(|port| port.neighbours.as_ref());
+        Usage {
+            connections: self.netfilter.conntrack().count() as usize,
+            waiting: self.ports.iter().map(|port| port.egress.len()).sum(),
+            neighbours: neighbours.map(Neighbours::len).sum(),
+            sources: self.guard.sources().count(),
+            bans: self.guard.bans().len(),
+            icmp_receivers: self.router.limits.peers(),
+            connection_memory: self.netfilter.conntrack().memory(),
+        }
     }
 
     /// ICMP errors that were not sent because of their limits.

@@ -52,9 +52,11 @@ impl Gateway {
             return self.queue(place, buffer, key, None, now);
         }
         let mtu = port.map_or(0, |port| port.mtu).min(packet.mtu);
-        let (longest, put_together) = (usize::from(packet.segment).max(0), packet.largest_fragment != 0);
-        let size = if packet.segment == 0 { packet.data.len() } else { longest };
-        if size <= mtu as usize && !put_together {
+        let size = match packet.segment {
+            0 => packet.data.len(),
+            longest => usize::from(longest),
+        };
+        if size <= mtu as usize && packet.largest_fragment == 0 {
             let buffer = Buffer {
                 data: packet.data,
                 offload,

@@ -315,7 +315,7 @@ impl Neighbours {
 
     /// Notes where a neighbour is, a new one if that is worth it; gives what waited for it.
     fn learn(&mut self, address: IpAddr, mac: Mac, state: State, is_worth_it: bool, now: Now) -> Vec<EgressPacket> {
-        if !self.known.contains_key(&address) && !(is_worth_it && self.make_room()) {
+        if !(self.known.contains_key(&address) || is_worth_it && self.make_room()) {
             return Vec::new();
         }
         let neighbour = self

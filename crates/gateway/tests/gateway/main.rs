@@ -8,6 +8,8 @@
 
 mod forward;
 mod guard;
+mod hub;
+mod link;
 mod net;
 mod swap;
 mod tracing;

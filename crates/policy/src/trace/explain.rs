@@ -27,7 +27,7 @@ pub fn explain(traces: &[Trace], file: &str) -> String {
 fn one(trace: &Trace, file: &str, out: &mut String) {
     let begin = match trace.role {
         Role::Asked => "",
-        Role::Opening => "A connection that is established has a first packet that passed. Here it is stopped.\n",
+        Role::Opening => "A connection is established by packets that pass both ways. Here one of them is stopped.\n",
         Role::Answer => "Now the answer.\n",
     };
     let _ = writeln!(out, "{begin}{} sends {}.", capital(&trace.from.to_string()), trace.packet);

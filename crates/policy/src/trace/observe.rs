@@ -110,11 +110,23 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
         },
         seen::Station::Queue { port, path } => Step::Queue {
             interface: port.clone(),
-            // The queue that is there without being asked for has no number.
-            path: path.iter().filter(|handle| *handle != "0:").cloned().collect(),
+            path: asked_for(path),
         },
         seen::Station::End(_) => return None,
     })
+}
+
+/// The disciplines and classes that a packet was put into.
+pub(super) fn queue(stations: &[seen::Station]) -> Option<Vec<String>> {
+    stations.iter().find_map(|station| match station {
+        seen::Station::Queue { path, .. } => Some(asked_for(path)),
+        _ => None,
+    })
+}
+
+/// The queue that is there without being asked for has no number.
+fn asked_for(path: &[String]) -> Vec<String> {
+    path.iter().filter(|handle| *handle != "0:").cloned().collect()
 }
 
 /// Why the gateway stopped a packet; `None` when it did not.

@@ -40,7 +40,7 @@ impl Trace {
 pub enum Role {
     /// The one that was asked about.
     Asked,
-    /// The first of the connection, which was stopped: there can be no established one.
+    /// One that opens the connection, and was stopped: there can be no established one.
     Opening,
     /// The answer to the one before.
     Answer,

@@ -49,7 +49,7 @@ fn one(trace: &Trace, file: &str, out: &mut String) {
 pub(super) const fn lead(role: Role) -> &'static str {
     match role {
         Role::Asked => "",
-        Role::Opening => "no connection can be established, since its first packet is stopped: ",
+        Role::Opening => "no connection is established, since a packet of its opening is stopped: ",
         Role::Answer => "the answer: ",
     }
 }
