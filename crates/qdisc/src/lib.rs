@@ -35,7 +35,7 @@ pub mod units;
 mod words;
 
 pub use apply::ApplyError;
-pub use discipline::{FqCodelStats, NetemStats};
+pub use discipline::{CodelStats, FqCodelStats, NetemStats};
 pub use drop::DropReason;
 pub use item::{Item, ItemError};
 pub use packet::Packet;

@@ -1,5 +1,6 @@
 //! The running disciplines: what each must do, and what the tree does for all of them.
 
+mod codel;
 mod fifo;
 mod fq_codel;
 mod htb;
@@ -13,6 +14,7 @@ use std::cell::OnceCell;
 
 use fielato_wire::Headers;
 
+pub use codel::CodelStats;
 pub(crate) use fifo::Fifo;
 pub use fq_codel::FqCodelStats;
 pub(crate) use htb::Htb;

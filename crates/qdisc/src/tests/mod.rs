@@ -1,5 +1,6 @@
 //! The running disciplines on a virtual clock.
 
+mod codel;
 mod fifo;
 mod filters;
 mod fq_codel;
