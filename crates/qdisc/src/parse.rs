@@ -142,7 +142,7 @@ pub fn class(words: &str) -> Result<Class, ParseError> {
 /// # Errors
 /// When a word is not tc's; it points at that word.
 pub fn filter(words: &str) -> Result<Filter, ParseError> {
-    kinds::filter(&mut Words::new(words), None)
+    kinds::filter(&mut Words::new(words))
 }
 
 fn already_said(word: Word<'_>, object: &str) -> ParseError {

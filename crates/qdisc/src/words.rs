@@ -64,6 +64,11 @@ impl<'a> Words<'a> {
         })
     }
 
+    /// Where the words that were not read yet begin, in bytes.
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
     /// The error for words that end too early.
     pub fn ended(&self, message: impl Into<String>) -> ParseError {
         ParseError {
