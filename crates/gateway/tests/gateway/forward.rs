@@ -128,6 +128,9 @@ fn what_no_router_forwards_is_dropped_by_name() {
         (TUNNEL, "fd08::7", "::1", "martian"),
         (TUNNEL, "ff02::1", "2001:db8::9", "martian"),
         (TUNNEL, "fd08::7", "ff01::1", "martian"),
+        (TUNNEL, "fe80::7", "2001:db8::9", "martian"),
+        (TUNNEL, "fd08::7", "febf::9", "martian"),
+        (TUNNEL, "::", "2001:db8::9", "martian"),
     ] {
         let mut gateway = gateway(strict.clone());
         assert_eq!(
