@@ -154,7 +154,9 @@ impl Host for Router {
     }
 
     fn interface_address(&mut self, family: Family, interface: Interface, dst: Addr) -> Option<Addr> {
-        if interface.index == LOOPBACK && dst != Addr::ZERO {
+        // RFC 6724 §5, rule 1: to an own address from that address.
+        let own = family == Family::V6 && self.kind(family, dst) == AddressType::Local;
+        if own || interface.index == LOOPBACK && dst != Addr::ZERO {
             return Some(dst);
         }
         let key = RouteKey {
