@@ -75,6 +75,11 @@ impl Hub {
         }
     }
 
+    /// The moment that the gateway counts as zero.
+    pub const fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
     /// The device. What it wants sent goes to the outbox.
     pub fn device_mut(&mut self) -> (&mut Device, &mut Outbox) {
         (&mut self.device, &mut self.outbox)

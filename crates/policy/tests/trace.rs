@@ -566,3 +566,23 @@ fn any_bytes_are_traced_or_refused() {
     }
     assert!(traced > 150 && refused > 30, "{traced} {refused}");
 }
+
+#[test]
+fn an_address_of_the_hub_that_the_file_does_not_name() {
+    let text = talk().replace("endpoint = \"10.0.123.2:51820\"", "endpoint = \"vpn.example.org:51820\"");
+    let text = text.replace("[host.client-b]\naddress = \"10.0.123.4\"\nstrategy = \"source\"\n\n[service.echo]\nhost = \"client-b\"\nports = [\"tcp/1234\"]\n", "");
+    let text = text
+        .replace("to = [\"echo\", \"hub\"]", "to = \"10.0.123.4\"")
+        .replace("[member.client-b]", "[member.client-b]\nroute = \"all\"");
+    let question = Question {
+        reply: true,
+        ..Question::new("client-b", "10.0.123.4:1234")
+    };
+    let traces = ask(&text, &question);
+    assert_eq!(
+        (arrived(&traces[0]), arrived(&traces[1])),
+        (&Place::Outside, &member("client-b"))
+    );
+    let shown = trace::text(&traces, "fielato.toml");
+    assert!(shown.contains("(the hub's own; `source` in [hub] would name it)"), "{shown}");
+}

@@ -27,9 +27,11 @@ use crate::trace::{Station, Tracer};
 use crate::{Buffer, DropReason};
 pub use swap::Swapped;
 
-/// Connections looked at in one [`Gateway::handle_timeout`], and how often that is due while there are any.
-const EXPIRE_BUDGET: usize = 1024;
-const EXPIRE_EVERY: u64 = Now::SECOND / 10;
+/// Connections looked at in one [`Gateway::handle_timeout`], and how often that is due while there are any: seldom when one look
+/// is at all of them.
+const EXPIRE_BUDGET: usize = 4096;
+const EXPIRE_EVERY: u64 = Now::SECOND;
+const EXPIRE_EVERY_OF_MANY: u64 = Now::SECOND / 10;
 
 /// A gateway.
 pub struct Gateway {
@@ -66,6 +68,8 @@ pub struct Usage {
     pub waiting: usize,
     /// Neighbours.
     pub neighbours: usize,
+    /// Neighbours of these that are being asked for.
+    pub neighbours_asked: usize,
     /// Sources that the guard counts.
     pub sources: usize,
     /// Bans.
@@ -129,7 +133,8 @@ impl Gateway {
         self.give_up_neighbours(now);
         if now.mono >= self.expire_at {
             self.netfilter.expire(now, EXPIRE_BUDGET);
-            self.expire_at = now.mono + EXPIRE_EVERY;
+            let many = self.netfilter.conntrack().count() as usize > EXPIRE_BUDGET / 2;
+            self.expire_at = now.mono + if many { EXPIRE_EVERY_OF_MANY } else { EXPIRE_EVERY };
         }
     }
 
@@ -194,11 +199,12 @@ impl Gateway {
 
     /// How much of what is bounded there is.
     pub fn usage(&self) -> Usage {
-        let neighbours = self.ports.iter().filter_map(|port| port.neighbours.as_ref());
+        let neighbours = || self.ports.iter().filter_map(|port| port.neighbours.as_ref());
         Usage {
             connections: self.netfilter.conntrack().count() as usize,
             waiting: self.ports.iter().map(|port| port.egress.len()).sum(),
-            neighbours: neighbours.map(Neighbours::len).sum(),
+            neighbours: neighbours().map(Neighbours::len).sum(),
+            neighbours_asked: neighbours().map(Neighbours::asked).sum(),
             sources: self.guard.sources().count(),
             bans: self.guard.bans().len(),
             icmp_receivers: self.router.limits.peers(),

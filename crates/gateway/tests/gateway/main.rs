@@ -11,5 +11,6 @@ mod guard;
 mod hub;
 mod link;
 mod net;
+mod random;
 mod swap;
 mod tracing;

@@ -93,11 +93,13 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             end: PacketEnd::Source,
             before,
             after,
+            supposed: _,
         } => format!("Its source {before} becomes {after}; connection tracking remembers it, and turns the answers back."),
         Step::Nat {
             end: PacketEnd::Destination,
             before,
             after,
+            supposed: _,
         } => format!("Connection tracking turns its destination {before} back into {after}."),
         Step::Route { interface: None, .. } => "The route says that it is for this machine itself.".to_owned(),
         Step::Route {

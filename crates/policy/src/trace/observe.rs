@@ -7,7 +7,7 @@ use fielato_wire::Family;
 
 use super::packet::Shown;
 use super::station::{PacketEnd, Reason, Step};
-use crate::gateway::{Origin, Rules};
+use crate::gateway::{Origin, Rules, is_supposed};
 
 /// What the gateway saw of one packet, in the terms of the policy: also for a running gateway's packets, when `rules` are those
 /// that it runs.
@@ -93,6 +93,7 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
             },
             before: ends(before),
             after: ends(after),
+            supposed: is_supposed(after.address),
         },
         seen::Station::Route { verdict } => match verdict {
             RouteVerdict::Local => Step::Route {

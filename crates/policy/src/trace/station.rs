@@ -144,6 +144,8 @@ pub enum Step {
         before: String,
         /// As it is.
         after: String,
+        /// The new address stands for one that the file does not name.
+        supposed: bool,
     },
     /// The routing decision.
     Route {

@@ -115,7 +115,19 @@ fn line(station: &Station, file: &str) -> String {
             let origin = origin.map_or_else(String::new, |origin| format!(" ({})", named(origin, file)));
             format!("{table} {chain} {place}{origin}: {verdict}")
         }
-        Step::Nat { end, before, after } => format!("{end} {before} -> {after}"),
+        Step::Nat {
+            end,
+            before,
+            after,
+            supposed,
+        } => {
+            let unknown = if *supposed {
+                " (the hub's own; `source` in [hub] would name it)"
+            } else {
+                ""
+            };
+            format!("{end} {before} -> {after}{unknown}")
+        }
         Step::Route { interface: None, .. } => "for this machine".to_owned(),
         Step::Route {
             interface: Some(interface),
