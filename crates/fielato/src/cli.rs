@@ -24,8 +24,13 @@ Examples:
   fielato trace --from 192.168.4.2 --by eth0 --to storage        (a forged packet)
   fielato trace --from 203.0.113.7 --to '[2001:db8::4]:53/udp' --state established
   fielato trace --packet what-happened.pcap --json
+  fielato trace --live member alice                              (real packets, until Ctrl-C)
+  fielato trace --live 'dst service files and not icmp' -c 10 --json
+
+FILTER has the words of `fielato capture`'s.
 
 Exit codes: 0 it passes; 1 it would be stopped; 2 the question has no sense here.";
+
 const CAPTURE_HELP: &str = "\
 Examples:
   fielato capture -w /tmp/tunnel.pcapng
@@ -376,11 +381,11 @@ pub enum Format {
 #[derive(Debug, Args)]
 pub struct Trace {
     /// Who sends: a member, a host, `hub`, `internet` or an address
-    #[arg(long, value_name = "NAME|ADDRESS", required_unless_present = "packet")]
+    #[arg(long, value_name = "NAME|ADDRESS", required_unless_present_any = ["packet", "live"])]
     pub from: Option<String>,
     /// Where to: a service, a host, a member, `hub`, `internet` or an address; behind a colon PORT/tcp, PORT/udp, icmp, icmp/TYPE or
     /// ip/NUMBER [default: a service's first port, else a ping]
-    #[arg(long, value_name = "NAME|ADDRESS[:PORT/PROTOCOL]", required_unless_present = "packet")]
+    #[arg(long, value_name = "NAME|ADDRESS[:PORT/PROTOCOL]", required_unless_present_any = ["packet", "live"])]
     pub to: Option<String>,
     /// What the packet's source says, when it is not the sender's address
     #[arg(long, value_name = "ADDRESS")]
@@ -400,12 +405,14 @@ pub struct Trace {
     /// IPv6, where both ends have both
     #[arg(short = '6')]
     pub ipv6: bool,
-    /// Every packet of a capture, in order, instead of one that is made for the question
-    #[arg(long, value_name = "FILE.pcap", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
+    /// Every packet of a capture (pcap or pcapng), in order, instead of one that is made for the question
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
     pub packet: Option<PathBuf>,
     /// Trace the answer, too
     #[arg(long)]
     pub reply: bool,
+    #[command(flatten)]
+    pub live: Live,
     /// In sentences, with the packet's layers and sizes
     #[arg(long, conflicts_with = "json")]
     pub explain: bool,
@@ -456,6 +463,23 @@ pub enum Shape {
     Show(Json),
 }
 
+/// What `--live` takes.
+#[derive(Debug, Args)]
+pub struct Live {
+    /// Follow real packets on the running hub, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6", "packet", "reply", "explain"])]
+    pub live: bool,
+    /// With --live: which packets within the tunnel [default: all]
+    #[arg(value_name = "FILTER", requires = "live")]
+    pub filter: Vec<String>,
+    /// With --live: trace no more packets than this each second
+    #[arg(long, value_name = "N", requires = "live", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// With --live: end after so many packets
+    #[arg(short = 'c', long, value_name = "COUNT", requires = "live", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("side").multiple(false))]
 pub struct Capture {
@@ -480,6 +504,9 @@ pub struct Capture {
     /// Bytes kept of each packet; 0 for all
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub snaplen: u32,
+    /// Say of no more packets a second what became of them, and which rule decided; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub explained: u32,
     /// The file, or `-` for standard output
     #[arg(short = 'w', long, value_name = "FILE")]
     pub write: PathBuf,

@@ -30,7 +30,7 @@ use crate::{Paths, forwarding};
 
 use engine::{Counted, Engine, Step};
 use kernel::Kernel;
-pub use machine::Machine;
+pub use machine::{Machine, TABLE};
 
 /// What can be chosen when the hub comes up.
 #[derive(Debug, Clone, Copy, Default)]

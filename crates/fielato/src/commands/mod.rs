@@ -7,6 +7,7 @@ mod docs;
 mod init;
 pub mod iptables;
 mod lab;
+mod live;
 mod member;
 mod render;
 mod run;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Reload(args) => run::reload(&paths, args.json)?,
         Command::Status(args) => status::run(&paths, args.json)?,
         Command::Render(args) => render::run(&paths, args)?,
+        Command::Trace(args) if args.live.live => live::run(&paths, &args.live, args.json)?,
         Command::Trace(args) => return trace::run(&paths, &args),
         Command::Ban(args) => ban::ban(&paths, args)?,
         Command::Unban(args) => ban::unban(&paths, args.network)?,
