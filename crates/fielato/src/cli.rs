@@ -24,8 +24,13 @@ Examples:
   fielato trace --from 192.168.4.2 --by eth0 --to storage        (a forged packet)
   fielato trace --from 203.0.113.7 --to '[2001:db8::4]:53/udp' --state established
   fielato trace --packet what-happened.pcap --json
+  fielato trace --live member alice                              (real packets, until Ctrl-C)
+  fielato trace --live 'dst service files and not icmp' -c 10 --json
+
+FILTER has the words of `fielato capture`'s.
 
 Exit codes: 0 it passes; 1 it would be stopped; 2 the question has no sense here.";
+
 const CAPTURE_HELP: &str = "\
 Examples:
   fielato capture -w /tmp/tunnel.pcapng
@@ -37,6 +42,15 @@ FILTER is a part of tcpdump's language:
   ip  ip6  tcp  udp  sctp  icmp  icmp6  proto NUMBER
   [src|dst] member NAME             [src|dst] service NAME
 joined by `and`, `or`, `not` and brackets; `and` and `or` bind equally, from left to right.";
+
+const TC_EXAMPLES: &str = "\
+Examples:
+  fielato tc qdisc add dev wg0 root netem delay 500ms
+  fielato tc -s qdisc show dev wg0
+  fielato tc qdisc del dev wg0 root
+
+The words are tc's, the devices the hub's interface and its uplink. A change holds until the next `fielato reload`, which puts
+back what [[shape]] says.";
 
 /// A WireGuard hub through which a small organisation's outside connections pass.
 #[derive(Debug, Parser)]
@@ -57,11 +71,13 @@ pub struct Cli {
         global = true,
         value_name = "DIR",
         env = "FIELATO_ROOT",
-        default_value = "/",
-        hide_default_value = true,
         help_heading = "Global options"
     )]
-    pub root: PathBuf,
+    pub root: Option<PathBuf>,
+    /// As an ordinary user: the folders are ~/.config/fielato, ~/.local/state/fielato and $XDG_RUNTIME_DIR/fielato, and what
+    /// needs root is done without
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub rootless: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -79,7 +95,7 @@ pub enum Command {
     Import(Import),
     /// Bring the hub up
     #[command(
-        after_help = "Examples:\n  fielato up\n  fielato up --foreground     (for a service manager: Type=notify, SIGHUP reloads)"
+        after_help = "Examples:\n  fielato up\n  fielato up --foreground     (for a service manager: Type=notify, SIGHUP reloads)\n  fielato up --rootless       (as an ordinary user: only a UDP port is opened)"
     )]
     Up(Up),
     /// Take the hub down and put the machine back as it was
@@ -119,6 +135,9 @@ pub enum Command {
     /// Write real packets to a capture file: within the tunnel, encrypted, or both
     #[command(after_help = CAPTURE_HELP)]
     Capture(Capture),
+    /// Change and show queueing disciplines, classes and filters of the running hub, in tc's words
+    #[command(disable_help_flag = true, after_help = TC_EXAMPLES)]
+    Tc(Words),
     /// Run three machines in network namespaces, and show the whole gateway on them
     #[command(subcommand)]
     Lab(Lab),
@@ -337,9 +356,22 @@ pub struct Up {
     /// Stay in the foreground
     #[arg(long)]
     pub foreground: bool,
-    /// Whose WireGuard
+    /// Who judges and moves packets [default: what the configuration says]
+    #[arg(long, value_enum)]
+    pub engine: Option<Engine>,
+    /// Whose WireGuard, with the kernel engine; the other has its own
     #[arg(long, value_enum, default_value_t = Wireguard::Auto)]
     pub wireguard: Wireguard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The kernel where it can do all that the configuration asks for, else the user-space engine
+    Auto,
+    /// nftables, tc and XDP
+    Kernel,
+    /// One process
+    Userspace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -376,11 +408,11 @@ pub enum Format {
 #[derive(Debug, Args)]
 pub struct Trace {
     /// Who sends: a member, a host, `hub`, `internet` or an address
-    #[arg(long, value_name = "NAME|ADDRESS", required_unless_present = "packet")]
+    #[arg(long, value_name = "NAME|ADDRESS", required_unless_present_any = ["packet", "live"])]
     pub from: Option<String>,
     /// Where to: a service, a host, a member, `hub`, `internet` or an address; behind a colon PORT/tcp, PORT/udp, icmp, icmp/TYPE or
     /// ip/NUMBER [default: a service's first port, else a ping]
-    #[arg(long, value_name = "NAME|ADDRESS[:PORT/PROTOCOL]", required_unless_present = "packet")]
+    #[arg(long, value_name = "NAME|ADDRESS[:PORT/PROTOCOL]", required_unless_present_any = ["packet", "live"])]
     pub to: Option<String>,
     /// What the packet's source says, when it is not the sender's address
     #[arg(long, value_name = "ADDRESS")]
@@ -400,12 +432,14 @@ pub struct Trace {
     /// IPv6, where both ends have both
     #[arg(short = '6')]
     pub ipv6: bool,
-    /// Every packet of a capture, in order, instead of one that is made for the question
-    #[arg(long, value_name = "FILE.pcap", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
+    /// Every packet of a capture (pcap or pcapng), in order, instead of one that is made for the question
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
     pub packet: Option<PathBuf>,
     /// Trace the answer, too
     #[arg(long)]
     pub reply: bool,
+    #[command(flatten)]
+    pub live: Live,
     /// In sentences, with the packet's layers and sizes
     #[arg(long, conflicts_with = "json")]
     pub explain: bool,
@@ -456,6 +490,23 @@ pub enum Shape {
     Show(Json),
 }
 
+/// What `--live` takes.
+#[derive(Debug, Args)]
+pub struct Live {
+    /// Follow real packets on the running hub, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6", "packet", "reply", "explain"])]
+    pub live: bool,
+    /// With --live: which packets within the tunnel [default: all]
+    #[arg(value_name = "FILTER", requires = "live")]
+    pub filter: Vec<String>,
+    /// With --live: trace no more packets than this each second
+    #[arg(long, value_name = "N", requires = "live", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// With --live: end after so many packets
+    #[arg(short = 'c', long, value_name = "COUNT", requires = "live", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("side").multiple(false))]
 pub struct Capture {
@@ -480,6 +531,9 @@ pub struct Capture {
     /// Bytes kept of each packet; 0 for all
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub snaplen: u32,
+    /// Say of no more packets a second what became of them, and which rule decided; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub explained: u32,
     /// The file, or `-` for standard output
     #[arg(short = 'w', long, value_name = "FILE")]
     pub write: PathBuf,
@@ -503,12 +557,15 @@ pub enum Lab {
     #[command(after_help = "Example:\n  fielato lab down")]
     Down,
     /// Show everything the gateway does, step by step, and check it
-    #[command(after_help = "Example:\n  fielato lab talk")]
+    #[command(after_help = "Examples:\n  fielato lab talk\n  fielato lab talk --engine userspace")]
     Talk(Talk),
 }
 
 #[derive(Debug, Args)]
 pub struct Talk {
+    /// Who judges and moves packets on the hub
+    #[arg(long, value_enum, default_value_t = TalkEngine::Kernel)]
+    pub engine: TalkEngine,
     /// Print one JSON document at the end, with a `version` field
     #[arg(long)]
     pub json: bool,
@@ -518,6 +575,16 @@ pub struct Talk {
     /// Leave the machines standing at the end
     #[arg(long)]
     pub keep: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TalkEngine {
+    /// nftables, tc and XDP
+    Kernel,
+    /// One process
+    Userspace,
+    /// The whole talk twice, and one JSON document for each
+    Both,
 }
 
 #[derive(Debug, Args)]

@@ -108,6 +108,15 @@ pub fn list_table_json(family: Family, name: &str) -> Result<serde_json::Value, 
     json(&["-j", "list", "table", &family.to_string(), name])
 }
 
+/// Every table's rules with their handles, but without the elements of sets, as `nft -a -t list ruleset` prints them.
+///
+/// # Errors
+/// Any [`NftError`].
+pub fn list_rules() -> Result<String, NftError> {
+    let output = run(&["-a", "-t", "list", "ruleset"], "")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 fn json(arguments: &[&str]) -> Result<serde_json::Value, NftError> {
     serde_json::from_slice(&run(arguments, "")?.stdout).map_err(NftError::Output)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::discipline::{FqCodelStats, NetemStats, Queued};
+use crate::discipline::{CodelStats, FqCodelStats, NetemStats, Queued};
 use crate::drop::DropReason;
 use crate::spec::{Handle, HtbClass, Parent, QdiscKind, Stab};
 
@@ -117,6 +117,11 @@ impl Shape {
             Shape::Class(kind) => kind,
         }
     }
+
+    /// Whether it is a class, not a discipline.
+    pub const fn is_class(&self) -> bool {
+        matches!(self, Shape::HtbClass { .. } | Shape::Class(_))
+    }
 }
 
 /// What only one kind of discipline or class counts.
@@ -127,6 +132,8 @@ pub enum Extra {
     /// Nothing.
     #[default]
     None,
+    /// codel's.
+    Codel(CodelStats),
     /// fq_codel's.
     FqCodel(FqCodelStats),
     /// netem's.

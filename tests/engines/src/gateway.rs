@@ -156,13 +156,13 @@ impl Subject for UserSpace {
         let mut tallies = rule_tallies(gateway, scene);
         for (device, port) in [(INTERFACE, TUNNEL), (UPLINK_NAME, UPLINK)] {
             let stats = gateway.egress(port).map(|egress| egress.stats()).unwrap_or_default();
-            for Stats { handle, sent, .. } in stats.iter().filter(|stats| stats.class && stats.sent.packets > 0) {
+            for Stats { handle, sent, .. } in stats.iter().filter(|stats| stats.shape.is_class() && stats.sent.packets > 0) {
                 tallies.insert(format!("class {device} {handle}"), (sent.packets, sent.bytes));
             }
         }
         for ban in gateway.bans() {
             if ban.packets > 0 {
-                tallies.insert(format!("ban {INTERFACE} {}", ban.network), (ban.packets, ban.bytes));
+                tallies.insert(format!("ban {}", ban.network), (ban.packets, ban.bytes));
             }
         }
         Ok(tallies)

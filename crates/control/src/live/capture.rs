@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::link::{self, Link};
@@ -14,8 +14,9 @@ use fielato_wire::pcapng::{self, Direction, LinkType, Packet, Statistics};
 use fielato_wire::{Headers, number};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::order::{Held, Order};
-use super::{Stop, Subject};
+use super::explain::Explainer;
+use super::order::{Fate, Held, Order};
+use super::{Stop, Subject, now};
 
 /// How long a packet is held before it is written.
 const HOLD: Duration = Duration::from_millis(100);
@@ -39,6 +40,8 @@ pub struct Settings {
     pub count: Option<u64>,
     /// Bytes of each packet, from its first on, link header included; 0 for all.
     pub snaplen: u32,
+    /// Say of no more packets than this each second what became of them; 0 for none.
+    pub explained: u32,
 }
 
 /// What was captured.
@@ -48,6 +51,12 @@ pub struct Summary {
     pub packets: u64,
     /// Packets lost because they came faster than they could be read.
     pub lost: u64,
+    /// Packets of the clear side.
+    pub clear: u64,
+    /// How many of these have a comment.
+    pub explained: u64,
+    /// Why there are no comments at all, if there could be none.
+    pub unexplained: Option<String>,
 }
 
 /// Captures until `stop`, the count, or until nobody reads `out` any more.
@@ -64,6 +73,9 @@ pub fn run(subject: &Subject, settings: &Settings, out: &mut dyn Write, stop: &S
     }
     Ok(Summary {
         packets: capture.written,
+        clear: capture.clear,
+        explained: capture.explained,
+        unexplained: capture.unexplained,
         lost: capture.taps.iter().map(|tap| tap.counts.lost).sum(),
     })
 }
@@ -94,8 +106,12 @@ struct Tap {
     told: u64,
 }
 
-struct Capture {
+struct Capture<'a> {
     taps: Vec<Tap>,
+    explainer: Option<Explainer<'a>>,
+    unexplained: Option<String>,
+    clear: u64,
+    explained: u64,
     order: Order,
     snaplen: usize,
     count: u64,
@@ -105,8 +121,8 @@ struct Capture {
     started: Duration,
 }
 
-impl Capture {
-    fn open(subject: &Subject, settings: &Settings) -> Result<Self> {
+impl<'a> Capture<'a> {
+    fn open(subject: &'a Subject, settings: &Settings) -> Result<Self> {
         let Settings {
             clear,
             cipher,
@@ -114,6 +130,7 @@ impl Capture {
             words,
             count,
             snaplen,
+            explained,
         } = settings;
         let status = &subject.status;
         let mut netlink = Netlink::open()?;
@@ -157,8 +174,20 @@ impl Capture {
         if taps.is_empty() {
             bail!("nothing to capture: choose the clear side, the cipher side or both");
         }
+        let (mut explainer, mut unexplained) = (None, None);
+        if *clear && *explained > 0 {
+            // A capture without comments is better than none.
+            match Explainer::open(subject, subject.clear(filter)?, *explained) {
+                Ok(opened) => explainer = Some(opened),
+                Err(error) => unexplained = Some(format!("{error:#}")),
+            }
+        }
         Ok(Self {
             taps,
+            explainer,
+            unexplained,
+            clear: 0,
+            explained: 0,
             order: Order::default(),
             snaplen: match *snaplen {
                 0 => usize::MAX,
@@ -184,12 +213,21 @@ impl Capture {
             for index in 0..self.taps.len() {
                 self.read(index)?;
             }
+            self.explain()?;
             self.write(now().saturating_sub(HOLD), out)?;
+        }
+        // What came until now is still to be read, and what becomes of the last ones to be heard.
+        let ended = now();
+        for index in 0..self.taps.len() {
+            while self.read(index)? && now() < ended + HOLD {}
+        }
+        while self.explainer.is_some() && !self.order.is_empty() && now() < ended + HOLD {
+            std::thread::sleep(TICK);
+            self.explain()?;
         }
         while !self.order.is_empty() {
             self.write(Duration::MAX, out)?;
         }
-        let ended = now();
         for tap in &mut self.taps {
             tap.counts.started = self.started;
             tap.counts.ended = ended;
@@ -212,13 +250,23 @@ impl Capture {
         }
     }
 
-    /// Takes what one socket has.
-    fn read(&mut self, index: usize) -> Result<()> {
-        let Some(tap) = self.taps.get_mut(index) else { return Ok(()) };
+    /// Takes what one socket has; whether there may be more.
+    fn read(&mut self, index: usize) -> Result<bool> {
+        let Some(tap) = self.taps.get_mut(index) else {
+            return Ok(false);
+        };
+        let mut more = true;
         for _ in 0..TURN {
+            if self.taken >= self.count {
+                more = false;
+                break;
+            }
             let seen = match tap.socket.receive() {
                 Ok(Some(seen)) => seen,
-                Ok(None) => break,
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
                 Err(error) => return Err(error).with_context(|| format!("{} is not to be heard any more", tap.described.name)),
             };
             tap.counts.received += 1;
@@ -230,9 +278,6 @@ impl Capture {
                 continue;
             }
             tap.counts.accepted += 1;
-            if self.taken >= self.count {
-                break;
-            }
             self.taken += 1;
             self.order.push(Held {
                 at: seen.at,
@@ -240,10 +285,26 @@ impl Capture {
                 outbound: seen.outbound,
                 bytes: seen.bytes[..seen.bytes.len().min(self.snaplen)].to_vec(),
                 len: seen.len as u32,
-                key: None,
+                fate: match (tap.side, &self.explainer) {
+                    (Side::Clear, Some(_)) => Explainer::fate(seen.outbound, &headers, packet),
+                    _ => Fate::Unknown,
+                },
             });
         }
         tap.counts.lost = tap.socket.lost();
+        Ok(more)
+    }
+
+    /// Hears what became of packets.
+    fn explain(&mut self) -> Result<()> {
+        let Some(explainer) = &mut self.explainer else { return Ok(()) };
+        // The clear side is the first, when there is one.
+        for unseen in explainer.take(self.snaplen)? {
+            if self.taken < self.count {
+                self.taken += 1;
+                self.order.push(unseen);
+            }
+        }
         Ok(())
     }
 
@@ -255,6 +316,13 @@ impl Capture {
                 continue;
             };
             let lost = tap.counts.lost;
+            let explained = match (held.fate, &mut self.explainer) {
+                (Fate::Known(explained), _) => Some(explained),
+                (Fate::Traced(key), Some(explainer)) => explainer.find(&key),
+                _ => None,
+            };
+            self.clear += u64::from(tap.side == Side::Clear);
+            self.explained += u64::from(explained.is_some());
             let packet = Packet {
                 interface: held.interface,
                 at: held.at,
@@ -264,9 +332,9 @@ impl Capture {
                     true => Direction::Outbound,
                     false => Direction::Inbound,
                 }),
-                verdict: None,
+                verdict: explained.as_ref().map(|explained| explained.verdict),
                 lost: lost - tap.told,
-                comments: Vec::new(),
+                comments: explained.into_iter().map(|explained| explained.comment).collect(),
             };
             out.write_all(&pcapng::packet(&packet))?;
             tap.told = lost;
@@ -321,8 +389,4 @@ fn refused(error: io::Error, name: &str) -> anyhow::Error {
         io::ErrorKind::PermissionDenied => anyhow::anyhow!("cannot capture on {name}: only root may; try sudo"),
         _ => anyhow::Error::new(error).context(format!("cannot capture on {name}")),
     }
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

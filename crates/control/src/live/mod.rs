@@ -5,10 +5,17 @@
 //! the process ends in whatever way.
 
 pub mod capture;
+mod explain;
+mod follow;
 mod order;
+pub mod report;
+mod rules;
 mod stop;
+pub mod trace;
+mod watcher;
 
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use fielato_policy::Config;
@@ -78,4 +85,9 @@ fn endpoint(at: SocketAddr) -> Place {
         network: Network::new(at.ip().to_canonical(), u8::MAX),
         ports: Some((number::UDP, at.port(), at.port())),
     }
+}
+
+/// The time since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

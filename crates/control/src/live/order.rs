@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fielato_wire::pcapng::Verdict;
+
 /// Most packets that are held.
 const HELD_MAX: usize = 32 * 1024;
 /// Most of their bytes.
@@ -23,8 +25,28 @@ pub(super) struct Held {
     pub bytes: Vec<u8>,
     /// How long it was.
     pub len: u32,
-    /// By what it is found again in a trace.
-    pub key: Option<Vec<u8>>,
+    /// What became of it, or how to learn that.
+    pub fate: Fate,
+}
+
+/// What became of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nobody will say.
+    Unknown,
+    /// By this it is found again among traced packets.
+    Traced(Vec<u8>),
+    /// This is known.
+    Known(Explained),
+}
+
+/// What there is to say of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Explained {
+    /// Whether it went on.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub comment: String,
 }
 
 /// The packets that wait.
@@ -71,7 +93,7 @@ mod tests {
             outbound: false,
             bytes: vec![0; 100],
             len: 100,
-            key: None,
+            fate: Fate::Unknown,
         }
     }
 

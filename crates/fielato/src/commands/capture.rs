@@ -23,6 +23,7 @@ pub fn run(paths: &Paths, args: cli::Capture) -> Result<()> {
         words,
         count: args.count,
         snaplen: args.snaplen,
+        explained: args.explained,
     };
     let subject = Subject::load(paths)?;
     let mut out = open(&args.write)?;
@@ -48,13 +49,24 @@ fn open(path: &Path) -> Result<Box<dyn Write>> {
 }
 
 fn text(summary: &Summary) -> String {
-    let Summary { packets, lost } = summary;
+    let Summary {
+        packets,
+        lost,
+        clear,
+        explained,
+        unexplained,
+    } = summary;
     let mut text = match packets {
         1 => "1 packet captured".to_owned(),
         packets => format!("{packets} packets captured"),
     };
     if *lost > 0 {
         text += &format!(", {lost} lost because they came too fast");
+    }
+    if let Some(reason) = unexplained {
+        text += &format!("\nwithout verdicts: {reason}");
+    } else if explained < clear {
+        text += &format!("; {explained} of {clear} within the tunnel have a verdict (see --explained)");
     }
     text
 }

@@ -1,21 +1,21 @@
 //! Real packets of a hub that is up, in capture files and traces.
 //!
 //! ```text
-//!   hub: eth0 10.9.0.1  ───  outside: eth0 10.9.0.2, with alice's device
+//!   archive: eth0 10.8.0.5  ───  eth1 10.8.0.1 :hub: eth0 10.9.0.1  ───  outside: eth0 10.9.0.2, with alice's device
 //! ```
 
 use std::fs;
-use std::io::Read as _;
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
 
-use fielato_wire::pcapng::{Block, Direction, Interface, LinkType, Packet, Statistics, blocks};
+use fielato_wire::pcapng::{Block, Direction, Interface, LinkType, Packet, Statistics, Verdict, blocks};
 
 use crate::common::{Client, Hub, Machine, Pair, Running, can_run, eventually, overlay};
 
 /// Alice may reach the hub itself and a service outside; nothing else.
 const RULES: &str = r#"
 [host.archive]
-address = ["10.9.0.2", "fd09::2"]
+address = ["10.8.0.5", "fd08::5"]
 strategy = "source"
 
 [service.files]
@@ -33,13 +33,50 @@ to = "files"
 action = "accept"
 "#;
 
-/// A hub with alice, who has a session.
-fn with_alice() -> (Hub, Machine) {
-    let Pair { hub, outside } = Pair::up();
-    hub.fielato("member add alice").ok();
-    hub.write_config(&(hub.config() + RULES));
-    hub.fielato("reload").ok();
-    (hub, outside)
+/// The machines.
+struct World {
+    hub: Hub,
+    outside: Machine,
+    archive: Machine,
+}
+
+impl World {
+    /// A hub that is up and knows alice.
+    fn new() -> Self {
+        let Pair { hub, outside } = Pair::up();
+        let archive = Machine::with_namespace();
+        hub.sh(&format!(
+            "ip link add eth1 type veth peer name eth0 netns {}",
+            archive.netns()
+        ))
+        .ok();
+        for (at, dev, host) in [(&*hub, "eth1", 1), (&archive, "eth0", 5)] {
+            at.sh(&format!(
+                "ip addr add 10.8.0.{host}/24 dev {dev} && ip addr add fd08::{host}/64 dev {dev} nodad && ip link set {dev} up"
+            ))
+            .ok();
+        }
+        hub.fielato("member add alice").ok();
+        hub.write_config(&(hub.config() + RULES));
+        hub.fielato("reload").ok();
+        Self { hub, outside, archive }
+    }
+
+    /// Alice's device, with a session.
+    fn alice(&self) -> Client<'_> {
+        let client = Client::start(&self.hub, &self.outside, "alice");
+        for address in overlay(&self.hub) {
+            eventually("the tunnel carries", || client.ping(&address));
+        }
+        client
+    }
+
+    /// Sends a datagram of either family from alice to the archive.
+    fn send(&self, port: u16) {
+        for address in ["10.8.0.5", "fd08::5"] {
+            self.outside.sh(&format!("bash -c 'echo x >/dev/udp/{address}/{port}'")).ok();
+        }
+    }
 }
 
 /// `fielato capture` with these words, which has begun.
@@ -109,14 +146,11 @@ fn both_sides_stand_in_one_file_that_others_read() {
     if !fielato_testkit::need("captures::both_sides_stand_in_one_file_that_others_read", "tcpdump") {
         return;
     }
-    let (hub, outside) = with_alice();
-    let client = Client::start(&hub, &outside, "alice");
-    let addresses = overlay(&hub);
-    for address in &addresses {
-        eventually("the tunnel carries", || client.ping(address));
-    }
-    let both = capture(&hub, &["--snaplen", "120"], "both.pcapng");
-    let one = capture(&hub, &["--clear", "icmp6 and member alice", "-c", "1"], "one.pcapng");
+    let world = World::new();
+    let (hub, client) = (&world.hub, world.alice());
+    let addresses = overlay(hub);
+    let both = capture(hub, &["--snaplen", "120"], "both.pcapng");
+    let one = capture(hub, &["--clear", "icmp6 and member alice", "-c", "1"], "one.pcapng");
     for address in &addresses {
         assert!(client.ping(address));
     }
@@ -125,7 +159,7 @@ fn both_sides_stand_in_one_file_that_others_read() {
     let mut one = one;
     assert!(said(&mut one).contains("1 packet captured"), "it ended by itself");
 
-    let captured = Captured::read(&hub, "both.pcapng");
+    let captured = Captured::read(hub, "both.pcapng");
     let names: Vec<_> = captured.interfaces.iter().map(|one| (one.name.as_str(), one.link)).collect();
     let clear = format!("{} (clear)", hub.interface);
     assert_eq!(
@@ -144,18 +178,200 @@ fn both_sides_stand_in_one_file_that_others_read() {
     }
     let delivered: u64 = captured.statistics.iter().map(|one| one.delivered).sum();
     assert_eq!(delivered as usize, captured.packets.len());
-    assert_eq!(Captured::read(&hub, "one.pcapng").packets.len(), 1);
+    assert_eq!(Captured::read(hub, "one.pcapng").packets.len(), 1);
 
     // Readers of others agree. tcpdump reads files of one link type only, so it is given one side.
-    let cipher = capture(&hub, &["--cipher", "member alice"], "cipher.pcapng");
+    let cipher = capture(hub, &["--cipher", "member alice"], "cipher.pcapng");
     assert!(client.ping(&addresses[0]));
     end(cipher);
-    let count = Captured::read(&hub, "cipher.pcapng").packets.len();
+    let count = Captured::read(hub, "cipher.pcapng").packets.len();
     let read = hub.sh(&format!("tcpdump -n -r {}/cipher.pcapng", hub.root().display())).ok();
     assert!(count >= 2 && read.lines().count() == count, "{count}: {read}");
     assert!(read.contains("10.9.0.1.51820"), "{read}");
     let clear = hub.sh(&format!("tcpdump -n -r {}/one.pcapng", hub.root().display())).ok();
     assert!(clear.contains("ICMP6, echo request"), "{clear}");
+}
+
+/// The line of the configuration on which the `number`th rule begins.
+fn line_of_rule(hub: &Hub, number: usize) -> usize {
+    let config = hub.config();
+    let rules = config.lines().enumerate().filter(|(_, line)| line.starts_with("[[rule]]"));
+    rules.map(|(index, _)| index + 1).nth(number - 1).unwrap()
+}
+
+/// Everything that is set up in nftables.
+fn tables(hub: &Hub) -> String {
+    hub.sh("nft list tables").ok()
+}
+
+#[test]
+fn captured_packets_say_what_became_of_them_and_which_rule_decided() {
+    if !can_run("captures::captured_packets_say_what_became_of_them_and_which_rule_decided") {
+        return;
+    }
+    let world = World::new();
+    let (hub, client) = (&world.hub, world.alice());
+    let overlay = overlay(hub);
+    let before = tables(hub);
+    let capture = capture(hub, &["--clear", "not icmp6"], "said.pcapng");
+    assert_ne!(tables(hub), before);
+    assert!(client.ping(&overlay[0]));
+    // The service is open, the other port is not. Nobody listens: the archive's refusals come back.
+    world.send(4000);
+    world.send(4001);
+    // Towards the tunnel: what nobody asked for is dropped before it comes there.
+    let send = "ip route add default via 10.8.0.1; bash -c 'echo x >/dev/udp/ALICE/5000'";
+    let member = hub.fielato("member show alice --json").json();
+    let alice = member["member"]["addresses"][0].as_str().unwrap();
+    world.archive.sh(&send.replace("ALICE", alice)).ok();
+    let told = end(capture);
+    assert_eq!(tables(hub), before, "nothing of ours is left");
+
+    let captured = Captured::read(hub, "said.pcapng");
+    assert!(told.starts_with("8 packets captured"), "{told}");
+    let (hub_rule, service_rule) = (line_of_rule(hub, 1), line_of_rule(hub, 2));
+    let interface = &hub.interface;
+    let said: Vec<_> = captured
+        .packets
+        .iter()
+        .map(|packet| {
+            let comment = packet.comments.first().map_or("", String::as_str);
+            // Ports of senders are the kernel's to choose.
+            let comment = comment.split(" as ").next().unwrap().to_owned();
+            (packet.direction.unwrap(), packet.verdict.unwrap(), comment)
+        })
+        .collect();
+    use Direction::{Inbound, Outbound};
+    use Verdict::{Dropped, Passed};
+    let wanted = [
+        // The ping to the hub and its answer.
+        (
+            Inbound,
+            Passed,
+            format!("passed: rule 1, line {hub_rule} of the configuration (inet fielato input)"),
+        ),
+        (
+            Outbound,
+            Passed,
+            format!("passed: no rule of ours is asked about what this machine sends; left by {interface}"),
+        ),
+        // The service, and the refusal over IPv4 (that over IPv6 is icmp6).
+        (
+            Inbound,
+            Passed,
+            format!("passed: rule 2, line {service_rule} of the configuration (inet fielato forward); left by eth1"),
+        ),
+        (
+            Outbound,
+            Passed,
+            format!("passed: ct state established,related accept (inet fielato forward); left by {interface}"),
+        ),
+        (
+            Inbound,
+            Passed,
+            format!("passed: rule 2, line {service_rule} of the configuration (inet fielato forward); left by eth1"),
+        ),
+        (Inbound, Dropped, "dropped: no rule (inet fielato forward)".to_owned()),
+        (Inbound, Dropped, "dropped: no rule (inet fielato forward)".to_owned()),
+        (
+            Outbound,
+            Dropped,
+            "dropped: no rule (inet fielato forward) (never sent; only its headers are known)".to_owned(),
+        ),
+    ];
+    assert_eq!(said, wanted);
+    let natted = captured
+        .packets
+        .iter()
+        .filter(|packet| packet.comments[0].contains(" as 10.8.0.1:"));
+    assert_eq!(natted.count(), 1, "the masquerade is told");
+}
+
+#[test]
+fn live_traces_show_stations_and_leave_nothing() {
+    if !can_run("captures::live_traces_show_stations_and_leave_nothing") {
+        return;
+    }
+    let world = World::new();
+    let (hub, _client) = (&world.hub, world.alice());
+    let before = tables(hub);
+    let trace = |words: &[&str]| {
+        let mut command = hub.command(crate::common::FIELATO);
+        command.args(["trace", "--live"]).args(words);
+        let mut running = hub.spawn(with_pipes(command));
+        let mut said = BufReader::new(running.0.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.starts_with("tracing"), "{line}");
+        running
+    };
+
+    let mut json = trace(&["src member alice and port 4000-4001", "-c", "4", "--json"]);
+    world.send(4000);
+    world.send(4001);
+    let packets: Vec<serde_json::Value> = lines(&mut json)
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json.end(), 0);
+    let verdicts: Vec<_> = packets.iter().map(|packet| packet["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["passed", "passed", "dropped", "dropped"]);
+    for packet in &packets {
+        assert_eq!(
+            (&packet["version"], &packet["interface"]),
+            (&1.into(), &hub.interface.as_str().into())
+        );
+        let station = packet["stations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|station| station["place"] == "inet fielato forward");
+        let station = station.unwrap_or_else(|| panic!("{packet}"));
+        match packet["verdict"].as_str() {
+            Some("passed") => {
+                assert_eq!(station["verdict"], "accept");
+                assert_eq!(station["lines"], serde_json::json!([line_of_rule(hub, 2)]));
+                assert!(station["rule"].as_str().unwrap().contains("udp dport 4000"), "{station}");
+                assert_eq!(packet["left"]["interface"], "eth1");
+                assert_eq!(
+                    packet["left"]["packet"]["source"]
+                        .as_str()
+                        .map(|source| source.ends_with(".1") || source.ends_with("::1")),
+                    Some(true)
+                );
+            }
+            _ => assert_eq!(
+                (&station["verdict"], &packet["left"]),
+                (&"drop".into(), &serde_json::Value::Null)
+            ),
+        }
+    }
+
+    // Text, and a client that is killed.
+    let mut text = trace(&["member", "alice", "and", "udp"]);
+    world.send(4001);
+    let mut out = BufReader::new(text.0.stdout.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains("dropped: no rule (inet fielato forward)") {
+        assert!(out.read_line(&mut seen).unwrap() > 0, "{seen}");
+    }
+    assert!(seen.contains(&format!("in by {}", hub.interface)), "{seen}");
+    assert_ne!(tables(hub), before);
+    text.0.kill().unwrap();
+    text.0.wait().unwrap();
+    eventually("the kernel has removed its table", || tables(hub) == before);
+}
+
+fn with_pipes(mut command: Command) -> Command {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn lines(running: &mut Running) -> Vec<String> {
+    BufReader::new(running.0.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .collect()
 }
 
 #[test]

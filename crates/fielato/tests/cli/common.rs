@@ -94,6 +94,11 @@ impl Machine {
         machine
     }
 
+    /// The name of its namespace.
+    pub fn netns(&self) -> &str {
+        self.namespace.as_ref().unwrap().name()
+    }
+
     pub fn root(&self) -> &Path {
         self.dir.path()
     }
@@ -261,9 +266,11 @@ pub fn can_run(test: &str) -> bool {
 impl Pair {
     pub fn new() -> Self {
         let (machine, outside) = (Machine::with_namespace(), Machine::with_namespace());
-        let name = |machine: &Machine| machine.namespace.as_ref().unwrap().name().to_owned();
         machine
-            .sh(&format!("ip link add eth0 type veth peer name eth0 netns {}", name(&outside)))
+            .sh(&format!(
+                "ip link add eth0 type veth peer name eth0 netns {}",
+                outside.netns()
+            ))
             .ok();
         for (at, host) in [(&machine, 1), (&outside, 2)] {
             at.sh(&format!(

@@ -6,8 +6,12 @@
 //!                                              hub (2), 10.8.0.1, fd08::1
 //! ```
 
+mod egress;
 mod forward;
 mod guard;
+mod hub;
+mod link;
 mod net;
+mod random;
 mod swap;
 mod tracing;

@@ -46,6 +46,8 @@ const BUFFER: usize = 64 * 1024;
 pub struct TraceEvent {
     /// The same for all events of a packet; used again for later packets.
     pub id: u32,
+    /// Family of the table, as nft writes it.
+    pub family: &'static str,
     /// Table of the chain.
     pub table: String,
     /// Where it happened.
@@ -190,9 +192,11 @@ fn messages(mut datagram: &[u8]) -> Vec<TraceEvent> {
     while let Some((length, kind)) = header(datagram) {
         let Some(message) = datagram.get(..length) else { break };
         if kind == NFT_MSG_TRACE
-            && let Some(attributes) = message.get(HEADER_LEN + FAMILY_LEN..)
+            && let Some((family, attributes)) = message
+                .get(HEADER_LEN..)
+                .and_then(|body| body.split_first_chunk::<FAMILY_LEN>())
         {
-            events.extend(event(attributes));
+            events.extend(event(family_name(family[0]), attributes));
         }
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -206,7 +210,20 @@ fn header(message: &[u8]) -> Option<(usize, u16)> {
     (length >= HEADER_LEN && length <= message.len()).then_some((length, kind))
 }
 
-fn event(attributes: &[u8]) -> Option<TraceEvent> {
+/// `NFPROTO_*` (linux/netfilter.h).
+fn family_name(number: u8) -> &'static str {
+    match number {
+        1 => "inet",
+        2 => "ip",
+        3 => "arp",
+        5 => "netdev",
+        7 => "bridge",
+        10 => "ip6",
+        _ => "other",
+    }
+}
+
+fn event(family: &'static str, attributes: &[u8]) -> Option<TraceEvent> {
     let (mut id, mut kind, mut handle, mut policy, mut mark) = (None, None, 0, None, 0);
     let (mut table, mut chain) = (String::new(), String::new());
     let (mut verdict, mut state) = (None, None);
@@ -242,6 +259,7 @@ fn event(attributes: &[u8]) -> Option<TraceEvent> {
     };
     Some(TraceEvent {
         id: id?,
+        family,
         table,
         chain,
         step,
@@ -357,6 +375,7 @@ mod tests {
         let wanted = [
             TraceEvent {
                 id: 0x1234,
+                family: "inet",
                 table: "fielato".into(),
                 chain: "forward".into(),
                 step: Step::Rule {
@@ -374,6 +393,7 @@ mod tests {
             },
             TraceEvent {
                 id: 0x1234,
+                family: "inet",
                 table: String::new(),
                 chain: String::new(),
                 step: Step::Policy(TracedVerdict::Drop),

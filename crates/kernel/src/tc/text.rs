@@ -23,8 +23,11 @@ pub fn qdisc(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
         "pfifo" => Some(format!("limit {}p", u32_at(options, 0)?)),
         "bfifo" => Some(format!("limit {}", size(u32_at(options, 0)?))),
         "htb" => htb(options),
+        "prio" => prio(options),
+        "sfq" => sfq(options),
         "tbf" => tbf(options, psched),
         "netem" => netem::text(options, psched),
+        "codel" => Some(codel(options)),
         "fq_codel" => Some(fq_codel(options)),
         "cake" => Some(cake(options)),
         _ => None,
@@ -70,6 +73,28 @@ fn htb(options: &[u8]) -> Option<String> {
     Some(text)
 }
 
+fn prio(options: &[u8]) -> Option<String> {
+    let map: Vec<String> = options.get(4..20)?.iter().map(ToString::to_string).collect();
+    Some(format!("bands {} priomap {}", u32_at(options, 0)?, map.join(" ")))
+}
+
+fn sfq(options: &[u8]) -> Option<String> {
+    // struct tc_sfq_qopt_v1: quantum, period, limit, divisor, flows, depth, headdrop.
+    let number = |place: usize| u32_at(options, 4 * place);
+    let mut text = format!("limit {}p quantum {} ", number(2)?, size(number(0)?));
+    if let Some(depth) = number(5).filter(|depth| *depth != 0) {
+        let _ = write!(text, "depth {depth} ");
+    }
+    if number(6).is_some_and(|headdrop| headdrop != 0) {
+        text.push_str("headdrop ");
+    }
+    let _ = write!(text, "divisor {} ", number(3)?);
+    if let Some(period) = number(1).filter(|period| *period != 0) {
+        let _ = write!(text, "perturb {period}sec ");
+    }
+    Some(text)
+}
+
 fn tbf(options: &[u8], psched: &Psched) -> Option<String> {
     // struct tc_tbf_qopt: rate and peakrate of 12 bytes each, then limit, buffer, mtu.
     let parameters = find(options, 1)?;
@@ -95,6 +120,22 @@ fn tbf(options: &[u8], psched: &Psched) -> Option<String> {
         false => write!(text, "limit {} ", size(limit)),
     };
     Some(text)
+}
+
+fn codel(options: &[u8]) -> String {
+    let mut text = String::new();
+    if let Some(limit) = find_u32(options, 2) {
+        let _ = write!(text, "limit {limit}p ");
+    }
+    for (name, kind) in [("target", 1), ("ce_threshold", 5), ("interval", 3)] {
+        if let Some(microseconds) = find_u32(options, kind) {
+            let _ = write!(text, "{name} {} ", time(microseconds.into()));
+        }
+    }
+    if find_u32(options, 4).is_some_and(|ecn| ecn != 0) {
+        text.push_str("ecn ");
+    }
+    text
 }
 
 fn fq_codel(options: &[u8]) -> String {

@@ -1,0 +1,43 @@
+//! `fielato trace --live`
+
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use fielato_control::Paths;
+use fielato_control::live::report::LivePacket;
+use fielato_control::live::trace::{self, Settings};
+use fielato_control::live::{Stop, Subject};
+use fielato_wire::filter::Words;
+
+use crate::cli;
+
+/// `fielato trace --live`
+pub fn run(paths: &Paths, args: &cli::Live, json: bool) -> Result<()> {
+    let settings = Settings {
+        filter: Words::parse(&args.filter.join(" "))?,
+        per_second: args.limit,
+        count: args.count,
+    };
+    let subject = Subject::load(paths)?;
+    let stop = Stop::install(None)?;
+    let mut out = io::stdout().lock();
+    let mut show = |packet: &LivePacket| -> Result<()> {
+        match json {
+            true => writeln!(out, "{}", serde_json::to_string(packet)?)?,
+            false => writeln!(out, "{packet}")?,
+        }
+        Ok(out.flush()?)
+    };
+    let begun = || eprintln!("tracing, at most {} packets a second; Ctrl-C ends it", args.limit);
+    match trace::run(&subject, &settings, &stop, &begun, &mut show) {
+        Ok(summary) if summary.lost => eprintln!("some packets were missed: they came too fast"),
+        Ok(_) => {}
+        // Whoever read has gone, as `| head` does; that is no failure.
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
