@@ -22,6 +22,7 @@ use fielato_netfilter::Now;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, DropReason, Front, PeerChange, Roster, Shard};
 
 use crate::fd::readable;
+use crate::tap::Tap;
 use crate::tun::steer::Steering;
 use crate::uapi::{self, Listener};
 use crate::udp::Sockets;
@@ -321,6 +322,12 @@ impl Device {
         let result = session.gateway(work);
         session.distribute();
         result
+    }
+
+    /// Where the gateway's packets can be looked at. `None` when there is none.
+    pub fn tap(&self) -> Option<Tap> {
+        let between = self.shared.between.as_ref()?;
+        between.judges().then(|| between.tap().clone())
     }
 
     /// Works with the disciplines on the way to the peers, which are the device's own only with [`Middle::Egress`]. `work` is

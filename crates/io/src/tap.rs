@@ -7,20 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fielato_gateway::Station;
 use fielato_wire::Headers;
 use fielato_wire::filter::Filter;
 
 /// Most listeners at once.
 const LISTENERS_MAX: usize = 4;
-
-/// Which side of the encryption a packet is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Within the tunnel.
-    Clear,
-    /// WireGuard's own packets.
-    Cipher,
-}
 
 /// Which way a packet goes, as the hub sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,41 +22,32 @@ pub enum Direction {
     Outbound,
 }
 
-/// Whether a packet went on, and why: the rule's comment, or the reason for a drop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// Whether it went on.
-    pub passed: bool,
-    /// Why, for a person.
-    pub text: String,
-}
-
-/// A packet, copied.
+/// A packet within the tunnel, copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tapped {
-    /// Which side.
-    pub side: Side,
-    /// Which way.
+    /// Which way: from the tunnel, or towards it.
     pub direction: Direction,
     /// When, since 1970.
     pub at: Duration,
-    /// From the IP header on, as much as was asked for.
+    /// From the IP header on, as much as was asked for, as it came to the gateway.
     pub bytes: Vec<u8>,
-    /// How long it was.
+    /// How long it was. A superpacket is shown whole.
     pub len: usize,
-    /// What became of it, where that is known.
-    pub verdict: Option<Verdict>,
+    /// What it met, if that was asked for and the limit allowed it.
+    pub stations: Option<Vec<Station>>,
 }
 
 /// What a listener wants.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Packets within the tunnel that this filter wants; none without it.
-    pub clear: Option<Filter>,
-    /// Encrypted packets that this filter wants; none without it.
-    pub cipher: Option<Filter>,
+    /// Which packets.
+    pub filter: Filter,
     /// Bytes of each packet.
     pub snaplen: usize,
+    /// Of no more packets than this each second it is asked what they meet.
+    pub explained: u32,
+    /// Packets beyond that are not wanted at all.
+    pub only_explained: bool,
     /// Most packets that wait for the listener.
     pub packets: usize,
     /// Most of their bytes.
@@ -100,44 +83,58 @@ struct Ring {
 struct Waiting {
     packets: VecDeque<Tapped>,
     bytes: usize,
+    /// The second of which `explained` counts.
+    second: u64,
+    explained: u32,
+}
+
+/// A packet that somebody wants: asked for before it is judged, shown afterwards.
+#[derive(Debug)]
+pub struct Ticket {
+    direction: Direction,
+    at: Duration,
+    bytes: Vec<u8>,
+    len: usize,
+    /// Who wants it, and whether with what it meets.
+    rings: Vec<(Arc<Ring>, bool)>,
 }
 
 impl Tap {
-    /// Whether anybody listens: one relaxed load. Ask before making a verdict's text or reading a clock.
+    /// Whether anybody listens: one relaxed load.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.0.on.load(Ordering::Relaxed)
     }
 
-    /// Shows a packet, from its IP header on, to those who listen. `at` is the time since 1970; `verdict` is asked when somebody
-    /// wants the packet. A superpacket is shown whole, with the lengths that its headers say.
-    pub fn show(&self, side: Side, direction: Direction, at: Duration, packet: &[u8], verdict: impl Fn() -> Option<Verdict>) {
+    /// Asks whether anybody wants this packet, from its IP header on. `at` is the time since 1970.
+    #[inline]
+    pub fn ask(&self, direction: Direction, at: Duration, packet: &[u8]) -> Option<Ticket> {
         if !self.is_on() {
-            return;
+            return None;
         }
+        self.ask_listeners(direction, at, packet)
+    }
+
+    fn ask_listeners(&self, direction: Direction, at: Duration, packet: &[u8]) -> Option<Ticket> {
         // Of what is no IP packet there is nothing to choose by.
         let headers = Headers::parse(packet).ok();
-        for ring in lock(&self.0.listeners).iter() {
-            let filter = match side {
-                Side::Clear => &ring.wanted.clear,
-                Side::Cipher => &ring.wanted.cipher,
+        let wants = |ring: &Arc<Ring>| {
+            let chosen = match &headers {
+                Some(headers) => ring.wanted.filter.matches(headers),
+                None => ring.wanted.filter.is_all(),
             };
-            let Some(filter) = filter else { continue };
-            let wanted = match &headers {
-                Some(headers) => filter.matches(headers),
-                None => filter.is_all(),
-            };
-            if wanted {
-                ring.push(packet, |bytes| Tapped {
-                    side,
-                    direction,
-                    at,
-                    bytes,
-                    len: packet.len(),
-                    verdict: verdict(),
-                });
-            }
-        }
+            let explained = chosen && ring.may_explain(at);
+            (chosen && (explained || !ring.wanted.only_explained)).then(|| (Arc::clone(ring), explained))
+        };
+        let rings: Vec<_> = lock(&self.0.listeners).iter().filter_map(wants).collect();
+        let snaplen = rings.iter().map(|(ring, _)| ring.wanted.snaplen).max()?;
+        Some(Ticket {
+            direction,
+            at,
+            bytes: packet[..packet.len().min(snaplen)].to_vec(),
+            len: packet.len(),
+            rings,
+        })
     }
 
     /// Begins to listen, until the listener is dropped.
@@ -162,17 +159,53 @@ impl Tap {
     }
 }
 
+impl Ticket {
+    /// Whether somebody wants to know what the packet meets.
+    pub fn explains(&self) -> bool {
+        self.rings.iter().any(|(_, explained)| *explained)
+    }
+
+    /// Shows the packet, with what it met, to those who want it.
+    pub fn show(self, stations: Option<&[Station]>) {
+        let Self {
+            direction,
+            at,
+            bytes,
+            len,
+            rings,
+        } = self;
+        for (ring, explained) in rings {
+            ring.push(Tapped {
+                direction,
+                at,
+                bytes: bytes[..bytes.len().min(ring.wanted.snaplen)].to_vec(),
+                len,
+                stations: stations.filter(|_| explained).map(<[Station]>::to_vec),
+            });
+        }
+    }
+}
+
 impl Ring {
-    fn push(&self, packet: &[u8], tapped: impl FnOnce(Vec<u8>) -> Tapped) {
-        self.seen.fetch_add(1, Ordering::Relaxed);
-        let bytes = &packet[..packet.len().min(self.wanted.snaplen)];
+    fn may_explain(&self, at: Duration) -> bool {
         let mut waiting = lock(&self.waiting);
-        if waiting.packets.len() >= self.wanted.packets || waiting.bytes + bytes.len() > self.wanted.bytes {
+        if waiting.second != at.as_secs() {
+            (waiting.second, waiting.explained) = (at.as_secs(), 0);
+        }
+        let may = waiting.explained < self.wanted.explained;
+        waiting.explained += u32::from(may);
+        may
+    }
+
+    fn push(&self, tapped: Tapped) {
+        self.seen.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = lock(&self.waiting);
+        if waiting.packets.len() >= self.wanted.packets || waiting.bytes + tapped.bytes.len() > self.wanted.bytes {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        waiting.bytes += bytes.len();
-        waiting.packets.push_back(tapped(bytes.to_vec()));
+        waiting.bytes += tapped.bytes.len();
+        waiting.packets.push_back(tapped);
         drop(waiting);
         self.came.notify_one();
     }
@@ -221,8 +254,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use fielato_wire::build::Ip;
     use fielato_wire::filter::Words;
 
@@ -230,12 +261,12 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1);
 
-    fn wanted(clear: &str) -> Wanted {
-        let filter = Words::parse(clear).unwrap().resolve(&|_, _| None).unwrap();
+    fn wanted(filter: &str) -> Wanted {
         Wanted {
-            clear: Some(filter),
-            cipher: None,
+            filter: Words::parse(filter).unwrap().resolve(&|_, _| None).unwrap(),
             snaplen: 20,
+            explained: 2,
+            only_explained: false,
             packets: 3,
             bytes: 1000,
         }
@@ -248,48 +279,50 @@ mod tests {
         ]
     }
 
-    #[test]
-    fn shows_what_is_wanted_to_everybody_and_asks_for_verdicts_then_only() {
-        let tap = Tap::default();
-        let asked = Cell::new(0);
-        let show = |side| {
-            for packet in packets() {
-                tap.show(side, Direction::Inbound, NOW, &packet, || {
-                    asked.set(asked.get() + 1);
-                    Some(Verdict {
-                        passed: false,
-                        text: "no rule".into(),
-                    })
-                });
-            }
-        };
-        show(Side::Clear);
-        assert!(!tap.is_on() && asked.get() == 0);
+    fn show(tap: &Tap, at: Duration, packet: &[u8]) -> Option<bool> {
+        let ticket = tap.ask(Direction::Inbound, at, packet)?;
+        let explains = ticket.explains();
+        ticket.show(explains.then_some(&[]));
+        Some(explains)
+    }
 
-        let (port, all) = (tap.listen(wanted("port 53")).unwrap(), tap.listen(wanted("")).unwrap());
-        show(Side::Clear);
-        show(Side::Cipher);
-        assert_eq!(asked.get(), 3);
+    #[test]
+    fn everybody_is_shown_what_they_want() {
+        let tap = Tap::default();
         let [v4, v6] = packets();
+        assert_eq!(show(&tap, NOW, &v4), None);
+        let (port, all) = (tap.listen(wanted("port 53")).unwrap(), tap.listen(wanted("")).unwrap());
+        assert_eq!(show(&tap, NOW, &v4), Some(true));
+        assert_eq!(show(&tap, NOW, &v6), Some(true));
         let one = |packet: &[u8]| Tapped {
-            side: Side::Clear,
             direction: Direction::Inbound,
             at: NOW,
             bytes: packet[..20].to_vec(),
             len: packet.len(),
-            verdict: Some(Verdict {
-                passed: false,
-                text: "no rule".into(),
-            }),
+            stations: Some(Vec::new()),
         };
         assert_eq!(port.take(Duration::ZERO), [one(&v4)]);
         assert_eq!(all.take(Duration::ZERO), [one(&v4), one(&v6)]);
         assert_eq!(all.take(Duration::ZERO), []);
-
-        drop(port);
-        assert!(tap.is_on());
         drop(all);
+        assert_eq!((tap.is_on(), show(&tap, NOW, &v6)), (true, None));
+        drop(port);
         assert!(!tap.is_on());
+    }
+
+    #[test]
+    fn no_more_are_explained_than_was_asked_for() {
+        let [v4, _] = packets();
+        for (only_explained, beyond) in [(false, Some(false)), (true, None)] {
+            let tap = Tap::default();
+            let _listener = tap.listen(Wanted {
+                only_explained,
+                ..wanted("")
+            });
+            let explained: Vec<_> = (0..4).map(|_| show(&tap, NOW, &v4)).collect();
+            assert_eq!(explained, [Some(true), Some(true), beyond, beyond]);
+            assert_eq!(show(&tap, NOW + Duration::from_secs(1), &v4), Some(true), "the next second");
+        }
     }
 
     #[test]
@@ -299,7 +332,7 @@ mod tests {
         assert_eq!(tap.listen(wanted("")).unwrap_err(), Busy);
         let [v4, _] = packets();
         for _ in 0..10 {
-            tap.show(Side::Clear, Direction::Outbound, NOW, &v4, || None);
+            show(&tap, NOW, &v4);
         }
         for listener in &listeners {
             assert_eq!((listener.seen(), listener.lost()), (10, 7));
@@ -309,7 +342,7 @@ mod tests {
         drop(listeners);
         let tight = tap.listen(Wanted { bytes: 39, ..wanted("") }).unwrap();
         for _ in 0..2 {
-            tap.show(Side::Clear, Direction::Outbound, NOW, &v4, || None);
+            show(&tap, NOW, &v4);
         }
         assert_eq!((tight.take(Duration::ZERO).len(), tight.lost()), (1, 1));
     }
@@ -320,7 +353,7 @@ mod tests {
         let listener = tap.listen(wanted("")).unwrap();
         let [v4, _] = packets();
         std::thread::scope(|scope| {
-            scope.spawn(|| tap.show(Side::Clear, Direction::Inbound, NOW, &v4, || None));
+            scope.spawn(|| show(&tap, NOW, &v4));
             assert_eq!(listener.take(Duration::from_secs(10)).len(), 1);
         });
         assert_eq!(listener.take(Duration::from_millis(1)), []);

@@ -8,8 +8,10 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Duration;
 
-use fielato_gateway::{Buffer, Egress, Gateway, Key, PortId};
+use fielato_gateway::trace::{Outcome, RouteVerdict};
+use fielato_gateway::{Buffer, Egress, Gateway, Key, PortId, Station};
 use fielato_netfilter::Now;
 use fielato_wire::Offload;
 use fielato_wireguard::inner;
@@ -21,6 +23,7 @@ use rustix::time::{
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
 use crate::proxy::{self, Proxy};
+use crate::tap::{Direction, Tap};
 use crate::tun::Queue;
 
 /// What stands between the tunnel and the interface of a [`Device`](crate::Device).
@@ -63,6 +66,8 @@ pub(super) struct Between {
     /// For local delivery. Taken before the core is let go, so that packets keep their order.
     host: Mutex<Option<Queue>>,
     exit: OnceLock<Proxy>,
+    /// Where the gateway's packets are looked at.
+    tap: Tap,
     lost: AtomicU64,
     refused: AtomicU64,
 }
@@ -84,6 +89,41 @@ struct Ports {
     tunnel: PortId,
     host: PortId,
     exit: Option<PortId>,
+}
+
+impl Ports {
+    /// Gives a packet to the gateway, and shows it to whoever looks at the tunnel's packets.
+    fn receive(&mut self, port: PortId, buffer: Buffer, tap: &Tap, now: Now) {
+        let direction = match port == self.tunnel {
+            true => Direction::Inbound,
+            false => Direction::Outbound,
+        };
+        let Some(ticket) = tap.ask(direction, Duration::from_nanos(now.wall), &buffer.data) else {
+            return self.gateway.receive(port, buffer, now);
+        };
+        // Only its way tells whether a packet from elsewhere goes towards the tunnel.
+        if direction == Direction::Outbound || ticket.explains() {
+            let stations = self.gateway.receive_traced(port, buffer, now);
+            if direction == Direction::Inbound || self.leads_to_tunnel(&stations) {
+                ticket.show(Some(&stations));
+            }
+        } else {
+            self.gateway.receive(port, buffer, now);
+            ticket.show(None);
+        }
+    }
+
+    fn leads_to_tunnel(&self, stations: &[Station]) -> bool {
+        let tunnel = self.gateway.ports().find(|port| port.id == self.tunnel);
+        let is_tunnel = |name: &String| tunnel.is_some_and(|tunnel| tunnel.name == *name);
+        stations.iter().any(|station| match station {
+            Station::Route {
+                verdict: RouteVerdict::Out { port, .. },
+            }
+            | Station::End(Outcome::Sent { port }) => is_tunnel(port),
+            _ => false,
+        })
+    }
 }
 
 impl Between {
@@ -115,6 +155,7 @@ impl Between {
             timer: Timer::new()?,
             host: Mutex::new(host.map(Queue::try_clone).transpose()?),
             exit: OnceLock::new(),
+            tap: Tap::default(),
             lost: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         };
@@ -129,6 +170,11 @@ impl Between {
         // Opened once, when the device is made.
         let _ = self.exit.set(proxy);
         Ok(())
+    }
+
+    /// Where the gateway's packets are looked at.
+    pub(super) fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// Whether what was decrypted is judged here, and not by the kernel.
@@ -178,7 +224,8 @@ impl Session<'_> {
     /// Takes a packet that a peer sent.
     pub(super) fn from_tunnel(&mut self, data: Vec<u8>, offload: Offload) {
         if let Core::Gateway(ports) = &mut self.state.core {
-            ports.gateway.receive(ports.tunnel, Buffer { data, offload }, self.now);
+            let buffer = Buffer { data, offload };
+            ports.receive(ports.tunnel, buffer, &self.between.tap, self.now);
         }
     }
 
@@ -187,7 +234,7 @@ impl Session<'_> {
         let buffer = Buffer { data, offload };
         match &mut self.state.core {
             Core::Egress(egress) => egress.enqueue(buffer, Key::default(), self.now.mono),
-            Core::Gateway(ports) => ports.gateway.receive(ports.host, buffer, self.now),
+            Core::Gateway(ports) => ports.receive(ports.host, buffer, &self.between.tap, self.now),
         }
     }
 
@@ -198,7 +245,7 @@ impl Session<'_> {
             let from_here = inner::source(&packet.data).is_some_and(|source| ports.gateway.is_local(source));
             let port = if from_here { Some(ports.host) } else { ports.exit };
             if let Some(port) = port {
-                ports.gateway.receive(port, packet, self.now);
+                ports.receive(port, packet, &self.between.tap, self.now);
             }
         }
     }
