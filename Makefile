@@ -25,7 +25,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test interop testsuite oracle test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,10 @@ bench-tunnel: ## measure our WireGuard device beside others, OPTIONS=--help (roo
 bench-gateway: ## measure what a hub costs per packet, in both engines, OPTIONS=--help (root; minutes)
 	@$(NEED) $(BUILD) $(LAB) iperf3
 	$(CARGO) bench --locked --package fielato --bench gateway -- $(OPTIONS)
+
+bench-shaping: ## measure whether traffic control keeps its word, in both engines, OPTIONS=--help (root; minutes)
+	@$(NEED) $(BUILD) $(LAB)
+	$(CARGO) bench --locked --package fielato --bench shaping -- $(OPTIONS)
 
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)

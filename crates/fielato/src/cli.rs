@@ -405,8 +405,8 @@ pub struct Trace {
     /// IPv6, where both ends have both
     #[arg(short = '6')]
     pub ipv6: bool,
-    /// Every packet of a capture, in order, instead of one that is made for the question
-    #[arg(long, value_name = "FILE.pcap", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
+    /// Every packet of a capture (pcap or pcapng), in order, instead of one that is made for the question
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "source", "by", "sport", "state", "ipv4", "ipv6"])]
     pub packet: Option<PathBuf>,
     /// Trace the answer, too
     #[arg(long)]

@@ -208,7 +208,7 @@ pub struct Config {
     pub sets: Vec<SetConfig>,
     /// Traffic control; a port that isn't named has a plain queue.
     pub shaping: Vec<Shaping>,
-    /// The guard on the tunnel's port.
+    /// The guard on the tunnel's port, and perhaps on others.
     pub guard: guard::Config,
     /// Settings.
     pub settings: Settings,

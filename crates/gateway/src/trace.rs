@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use fielato_netfilter::{Hook, Now};
-use fielato_wire::{Family, Headers, number};
+use fielato_wire::{Headers, number};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -55,10 +55,6 @@ impl Summary {
             ttl: headers.ttl,
             tos: headers.tos,
         }
-    }
-
-    pub(crate) const fn family(&self) -> Family {
-        crate::prefix::family_of(self.source)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod aead;
 pub mod device;
 mod fd;
 mod memory;
+pub mod packet_port;
 mod poller;
 pub mod proxy;
 pub mod queue;

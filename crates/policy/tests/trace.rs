@@ -514,3 +514,75 @@ fn whoever_follows_the_advice_gets_through_the_hub() {
     }
     assert!(followed > 50 && passed > 50, "{followed} {passed}");
 }
+
+#[test]
+fn what_disciplines_lose_is_not_the_policys_to_judge() {
+    for qdisc in [
+        "root handle 1: netem loss 100%",
+        "root handle 1: netem delay 10s",
+        "root handle 1: cake bandwidth 1mbit",
+    ] {
+        let text = format!("{}\n[[shape]]\ndev = \"eth0\"\nqdisc = \"{qdisc}\"\n", talk());
+        let question = Question {
+            reply: true,
+            ..Question::new("client-a", "echo")
+        };
+        let traces = ask(&text, &question);
+        assert_eq!(
+            (arrived(&traces[0]), arrived(&traces[1])),
+            (&host("client-b"), &member("client-a"))
+        );
+    }
+}
+
+#[test]
+fn any_bytes_are_traced_or_refused() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let config = config(&full());
+    let plan = Plan::compile(&config, now(), PerFamily::default());
+    let (mut traced, mut refused) = (0, 0);
+    for sport in 0..600 {
+        let v4 = rng.bool();
+        let (src, dst) = (random::address(&mut rng, v4), random::address(&mut rng, v4));
+        let (mut packet, ..) = random::opening(&mut rng, src, dst, sport);
+        for _ in 0..rng.usize(..4) {
+            let place = rng.usize(..packet.len());
+            packet[place] = rng.u8(..);
+        }
+        packet.truncate(packet.len() - rng.usize(..packet.len()) * usize::from(rng.u8(..4) == 0));
+        let captured = [Captured {
+            at: std::time::Duration::ZERO,
+            packet,
+        }];
+        match trace::packets(&config, &plan, now(), &captured, true) {
+            Ok(traces) => {
+                traced += 1;
+                let text = trace::text(&traces, "f") + &trace::explain(&traces, "f");
+                assert!(text.contains("passes") || text.contains("stopped"), "{text}");
+                serde_json::to_string(&traces).unwrap();
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(traced > 150 && refused > 30, "{traced} {refused}");
+}
+
+#[test]
+fn an_address_of_the_hub_that_the_file_does_not_name() {
+    let text = talk().replace("endpoint = \"10.0.123.2:51820\"", "endpoint = \"vpn.example.org:51820\"");
+    let text = text.replace("[host.client-b]\naddress = \"10.0.123.4\"\nstrategy = \"source\"\n\n[service.echo]\nhost = \"client-b\"\nports = [\"tcp/1234\"]\n", "");
+    let text = text
+        .replace("to = [\"echo\", \"hub\"]", "to = \"10.0.123.4\"")
+        .replace("[member.client-b]", "[member.client-b]\nroute = \"all\"");
+    let question = Question {
+        reply: true,
+        ..Question::new("client-b", "10.0.123.4:1234")
+    };
+    let traces = ask(&text, &question);
+    assert_eq!(
+        (arrived(&traces[0]), arrived(&traces[1])),
+        (&Place::Outside, &member("client-b"))
+    );
+    let shown = trace::text(&traces, "fielato.toml");
+    assert!(shown.contains("(the hub's own; `source` in [hub] would name it)"), "{shown}");
+}

@@ -162,7 +162,7 @@ impl Subject for UserSpace {
         }
         for ban in gateway.bans() {
             if ban.packets > 0 {
-                tallies.insert(format!("ban {INTERFACE} {}", ban.network), (ban.packets, ban.bytes));
+                tallies.insert(format!("ban {}", ban.network), (ban.packets, ban.bytes));
             }
         }
         Ok(tallies)

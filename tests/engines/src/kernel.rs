@@ -280,10 +280,11 @@ impl Subject for Kernel {
                 }
             })?;
         }
-        for (device, guard) in &self.guards {
+        for guard in self.guards.values() {
             for ban in guard.bans()? {
                 if ban.packets > 0 {
-                    tallies.insert(format!("ban {device} {}", ban.network), (ban.packets, ban.bytes));
+                    let sum = tallies.entry(format!("ban {}", ban.network)).or_default();
+                    *sum = (sum.0 + ban.packets, sum.1 + ban.bytes);
                 }
             }
         }

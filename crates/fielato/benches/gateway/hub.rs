@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,6 +19,8 @@ use crate::implementation::{Device, Implementation, PORT};
 use crate::machine::{Machine, Process};
 
 pub const FIELATO: &str = env!("CARGO_BIN_EXE_fielato");
+/// The member that sends.
+pub const A: &str = "10.88.0.1";
 /// The member that receives.
 pub const B: &str = "10.88.0.2";
 const MTU: u32 = 1400;
@@ -26,10 +28,18 @@ const MTU: u32 = 1400;
 const RULES: u32 = 1000;
 
 /// Who forwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
+    /// nftables and tc
     Kernel,
+    /// Everything in one process
     Userspace,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Kind {
@@ -85,8 +95,20 @@ pub struct Topology {
     pub b: Machine,
     _members: Vec<Device>,
     middle: Middle,
-    _hub: Machine,
-    _root: Option<TempDir>,
+    hub: Machine,
+    files: Option<Files>,
+}
+
+/// Where a daemon's files are, and what stands in its configuration beside the shaping.
+struct Files {
+    root: TempDir,
+    configuration: String,
+}
+
+impl Files {
+    fn configuration_file(&self) -> PathBuf {
+        self.root.path().join("etc/fielato/fielato.toml")
+    }
 }
 
 enum Middle {
@@ -95,12 +117,30 @@ enum Middle {
 }
 
 impl Topology {
+    /// As the gateway's cost is measured.
     pub fn new(setting: Setting, ours: &Implementation, interrupt: &Interrupt) -> Result<Self> {
+        Self::with(setting, setting != Setting::ALL[0], ours, interrupt)
+    }
+
+    /// A hub without guard and with one rule, whose shaping is then told by [`Topology::shape`].
+    pub fn shaped(kind: Kind, ours: &Implementation, interrupt: &Interrupt) -> Result<Self> {
+        Self::with(Setting { kind, full: false }, true, ours, interrupt)
+    }
+
+    /// Gives the hub these `[[shape]]` lines instead of those before.
+    pub fn shape(&self, lines: &str) -> Result<()> {
+        let files = self.files.as_ref().context("only a daemon has shaping")?;
+        fs::write(files.configuration_file(), format!("{}{lines}", files.configuration))?;
+        let root = files.root.path().display();
+        self.hub.shell(&format!("{FIELATO} --root {root} reload >/dev/null"))
+    }
+
+    fn with(setting: Setting, daemonised: bool, ours: &Implementation, interrupt: &Interrupt) -> Result<Self> {
         let (a, hub, b) = (Machine::new("a")?, Machine::new("hub")?, Machine::new("b")?);
         Machine::join((&a, "v0", "10.77.0.1/24"), (&hub, "v0", "10.77.0.9/24"))?;
         Machine::join((&b, "v0", "10.78.0.2/24"), (&hub, "v1", "10.78.0.9/24"))?;
         let members = [Device::start(ours, &a, interrupt)?, Device::start(ours, &b, interrupt)?];
-        let (middle, hub_key, root) = if setting == Setting::ALL[0] {
+        let (middle, hub_key, files) = if !daemonised {
             let middle = Device::start(ours, &hub, interrupt)?;
             for (member, host) in members.iter().zip([1, 2]) {
                 middle.add_peer(&member.key, None, &format!("10.88.0.{host}/32"))?;
@@ -110,8 +150,8 @@ impl Topology {
             (Middle::Device(middle), key, None)
         } else {
             let keys = [members[0].key.public_key(), members[1].key.public_key()];
-            let (daemon, key, root) = daemon(setting, &hub, keys, interrupt)?;
-            (Middle::Daemon(daemon), key, Some(root))
+            let (daemon, key, files) = daemon(setting, &hub, keys, interrupt)?;
+            (Middle::Daemon(daemon), key, Some(files))
         };
         for (member, machine, outer, inner) in [(&members[0], &a, "10.77.0.9", "10.88.0.1"), (&members[1], &b, "10.78.0.9", B)] {
             member.add_peer(&hub_key, Some(outer), "10.88.0.0/24")?;
@@ -124,8 +164,8 @@ impl Topology {
             b,
             _members: members.into(),
             middle,
-            _hub: hub,
-            _root: root,
+            hub,
+            files,
         })
     }
 
@@ -152,7 +192,7 @@ fn daemon(
     hub: &Machine,
     members: [PublicKey; 2],
     interrupt: &Interrupt,
-) -> Result<(Process, PrivateKey, TempDir)> {
+) -> Result<(Process, PrivateKey, Files)> {
     let root = tempfile::tempdir()?;
     let interface = fielato_testkit::unique("fbg");
     let key = PrivateKey::generate()?;
@@ -161,8 +201,12 @@ fn daemon(
     let file = etc.join(format!("keys/{interface}.key"));
     fs::write(&file, key.to_base64().as_bytes())?;
     fs::set_permissions(&file, Permissions::from_mode(0o600))?;
-    fs::write(etc.join("fielato.toml"), configuration(setting, &interface, members))?;
-    let root_path = root.path().to_str().context("a temporary folder's name is text")?;
+    let files = Files {
+        root,
+        configuration: configuration(setting, &interface, members),
+    };
+    fs::write(files.configuration_file(), &files.configuration)?;
+    let root_path = files.root.path().to_str().context("a temporary folder's name is text")?;
     let arguments = [
         "--root",
         root_path,
@@ -185,7 +229,7 @@ fn daemon(
         Ok(socket.exists().then_some(()))
     })?;
     up.context("the hub was not up within twenty seconds")?;
-    Ok((daemon, key, root))
+    Ok((daemon, key, files))
 }
 
 fn configuration(setting: Setting, interface: &str, members: [PublicKey; 2]) -> String {

@@ -11,6 +11,8 @@ use fielato_control::{Paths, forwarding, protocol, source};
 use fielato_policy::config::Ban;
 use fielato_policy::trace::{self, IpVersion, Question, QuestionError, State};
 use fielato_policy::{Config, Plan};
+use fielato_wire::pcap::{self, Captured, PcapError};
+use fielato_wire::pcapng::{self, Block, Direction, LinkType, PcapngError};
 use jiff::Timestamp;
 
 use crate::cli::{Trace, TraceState};
@@ -93,7 +95,37 @@ fn plan(paths: &Paths, config: &Config, now: Timestamp) -> Result<Plan> {
     Ok(plan)
 }
 
-fn captured(file: &Path) -> Result<Vec<fielato_wire::pcap::Captured>> {
+/// The packets of a capture in either format, as they came in.
+fn captured(file: &Path) -> Result<Vec<Captured>> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    fielato_wire::pcap::read(&bytes).with_context(|| file.display().to_string())
+    let packets = match pcap::read(&bytes) {
+        Err(PcapError::Magic(_)) => clear_packets(&bytes).context("neither a pcap nor a pcapng file"),
+        read => read.map_err(Into::into),
+    };
+    packets.with_context(|| file.display().to_string())
+}
+
+/// The packets of a pcapng file, but for what went out (it came in before) and what `fielato capture` noted in cipher.
+fn clear_packets(bytes: &[u8]) -> Result<Vec<Captured>, PcapngError> {
+    let (mut packets, mut interfaces) = (Vec::new(), Vec::new());
+    for block in pcapng::blocks(bytes) {
+        match block? {
+            Block::Section { .. } => interfaces.clear(),
+            Block::Interface(interface) => interfaces.push(interface),
+            Block::Packet(packet) if packet.direction != Some(Direction::Outbound) => {
+                let interface = interfaces.get(packet.interface as usize);
+                let bytes = match interface.map(|interface| (interface.link, interface.name.ends_with("(cipher)"))) {
+                    Some((LinkType::Raw, false)) => Some(packet.bytes),
+                    Some((LinkType::Ethernet, false)) => pcap::within_ethernet(packet.bytes),
+                    _ => None,
+                };
+                packets.extend(bytes.map(|bytes| Captured {
+                    at: packet.at,
+                    packet: bytes.to_vec(),
+                }));
+            }
+            Block::Packet(_) | Block::Statistics(_) | Block::Other(_) => {}
+        }
+    }
+    Ok(packets)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fielato_wire::build::{Ip, Tcp};
 use fielato_wire::pcap;
+use fielato_wire::pcapng::{self, Direction, LinkType};
 use serde_json::{Value, json};
 
 use crate::common::{KEY_A, KEY_B, Machine};
@@ -146,9 +147,40 @@ fn a_capture_is_followed() {
     let traces = traced["traces"].as_array().unwrap();
     assert_eq!(traces.len(), 2, "{traced}");
     assert_eq!(traces[1]["end"]["at"], json!({ "kind": "member", "name": "alice" }));
-    std::fs::write(&path, &file[..file.len() - 3]).unwrap();
-    let error = machine.fielato(&format!("trace --packet {}", path.display())).fails(1);
-    assert!(error.contains("the capture file ends within packet 2"), "{error}");
+    for (bytes, expected) in [
+        (&file[..file.len() - 3], "the capture file ends within packet 2"),
+        (&b"no capture"[..], "neither a pcap nor a pcapng file"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = machine.fielato(&format!("trace --packet {}", path.display())).fails(1);
+        assert!(error.contains(expected), "{error}");
+    }
+    // In the newer format, beside what is not asked about: the packet in cipher, and as it went out.
+    let mut file = pcapng::section("test");
+    for name in ["wg0 (clear)", "wg0 (cipher)"] {
+        file.extend(pcapng::interface(&pcapng::Interface {
+            name: name.into(),
+            description: String::new(),
+            link: LinkType::Raw,
+            snaplen: 0,
+            filter: String::new(),
+        }));
+    }
+    for (interface, direction) in [(0, Direction::Inbound), (1, Direction::Inbound), (0, Direction::Outbound)] {
+        file.extend(pcapng::packet(&pcapng::Packet {
+            interface,
+            at: Duration::from_secs(1),
+            bytes: &packets[0],
+            original_len: packets[0].len() as u32,
+            direction: Some(direction),
+            verdict: None,
+            lost: 0,
+            comments: Vec::new(),
+        }));
+    }
+    std::fs::write(&path, &file).unwrap();
+    let traced = machine.fielato(&format!("trace --packet {} --json", path.display())).json();
+    assert_eq!(traced["traces"].as_array().unwrap().len(), 1, "{traced}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl Gateway {
             },
         };
         self.note_received(place, &packet.data);
-        if kind == PortKind::Tunnel {
+        if self.guard.stands_on(kind) {
             match self.guard.judge(&packet.data, now) {
                 Ok(()) => self.station(|gateway| Station::Guard {
                     verdict: match gateway.guard.is_enabled() {
@@ -61,7 +61,7 @@ impl Gateway {
             }
         }
         match kind {
-            PortKind::Host => self.from_host(packet, now),
+            PortKind::Host => self.take_from_host(packet, now),
             PortKind::Tunnel | PortKind::Network => {
                 self.judge(interface, kind == PortKind::Tunnel, frame, packet, now);
             }
@@ -108,7 +108,7 @@ impl Gateway {
     }
 
     /// A packet from the hub's own stack.
-    fn from_host(&mut self, buffer: Buffer, now: Now) {
+    fn take_from_host(&mut self, buffer: Buffer, now: Now) {
         let Ok(segment) = buffer.longest_segment() else {
             return self.drop(DropReason::Superpacket);
         };

@@ -15,6 +15,7 @@ use fielato_netfilter::Netfilter;
 use fielato_netfilter::{Effect, Interface, Now, conntrack};
 use fielato_wire::Family;
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::config::{Config, ConfigError, Port, PortId, PortKind};
 use crate::drops::Drops;
@@ -26,9 +27,11 @@ use crate::trace::{Station, Tracer};
 use crate::{Buffer, DropReason};
 pub use swap::Swapped;
 
-/// Connections looked at in one [`Gateway::handle_timeout`], and how often that is due while there are any.
-const EXPIRE_BUDGET: usize = 1024;
-const EXPIRE_EVERY: u64 = Now::SECOND / 10;
+/// Connections looked at in one [`Gateway::handle_timeout`], and how often that is due while there are any: seldom when one look
+/// is at all of them.
+const EXPIRE_BUDGET: usize = 4096;
+const EXPIRE_EVERY: u64 = Now::SECOND;
+const EXPIRE_EVERY_OF_MANY: u64 = Now::SECOND / 10;
 
 /// A gateway.
 pub struct Gateway {
@@ -54,6 +57,27 @@ pub struct Gateway {
     /// What the packet at hand met, when somebody follows it.
     walk: Option<Vec<Station>>,
     rng: fastrand::Rng,
+}
+
+/// How much of what is bounded there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Connections, those included that have expired and were not found yet.
+    pub connections: usize,
+    /// Packets that wait to leave.
+    pub waiting: usize,
+    /// Neighbours.
+    pub neighbours: usize,
+    /// Neighbours of these that are being asked for.
+    pub neighbours_asked: usize,
+    /// Sources that the guard counts.
+    pub sources: usize,
+    /// Bans.
+    pub bans: usize,
+    /// Receivers of ICMP errors that are remembered for their limits.
+    pub icmp_receivers: usize,
+    /// Bytes of connection tracking's tables.
+    pub connection_memory: usize,
 }
 
 /// A port with what waits to leave by it.
@@ -109,7 +133,8 @@ impl Gateway {
         self.give_up_neighbours(now);
         if now.mono >= self.expire_at {
             self.netfilter.expire(now, EXPIRE_BUDGET);
-            self.expire_at = now.mono + EXPIRE_EVERY;
+            let many = self.netfilter.conntrack().count() as usize > EXPIRE_BUDGET / 2;
+            self.expire_at = now.mono + if many { EXPIRE_EVERY_OF_MANY } else { EXPIRE_EVERY };
         }
     }
 
@@ -170,6 +195,21 @@ impl Gateway {
     /// Netfilter: rule sets with their counters, connections, queues.
     pub const fn netfilter(&self) -> &Netfilter {
         &self.netfilter
+    }
+
+    /// How much of what is bounded there is.
+    pub fn usage(&self) -> Usage {
+        let neighbours = || self.ports.iter().filter_map(|port| port.neighbours.as_ref());
+        Usage {
+            connections: self.netfilter.conntrack().count() as usize,
+            waiting: self.ports.iter().map(|port| port.egress.len()).sum(),
+            neighbours: neighbours().map(Neighbours::len).sum(),
+            neighbours_asked: neighbours().map(Neighbours::asked).sum(),
+            sources: self.guard.sources().count(),
+            bans: self.guard.bans().len(),
+            icmp_receivers: self.router.limits.peers(),
+            connection_memory: self.netfilter.conntrack().memory(),
+        }
     }
 
     /// ICMP errors that were not sent because of their limits.

@@ -42,10 +42,21 @@ impl Gateway {
         if let Some(place) = offload.needs_csum {
             renew_pseudo_sum(&mut packet, place);
         }
-        let mtu = self.ports.get(place).map_or(0, |state| state.port.mtu).min(packet.mtu);
-        let (longest, put_together) = (usize::from(packet.segment).max(0), packet.largest_fragment != 0);
-        let size = if packet.segment == 0 { packet.data.len() } else { longest };
-        if size <= mtu as usize && !put_together {
+        let port = self.ports.get(place).map(|state| &state.port);
+        // What is delivered stays in one piece, however large: it doesn't leave for a link.
+        if port.is_some_and(|port| port.kind == PortKind::Host) {
+            let buffer = Buffer {
+                data: packet.data,
+                offload,
+            };
+            return self.queue(place, buffer, key, None, now);
+        }
+        let mtu = port.map_or(0, |port| port.mtu).min(packet.mtu);
+        let size = match packet.segment {
+            0 => packet.data.len(),
+            longest => usize::from(longest),
+        };
+        if size <= mtu as usize && packet.largest_fragment == 0 {
             let buffer = Buffer {
                 data: packet.data,
                 offload,

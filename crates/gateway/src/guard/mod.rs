@@ -14,6 +14,7 @@ use fielato_wire::{Addr, Family};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::config::PortKind;
 use bans::Bans;
 use sources::Sources;
 
@@ -34,6 +35,8 @@ pub struct Limit {
 pub struct Config {
     /// Whether there is one.
     pub enabled: bool,
+    /// Whether it stands on the ports towards other networks, too, beside the tunnel's.
+    pub networks: bool,
     /// How many sources are counted at once, per family; the least recently seen gives way.
     pub sources: u32,
     /// Banned networks, with the end of the ban in nanoseconds of the time of day.
@@ -46,6 +49,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             enabled: true,
+            networks: false,
             sources: 65_536,
             bans: Vec::new(),
             limit: None,
@@ -105,6 +109,7 @@ pub(crate) fn check(config: &Config) -> Result<(), TooManyBans> {
 #[derive(Debug)]
 pub struct Guard {
     enabled: bool,
+    networks: bool,
     bans: Bans,
     /// By family.
     sources: [Sources; 2],
@@ -119,6 +124,7 @@ impl Guard {
     pub fn new(config: &Config, seed: u64, now: Now) -> Result<Guard, TooManyBans> {
         let mut guard = Guard {
             enabled: false,
+            networks: false,
             bans: Bans::new(seed),
             sources: [
                 Sources::new(config.sources, seed),
@@ -137,6 +143,7 @@ impl Guard {
     pub fn configure(&mut self, config: &Config, now: Now) -> Result<(), TooManyBans> {
         let Config {
             enabled,
+            networks,
             sources,
             bans,
             limit,
@@ -145,13 +152,22 @@ impl Guard {
         for table in &mut self.sources {
             table.resize(*sources);
         }
-        (self.enabled, self.limit) = (*enabled, limit.map(sources::Gcra::from));
+        (self.enabled, self.networks, self.limit) = (*enabled, *networks, limit.map(sources::Gcra::from));
         Ok(())
     }
 
     /// Whether there is one.
     pub const fn is_enabled(&self) -> bool {
         self.enabled
+    }
+
+    /// Whether it judges what comes in by a port of this kind.
+    pub const fn stands_on(&self, kind: PortKind) -> bool {
+        match kind {
+            PortKind::Tunnel => true,
+            PortKind::Network => self.networks,
+            PortKind::Host => false,
+        }
     }
 
     /// Judges a packet by its first bytes, which are its IP header. A packet that can't be read is others' to judge.

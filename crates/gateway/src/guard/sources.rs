@@ -90,7 +90,7 @@ impl Sources {
     pub(super) fn count(&mut self, address: Addr, bytes: u64, limit: Option<Gcra>, now: u64) -> bool {
         let place = match self.index.get(&address) {
             Some(&place) => {
-                self.to_front(place);
+                self.move_to_front(place);
                 place
             }
             None => self.insert(Source {
@@ -147,7 +147,7 @@ impl Sources {
         place
     }
 
-    fn to_front(&mut self, place: u32) {
+    fn move_to_front(&mut self, place: u32) {
         if self.newest != place {
             self.unlink(place);
             self.link(place);

@@ -121,7 +121,8 @@ fn the_table_is_what_a_list_would_be() {
             .list(Family::V4)
             .map(|source| (source.address, source.packets))
             .collect();
-        (wanted.sort(), found.sort());
+        wanted.sort();
+        found.sort();
         assert_eq!(found, wanted);
     }
 }

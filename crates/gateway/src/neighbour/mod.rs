@@ -131,6 +131,11 @@ impl Neighbours {
         self.known.len()
     }
 
+    /// Those that are being asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.timers.len()
+    }
+
     /// The next frame of our own to send.
     pub(crate) fn next_frame(&mut self) -> Option<Buffer> {
         self.outbox.pop_front()
@@ -159,7 +164,7 @@ impl Neighbours {
             packet.next_hop = group;
             return Resolved::Ready(packet);
         }
-        if !self.known.contains_key(&hop) && !self.make_room() {
+        if !self.known.contains_key(&hop) && !self.make_room(now) {
             return Resolved::Dropped(DropReason::NeighbourQueue);
         }
         let most = self.settings.waiting.max(1);
@@ -315,7 +320,7 @@ impl Neighbours {
 
     /// Notes where a neighbour is, a new one if that is worth it; gives what waited for it.
     fn learn(&mut self, address: IpAddr, mac: Mac, state: State, is_worth_it: bool, now: Now) -> Vec<EgressPacket> {
-        if !self.known.contains_key(&address) && !(is_worth_it && self.make_room()) {
+        if !(self.known.contains_key(&address) || is_worth_it && self.make_room(now)) {
             return Vec::new();
         }
         let neighbour = self
@@ -409,11 +414,15 @@ impl Neighbours {
     }
 
     /// Makes room for one more: who was not heard of for longest goes, but nobody who is reachable or waited for.
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, now: Now) -> bool {
         if self.known.len() < self.settings.max.max(1) {
             return true;
         }
-        let may_go = self.known.iter().filter(|(_, neighbour)| neighbour.state == State::Stale);
+        let may_go = self.known.iter().filter(|(_, neighbour)| match neighbour.state {
+            State::Stale => true,
+            State::Reachable(until) => until <= now.mono,
+            State::Incomplete(_) | State::Probed(_) => false,
+        });
         let oldest = may_go.min_by_key(|(address, neighbour)| (neighbour.used, **address));
         let Some(oldest) = oldest.map(|(address, _)| *address) else {
             return false;

@@ -8,6 +8,9 @@
 
 mod forward;
 mod guard;
+mod hub;
+mod link;
 mod net;
+mod random;
 mod swap;
 mod tracing;

@@ -1,6 +1,6 @@
 //! A device's disciplines and classes are made what they should be: all of them, or none.
 
-use fielato_qdisc::spec::HostFairness;
+use fielato_qdisc::spec::{HostFairness, LinkLayer};
 use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
 
 use super::attributes::{find, u32_at};
@@ -66,6 +66,7 @@ pub fn replace(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>, item
     }
     check_parents(items)?;
     check_hosts(items)?;
+    check_link_layers(items)?;
     let probed = probe(items, &psched)?;
 
     let device = &mut Device {
@@ -117,6 +118,18 @@ fn check_hosts(items: &[Item]) -> Result<(), TcError> {
     }
 }
 
+/// Nobody asks for lengths that the kernel can't compute.
+fn check_link_layers(items: &[Item]) -> Result<(), TcError> {
+    let asks = |item: &&Item| match item {
+        Item::Qdisc(qdisc) => qdisc.stab.is_some_and(|stab| stab.linklayer == LinkLayer::Wireguard),
+        Item::Class(_) => false,
+    };
+    match items.iter().find(asks) {
+        Some(item) => Err(TcError::KnowsNoWireguard { item: item.to_string() }),
+        None => Ok(()),
+    }
+}
+
 /// Every parent is made before its children.
 fn check_parents(items: &[Item]) -> Result<(), TcError> {
     let mut made = std::collections::HashSet::new();
@@ -139,6 +152,12 @@ fn check_parents(items: &[Item]) -> Result<(), TcError> {
             && matches!(qdisc.kind, QdiscKind::Tbf(_) | QdiscKind::Netem(_))
         {
             made.insert(Handle { minor: 1, ..handle });
+        }
+        // prio's bands are classes.
+        if let (Item::Qdisc(qdisc), Some(handle)) = (item, makes)
+            && let QdiscKind::Prio(prio) = &qdisc.kind
+        {
+            made.extend((1..=u16::from(prio.bands)).map(|minor| Handle { minor, ..handle }));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fielato_qdisc::QdiscKind;
-use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, Prio, Sfq, Tbf};
+use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, LinkLayer, Prio, Sfq, Stab, Tbf};
 
 use super::attributes::{push, push_u32, push_u64};
 use super::netem::netem;
@@ -14,40 +14,13 @@ pub fn qdisc_options(kind: &QdiscKind, psched: &Psched) -> Option<Vec<u8>> {
     Some(match kind {
         QdiscKind::Pfifo { limit } | QdiscKind::Bfifo { limit } => return limit.map(|limit| limit.to_ne_bytes().to_vec()),
         QdiscKind::Htb { default, r2q } => htb(*default, *r2q),
-        QdiscKind::Tbf(options) => tbf(options, psched),
         QdiscKind::Prio(options) => prio(options),
         QdiscKind::Sfq(options) => sfq(options),
+        QdiscKind::Tbf(options) => tbf(options, psched),
         QdiscKind::Netem(options) => netem(options, psched),
         QdiscKind::FqCodel(options) => fq_codel(options),
         QdiscKind::Cake(options) => cake(options),
     })
-}
-
-/// `struct tc_prio_qopt`
-fn prio(prio: &Prio) -> Vec<u8> {
-    let mut options = words(&[prio.bands.into()]);
-    options.extend(prio.priomap);
-    options
-}
-
-/// `struct tc_sfq_qopt_v1`, whose second half is SFQ with RED, which is off. Zeroes leave the kernel's defaults.
-fn sfq(sfq: &Sfq) -> Vec<u8> {
-    const RED_WORDS: usize = 11;
-    let number = |value: Option<u32>| value.unwrap_or(0);
-    let seconds = sfq
-        .perturb
-        .map_or(0, |time| i32::try_from(time.as_secs()).unwrap_or(i32::MAX));
-    let mut options = words(&[
-        number(sfq.quantum),
-        seconds.cast_unsigned(),
-        number(sfq.limit),
-        number(sfq.divisor),
-        number(sfq.flows),
-        number(sfq.depth),
-        sfq.headdrop.into(),
-    ]);
-    options.extend(words(&[0; RED_WORDS]));
-    options
 }
 
 /// `TCA_HTB_INIT` with `struct tc_htb_glob`.
@@ -92,6 +65,79 @@ pub fn htb_class_options(class: &HtbClass, psched: &Psched) -> Vec<u8> {
     push(&mut options, TCA_HTB_RTAB, &rate.table);
     push(&mut options, TCA_HTB_CTAB, &ceil.table);
     options
+}
+
+/// `struct tc_prio_qopt`, then attributes, of which there are none.
+fn prio(prio: &Prio) -> Vec<u8> {
+    let mut options = words(&[prio.bands.into()]);
+    options.extend(prio.priomap);
+    push(&mut options, super::message::TCA_OPTIONS, &[]);
+    options
+}
+
+/// `struct tc_sfq_qopt_v1`; the kernel takes its own default for what is 0.
+fn sfq(sfq: &Sfq) -> Vec<u8> {
+    let perturb = sfq.perturb.map_or(0, |time| time.as_secs() as u32);
+    let given = |value: Option<u32>| value.unwrap_or(0);
+    let mut options = words(&[
+        given(sfq.quantum),
+        perturb,
+        given(sfq.limit),
+        given(sfq.divisor),
+        given(sfq.flows),
+        given(sfq.depth),
+        u32::from(sfq.headdrop),
+    ]);
+    // RED's parameters and counts, of which there are none.
+    options.resize(72, 0);
+    options
+}
+
+/// `TCA_STAB`'s content: `struct tc_sizespec`, and a table of lengths where adding is not enough. `None` for a link layer that
+/// the kernel doesn't know.
+pub fn stab(stab: &Stab) -> Option<Vec<u8>> {
+    const TCA_STAB_BASE: u16 = 1;
+    const TCA_STAB_DATA: u16 = 2;
+    const DEFAULT_MTU: u32 = 2047;
+    const DEFAULT_TSIZE: u32 = 512;
+    let linklayer: u32 = match stab.linklayer {
+        LinkLayer::Ethernet => 0,
+        LinkLayer::Atm => 2,
+        LinkLayer::Wireguard => return None,
+    };
+    let overhead = stab.overhead.unwrap_or(0).cast_unsigned();
+    let mpu = stab.mpu.unwrap_or(0);
+    let mut content = Vec::new();
+    if linklayer == 0 && mpu == 0 {
+        let mut base = vec![0; 4];
+        base.extend(words(&[overhead, linklayer, mpu, 0, 0]));
+        push(&mut content, TCA_STAB_BASE, &base);
+        return Some(content);
+    }
+    let mtu = stab.mtu.filter(|mtu| *mtu != 0).unwrap_or(DEFAULT_MTU);
+    let tsize = stab.tsize.filter(|tsize| *tsize != 0).unwrap_or(DEFAULT_TSIZE);
+    let mut cell_log = 0_u8;
+    while (mtu - 1) >> cell_log > tsize - 1 {
+        cell_log += 1;
+    }
+    let lengths = (1..=tsize).map(|cell| {
+        let length = (cell << cell_log).max(mpu);
+        if linklayer == 2 { length.div_ceil(48) * 53 } else { length }
+    });
+    let mut size_log = 0_u8;
+    while lengths.clone().any(|length| length >> size_log > u32::from(u16::MAX)) {
+        size_log += 1;
+    }
+    // One cell less, because each entry stands for the end of its cell.
+    let mut base = vec![cell_log, size_log];
+    base.extend((-1_i16).to_ne_bytes());
+    base.extend(words(&[overhead, linklayer, mpu, mtu, tsize]));
+    let table: Vec<u8> = lengths
+        .flat_map(|length| ((length >> size_log) as u16).to_ne_bytes())
+        .collect();
+    push(&mut content, TCA_STAB_BASE, &base);
+    push(&mut content, TCA_STAB_DATA, &table);
+    Some(content)
 }
 
 /// `struct tc_tbf_qopt`, rate tables, and the buckets' sizes in bytes.
@@ -294,6 +340,12 @@ mod tests {
             ("root pfifo limit 100", "64000000"),
             ("root bfifo limit 100k", "00900100"),
             ("root pfifo", ""),
+            ("root prio bands 4", "040000000102020201020000010101010101010104000200"),
+            (
+                "root sfq perturb 10 limit 100 headdrop depth 20 flows 99 divisor 512 quantum 1500",
+                "dc0500000a000000640000000002000063000000140000000100000000000000000000000000000000000000000000000000\
+                 00000000000000000000000000000000000000000000",
+            ),
             (
                 "root fq_codel limit 1000 flows 512 target 5ms interval 100ms quantum 300 noecn ce_threshold 3ms memory_limit 1m",
                 "08000200e80300000800050000020000080006002c01000008000300a08601000800010088130000\
@@ -311,6 +363,35 @@ mod tests {
         ] {
             assert_eq!(hex(&options(words)), expected, "{words}");
         }
+    }
+
+    /// As tc (iproute2 6.1) sends it.
+    #[test]
+    fn size_tables_are_tcs_own() {
+        let table = |words: &str| {
+            let qdisc = fielato_qdisc::qdisc(&format!("root stab {words} htb")).unwrap();
+            stab(&qdisc.stab.unwrap())
+        };
+        let atm = table("overhead 20 mpu 64 linklayer atm tsize 16").unwrap();
+        let base = find(&atm, 1).unwrap();
+        assert_eq!(base[..2], [7, 0]);
+        assert_eq!(base[2..4], (-1_i16).to_ne_bytes());
+        assert_eq!(base[4..], words(&[20, 2, 64, 2047, 16]));
+        let lengths: Vec<u16> = find(&atm, 2)
+            .unwrap()
+            .chunks_exact(2)
+            .map(|length| u16::from_ne_bytes([length[0], length[1]]))
+            .collect();
+        assert_eq!(
+            lengths,
+            [
+                159, 318, 424, 583, 742, 848, 1007, 1166, 1272, 1431, 1590, 1696, 1855, 2014, 2120, 2279
+            ]
+        );
+        let plain = table("overhead 20").unwrap();
+        assert_eq!(find(&plain, 1).unwrap()[4..], words(&[20, 0, 0, 0, 0]));
+        assert_eq!(find(&plain, 2), None);
+        assert_eq!(table("linklayer wireguard"), None);
     }
 
     #[test]

@@ -49,6 +49,15 @@ pub enum TcError {
         /// The item in tc's words.
         item: String,
     },
+    /// A link layer that only our own engine has.
+    #[error(
+        "`{item}`: the kernel knows no `linklayer wireguard`; give `overhead` alone (60 or 80 bytes for each packet), or use \
+         engine = \"userspace\""
+    )]
+    KnowsNoWireguard {
+        /// The item in tc's words.
+        item: String,
+    },
     /// The kernel refused one item; found out before the device was touched.
     #[error("the kernel refuses `{item}`: {source}")]
     Refused {

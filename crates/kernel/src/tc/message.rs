@@ -1,9 +1,9 @@
 //! Requests about disciplines and classes (`struct tcmsg` and its attributes, linux/rtnetlink.h).
 
-use fielato_qdisc::{Handle, Parent};
+use fielato_qdisc::{Handle, Parent, Qdisc};
 
 use super::attributes::push;
-use super::encode::{htb_class_options, qdisc_options};
+use super::encode::{htb_class_options, qdisc_options, stab};
 use super::item::Item;
 use super::psched::Psched;
 use crate::netlink::{Netlink, NetlinkError};
@@ -21,6 +21,7 @@ const RTM_GETTCLASS: u16 = 42;
 
 pub const TCA_KIND: u16 = 1;
 pub const TCA_OPTIONS: u16 = 2;
+const TCA_STAB: u16 = 8;
 
 /// `TC_H_ROOT`: the parent of a root discipline, and of a class right under its discipline.
 pub const ROOT: u32 = u32::MAX;
@@ -65,6 +66,11 @@ pub fn set(netlink: &mut Netlink, ifindex: u32, item: &Item, flags: u16, psched:
     push(&mut body, TCA_KIND, format!("{kind}\0").as_bytes());
     if let Some(options) = options {
         push(&mut body, TCA_OPTIONS, &options);
+    }
+    if let Item::Qdisc(Qdisc { stab: Some(options), .. }) = item
+        && let Some(table) = stab(options)
+    {
+        push(&mut body, TCA_STAB, &table);
     }
     netlink.request_raw(message_type, flags, &body)?;
     Ok(())

@@ -23,6 +23,8 @@ pub fn qdisc(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
         "pfifo" => Some(format!("limit {}p", u32_at(options, 0)?)),
         "bfifo" => Some(format!("limit {}", size(u32_at(options, 0)?))),
         "htb" => htb(options),
+        "prio" => prio(options),
+        "sfq" => sfq(options),
         "tbf" => tbf(options, psched),
         "netem" => netem::text(options, psched),
         "fq_codel" => Some(fq_codel(options)),
@@ -66,6 +68,28 @@ fn htb(options: &[u8]) -> Option<String> {
     );
     if let Some(length) = find_u32(options, 5) {
         let _ = write!(text, " direct_qlen {length}");
+    }
+    Some(text)
+}
+
+fn prio(options: &[u8]) -> Option<String> {
+    let map: Vec<String> = options.get(4..20)?.iter().map(ToString::to_string).collect();
+    Some(format!("bands {} priomap {}", u32_at(options, 0)?, map.join(" ")))
+}
+
+fn sfq(options: &[u8]) -> Option<String> {
+    // struct tc_sfq_qopt_v1: quantum, period, limit, divisor, flows, depth, headdrop.
+    let number = |place: usize| u32_at(options, 4 * place);
+    let mut text = format!("limit {}p quantum {} ", number(2)?, size(number(0)?));
+    if let Some(depth) = number(5).filter(|depth| *depth != 0) {
+        let _ = write!(text, "depth {depth} ");
+    }
+    if number(6).is_some_and(|headdrop| headdrop != 0) {
+        text.push_str("headdrop ");
+    }
+    let _ = write!(text, "divisor {} ", number(3)?);
+    if let Some(period) = number(1).filter(|period| *period != 0) {
+        let _ = write!(text, "perturb {period}sec ");
     }
     Some(text)
 }

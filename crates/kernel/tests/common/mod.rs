@@ -3,6 +3,8 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod stamped;
+
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::netns::NetnsGuard;
 

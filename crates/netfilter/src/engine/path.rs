@@ -212,12 +212,16 @@ impl Netfilter {
             Route::Out { interface, mtu, realm } => {
                 (packet.out_interface, packet.mtu, packet.realm) = (interface, mtu, realm);
                 packet.summed.forward();
-                decrement_ttl(packet).map_err(|reason| (reason, Some(ErrorAbout::new(if v4 { 11 } else { 3 }, 0, 0))))?;
+                // An error about the packet quotes it as it came (`ip_forward`: "decrease ttl after skb cow done").
+                if packet.headers.ttl <= 1 {
+                    return Err((DropReason::TtlExceeded, Some(ErrorAbout::new(if v4 { 11 } else { 3 }, 0, 0))));
+                }
                 let whole = !v4 || packet.headers.dont_fragment;
                 if packet.size_on_way() > mtu && whole {
                     let (kind, code) = if v4 { (3, 4) } else { (2, 0) };
                     return Err((DropReason::TooBig, Some(ErrorAbout::new(kind, code, mtu))));
                 }
+                decrement_ttl(packet).map_err(|reason| (reason, None))?;
                 Ok(Hook::Forward)
             }
         }

@@ -76,6 +76,11 @@ const SUPPOSED: [IpAddr; 2] = [
     IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfffe)),
 ];
 
+/// Whether an address stands for one that the configuration does not name.
+pub(crate) fn is_supposed(address: IpAddr) -> bool {
+    SUPPOSED.contains(&address)
+}
+
 /// The plan's rules for this way out; they lead back from a rule to what it was made from.
 pub fn rules(plan: &Plan, uplink: &Uplink) -> Rules {
     let mut firewall = plan.firewall.clone();
@@ -95,6 +100,7 @@ pub fn config(plan: &Plan, uplink: &Uplink) -> gateway::Config {
         shaping: shaping(plan),
         guard: guard::Config {
             enabled: plan.guard.enabled,
+            networks: plan.guard.uplink,
             sources: plan.guard.sources,
             bans: plan.bans.iter().map(ban).collect(),
             limit: None,

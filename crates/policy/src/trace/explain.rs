@@ -27,7 +27,7 @@ pub fn explain(traces: &[Trace], file: &str) -> String {
 fn one(trace: &Trace, file: &str, out: &mut String) {
     let begin = match trace.role {
         Role::Asked => "",
-        Role::Opening => "A connection that is established has a first packet that passed. Here it is stopped.\n",
+        Role::Opening => "A connection is established by packets that pass both ways. Here one of them is stopped.\n",
         Role::Answer => "Now the answer.\n",
     };
     let _ = writeln!(out, "{begin}{} sends {}.", capital(&trace.from.to_string()), trace.packet);
@@ -93,11 +93,13 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             end: PacketEnd::Source,
             before,
             after,
+            supposed: _,
         } => format!("Its source {before} becomes {after}; connection tracking remembers it, and turns the answers back."),
         Step::Nat {
             end: PacketEnd::Destination,
             before,
             after,
+            supposed: _,
         } => format!("Connection tracking turns its destination {before} back into {after}."),
         Step::Route { interface: None, .. } => "The route says that it is for this machine itself.".to_owned(),
         Step::Route {

@@ -7,7 +7,7 @@ use fielato_wire::Family;
 
 use super::packet::Shown;
 use super::station::{PacketEnd, Reason, Step};
-use crate::gateway::{Origin, Rules};
+use crate::gateway::{Origin, Rules, is_supposed};
 
 /// What the gateway saw of one packet, in the terms of the policy: also for a running gateway's packets, when `rules` are those
 /// that it runs.
@@ -93,6 +93,7 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
             },
             before: ends(before),
             after: ends(after),
+            supposed: is_supposed(after.address),
         },
         seen::Station::Route { verdict } => match verdict {
             RouteVerdict::Local => Step::Route {
@@ -110,11 +111,23 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
         },
         seen::Station::Queue { port, path } => Step::Queue {
             interface: port.clone(),
-            // The queue that is there without being asked for has no number.
-            path: path.iter().filter(|handle| *handle != "0:").cloned().collect(),
+            path: asked_for(path),
         },
         seen::Station::End(_) => return None,
     })
+}
+
+/// The disciplines and classes that a packet was put into.
+pub(super) fn queue(stations: &[seen::Station]) -> Option<Vec<String>> {
+    stations.iter().find_map(|station| match station {
+        seen::Station::Queue { path, .. } => Some(asked_for(path)),
+        _ => None,
+    })
+}
+
+/// The queue that is there without being asked for has no number.
+fn asked_for(path: &[String]) -> Vec<String> {
+    path.iter().filter(|handle| *handle != "0:").cloned().collect()
 }
 
 /// Why the gateway stopped a packet; `None` when it did not.

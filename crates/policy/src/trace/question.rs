@@ -183,6 +183,10 @@ struct Known {
 /// Documentation addresses (RFC 5737, RFC 3849): somewhere outside.
 const OUTSIDE: [&str; 2] = ["198.51.100.1", "2001:db8:ffff::1"];
 
+fn outside() -> impl Iterator<Item = IpAddr> {
+    OUTSIDE.iter().filter_map(|text| text.parse().ok())
+}
+
 impl Case {
     pub fn of(question: &Question, config: &Config) -> Result<Case, QuestionError> {
         let (name, transport) = split(&question.to)?;
@@ -309,7 +313,7 @@ fn destination(name: &str, config: &Config) -> Result<Known, QuestionError> {
     }
     match name {
         "hub" => known(config.hub.addresses.iter().map(IpNet::addr).collect()),
-        "internet" => known(OUTSIDE.iter().filter_map(|text| text.parse().ok()).collect()),
+        "internet" => known(outside().collect()),
         _ => Err(unknown(
             name,
             config,
@@ -346,10 +350,7 @@ fn sender(name: &str, config: &Config) -> Result<(Sender, Vec<IpAddr>), Question
             let overlay = hub.addresses.iter().map(IpNet::addr);
             Ok((Sender::Hub, overlay.chain(hub.source.iter().copied()).collect()))
         }
-        "internet" => Ok((
-            Sender::Outside(None),
-            OUTSIDE.iter().filter_map(|text| text.parse().ok()).collect(),
-        )),
+        "internet" => Ok((Sender::Outside(None), outside().collect())),
         _ => Err(unknown(
             name,
             config,
@@ -420,6 +421,7 @@ pub(super) fn parties(address: IpAddr, config: &Config) -> Vec<Party> {
         }
         Sender::Hub => parties.push(Party::Hub),
         Sender::Outside(Some(name)) => parties.push(Party::Host(name)),
+        Sender::Outside(None) if outside().any(|somebody| somebody == address) => parties.push(Party::Internet),
         Sender::Outside(None) => parties.push(Party::Prefix(IpNet::from(address))),
     }
     parties

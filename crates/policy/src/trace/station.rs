@@ -40,7 +40,7 @@ impl Trace {
 pub enum Role {
     /// The one that was asked about.
     Asked,
-    /// The first of the connection, which was stopped: there can be no established one.
+    /// One that opens the connection, and was stopped: there can be no established one.
     Opening,
     /// The answer to the one before.
     Answer,
@@ -144,6 +144,8 @@ pub enum Step {
         before: String,
         /// As it is.
         after: String,
+        /// The new address stands for one that the file does not name.
+        supposed: bool,
     },
     /// The routing decision.
     Route {

@@ -49,7 +49,7 @@ fn one(trace: &Trace, file: &str, out: &mut String) {
 pub(super) const fn lead(role: Role) -> &'static str {
     match role {
         Role::Asked => "",
-        Role::Opening => "no connection can be established, since its first packet is stopped: ",
+        Role::Opening => "no connection is established, since a packet of its opening is stopped: ",
         Role::Answer => "the answer: ",
     }
 }
@@ -115,7 +115,19 @@ fn line(station: &Station, file: &str) -> String {
             let origin = origin.map_or_else(String::new, |origin| format!(" ({})", named(origin, file)));
             format!("{table} {chain} {place}{origin}: {verdict}")
         }
-        Step::Nat { end, before, after } => format!("{end} {before} -> {after}"),
+        Step::Nat {
+            end,
+            before,
+            after,
+            supposed,
+        } => {
+            let unknown = if *supposed {
+                " (the hub's own; `source` in [hub] would name it)"
+            } else {
+                ""
+            };
+            format!("{end} {before} -> {after}{unknown}")
+        }
         Step::Route { interface: None, .. } => "for this machine".to_owned(),
         Step::Route {
             interface: Some(interface),

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use fielato_gateway::trace::TraceFilter;
-use fielato_gateway::{Buffer, ConfigError, Gateway, Now, PortId};
+use fielato_gateway::trace::{self as seen, TraceFilter};
+use fielato_gateway::{Buffer, Gateway, Now, PortId};
 use fielato_wire::Headers;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -24,7 +24,10 @@ use crate::render::wg_quick::allowed_ips;
 pub(super) struct Walk<'a> {
     config: &'a Config,
     plan: &'a Plan,
+    /// Judges. It has no disciplines: their losses and delays are not the policy's.
     gateway: Gateway,
+    /// The same with disciplines, to tell in which class a packet waits; none where some are the kernel's alone.
+    shaped: Option<Gateway>,
     rules: Rules,
     begin: Timestamp,
     now: Now,
@@ -57,10 +60,17 @@ impl<'a> Walk<'a> {
         let uplink = Uplink::supposed(config);
         let wall = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let moment = Now { mono: wall, wall };
+        let made = gateway::config(plan, &uplink);
+        let unshaped = fielato_gateway::Config {
+            shaping: Vec::new(),
+            ..made.clone()
+        };
+        let gateway = Gateway::new(unshaped, SEED, moment);
         Ok(Walk {
             config,
             plan,
-            gateway: made(gateway::config(plan, &uplink), moment)?,
+            gateway: gateway.map_err(|error| QuestionError::Gateway(error.to_string()))?,
+            shaped: Gateway::new(made, SEED, moment).ok(),
             rules: gateway::rules(plan, &uplink),
             begin: now,
             now: moment,
@@ -298,61 +308,56 @@ impl<'a> Walk<'a> {
 
     /// Through the gateway; by which port it left.
     fn cross(&mut self, journey: &mut Journey, port: PortId) -> Result<PortId, Reason> {
-        self.gateway.start_trace(TraceFilter::default(), 1);
-        let sent = std::mem::take(&mut journey.bytes);
-        self.gateway.receive(port, Buffer::from(sent.clone()), self.now);
-        let traced = self.gateway.drain_events();
-        let stations = traced.first().map_or(&[][..], |traced| &traced.stations);
-        let steps = observe::steps(stations, &self.rules);
-        let reason = observe::reason(stations, &steps);
+        let traced = observed(&mut self.gateway, port, &journey.bytes, self.now);
+        let steps = observe::steps(&traced, &self.rules);
+        let reason = observe::reason(&traced, &steps);
+        let queue = self.queue(port, &journey.bytes, &traced);
         for step in steps {
-            // How it came was said.
-            if !matches!(step, Step::Arrive { .. }) {
-                journey.add(&Place::Hub, step);
+            match step {
+                // How it came was said.
+                Step::Arrive { .. } => {}
+                Step::Queue { interface, path } => {
+                    let path = queue.clone().unwrap_or(path);
+                    journey.add(&Place::Hub, Step::Queue { interface, path });
+                }
+                step => journey.add(&Place::Hub, step),
             }
         }
-        let left = self.collect(&sent);
-        journey.bytes = sent;
-        match (reason, left) {
-            (Some(reason), _) => Err(reason),
-            (None, Some((port, bytes))) => {
-                journey.bytes = bytes;
-                Ok(port)
-            }
-            (None, None) => Err(Reason::Gateway {
-                name: "queue".to_owned(),
-            }),
+        let left = self.collect(&journey.bytes);
+        if let Some(reason) = reason {
+            return Err(reason);
         }
+        let (port, bytes) = left.ok_or_else(|| Reason::Gateway {
+            name: "queue".to_owned(),
+        })?;
+        journey.bytes = bytes;
+        Ok(port)
+    }
+
+    /// The disciplines and classes that the packet waits in, told by a gateway that has them.
+    fn queue(&mut self, port: PortId, bytes: &[u8], unshaped: &[seen::Station]) -> Option<Vec<String>> {
+        let path = match &mut self.shaped {
+            Some(shaped) => {
+                let stations = observed(shaped, port, bytes, self.now);
+                while shaped.transmit(self.now).is_some() {}
+                observe::queue(&stations)?
+            }
+            None => observe::queue(unshaped)?,
+        };
+        Some(path)
     }
 
     /// What leaves the gateway: the packet itself, and perhaps answers about it, which are not followed.
     fn collect(&mut self, sent: &[u8]) -> Option<(PortId, Vec<u8>)> {
         let protocol = Headers::parse(sent).map(|headers| headers.protocol);
         let mut found = None;
-        // Disciplines may hold a packet for a while: the clock goes on to when they let it go.
-        for _ in 0..WAITS {
-            while let Some((port, buffer)) = self.gateway.transmit(self.now) {
-                let is_it = Headers::parse(&buffer.data).map(|headers| headers.protocol) == protocol;
-                if found.is_none() && is_it {
-                    found = Some((port, buffer.data));
-                }
-            }
-            if found.is_some() {
-                break;
-            }
-            match self.gateway.poll_timeout() {
-                Some(due) if self.is_waiting() => self.now = self.now.plus(due.saturating_sub(self.now.mono).max(1)),
-                _ => break,
+        while let Some((port, buffer)) = self.gateway.transmit(self.now) {
+            let is_it = Headers::parse(&buffer.data).map(|headers| headers.protocol) == protocol;
+            if found.is_none() && is_it {
+                found = Some((port, buffer.data));
             }
         }
         found
-    }
-
-    fn is_waiting(&self) -> bool {
-        let ports = [TUNNEL, HOST, UPLINK];
-        ports
-            .iter()
-            .any(|port| self.gateway.egress(*port).is_some_and(|egress| !egress.is_empty()))
     }
 
     fn unknown(&self, journey: &mut Journey, place: Place, name: &str, state: MemberState) -> Gone {
@@ -397,21 +402,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The gateway. Disciplines that only the kernel has are left out: they judge no packet.
-fn made(config: fielato_gateway::Config, now: Now) -> Result<Gateway, QuestionError> {
-    let unshaped = fielato_gateway::Config {
-        shaping: Vec::new(),
-        ..config.clone()
-    };
-    let gateway = match Gateway::new(config, SEED, now) {
-        Err(ConfigError::Shaping { .. }) => Gateway::new(unshaped, SEED, now),
-        made => made,
-    };
-    gateway.map_err(|error| QuestionError::Gateway(error.to_string()))
+/// What a gateway sees of a packet.
+fn observed(gateway: &mut Gateway, port: PortId, bytes: &[u8], now: Now) -> Vec<seen::Station> {
+    gateway.start_trace(TraceFilter::default(), 1);
+    gateway.receive(port, Buffer::from(bytes.to_vec()), now);
+    let first = gateway.drain_events().into_iter().next();
+    first.map_or_else(Vec::new, |traced| traced.stations)
 }
-
-/// How often the clock goes on for a packet that waits in a discipline.
-const WAITS: usize = 1000;
 
 impl Journey {
     fn add(&mut self, place: &Place, step: Step) {

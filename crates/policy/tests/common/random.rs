@@ -1,5 +1,8 @@
 //! Configurations made at random, as text, and packets that have something to do with them.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 

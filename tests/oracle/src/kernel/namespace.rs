@@ -1,7 +1,7 @@
 //! A network namespace with two TUNs and a network around them, without a name: it ends with this value, and with the process.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
@@ -24,9 +24,6 @@ const LOG_GROUP: u16 = 5;
 
 /// `NFULA_PAYLOAD` (linux/netfilter/nfnetlink_log.h).
 const LOG_PAYLOAD: u16 = 9;
-
-/// A `struct virtio_net_hdr` with `VIRTIO_NET_HDR_F_DATA_VALID` and nothing else.
-const VOUCHED: [u8; 10] = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Conntrack is lazy per namespace: it works once a rule needs it. This rule does, and stays.
 const TRACKING: &str = "table inet oracle { chain hold { type filter hook output priority 2147483647; ct state new accept; }; }";
@@ -53,6 +50,8 @@ pub struct Opened {
     /// Lists connections and rules.
     pub tracking: Nfnetlink,
     settings: Option<[File; 3]>,
+    /// What vouches for checksums.
+    _seal: Option<OwnedFd>,
 }
 
 /// What a namespace is made with.
@@ -93,7 +92,6 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Namespace {
     /// Its devices and sockets.
     pub opened: Opened,
-    sealed: bool,
     buffer: Vec<u8>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -107,7 +105,6 @@ impl Namespace {
     pub fn create(blueprint: Blueprint) -> Result<Self, Error> {
         let (jobs, inbox) = channel::<Job>();
         let (ready, opened) = channel();
-        let sealed = blueprint.sealed;
         let thread = thread::Builder::new()
             .name("namespace".to_owned())
             .spawn(move || live(&blueprint, &ready, &inbox))
@@ -120,7 +117,6 @@ impl Namespace {
         })?;
         Ok(Self {
             opened,
-            sealed,
             buffer: vec![0; 65_536],
             jobs: Some(jobs),
             thread: Some(thread),
@@ -155,15 +151,6 @@ impl Namespace {
         self.within(move || run(program, arguments, &input))?
     }
 
-    /// Bytes before each packet of a port.
-    fn header(&self, port: Port) -> usize {
-        if self.sealed && port == Port::Inside {
-            VOUCHED.len()
-        } else {
-            0
-        }
-    }
-
     /// Gives it a packet that arrives at `port`.
     ///
     /// # Errors
@@ -172,10 +159,7 @@ impl Namespace {
         let opened = &self.opened;
         match port {
             // EINVAL: not even a version of IP that TUN knows.
-            Port::Inside | Port::Outside => match rustix::io::writev(
-                &opened.tuns[port as usize],
-                &[IoSlice::new(&VOUCHED[..self.header(port)]), IoSlice::new(packet)],
-            ) {
+            Port::Inside | Port::Outside => match rustix::io::write(&opened.tuns[port as usize], packet) {
                 Ok(_) | Err(Errno::INVAL) => Ok(()),
                 Err(error) => Err(Error::system(format!("write {} bytes to {}", packet.len(), port.name()))(
                     error,
@@ -204,12 +188,11 @@ impl Namespace {
     pub fn outputs(&mut self) -> Result<Vec<Output>, Error> {
         let mut outputs = Vec::new();
         for (tun, port) in self.opened.tuns.iter().zip([Port::Inside, Port::Outside]) {
-            let header = self.header(port);
             loop {
                 match rustix::io::read(tun, &mut self.buffer) {
                     Ok(length) => outputs.push(Output {
                         port,
-                        packet: self.buffer[header.min(length)..length].to_vec(),
+                        packet: self.buffer[..length].to_vec(),
                     }),
                     Err(Errno::AGAIN) => break,
                     Err(error) => return Err(Error::system(format!("read {}", port.name()))(error)),
@@ -271,9 +254,9 @@ fn live(blueprint: &Blueprint, ready: &Sender<Result<Opened, Error>>, inbox: &Re
 
 fn prepare(blueprint: &Blueprint) -> Result<Opened, Error> {
     sys::leave_namespace().map_err(Error::system("make a network namespace (this needs root)"))?;
-    let tun = |name: &str, headed| sys::tun(name, headed).map_err(Error::system(format!("make {name}")));
+    let tun = |name: &str| sys::tun(name).map_err(Error::system(format!("make {name}")));
     let [inside, outside] = &blueprint.tuns;
-    let tuns = [tun(inside, blueprint.sealed)?, tun(outside, false)?];
+    let tuns = [tun(inside)?, tun(outside)?];
     for (name, value) in &blueprint.settings {
         // Conntrack's settings are there once the module is; without tracking they don't matter.
         let path = format!("/proc/sys/net/{name}");
@@ -294,16 +277,28 @@ fn prepare(blueprint: &Blueprint) -> Result<Opened, Error> {
         };
         settings = Some([open("tcp_loose")?, open("tcp_be_liberal")?, open("checksum")?]);
     }
+    let raw_v4 = raw(AddressFamily::INET)?;
+    let seal = match blueprint.sealed {
+        true => Some(seal(inside, &raw_v4)?),
+        false => None,
+    };
     let mut log = Nfnetlink::open()?;
     log.bind_log(LOG_GROUP)?;
     Ok(Opened {
         tuns,
-        raw_v4: raw(AddressFamily::INET)?,
+        raw_v4,
         raw_v6: raw(AddressFamily::INET6)?,
         log,
         tracking: Nfnetlink::open()?,
         settings,
+        _seal: seal,
     })
+}
+
+fn seal(device: &str, socket: &OwnedFd) -> Result<OwnedFd, Error> {
+    let failed = || format!("vouch for the checksums of {device}");
+    let index = rustix::net::netdevice::name_to_index(socket, device).map_err(Error::system(failed()))?;
+    sys::vouch_checksums(index).map_err(Error::system(failed()))
 }
 
 /// A socket whose packets bring their own IP header (man 7 raw: `IPPROTO_RAW` implies it).
