@@ -106,9 +106,9 @@ struct Tap {
     told: u64,
 }
 
-struct Capture<'a> {
+struct Capture {
     taps: Vec<Tap>,
-    explainer: Option<Explainer<'a>>,
+    explainer: Option<Explainer>,
     unexplained: Option<String>,
     clear: u64,
     explained: u64,
@@ -121,8 +121,8 @@ struct Capture<'a> {
     started: Duration,
 }
 
-impl<'a> Capture<'a> {
-    fn open(subject: &'a Subject, settings: &Settings) -> Result<Self> {
+impl Capture {
+    fn open(subject: &Subject, settings: &Settings) -> Result<Self> {
         let Settings {
             clear,
             cipher,

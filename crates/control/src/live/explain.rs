@@ -22,18 +22,18 @@ const KEPT: Duration = Duration::from_secs(1);
 const KEPT_MAX: usize = 16 * 1024;
 
 /// Explanations, until their packets ask for them.
-pub(super) struct Explainer<'a> {
-    watcher: Watcher<'a>,
+pub(super) struct Explainer {
+    watcher: Watcher,
     tunnel: u32,
     known: Known,
 }
 
-impl<'a> Explainer<'a> {
+impl Explainer {
     /// Begins to trace packets of the tunnel, no more than `per_second`.
     ///
     /// # Errors
     /// Without the right, or where the kernel can't.
-    pub fn open(subject: &'a Subject, filter: Filter, per_second: u32) -> Result<Self> {
+    pub fn open(subject: &Subject, filter: Filter, per_second: u32) -> Result<Self> {
         let watcher = Watcher::open(subject, filter, per_second)?;
         Ok(Self {
             tunnel: watcher.tunnel,

@@ -10,7 +10,10 @@ mod follow;
 mod order;
 pub mod report;
 mod rules;
+pub(crate) mod serve;
 mod stop;
+mod stream;
+mod tell;
 pub mod trace;
 mod watcher;
 
