@@ -150,9 +150,10 @@ fn await_routes(own: &[Ipv6Addr]) -> Result<(), OracleError> {
 fn items(plan: &Plan, device: &str) -> Vec<tc::Item> {
     let of_device = plan.shaping.iter().filter(|shaping| shaping.dev == device);
     of_device
-        .map(|shaping| match &shaping.item {
-            ShapingItem::Qdisc(qdisc) => tc::Item::Qdisc(qdisc.clone()),
-            ShapingItem::Class(class) => tc::Item::Class(class.clone()),
+        .filter_map(|shaping| match &shaping.item {
+            ShapingItem::Qdisc(qdisc) => Some(tc::Item::Qdisc(qdisc.clone())),
+            ShapingItem::Class(class) => Some(tc::Item::Class(class.clone())),
+            ShapingItem::Filter(_) => None,
         })
         .collect()
 }
