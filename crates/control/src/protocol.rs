@@ -19,12 +19,19 @@ pub enum Request {
     Status,
     Reload,
     Stop,
-    Ban { network: IpNet, until: Option<Timestamp> },
-    Unban { network: IpNet },
+    Ban {
+        network: IpNet,
+        until: Option<Timestamp>,
+    },
+    Unban {
+        network: IpNet,
+    },
     Bans,
     Top,
     Shape,
-    Tc { words: Vec<String> },
+    Tc {
+        words: Vec<String>,
+    },
     /// Shows the gateway's packets, line by line, until the client goes. Answered by [`Response::Watching`].
     Watch(Watch),
 }

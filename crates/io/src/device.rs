@@ -8,6 +8,7 @@ mod inbox;
 mod middle;
 mod shared;
 mod transmit;
+mod way_out;
 mod worker;
 
 use std::io;
@@ -29,9 +30,10 @@ use crate::udp::Sockets;
 use crate::{aead, tun};
 
 use middle::Between;
-pub use middle::{Crossing, Exit as WayOut, Middle};
+pub use middle::{Crossing, Middle};
 pub(crate) use shared::Shared;
 use shared::lock;
+pub use way_out::WayOut;
 use worker::Worker;
 
 /// Workers that are started at most, however many cores there are. Each needs about 2 MB when it is busy.
@@ -324,12 +326,6 @@ impl Device {
         result
     }
 
-    /// Where the gateway's packets can be looked at. `None` when there is none.
-    pub fn tap(&self) -> Option<Tap> {
-        let between = self.shared.between.as_ref()?;
-        between.judges().then(|| between.tap().clone())
-    }
-
     /// Works with the disciplines on the way to the peers, which are the device's own only with [`Middle::Egress`]. `work` is
     /// given the time on their clock.
     pub fn with_egress<T>(&self, work: impl FnOnce(&mut Egress, u64) -> T) -> Option<T> {
@@ -338,6 +334,11 @@ impl Device {
         let result = session.egress(work);
         session.distribute();
         result
+    }
+
+    /// Where its packets can be looked at, in clear and in cipher.
+    pub fn tap(&self) -> &Tap {
+        &self.shared.tap
     }
 
     /// How many packets were dropped, for every reason.
@@ -364,6 +365,9 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.shared.end(Exit::Stopped);
+        if let Some(between) = &self.shared.between {
+            between.close_exit();
+        }
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
             let _ = thread.join();

@@ -3,16 +3,28 @@
 //! Packets go by in the device's threads and are never held up: when a listener's ring is full, the packet is counted as lost for it.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fielato_gateway::Station;
 use fielato_wire::Headers;
+use fielato_wire::build::Ip;
 use fielato_wire::filter::Filter;
+use fielato_wireguard::Path;
 
 /// Most listeners at once.
 const LISTENERS_MAX: usize = 4;
+
+/// Which side of the encryption a packet is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Within the tunnel.
+    Clear,
+    /// WireGuard's own packets.
+    Cipher,
+}
 
 /// Which way a packet goes, as the hub sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,31 +34,37 @@ pub enum Direction {
     Outbound,
 }
 
-/// A packet within the tunnel, copied.
+/// A packet, copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tapped {
-    /// Which way: from the tunnel, or towards it.
+    /// Which side.
+    pub side: Side,
+    /// Which way: from peers, or towards them.
     pub direction: Direction,
     /// When, since 1970.
     pub at: Duration,
-    /// From the IP header on, as much as was asked for, as it came to the gateway.
+    /// From the IP header on, as much as was asked for.
     pub bytes: Vec<u8>,
     /// How long it was. A superpacket is shown whole.
     pub len: usize,
-    /// What it met, if that was asked for and the limit allowed it.
+    /// Whether it was seen where the gateway judged it, as it came; else where it went by, as it left.
+    pub judged: bool,
+    /// What it met, of a packet that was judged, if the limit allowed it.
     pub stations: Option<Vec<Station>>,
 }
 
 /// What a listener wants.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Which packets.
-    pub filter: Filter,
+    /// Packets within the tunnel that this filter wants; none without it.
+    pub clear: Option<Filter>,
+    /// Encrypted packets that this filter wants; none without it.
+    pub cipher: Option<Filter>,
     /// Bytes of each packet.
     pub snaplen: usize,
     /// Of no more packets than this each second it is asked what they meet.
     pub explained: u32,
-    /// Packets beyond that are not wanted at all.
+    /// No other packets are wanted.
     pub only_explained: bool,
     /// Most packets that wait for the listener.
     pub packets: usize,
@@ -106,7 +124,8 @@ impl Tap {
         self.0.on.load(Ordering::Relaxed)
     }
 
-    /// Asks whether anybody wants this packet, from its IP header on. `at` is the time since 1970.
+    /// Asks whether anybody wants this packet, which the gateway is about to judge. `at` is the time since 1970. Packets towards the
+    /// tunnel are wanted for what they meet only: they are shown once more when they leave.
     #[inline]
     pub fn ask(&self, direction: Direction, at: Duration, packet: &[u8]) -> Option<Ticket> {
         if !self.is_on() {
@@ -116,15 +135,12 @@ impl Tap {
     }
 
     fn ask_listeners(&self, direction: Direction, at: Duration, packet: &[u8]) -> Option<Ticket> {
-        // Of what is no IP packet there is nothing to choose by.
         let headers = Headers::parse(packet).ok();
         let wants = |ring: &Arc<Ring>| {
-            let chosen = match &headers {
-                Some(headers) => ring.wanted.filter.matches(headers),
-                None => ring.wanted.filter.is_all(),
-            };
+            let chosen = wants(&ring.wanted.clear, headers.as_ref());
             let explained = chosen && ring.may_explain(at);
-            (chosen && (explained || !ring.wanted.only_explained)).then(|| (Arc::clone(ring), explained))
+            let plain = chosen && direction == Direction::Inbound && !ring.wanted.only_explained;
+            (explained || plain).then(|| (Arc::clone(ring), explained))
         };
         let rings: Vec<_> = lock(&self.0.listeners).iter().filter_map(wants).collect();
         let snaplen = rings.iter().map(|(ring, _)| ring.wanted.snaplen).max()?;
@@ -135,6 +151,52 @@ impl Tap {
             len: packet.len(),
             rings,
         })
+    }
+
+    /// Shows a packet that goes by, from its IP header on. `at` is the time since 1970.
+    pub fn show(&self, side: Side, direction: Direction, at: Duration, packet: &[u8]) {
+        if !self.is_on() {
+            return;
+        }
+        let headers = Headers::parse(packet).ok();
+        for ring in lock(&self.0.listeners).iter().filter(|ring| !ring.wanted.only_explained) {
+            let filter = match side {
+                Side::Clear => &ring.wanted.clear,
+                Side::Cipher => &ring.wanted.cipher,
+            };
+            if wants(filter, headers.as_ref()) {
+                ring.push(Tapped {
+                    side,
+                    direction,
+                    at,
+                    bytes: packet[..packet.len().min(ring.wanted.snaplen)].to_vec(),
+                    len: packet.len(),
+                    judged: false,
+                    stations: None,
+                });
+            }
+        }
+    }
+
+    /// Shows a datagram between our UDP port and a peer, as the packet that it is on the network. An address of ours that is not known
+    /// is left unspecified.
+    pub(crate) fn show_datagram(&self, direction: Direction, at: Duration, path: &Path, tos: u8, port: u16, payload: &[u8]) {
+        if !self.is_on() {
+            return;
+        }
+        let remote = path.remote.ip();
+        let unspecified = match remote {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let local = path.local.unwrap_or(unspecified);
+        let ((src, sport), (dst, dport)) = match direction {
+            Direction::Inbound => ((remote, path.remote.port()), (local, port)),
+            Direction::Outbound => ((local, port), (remote, path.remote.port())),
+        };
+        if let Some(ip) = Ip::between(src, dst) {
+            self.show(Side::Cipher, direction, at, &ip.tos(tos).udp(sport, dport, payload));
+        }
     }
 
     /// Begins to listen, until the listener is dropped.
@@ -176,10 +238,12 @@ impl Ticket {
         } = self;
         for (ring, explained) in rings {
             ring.push(Tapped {
+                side: Side::Clear,
                 direction,
                 at,
                 bytes: bytes[..bytes.len().min(ring.wanted.snaplen)].to_vec(),
                 len,
+                judged: true,
                 stations: stations.filter(|_| explained).map(<[Station]>::to_vec),
             });
         }
@@ -208,6 +272,15 @@ impl Ring {
         waiting.packets.push_back(tapped);
         drop(waiting);
         self.came.notify_one();
+    }
+}
+
+/// Whether a filter wants a packet. Of what is no IP packet there is nothing to choose by.
+fn wants(filter: &Option<Filter>, headers: Option<&Headers>) -> bool {
+    match (filter, headers) {
+        (None, _) => false,
+        (Some(filter), Some(headers)) => filter.matches(headers),
+        (Some(filter), None) => filter.is_all(),
     }
 }
 
@@ -263,7 +336,8 @@ mod tests {
 
     fn wanted(filter: &str) -> Wanted {
         Wanted {
-            filter: Words::parse(filter).unwrap().resolve(&|_, _| None).unwrap(),
+            clear: Some(Words::parse(filter).unwrap().resolve(&|_, _| None).unwrap()),
+            cipher: None,
             snaplen: 20,
             explained: 2,
             only_explained: false,
@@ -295,10 +369,12 @@ mod tests {
         assert_eq!(show(&tap, NOW, &v4), Some(true));
         assert_eq!(show(&tap, NOW, &v6), Some(true));
         let one = |packet: &[u8]| Tapped {
+            side: Side::Clear,
             direction: Direction::Inbound,
             at: NOW,
             bytes: packet[..20].to_vec(),
             len: packet.len(),
+            judged: true,
             stations: Some(Vec::new()),
         };
         assert_eq!(port.take(Duration::ZERO), [one(&v4)]);
@@ -323,6 +399,39 @@ mod tests {
             assert_eq!(explained, [Some(true), Some(true), beyond, beyond]);
             assert_eq!(show(&tap, NOW + Duration::from_secs(1), &v4), Some(true), "the next second");
         }
+    }
+
+    #[test]
+    fn what_leaves_is_shown_as_it_left_and_explained_as_it_came() {
+        let tap = Tap::default();
+        let [v4, _] = packets();
+        let both = tap
+            .listen(Wanted {
+                cipher: Some(Filter::all()),
+                explained: 1,
+                ..wanted("")
+            })
+            .unwrap();
+        for _ in 0..2 {
+            if let Some(ticket) = tap.ask(Direction::Outbound, NOW, &v4) {
+                ticket.show(Some(&[]));
+            }
+        }
+        tap.show(Side::Clear, Direction::Outbound, NOW, &v4);
+        tap.show(Side::Cipher, Direction::Inbound, NOW, &v4);
+        let seen: Vec<_> = both
+            .take(Duration::ZERO)
+            .iter()
+            .map(|seen| (seen.side, seen.judged, seen.stations.is_some()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Side::Clear, true, true),
+                (Side::Clear, false, false),
+                (Side::Cipher, false, false)
+            ]
+        );
     }
 
     #[test]

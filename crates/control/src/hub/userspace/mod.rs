@@ -200,7 +200,7 @@ impl Userspace {
 
     /// Connections that are tracked.
     pub(super) fn flows(&self) -> Result<u64> {
-        self.gateway(|gateway, _| u64::try_from(gateway.netfilter().conntrack().count()).unwrap_or(u64::MAX))
+        self.gateway(|gateway, _| gateway.netfilter().conntrack().count().into())
     }
 
     /// `"proxy"` or `"packet"`.
