@@ -199,7 +199,7 @@ impl Daemon {
 
 impl Daemon {
     /// Hands a client that looks at packets to a thread of its own.
-    fn serve_watcher(&self, client: UnixStream, watch: &Watch) {
+    fn serve_watcher(&mut self, client: UnixStream, watch: &Watch) {
         let begun = self.hub.watch(watch).and_then(|watching| {
             let client = client.try_clone()?;
             self.streams.start(client, watching)

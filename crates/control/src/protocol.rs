@@ -39,6 +39,10 @@ pub enum Request {
 /// Which packets of the gateway's a client wants to look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
+    /// Packets within the tunnel.
+    pub clear: bool,
+    /// Encrypted packets.
+    pub cipher: bool,
     /// In the words of `fielato capture`.
     pub filter: String,
     /// Bytes of each packet; 0 for all.
@@ -62,11 +66,15 @@ pub enum Watched {
     },
 }
 
-/// A packet of the gateway's, within the tunnel.
+/// A packet of the gateway's or its device's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatchedPacket {
-    /// It came from the tunnel; else it goes there.
+    /// It is within the tunnel, else encrypted.
+    pub clear: bool,
+    /// It came from peers, else it goes there.
     pub inbound: bool,
+    /// It is as it came to be judged, else as it went by. Packets towards peers are shown as both.
+    pub judged: bool,
     /// When, in nanoseconds since 1970.
     pub at: u64,
     /// How long it was, from its IP header.

@@ -11,13 +11,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fielato_io::tap::{Direction, Listener, Tap, Tapped, Wanted};
+use fielato_io::tap::{Direction, Listener, Side, Tap, Tapped, Wanted};
 use fielato_policy::Config;
 use fielato_wire::filter::Words;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{rules, tell};
-use crate::protocol::{Response, Watch, Watched, WatchedPacket};
+use crate::protocol::{Response, Status, Watch, Watched, WatchedPacket};
 
 /// Most clients that look at packets at once.
 const CLIENTS_MAX: usize = 4;
@@ -49,11 +49,13 @@ impl Watching {
     ///
     /// # Errors
     /// A filter that is none, an unknown name, or too many listeners.
-    pub(crate) fn begin(tap: &Tap, config: &Config, watch: &Watch) -> Result<Self> {
+    pub(crate) fn begin(tap: &Tap, config: &Config, status: &Status, watch: &Watch) -> Result<Self> {
         let words = Words::parse(&watch.filter)?;
-        let filter = words.resolve(&|kind, name| config.places(kind, name))?;
+        // Resolved for both, so that an unknown name is found for either.
+        let (clear, cipher) = (super::clear(&words, config)?, super::cipher(&words, config, status)?);
         let listener = tap.listen(Wanted {
-            filter,
+            clear: watch.clear.then_some(clear),
+            cipher: watch.cipher.then_some(cipher),
             snaplen: match watch.snaplen {
                 0 => usize::MAX,
                 snaplen => snaplen as usize,
@@ -156,13 +158,17 @@ fn has_gone(client: &UnixStream) -> io::Result<bool> {
 
 fn packet(tapped: Tapped, lines: &[usize]) -> WatchedPacket {
     let Tapped {
+        side,
         direction,
         at,
         bytes,
         len,
+        judged,
         stations,
     } = tapped;
     WatchedPacket {
+        clear: side == Side::Clear,
+        judged,
         inbound: direction == Direction::Inbound,
         at: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
         len: u32::try_from(len).unwrap_or(u32::MAX),

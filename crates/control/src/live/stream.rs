@@ -21,8 +21,12 @@ const LINE_MAX: usize = 1024 * 1024;
 
 /// A packet of the gateway's.
 pub(super) struct Streamed {
-    /// From the tunnel, or towards it.
+    /// Within the tunnel, or encrypted.
+    pub clear: bool,
+    /// From peers, or towards them.
     pub inbound: bool,
+    /// As it came to be judged, or as it went by.
+    pub judged: bool,
     /// When, since 1970.
     pub at: Duration,
     /// As much of it as was asked for.
@@ -83,7 +87,9 @@ impl Stream {
         for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line).context("the daemon's answer makes no sense; is it of another version?")? {
                 Watched::Packet(packet) => packets.push(Streamed {
+                    clear: packet.clear,
                     inbound: packet.inbound,
+                    judged: packet.judged,
                     at: Duration::from_nanos(packet.at),
                     bytes: STANDARD.decode(&packet.bytes).context("the daemon's packet makes no sense")?,
                     len: packet.len,
