@@ -22,6 +22,7 @@ pub enum Request {
     Bans,
     Top,
     Shape,
+    Tc { words: Vec<String> },
 }
 
 /// What the daemon answers.
@@ -36,6 +37,10 @@ pub enum Response {
     Bans(BanList),
     Top(Top),
     Shape(ShapeReport),
+    /// What tc would print, or nothing.
+    Tc {
+        text: String,
+    },
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -54,6 +59,15 @@ pub struct Status {
     pub interface: String,
     /// Who judges and moves packets: `"kernel"` or `"userspace"`.
     pub engine: String,
+    /// What the kernel engine would have needed and this machine lacks, when the user-space engine was taken for that reason.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// How the user-space engine reaches what lies behind the hub: `"proxy"` or `"packet"`.
+    #[serde(default)]
+    pub exit: Option<String>,
+    /// Connections that the user-space engine tracks.
+    #[serde(default)]
+    pub flows: Option<u64>,
     /// Who encrypts: `"kernel"` or `"userspace"`.
     pub wireguard: String,
     /// The hub's public key.
@@ -72,7 +86,7 @@ pub struct Status {
     pub guard: Vec<GuardStatus>,
     /// The members.
     pub members: Vec<MemberStatus>,
-    /// Packets that our own device dropped, by reason; empty with the kernel's WireGuard.
+    /// Packets that our own parts dropped, by reason; empty with the kernel's WireGuard under the kernel engine.
     pub drops: Vec<DropCount>,
     /// What an administrator should look at.
     pub warnings: Vec<String>,
@@ -111,10 +125,18 @@ pub struct MemberStatus {
 /// Drops for one reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DropCount {
+    /// Who dropped them: `"wireguard"` or `"gateway"`.
+    #[serde(default = "wireguard")]
+    pub by: String,
     /// Name of the reason.
     pub reason: String,
     /// Packets.
     pub packets: u64,
+}
+
+/// It was the only one before there was a gateway.
+fn wireguard() -> String {
+    "wireguard".into()
 }
 
 /// `fielato bans --json`

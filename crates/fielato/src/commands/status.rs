@@ -24,8 +24,9 @@ pub fn run(paths: &Paths, json: bool) -> Result<()> {
 fn text(status: &Status, now: Timestamp) -> String {
     let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
     let mut text = format!(
-        "interface {} ({} WireGuard), UDP port {}\n  public key  {}\n  addresses   {}\n  uplink      {}\n  up          {} (process {})\n",
+        "interface {} ({} engine, {} WireGuard), UDP port {}\n  public key  {}\n  addresses   {}\n  uplink      {}\n  up          {} (process {})\n",
         status.interface,
+        status.engine,
         status.wireguard,
         status.listen_port,
         status.public_key,

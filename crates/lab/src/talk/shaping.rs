@@ -144,7 +144,9 @@ fn delay(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     let other = format!("netem {DELAY_MS} ms: client-a → client-b");
     let gone = "netem removed: client-a → client-b";
     let more = |factor: f64| format!("{:.0} ± {DELAY_TOLERANCE_MS} ms more", factor * DELAY_MS);
-    if let Some(reason) = kernel_lacks_netem(talk)? {
+    if is_shaped_by_kernel(talk)?
+        && let Some(reason) = kernel_lacks_netem(talk)?
+    {
         refused(talk, &netem)?;
         let reason = format!("this kernel has no netem (tc: {reason})");
         talk.recorder.skip(core, more(1.0), reason.clone())?;
@@ -187,6 +189,11 @@ fn delay(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
         format!("{added:+.1} ms"),
         added.abs() <= DELAY_TOLERANCE_MS,
     )
+}
+
+/// Whether nobody but the kernel can shape what leaves by the tunnel: where our device encrypts, it can.
+fn is_shaped_by_kernel(talk: &Talk<'_, '_, '_>) -> Result<bool> {
+    Ok(talk.status()?["wireguard"] == "kernel")
 }
 
 /// What tc says when it can't make a netem discipline, on an interface that carries nothing.
@@ -239,9 +246,8 @@ fn refused(talk: &mut Talk<'_, '_, '_>, netem: &str) -> Result<()> {
 
 /// Disciplines and classes of the hub's tunnel, without statistics.
 fn disciplines(talk: &Talk<'_, '_, '_>) -> Result<String> {
-    let hub = talk.lab.machine(Node::VpnCore);
-    let qdiscs = hub.call("tc", ["qdisc", "show", "dev", TUNNEL]).succeed(talk.interrupt)?;
-    let classes = hub.call("tc", ["class", "show", "dev", TUNNEL]).succeed(talk.interrupt)?;
+    let qdiscs = talk.tc(&["qdisc", "show", "dev", TUNNEL])?;
+    let classes = talk.tc(&["class", "show", "dev", TUNNEL])?;
     Ok(format!("{}\n{}", qdiscs.trim(), classes.trim()).trim().to_owned())
 }
 
@@ -256,10 +262,7 @@ struct Sample {
 
 impl Sample {
     fn take(talk: &Talk<'_, '_, '_>, flows: &[(Node, Flow)]) -> Result<Self> {
-        let hub = talk.lab.machine(Node::VpnCore);
-        let classes = hub
-            .call("tc", ["-s", "class", "show", "dev", TUNNEL])
-            .succeed(talk.interrupt)?;
+        let classes = talk.tc(&["-s", "class", "show", "dev", TUNNEL])?;
         let left = bytes_by_class(&classes);
         Ok(Self {
             left,

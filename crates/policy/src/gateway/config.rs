@@ -189,10 +189,12 @@ fn shaping(plan: &Plan) -> Vec<gateway::Shaping> {
     all.into_iter().filter(|shaping| !shaping.items.is_empty()).collect()
 }
 
-fn item(shaping: &Shaping) -> Item {
+/// An item as the disciplines take it.
+pub fn item(shaping: &Shaping) -> Item {
     match &shaping.item {
         ShapingItem::Qdisc(qdisc) => Item::Qdisc(qdisc.clone()),
         ShapingItem::Class(class) => Item::Class(class.clone()),
+        ShapingItem::Filter(filter) => Item::Filter(filter.clone()),
     }
 }
 
