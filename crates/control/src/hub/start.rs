@@ -81,11 +81,12 @@ impl Start<'_> {
     fn either(&self, machine: Machine, progress: Progress<'_>) -> Result<(Engine, Plan)> {
         progress("what this kernel has");
         let (plan, _) = self.plan(forwarding::before(&machine.undo)?);
-        let (machine, missing) = match kernel::missing(&plan, self.options.wireguard)? {
-            Some(missing) if missing.is_empty() => return self.kernel(machine, progress),
-            Some(missing) => (machine, missing),
-            // A confined service has nowhere to try: the machine itself is tried, and put back.
-            None => match self.kernel(machine, progress) {
+        let missing = kernel::missing(&plan, self.options.wireguard)?.unwrap_or_default();
+        let (machine, missing) = match missing.is_empty() {
+            false => (machine, missing),
+            // A confined service has nowhere to try, and what others have on the devices shows only there: then the machine
+            // itself is tried, and put back.
+            true => match self.kernel(machine, progress) {
                 Err(error) if is_about_a_part(&error) => (self.machine()?, vec![Missing::of(&error)]),
                 result => return result,
             },
