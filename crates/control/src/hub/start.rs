@@ -10,6 +10,7 @@ use fielato_policy::config::{self, Config, Exit};
 use fielato_policy::plan::PerFamily;
 use fielato_wireguard::{DeviceConfig, PrivateKey};
 use jiff::Timestamp;
+use rustix::thread::CapabilitySet;
 
 use super::engine::Engine;
 use super::kernel::{self, Kernel, Missing};
@@ -42,6 +43,11 @@ impl Start<'_> {
         if self.options.rootless {
             self.refuse_what_needs_root()?;
             return self.userspace(None, Vec::new(), progress);
+        }
+        // Unless the kernel has no capabilities at all, and then it says so itself.
+        let may = rustix::thread::capabilities(None).map(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
+        if !may.unwrap_or(true) {
+            bail!("a hub with an interface needs root (or CAP_NET_ADMIN); as an ordinary user: `fielato up --rootless`");
         }
         let machine = self.machine()?;
         match self.options.engine.unwrap_or(self.config.hub.engine) {
