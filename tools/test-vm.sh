@@ -19,6 +19,10 @@ cargo test --no-run --locked "${packages[@]/#/--package=}" 2>&1 | tee "$folder/b
 sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$folder/build" | while read -r program; do
     realpath "$program"
 done >"$folder/programs"
+# The emulation of networks is compared in a machine of its own, where time can be measured.
+emulation=$(grep '/emulation-[0-9a-f]*$' "$folder/programs") || emulation=
+grep -v '/emulation-[0-9a-f]*$' "$folder/programs" >"$folder/others" || true
+mv "$folder/others" "$folder/programs"
 # Of these only the tests whose peer is the kernel.
 cargo test --no-run --locked --package fielato-io --test interop 2>&1 | tee "$folder/build"
 interop=$(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$folder/build")
@@ -67,6 +71,13 @@ END
 mapfile -t programs <"$folder/programs"
 if ! tools/vm.sh -t 2400 -e FIELATO_SLOW_MACHINE=1 -- sh -c "$(cat "$folder/run")" tests ${programs[@]+"${programs[@]}"} | tee "$folder/tests"; then
     failed=1
+fi
+if [ -n "$emulation" ]; then
+    echo "== netem and fq_codel beside the kernel's"
+    if ! FIELATO_VM_ACCEL=icount FIELATO_VM_CPUS=1 tools/vm.sh -t 400 -- \
+        sh -c 'cd crates/kernel && exec "$0" --test-threads=1' "$emulation" | tee -a "$folder/tests"; then
+        failed=1
+    fi
 fi
 tests=$(awk '/^test result: / { passed += $4; failed += $6; ignored += $8 } END { print passed + 0, failed + 0, ignored + 0 }' "$folder/tests")
 read -r test_passed test_failed test_ignored <<<"$tests"

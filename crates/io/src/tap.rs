@@ -3,12 +3,15 @@
 //! Packets go by in the device's threads and are never held up: when a listener's ring is full, the packet is counted as lost for it.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fielato_wire::Headers;
+use fielato_wire::build::Ip;
 use fielato_wire::filter::Filter;
+use fielato_wireguard::Path;
 
 /// Most listeners at once.
 const LISTENERS_MAX: usize = 4;
@@ -137,6 +140,27 @@ impl Tap {
                     verdict: verdict(),
                 });
             }
+        }
+    }
+
+    /// Shows a datagram between our UDP port and a peer, as the packet that it is on the network. An address of ours that is not known
+    /// is left unspecified.
+    pub(crate) fn show_datagram(&self, direction: Direction, at: Duration, path: &Path, tos: u8, port: u16, payload: &[u8]) {
+        if !self.is_on() {
+            return;
+        }
+        let remote = path.remote.ip();
+        let unspecified = match remote {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let local = path.local.unwrap_or(unspecified);
+        let ((src, sport), (dst, dport)) = match direction {
+            Direction::Inbound => ((remote, path.remote.port()), (local, port)),
+            Direction::Outbound => ((local, port), (remote, path.remote.port())),
+        };
+        if let Some(ip) = Ip::between(src, dst) {
+            self.show(Side::Cipher, direction, at, &ip.tos(tos).udp(sport, dport, payload), || None);
         }
     }
 

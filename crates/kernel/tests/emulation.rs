@@ -6,12 +6,15 @@
 //!  sender --- va [netem or fq_codel] ===== vb --- receiver
 //!  10.98.0.1                                      10.98.0.2
 //! ```
+//!
+//! Times are compared to a millisecond, which a busy machine is too late for. `tools/test-vm.sh` runs this in a virtual machine
+//! whose time is the number of its instructions (`FIELATO_VM_ACCEL=icount`), and nobody is late.
 
 mod common;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -217,6 +220,8 @@ fn source_port(flow: u16) -> u16 {
     20_000 + flow
 }
 
+static SEED: AtomicU64 = AtomicU64::new(1);
+
 /// A packet in our disciplines.
 struct Ours {
     id: usize,
@@ -255,7 +260,8 @@ impl Packet for Ours {
 fn ours(lines: &[&str], sendings: &[Sending], sent: &[u64], tos: u8) -> (Outcome, usize, Tree<Ours>) {
     let mut tree = Tree::new(Settings {
         link_header: ETHERNET,
-        seed: 7,
+        // Another one each time.
+        seed: SEED.fetch_add(1, Ordering::Relaxed),
         ..Settings::default()
     });
     let items: Vec<fielato_qdisc::Item> = lines.iter().map(|line| of_qdisc(line)).collect();
@@ -299,8 +305,8 @@ fn of_qdisc(line: &str) -> fielato_qdisc::Item {
 
 const REST: Duration = Duration::from_millis(300);
 
-/// The emulated machine stands still now and then, for tens of milliseconds: what differs is tried again.
-const ATTEMPTS: usize = 4;
+/// Random numbers differ beyond three standard errors now and then, and a machine may stand still: what differs is tried again.
+const ATTEMPTS: usize = 3;
 
 /// Compares until both agree; panics with the last difference.
 fn agree(mut compare: impl FnMut() -> Result<(), String>) {
@@ -381,8 +387,8 @@ fn delays_spread_as_the_kernels() {
             ours.sort_by(f64::total_cmp);
             let quantiles = [0.05, 0.25, 0.5, 0.75, 0.9].map(|share| (quantile(&kernel, share), quantile(&ours, share)));
             println!("{words}: {quantiles:.2?}, unevenly late by {uneven:.2}");
-            // The sampling error of outer quantiles is some 0.5 ms.
-            for ((kernel, ours), slack) in std::iter::zip(quantiles, [1.0, 0.8, 0.8, 1.2, 2.0]) {
+            // Three standard errors of a quantile of 1,000 values, for the widest of these forms, at either side.
+            for ((kernel, ours), slack) in std::iter::zip(quantiles, [1.4, 1.1, 1.4, 1.1, 1.4]) {
                 within(words, kernel, ours, slack + uneven)?;
             }
             Ok(())

@@ -221,6 +221,16 @@ fn bans_of_the_file_and_others() {
     let (_, reason, advice) = stopped(&trace);
     assert_eq!(*reason, Reason::Banned { network });
     assert!(advice.contains("[[ban]]"), "{advice}");
+    let met = trace.stations.iter().map(|station| &station.step);
+    let interface = "eth0".to_owned();
+    let (ban, limited) = (Some(network), false);
+    assert!(
+        met.eq(&[Step::Arrive { interface }, Step::Guard { ban, limited }]),
+        "{trace:?}"
+    );
+    // Without `uplink = true` the guard stands on the tunnel alone.
+    let trace = one(&full().replace("uplink = true", ""), &Question::new("203.0.113.7", "alice"));
+    assert!(!matches!(stopped(&trace).1, Reason::Banned { .. }), "{trace:?}");
     // A member that `fielato ban` banned, in each family.
     for (version, address) in [(IpVersion::V4, "192.168.4.2/32"), (IpVersion::V6, "fd00:4::2/128")] {
         let config = config(&full());
@@ -541,7 +551,7 @@ fn any_bytes_are_traced_or_refused() {
     let config = config(&full());
     let plan = Plan::compile(&config, now(), PerFamily::default());
     let (mut traced, mut refused) = (0, 0);
-    for sport in 0..600 {
+    for sport in 0..300 {
         let v4 = rng.bool();
         let (src, dst) = (random::address(&mut rng, v4), random::address(&mut rng, v4));
         let (mut packet, ..) = random::opening(&mut rng, src, dst, sport);
@@ -564,7 +574,7 @@ fn any_bytes_are_traced_or_refused() {
             Err(_) => refused += 1,
         }
     }
-    assert!(traced > 150 && refused > 30, "{traced} {refused}");
+    assert!(traced > 80 && refused > 15, "{traced} {refused}");
 }
 
 #[test]

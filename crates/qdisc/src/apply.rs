@@ -218,6 +218,7 @@ fn runs(kind: &QdiscKind) -> Result<(), ApplyError> {
         | QdiscKind::Tbf(_)
         | QdiscKind::Prio(_)
         | QdiscKind::Sfq(_)
+        | QdiscKind::Codel(_)
         | QdiscKind::FqCodel(_)
         | QdiscKind::Netem(_) => Ok(()),
         QdiscKind::Cake(_) => Err(ApplyError::Unsupported(kind.name(), "fq_codel below htb")),

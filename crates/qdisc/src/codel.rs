@@ -21,6 +21,10 @@ impl Time {
         Time(u32::try_from(units).unwrap_or(u32::MAX))
     }
 
+    pub fn as_nanos(self) -> u64 {
+        u64::from(self.0) << 10
+    }
+
     fn after(self, other: Time) -> bool {
         self.0.wrapping_sub(other.0).cast_signed() > 0
     }
@@ -94,6 +98,11 @@ impl State {
     /// `packets` were dropped for want of space: the signal to the senders must grow as fast.
     pub fn add_drops(&mut self, packets: u32) {
         self.count = self.count.wrapping_add(packets);
+    }
+
+    /// Drops or marks, those when it last began, whether it drops now, and how long the last packet waited.
+    pub fn counts(&self) -> (u32, u32, bool, Time) {
+        (self.count, self.last_count, self.dropping, self.delay)
     }
 
     /// One step of Newton's method towards 1/sqrt(count), in fixed point.

@@ -1,8 +1,12 @@
 //! What hangs on a device, one after the other.
 
-use crate::spec::{Class, Filter, Qdisc};
+use std::fmt;
+use std::str::FromStr;
 
-/// A discipline, a class or a filter.
+use crate::spec::{Class, Filter, Qdisc};
+use crate::words::ParseError;
+
+/// A discipline, a class or a filter. As text: `qdisc root handle 1: htb`, `filter parent 1: matchall classid 1:10`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     /// `tc qdisc add dev DEV …`
@@ -11,4 +15,38 @@ pub enum Item {
     Class(Class),
     /// `tc filter add dev DEV …`
     Filter(Filter),
+}
+
+/// Why a text is no [`Item`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    /// Neither of the three.
+    #[error("{0:?} begins with none of `qdisc`, `class`, `filter`")]
+    Object(String),
+    /// Not tc's words.
+    #[error(transparent)]
+    Words(#[from] ParseError),
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Item::Qdisc(qdisc) => write!(f, "qdisc {qdisc}"),
+            Item::Class(class) => write!(f, "class {class}"),
+            Item::Filter(filter) => write!(f, "filter {filter}"),
+        }
+    }
+}
+
+impl FromStr for Item {
+    type Err = ItemError;
+
+    fn from_str(text: &str) -> Result<Self, ItemError> {
+        match text.trim_ascii_start().split_once(char::is_whitespace) {
+            Some(("qdisc", words)) => Ok(Item::Qdisc(crate::qdisc(words)?)),
+            Some(("class", words)) => Ok(Item::Class(crate::class(words)?)),
+            Some(("filter", words)) => Ok(Item::Filter(crate::filter(words)?)),
+            _ => Err(ItemError::Object(text.to_owned())),
+        }
+    }
 }

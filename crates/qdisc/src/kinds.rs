@@ -8,7 +8,7 @@ mod stab;
 
 use std::time::Duration;
 
-use crate::spec::{Cake, CakeDiffserv, CakeFlowMode, DEFAULT_R2Q, FqCodel, HostFairness, HtbClass, QdiscKind, Tbf};
+use crate::spec::{Cake, CakeDiffserv, CakeFlowMode, Codel, DEFAULT_R2Q, FqCodel, HostFairness, HtbClass, QdiscKind, Tbf};
 
 use crate::units::{MINOR, NUMBER, RATE, SIGNED, SIZE, TIME, Unit};
 use crate::words::{ParseError, Word, Words, put};
@@ -135,6 +135,23 @@ fn waiting(latency: Duration, rate: u64, burst: u32, peak: Option<(u64, u32)>) -
         None => bytes(rate, burst),
     };
     (limit <= f64::from(u32::MAX)).then_some(limit as u32)
+}
+
+pub fn codel(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {
+    const OPTIONS: [&str; 6] = ["limit", "target", "interval", "ecn", "noecn", "ce_threshold"];
+    let mut codel = Codel::default();
+    while let Some(option) = words.next() {
+        match option.text {
+            "limit" => words.fill(&mut codel.limit, option, &NUMBER)?,
+            "target" => words.fill(&mut codel.target, option, &MICROSECONDS)?,
+            "interval" => words.fill(&mut codel.interval, option, &MICROSECONDS)?,
+            "ecn" => put(&mut codel.ecn, option, true)?,
+            "noecn" => put(&mut codel.ecn, option, false)?,
+            "ce_threshold" => words.fill(&mut codel.ce_threshold, option, &MICROSECONDS)?,
+            _ => return Err(option.unknown("an option of codel", &OPTIONS)),
+        }
+    }
+    Ok(QdiscKind::Codel(codel))
 }
 
 pub fn fq_codel(words: &mut Words<'_>) -> Result<QdiscKind, ParseError> {

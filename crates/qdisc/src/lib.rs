@@ -27,6 +27,7 @@ pub mod shown;
 pub mod spec;
 mod stats;
 mod stats_text;
+pub mod tc;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -34,9 +35,9 @@ pub mod units;
 mod words;
 
 pub use apply::ApplyError;
-pub use discipline::{FqCodelStats, NetemStats};
+pub use discipline::{CodelStats, FqCodelStats, NetemStats};
 pub use drop::DropReason;
-pub use item::Item;
+pub use item::{Item, ItemError};
 pub use packet::Packet;
 pub use parse::{class, filter, qdisc, qdisc_with_tables};
 pub use spec::{Class, Filter, Handle, Parent, Qdisc, QdiscKind};

@@ -6,7 +6,9 @@ use crate::units::HANDLE;
 use crate::words::{ParseError, Word, Words, put};
 
 /// Disciplines that can be written.
-const KINDS: [&str; 9] = ["htb", "prio", "tbf", "sfq", "netem", "fq_codel", "cake", "pfifo", "bfifo"];
+const KINDS: [&str; 10] = [
+    "htb", "prio", "tbf", "sfq", "netem", "fq_codel", "codel", "cake", "pfifo", "bfifo",
+];
 
 /// Reads `{root | parent CLASSID} [handle MAJOR:] [stab …] KIND [OPTIONS]`.
 ///
@@ -66,6 +68,7 @@ pub fn qdisc_with_tables(words: &str, tables: &mut dyn FnMut(&str) -> Result<Str
         "sfq" => kinds::sfq(&mut words)?,
         "tbf" => kinds::tbf(kind, &mut words)?,
         "netem" => kinds::netem(kind, &mut words, tables)?,
+        "codel" => kinds::codel(&mut words)?,
         "fq_codel" => kinds::fq_codel(&mut words)?,
         "cake" => kinds::cake(&mut words)?,
         "pfifo" => kinds::pfifo(&mut words)?,
@@ -139,7 +142,7 @@ pub fn class(words: &str) -> Result<Class, ParseError> {
 /// # Errors
 /// When a word is not tc's; it points at that word.
 pub fn filter(words: &str) -> Result<Filter, ParseError> {
-    kinds::filter(&mut Words::new(words), None)
+    kinds::filter(&mut Words::new(words))
 }
 
 fn already_said(word: Word<'_>, object: &str) -> ParseError {

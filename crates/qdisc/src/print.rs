@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use crate::spec::{
-    Cake, Class, DEFAULT_BANDS, DEFAULT_PRIOMAP, DEFAULT_R2Q, Distribution, FqCodel, Handle, HostFairness, HtbClass, LinkLayer,
-    Loss, Netem, Parent, Prio, Qdisc, QdiscKind, Sfq, Slot, SlotWait, Stab, Tbf,
+    Cake, Class, Codel, DEFAULT_BANDS, DEFAULT_PRIOMAP, DEFAULT_R2Q, Distribution, FqCodel, Handle, HostFairness, HtbClass,
+    LinkLayer, Loss, Netem, Parent, Prio, Qdisc, QdiscKind, Sfq, Slot, SlotWait, Stab, Tbf,
 };
 use crate::units::{write_precise_time, write_rate, write_size, write_time};
 
@@ -57,6 +57,7 @@ impl Display for QdiscKind {
             QdiscKind::Prio(prio) => write!(f, "{prio}"),
             QdiscKind::Sfq(sfq) => write!(f, "{sfq}"),
             QdiscKind::Netem(netem) => write!(f, "{netem}"),
+            QdiscKind::Codel(codel) => write!(f, "{codel}"),
             QdiscKind::FqCodel(fq_codel) => write!(f, "{fq_codel}"),
             QdiscKind::Cake(cake) => write!(f, "{cake}"),
         }
@@ -195,6 +196,17 @@ impl Display for Slot {
         }
         optional(f, "packets", Some(self.packets).filter(|packets| *packets != 0))?;
         optional(f, "bytes", Some(self.bytes).filter(|bytes| *bytes != 0).map(write_size))
+    }
+}
+
+/// Begins with a space unless there is nothing to say.
+impl Display for Codel {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        optional(f, "limit", self.limit)?;
+        optional(f, "target", self.target.map(write_time))?;
+        optional(f, "interval", self.interval.map(write_time))?;
+        switch(f, self.ecn, "ecn", "noecn")?;
+        optional(f, "ce_threshold", self.ce_threshold.map(write_time))
     }
 }
 

@@ -89,6 +89,8 @@ pub enum QdiscKind {
     Sfq(Sfq),
     /// `netem …` (`man 8 tc-netem`)
     Netem(Box<Netem>),
+    /// `codel …` (`man 8 tc-codel`)
+    Codel(Codel),
     /// `fq_codel …` (`man 8 tc-fq_codel`)
     FqCodel(FqCodel),
     /// `cake …` (`man 8 tc-cake`)
@@ -109,6 +111,7 @@ impl QdiscKind {
             QdiscKind::Prio(_) => "prio",
             QdiscKind::Sfq(_) => "sfq",
             QdiscKind::Netem(_) => "netem",
+            QdiscKind::Codel(_) => "codel",
             QdiscKind::FqCodel(_) => "fq_codel",
             QdiscKind::Cake(_) => "cake",
         }
@@ -145,6 +148,21 @@ pub struct HtbClass {
     pub prio: u32,
     /// Bytes served per round; computed from the rate and r2q when absent.
     pub quantum: Option<u32>,
+}
+
+/// Parameters of codel, a single queue; the kernel's defaults when absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Codel {
+    /// Packets.
+    pub limit: Option<u32>,
+    /// Acceptable standing delay.
+    pub target: Option<Duration>,
+    /// Time over which it must be exceeded.
+    pub interval: Option<Duration>,
+    /// Mark instead of drop.
+    pub ecn: Option<bool>,
+    /// Mark all packets above this delay.
+    pub ce_threshold: Option<Duration>,
 }
 
 /// Parameters of fq_codel; the kernel's defaults when absent.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::discipline::{FqCodelStats, NetemStats, Queued};
+use crate::discipline::{CodelStats, FqCodelStats, NetemStats, Queued};
 use crate::drop::DropReason;
 use crate::spec::{Handle, HtbClass, Parent, QdiscKind, Stab};
 
@@ -132,6 +132,8 @@ pub enum Extra {
     /// Nothing.
     #[default]
     None,
+    /// codel's.
+    Codel(CodelStats),
     /// fq_codel's.
     FqCodel(FqCodelStats),
     /// netem's.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::shown;
-use crate::spec::{Parent, QdiscKind};
+use crate::spec::{HostFairness, Parent, QdiscKind};
 use crate::stats::{Extra, Shape, Stats};
 
 /// A parameter: its name, what is printed, and what stands in JSON.
@@ -132,6 +132,20 @@ impl Stats {
                 }
                 shown
             }
+            QdiscKind::Codel(codel) => {
+                let mut shown = vec![text("limit", format!("{}p", given(codel.limit)), given(codel.limit))];
+                for (name, time) in [
+                    ("target", codel.target),
+                    ("ce_threshold", codel.ce_threshold),
+                    ("interval", codel.interval),
+                ] {
+                    shown.extend(time.map(|time| microseconds(name, time)));
+                }
+                if codel.ecn == Some(true) {
+                    shown.push(flag("ecn"));
+                }
+                shown
+            }
             QdiscKind::FqCodel(fq_codel) => {
                 let mut shown = vec![
                     text("limit", format!("{}p", given(fq_codel.limit)), given(fq_codel.limit)),
@@ -151,6 +165,14 @@ impl Stats {
                 if fq_codel.ecn != Some(false) {
                     shown.push(flag("ecn"));
                 }
+                let hosts = HostFairness::WORDS
+                    .into_iter()
+                    .find(|(_, mode)| fq_codel.hosts == Some(*mode));
+                shown.extend(hosts.map(|(word, _)| Shown {
+                    name: "hosts",
+                    text: word.to_owned(),
+                    value: Value::Text(word.to_owned()),
+                }));
                 shown
             }
             // Their own words say it best.
@@ -238,6 +260,27 @@ impl fmt::Display for Extra {
                 "\n lended: {} borrowed: {} giants: {}\n tokens: {} ctokens: {}",
                 htb.lended, htb.borrowed, htb.giants, htb.tokens, htb.ctokens
             ),
+            Extra::Codel(codel) => {
+                write!(
+                    f,
+                    "\n  count {} lastcount {} ldelay {}",
+                    codel.count,
+                    codel.lastcount,
+                    shown::time(codel.ldelay as f64)
+                )?;
+                if codel.dropping {
+                    f.write_str(" dropping")?;
+                }
+                write!(
+                    f,
+                    "\n  maxpacket {} ecn_mark {} drop_overlimit {}",
+                    codel.max_packet, codel.ecn_mark, codel.drop_overlimit
+                )?;
+                if codel.ce_mark > 0 {
+                    write!(f, " ce_mark {}", codel.ce_mark)?;
+                }
+                Ok(())
+            }
             Extra::FqCodel(fq_codel) => {
                 write!(
                     f,

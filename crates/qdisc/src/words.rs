@@ -64,6 +64,11 @@ impl<'a> Words<'a> {
         })
     }
 
+    /// Where the words that were not read yet begin, in bytes.
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
     /// The error for words that end too early.
     pub fn ended(&self, message: impl Into<String>) -> ParseError {
         ParseError {
@@ -133,19 +138,23 @@ fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .filter(|name| near(name) <= 1 + name.len() / 4)
 }
 
-/// Levenshtein's distance, in bytes.
+/// How many letters must be added, left out, changed or swapped with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substitution = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitution.min(diagonal + 1).min(row[j] + 1);
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let mut least = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && (x, a[i - 1]) == (&b[j - 1], *y) {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
         }
+        before = std::mem::replace(&mut last, row);
     }
-    row[b.len()]
+    last[b.len()]
 }
 
 #[cfg(test)]
@@ -169,5 +178,6 @@ mod tests {
         assert_eq!(closest("NETEM", &known), Some("netem"));
         assert_eq!(closest("hfsc", &known), None);
         assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!((distance("dts", "dst"), distance("", "ab"), distance("ab", "")), (1, 2, 2));
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fielato_qdisc::spec::{
-    Cake, CakeDiffserv, CakeFlowMode, Distribution, Filter, FilterKind, FilterProtocol, Flower, FqCodel, HostFairness, HtbClass,
-    LinkLayer, Loss, Netem, Prio, Sfq, Slot, SlotWait, Stab, Table, Tbf, U32Field, U32Key,
+    Cake, CakeDiffserv, CakeFlowMode, Codel, Distribution, Filter, FilterKind, FilterProtocol, Flower, FqCodel, HostFairness,
+    HtbClass, LinkLayer, Loss, Netem, Prio, Sfq, Slot, SlotWait, Stab, Table, Tbf, U32Field, U32Key,
 };
 use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind, class, filter, qdisc, qdisc_with_tables};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -254,7 +254,7 @@ fn errors_point_at_the_word_and_say_what_would_be_right() {
         (
             "root hfsc",
             "hfsc",
-            "htb, prio, tbf, sfq, netem, fq_codel, cake, pfifo, bfifo",
+            "htb, prio, tbf, sfq, netem, fq_codel, codel, cake, pfifo, bfifo",
         ),
         ("tc qdisc add dev wg0 root netem", "tc", "what follows `tc qdisc add dev DEV`"),
         ("root dev wg0 netem", "dev", "what follows `tc qdisc add dev DEV`"),
@@ -289,6 +289,7 @@ fn errors_point_at_the_word_and_say_what_would_be_right() {
         ("root netem slot distribution normal 5ms 0", "0", "a time such as 800us"),
         ("root netem seed -1", "-1", "in decimal"),
         ("root fq_codel hosts both", "both", "src, dst or none"),
+        ("root codel flows 5", "flows", "an option of codel"),
         ("root netem reorder 25%", "netem", "needs a `delay`"),
         ("root netem delay 1ms gap 5", "netem", "needs `reorder`"),
         ("root netem delay 1ms delay 2ms", "delay", "sets what was set before"),
@@ -519,7 +520,14 @@ impl Numbers {
     }
 
     fn kind(&mut self) -> QdiscKind {
-        match self.below(9) {
+        match self.below(10) {
+            9 => QdiscKind::Codel(Codel {
+                limit: self.maybe(Self::size),
+                target: self.maybe(Self::micros),
+                interval: self.maybe(Self::micros),
+                ecn: self.maybe(|n| n.below(2) == 0),
+                ce_threshold: self.maybe(Self::micros),
+            }),
             7 => QdiscKind::Prio(self.prio()),
             8 => QdiscKind::Sfq(self.sfq()),
             0 => QdiscKind::Pfifo {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fielato_qdisc::QdiscKind;
-use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, FqCodel, HtbClass, LinkLayer, Prio, Sfq, Stab, Tbf};
+use fielato_qdisc::spec::{Cake, CakeDiffserv, CakeFlowMode, Codel, FqCodel, HtbClass, LinkLayer, Prio, Sfq, Stab, Tbf};
 
 use super::attributes::{push, push_u32, push_u64};
 use super::netem::netem;
@@ -18,6 +18,7 @@ pub fn qdisc_options(kind: &QdiscKind, psched: &Psched) -> Option<Vec<u8>> {
         QdiscKind::Sfq(options) => sfq(options),
         QdiscKind::Tbf(options) => tbf(options, psched),
         QdiscKind::Netem(options) => netem(options, psched),
+        QdiscKind::Codel(options) => codel(options),
         QdiscKind::FqCodel(options) => fq_codel(options),
         QdiscKind::Cake(options) => cake(options),
     })
@@ -180,6 +181,21 @@ fn tbf(tbf: &Tbf, psched: &Psched) -> Vec<u8> {
         push(&mut options, TCA_TBF_PTAB, &table.table);
     }
     options
+}
+
+fn codel(codel: &Codel) -> Vec<u8> {
+    const TCA_CODEL_TARGET: u16 = 1;
+    const TCA_CODEL_LIMIT: u16 = 2;
+    const TCA_CODEL_INTERVAL: u16 = 3;
+    const TCA_CODEL_ECN: u16 = 4;
+    const TCA_CODEL_CE_THRESHOLD: u16 = 5;
+    numbers(&[
+        (TCA_CODEL_LIMIT, codel.limit),
+        (TCA_CODEL_INTERVAL, codel.interval.map(microseconds)),
+        (TCA_CODEL_TARGET, codel.target.map(microseconds)),
+        (TCA_CODEL_ECN, codel.ecn.map(u32::from)),
+        (TCA_CODEL_CE_THRESHOLD, codel.ce_threshold.map(microseconds)),
+    ])
 }
 
 fn fq_codel(fq_codel: &FqCodel) -> Vec<u8> {

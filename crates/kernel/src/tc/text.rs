@@ -27,6 +27,7 @@ pub fn qdisc(kind: &str, options: &[u8], psched: &Psched) -> Option<String> {
         "sfq" => sfq(options),
         "tbf" => tbf(options, psched),
         "netem" => netem::text(options, psched),
+        "codel" => Some(codel(options)),
         "fq_codel" => Some(fq_codel(options)),
         "cake" => Some(cake(options)),
         _ => None,
@@ -119,6 +120,22 @@ fn tbf(options: &[u8], psched: &Psched) -> Option<String> {
         false => write!(text, "limit {} ", size(limit)),
     };
     Some(text)
+}
+
+fn codel(options: &[u8]) -> String {
+    let mut text = String::new();
+    if let Some(limit) = find_u32(options, 2) {
+        let _ = write!(text, "limit {limit}p ");
+    }
+    for (name, kind) in [("target", 1), ("ce_threshold", 5), ("interval", 3)] {
+        if let Some(microseconds) = find_u32(options, kind) {
+            let _ = write!(text, "{name} {} ", time(microseconds.into()));
+        }
+    }
+    if find_u32(options, 4).is_some_and(|ecn| ecn != 0) {
+        text.push_str("ecn ");
+    }
+    text
 }
 
 fn fq_codel(options: &[u8]) -> String {

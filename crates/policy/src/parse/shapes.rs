@@ -177,6 +177,15 @@ impl Device {
                 "give every qdisc a handle of its own",
             );
         }
+        // Some have classes without being told.
+        if let Some(handle) = qdisc.handle {
+            let count = match &qdisc.kind {
+                QdiscKind::Tbf(_) | QdiscKind::Netem(_) => 1,
+                QdiscKind::Prio(prio) => u16::from(prio.bands),
+                _ => 0,
+            };
+            self.classes.extend((1..=count).map(|minor| Handle { minor, ..handle }));
+        }
     }
 
     fn add_class(&mut self, dev: &str, class: &Class, at: Range<usize>, sink: &mut Sink) {

@@ -221,7 +221,7 @@ impl Case {
             (Some(said), _) => said,
             (None, Some(port)) if port.protocol == Protocol::Udp => Transport::udp(port.first),
             (None, Some(port)) => Transport::tcp(port.first),
-            (None, None) => Transport::ping(destination),
+            (None, None) => Transport::PING,
         };
         Ok(Case {
             sender,
@@ -283,7 +283,7 @@ fn transport(text: &str) -> Result<Transport, QuestionError> {
     match word {
         "" | "tcp" => parsed(number).map(Transport::tcp),
         "udp" => parsed(number).map(Transport::udp),
-        "icmp" if number.is_empty() => Some(Transport::Icmp { kind: None, code: 0 }),
+        "icmp" if number.is_empty() => Some(Transport::PING),
         "icmp" => parsed(number).map(|kind| Transport::Icmp {
             kind: Some(kind),
             code: 0,

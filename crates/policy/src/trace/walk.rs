@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fielato_gateway::trace::{self as seen, TraceFilter};
 use fielato_gateway::{Buffer, Gateway, Now, PortId};
+use fielato_qdisc::Parent;
 use fielato_wire::Headers;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace
 use super::{far_end, observe};
 use crate::config::{Config, Member, Route};
 use crate::gateway::{self, HOST, Rules, TUNNEL, UPLINK, Uplink};
-use crate::plan::{HostPlan, Plan};
+use crate::plan::{HostPlan, Plan, ShapingItem};
 use crate::render::wg_quick::allowed_ips;
 
 /// The machines as the configuration has them, and the time on them.
@@ -87,6 +88,9 @@ impl<'a> Walk<'a> {
             wall: moment,
         };
         self.gateway.handle_timeout(self.now);
+        if let Some(shaped) = &mut self.shaped {
+            shaped.handle_timeout(self.now);
+        }
     }
 
     /// Lets the case's connection begin and be answered. The trace of the packet that was stopped, if one was.
@@ -188,9 +192,6 @@ impl<'a> Walk<'a> {
             Sender::Outside(_) => {
                 let interface = self.plan.uplink.clone();
                 journey.add(&Place::Hub, Step::Arrive { interface });
-                if let Some(gone) = self.guarded_uplink(journey) {
-                    return Ok(gone);
-                }
                 UPLINK
             }
         };
@@ -293,58 +294,62 @@ impl<'a> Walk<'a> {
         Ok(reason.map(|reason| Gone::Stopped(place, reason)))
     }
 
-    /// The XDP guard on the uplink, where the file asks for one: it sees the packet as it comes.
-    fn guarded_uplink(&self, journey: &mut Journey) -> Option<Gone> {
-        let guard = &self.plan.guard;
-        if !guard.enabled || !guard.uplink {
-            return None;
-        }
-        let source = Shown::of(&journey.bytes)?.source;
-        let nets: Vec<IpNet> = self.plan.bans.iter().map(|ban| ban.network).collect();
-        let ban = longest(&nets, source);
-        journey.add(&Place::Hub, Step::Guard { ban, limited: false });
-        ban.map(|network| Gone::Stopped(Place::Hub, Reason::Banned { network }))
-    }
-
     /// Through the gateway; by which port it left.
     fn cross(&mut self, journey: &mut Journey, port: PortId) -> Result<PortId, Reason> {
-        let traced = observed(&mut self.gateway, port, &journey.bytes, self.now);
+        let sent = journey.bytes.clone();
+        let traced = observed(&mut self.gateway, port, &sent, self.now);
+        let left = self.collect(&sent);
+        let shaped = self.shaped.as_mut().map(|shaped| {
+            let traced = observed(shaped, port, &sent, self.now);
+            while shaped.transmit(self.now).is_some() {}
+            observe::queue(&traced)
+        });
         let steps = observe::steps(&traced, &self.rules);
         let reason = observe::reason(&traced, &steps);
-        let queue = self.queue(port, &journey.bytes, &traced);
         for step in steps {
-            match step {
+            let step = match step {
                 // How it came was said.
-                Step::Arrive { .. } => {}
-                Step::Queue { interface, path } => {
-                    let path = queue.clone().unwrap_or(path);
-                    journey.add(&Place::Hub, Step::Queue { interface, path });
+                Step::Arrive { .. } => continue,
+                Step::Queue { interface, .. } => {
+                    let received = left.as_ref().map_or(&sent, |(_, bytes)| bytes);
+                    let path = shaped
+                        .clone()
+                        .unwrap_or_else(|| self.planned_queue(&interface, &sent, received));
+                    Step::Queue { interface, path }
                 }
-                step => journey.add(&Place::Hub, step),
+                step => step,
+            };
+            journey.add(&Place::Hub, step);
+        }
+        match (reason, left) {
+            (Some(reason), _) => Err(reason),
+            (None, Some((port, bytes))) => {
+                journey.bytes = bytes;
+                Ok(port)
             }
+            (None, None) => Err(Reason::Gateway {
+                name: "no-port".to_owned(),
+            }),
         }
-        let left = self.collect(&journey.bytes);
-        if let Some(reason) = reason {
-            return Err(reason);
-        }
-        let (port, bytes) = left.ok_or_else(|| Reason::Gateway {
-            name: "queue".to_owned(),
-        })?;
-        journey.bytes = bytes;
-        Ok(port)
     }
 
-    /// The disciplines and classes that the packet waits in, told by a gateway that has them.
-    fn queue(&mut self, port: PortId, bytes: &[u8], unshaped: &[seen::Station]) -> Option<Vec<String>> {
-        let path = match &mut self.shaped {
-            Some(shaped) => {
-                let stations = observed(shaped, port, bytes, self.now);
-                while shaped.transmit(self.now).is_some() {}
-                observe::queue(&stations)?
-            }
-            None => observe::queue(unshaped)?,
+    /// The root discipline and the class that the plan gives a packet, where only the kernel has the disciplines: by the source as it
+    /// was sent, or on the tunnel by the destination as it is received.
+    fn planned_queue(&self, interface: &str, sent: &[u8], received: &[u8]) -> Vec<String> {
+        let roots = self.plan.shaping.iter().filter_map(|shaping| match &shaping.item {
+            ShapingItem::Qdisc(qdisc) if shaping.dev == interface && qdisc.parent == Parent::Root => qdisc.handle,
+            _ => None,
+        });
+        let address = match interface == self.plan.interface {
+            true => Shown::of(received).map(|shown| shown.destination),
+            false => Shown::of(sent).map(|shown| shown.source),
         };
-        Some(path)
+        let classes = self.plan.firewall.classes.get(interface);
+        let class = address.zip(classes).and_then(|(address, classes)| {
+            let holding = classes.iter().filter(|(net, _)| net.contains(&address));
+            holding.max_by_key(|(net, _)| net.prefix_len()).map(|(_, class)| *class)
+        });
+        roots.chain(class).map(|handle| handle.to_string()).collect()
     }
 
     /// What leaves the gateway: the packet itself, and perhaps answers about it, which are not followed.

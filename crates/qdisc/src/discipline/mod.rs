@@ -1,5 +1,6 @@
 //! The running disciplines: what each must do, and what the tree does for all of them.
 
+mod codel;
 mod fifo;
 mod fq_codel;
 mod htb;
@@ -13,6 +14,7 @@ use std::cell::OnceCell;
 
 use fielato_wire::Headers;
 
+pub use codel::CodelStats;
 pub(crate) use fifo::Fifo;
 pub use fq_codel::FqCodelStats;
 pub(crate) use htb::Htb;
@@ -111,11 +113,15 @@ impl<P: Packet> Context<'_, P> {
     /// Takes a packet from a child. It still counts as waiting here until it is returned from `dequeue`.
     pub fn dequeue(&mut self, child: &mut Node<P>) -> Dequeued<P> {
         let (before, dropped) = (child.counters.backlog, child.counters.dropped);
-        let result = child.dequeue(self.now, self.charge, self.dropped);
-        let (packets, bytes) = match &result {
-            Dequeued::Packet(queued) => (1, u64::from(queued.bytes)),
-            _ => (0, 0),
-        };
+        let mut result = child.dequeue(self.now, self.charge, self.dropped);
+        let (mut packets, mut bytes) = (0, 0);
+        if let Dequeued::Packet(queued) = &mut result {
+            // What the child charged by a table of its own was its own affair.
+            if child.stab.is_some() {
+                queued.bytes = self.charge.of(&queued.packet, || queued.packet.headers()).bytes;
+            }
+            (packets, bytes) = (1, u64::from(queued.bytes));
+        }
         let after = child.counters.backlog;
         self.change_backlog(before.packets, before.bytes, after.packets + packets, after.bytes + bytes);
         self.counters.dropped += child.counters.dropped - dropped;

@@ -1,5 +1,6 @@
 //! A discipline at its place in the tree.
 
+use super::codel::Codel;
 use super::fq_codel::FqCodel;
 use super::netem::Netem;
 use super::prio::Prio;
@@ -33,6 +34,7 @@ pub(crate) enum Running<P: Packet> {
     Prio(Box<Prio<P>>),
     Sfq(Box<Sfq<P>>),
     Tbf(Box<Tbf<P>>),
+    Codel(Box<Codel<P>>),
     FqCodel(Box<FqCodel<P>>),
     Netem(Box<Netem<P>>),
 }
@@ -46,6 +48,7 @@ macro_rules! each {
             Running::Prio($discipline) => $call,
             Running::Sfq($discipline) => $call,
             Running::Tbf($discipline) => $call,
+            Running::Codel($discipline) => $call,
             Running::FqCodel($discipline) => $call,
             Running::Netem($discipline) => $call,
         }
@@ -61,6 +64,7 @@ impl<P: Packet> Running<P> {
             QdiscKind::Prio(prio) => Running::Prio(Box::new(Prio::new(prio, environment))),
             QdiscKind::Sfq(sfq) => Running::Sfq(Box::new(Sfq::new(sfq, environment))),
             QdiscKind::Tbf(tbf) => Running::Tbf(Box::new(Tbf::new(tbf, environment))),
+            QdiscKind::Codel(codel) => Running::Codel(Box::new(Codel::new(codel, environment))),
             QdiscKind::FqCodel(fq_codel) => Running::FqCodel(Box::new(FqCodel::new(fq_codel, environment))),
             QdiscKind::Netem(netem) => Running::Netem(Box::new(Netem::new(netem, environment))),
             _ => return None,

@@ -26,9 +26,18 @@ impl Bucket {
         }
     }
 
-    /// What would be left after sending `bytes` when `passed` more has come in.
-    fn left(&self, passed: Ticks, bytes: u32) -> Ticks {
-        (self.tokens.saturating_add(passed)).min(self.size) - self.rate.time(bytes)
+    /// What is there when `passed` more has come in.
+    fn filled(&self, passed: Ticks) -> Ticks {
+        self.tokens.saturating_add(passed).min(self.size)
+    }
+
+    /// How long `bytes` have to wait. What came in when the bucket was larger goes when it is full.
+    fn wait(&self, passed: Ticks, bytes: u32) -> Ticks {
+        self.rate.time(bytes).min(self.size) - self.filled(passed)
+    }
+
+    fn pay(&mut self, passed: Ticks, bytes: u32) {
+        self.tokens = self.filled(passed) - self.rate.time(bytes);
     }
 }
 
@@ -96,18 +105,17 @@ impl<P: Packet> Discipline<P> for Tbf<P> {
             (None, None) => return Dequeued::Empty,
         };
         let passed = elapsed(cx.now, self.counted);
-        let left = self.sustained.left(passed, head.bytes);
-        let peak_left = self.peak.as_ref().map(|peak| peak.left(passed, head.bytes));
-        let missing = (-left).max(-peak_left.unwrap_or(0));
-        if missing > 0 {
+        let peak_wait = self.peak.as_ref().map_or(0, |peak| peak.wait(passed, head.bytes));
+        let wait = self.sustained.wait(passed, head.bytes).max(peak_wait);
+        if wait > 0 {
             self.head = Some(head);
             cx.counters.overlimits += 1;
-            return Dequeued::NotBefore(after(cx.now, missing));
+            return Dequeued::NotBefore(after(cx.now, wait));
         }
         self.counted = self.counted.max(cx.now);
-        self.sustained.tokens = left;
-        if let (Some(peak), Some(left)) = (&mut self.peak, peak_left) {
-            peak.tokens = left;
+        self.sustained.pay(passed, head.bytes);
+        if let Some(peak) = &mut self.peak {
+            peak.pay(passed, head.bytes);
         }
         Dequeued::Packet(head)
     }

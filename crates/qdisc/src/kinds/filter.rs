@@ -5,25 +5,22 @@ use std::net::IpAddr;
 use fielato_wire::number;
 use ipnet::IpNet;
 
-use crate::spec::{Filter, FilterKind, FilterProtocol, Flower, Handle, Parent, U32Field, U32Key};
+use crate::spec::{Filter, FilterKind, FilterProtocol, Flower, Handle, U32Field, U32Key};
 use crate::units::{HANDLE, NUMBER, SIGNED, Unit};
 use crate::words::{ParseError, Word, Words, put};
 
 const KINDS: [&str; 4] = ["u32", "fw", "matchall", "flower"];
 
-/// Reads `parent HANDLE [protocol P] [prio N] [handle M] KIND OPTIONS`. `root` is the parent, too: `root` is told in its place.
-pub fn filter(words: &mut Words<'_>, root: Option<Handle>) -> Result<Filter, ParseError> {
+/// Reads `parent HANDLE [protocol P] [prio N] [handle MARK] KIND OPTIONS`.
+pub fn filter(words: &mut Words<'_>) -> Result<Filter, ParseError> {
     let (mut parent, mut protocol, mut prio, mut mark) = (None, None, None, None);
     let kind = loop {
         let Some(word) = words.next() else {
             return Err(words.ended(format!("the filter's kind is missing: one of {}", KINDS.join(", "))));
         };
         match word.text {
-            "parent" => {
-                let handle = words.value(word, &HANDLE)?;
-                put(&mut parent, word, Parent::Class(handle))?;
-            }
-            "root" => put(&mut parent, word, Parent::Root)?,
+            "parent" => words.fill(&mut parent, word, &HANDLE)?,
+            "root" => return Err(word.error("name the root discipline by its handle: `parent 1:`")),
             "protocol" => {
                 let known = FilterProtocol::WORDS.map(|(name, _)| name);
                 let Some(name) = words.next() else {
@@ -49,17 +46,11 @@ pub fn filter(words: &mut Words<'_>, root: Option<Handle>) -> Result<Filter, Par
             _ => break word,
         }
     };
-    let parent = match parent {
-        Some(Parent::Class(handle)) => handle,
-        Some(Parent::Root) | None => match root {
-            Some(root) => root,
-            None => {
-                return Err(kind.error(format!(
-                    "before `{}` it must be said whose packets it looks at: `parent HANDLE`",
-                    kind.text
-                )));
-            }
-        },
+    let Some(parent) = parent else {
+        return Err(kind.error(format!(
+            "before `{}` it must be said whose packets it looks at: `parent HANDLE`",
+            kind.text
+        )));
     };
     if let Some((word, _)) = mark
         && kind.text != "fw"

@@ -1,11 +1,13 @@
 //! The running disciplines on a virtual clock.
 
+mod codel;
 mod fifo;
 mod filters;
 mod fq_codel;
 mod htb;
 mod netem;
 mod prio;
+mod random;
 mod sfq;
 mod stats;
 mod tbf;
@@ -42,7 +44,7 @@ impl Packet for TestPacket {
         self.segment_size
     }
 
-    /// Cuts the payload behind IP and UDP headers; lengths and checksums in the headers are left as they are.
+    /// Cuts the payload behind IPv4 and UDP headers; checksums are left as they are.
     fn split(self, each: &mut dyn FnMut(Self)) {
         if self.segment_size == 0 {
             return each(self);
@@ -51,8 +53,11 @@ impl Packet for TestPacket {
         assert_eq!(headers.protocol, number::UDP);
         let (header, payload) = self.data.split_at(headers.ip_header_len() + 8);
         for chunk in payload.chunks(usize::from(self.segment_size)) {
+            let mut data = [header, chunk].concat();
+            let len = data.len() as u16;
+            data[2..4].copy_from_slice(&len.to_be_bytes());
             each(TestPacket {
-                data: [header, chunk].concat(),
+                data,
                 segment_size: 0,
                 ..self.clone()
             });

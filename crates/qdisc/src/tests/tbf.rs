@@ -80,3 +80,16 @@ fn the_limit_is_in_bytes_and_named() {
     assert_eq!(dropped, [(3, DropReason::Overlimit), (4, DropReason::Overlimit)]);
     assert_eq!(tree.stats()[0].dropped, 2);
 }
+
+#[test]
+fn what_came_in_before_the_bucket_shrank_still_goes() {
+    let mut tree = tree(&["qdisc root handle 1: tbf rate 8mbit burst 2000 limit 10k"]);
+    for id in 0..3 {
+        tree.enqueue(packet(id, 1, 1500), 0, &mut no_drop);
+    }
+    tree.apply(&items(&["qdisc root handle 1: tbf rate 8mbit burst 1000 limit 10k"]), 0)
+        .unwrap();
+    let sent = run(&mut tree, &mut 0, SECOND, |_, _| {});
+    let times: Vec<u64> = sent.iter().map(|(time, _)| *time / 1000).collect();
+    assert_eq!(times, [0, 1500, 3000], "at the rate, in the long run");
+}

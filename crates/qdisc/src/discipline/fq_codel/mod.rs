@@ -6,6 +6,8 @@ mod flows;
 mod hosts;
 mod rounds;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use self::flows::{Flow, Flows};
@@ -18,18 +20,8 @@ use crate::packet::Packet;
 use crate::spec::{self, HostFairness, QdiscKind};
 use crate::stats::Extra;
 
-/// `fq_codel_init`: 5 ms of standing delay for at most 100 ms; 10,240 packets in 1,024 queues, of 32 MiB.
-const TARGET: std::time::Duration = std::time::Duration::from_millis(5);
-const INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
-const LIMIT: u32 = 10_240;
-const FLOWS: u32 = 1024;
-const MEMORY_LIMIT: u32 = 32 << 20;
-
 /// Packets dropped from the longest queue at once when there is no more room (`drop_batch_size`).
 const DROP_BATCH: u32 = 64;
-
-/// The kernel refuses less (`fq_codel_change`).
-const LEAST_QUANTUM: u32 = 256;
 
 /// What fq_codel counts beside what every discipline does (`struct tc_fq_codel_qd_stats`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -75,28 +67,25 @@ struct Options {
     hosts: HostFairness,
 }
 
-impl Options {
-    fn of(fq_codel: &spec::FqCodel, environment: &Environment) -> Options {
-        // As the kernel's: one full packet (`psched_mtu`).
-        let quantum = fq_codel.quantum.map_or(environment.mtu, |quantum| quantum.max(LEAST_QUANTUM));
-        Options {
-            limit: fq_codel.limit.unwrap_or(LIMIT).into(),
-            memory_limit: fq_codel.memory_limit.unwrap_or(MEMORY_LIMIT).into(),
-            flows: fq_codel.flows.unwrap_or(FLOWS).max(1),
-            quantum: quantum.max(1).into(),
-            hosts: fq_codel.hosts.unwrap_or_default(),
-        }
-    }
-}
-
-fn parameters(fq_codel: &spec::FqCodel, environment: &Environment) -> Parameters {
-    Parameters {
-        target: Time::from_duration(fq_codel.target.unwrap_or(TARGET)),
-        interval: Time::from_duration(fq_codel.interval.unwrap_or(INTERVAL)),
+/// What is asked for, with defaults, as the two parts that use it.
+fn options(fq_codel: &spec::FqCodel, environment: &Environment) -> (Options, Parameters) {
+    let fq_codel = fq_codel.with_defaults(environment.mtu);
+    let time = |time: Option<Duration>| Time::from_duration(time.unwrap_or_default());
+    let options = Options {
+        limit: fq_codel.limit.unwrap_or_default().into(),
+        memory_limit: fq_codel.memory_limit.unwrap_or_default().into(),
+        flows: fq_codel.flows.unwrap_or_default().max(1),
+        quantum: fq_codel.quantum.unwrap_or_default().max(1).into(),
+        hosts: fq_codel.hosts.unwrap_or_default(),
+    };
+    let parameters = Parameters {
+        target: time(fq_codel.target),
+        interval: time(fq_codel.interval),
         ce_threshold: fq_codel.ce_threshold.map(Time::from_duration),
-        ecn: fq_codel.ecn.unwrap_or(true),
+        ecn: fq_codel.ecn.unwrap_or_default(),
         mtu: environment.mtu.into(),
-    }
+    };
+    (options, parameters)
 }
 
 /// Whose turn it is.
@@ -116,9 +105,9 @@ impl Turns {
 
 impl<P: Packet> FqCodel<P> {
     pub fn new(fq_codel: &spec::FqCodel, environment: &Environment) -> Self {
-        let options = Options::of(fq_codel, environment);
+        let (options, parameters) = options(fq_codel, environment);
         FqCodel {
-            codel: Codel::new(parameters(fq_codel, environment)),
+            codel: Codel::new(parameters),
             flows: Flows::new(options.flows, environment.seed),
             turns: Turns::new(&options),
             options,
@@ -233,8 +222,8 @@ impl<P: Packet> Discipline<P> for FqCodel<P> {
     /// More than a smaller limit allows goes when the next packet comes.
     fn change(&mut self, kind: &QdiscKind, environment: &Environment) {
         let QdiscKind::FqCodel(fq_codel) = kind else { return };
-        let options = Options::of(fq_codel, environment);
-        self.codel.parameters = parameters(fq_codel, environment);
+        let (options, parameters) = options(fq_codel, environment);
+        self.codel.parameters = parameters;
         let placed_otherwise = options.flows != self.options.flows || options.hosts != self.options.hosts;
         self.options = options;
         if placed_otherwise {
