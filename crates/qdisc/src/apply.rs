@@ -358,7 +358,7 @@ impl<'a, P: Packet> Builder<'a, P> {
         };
         node.parent = parent;
         node.stab = qdisc.and_then(|qdisc| qdisc.stab);
-        node.shown = kind.with_defaults(environment.txqueuelen, environment.mtu);
+        node.shown = kind.with_defaults(environment.txqueuelen, environment.mtu, environment.hosts);
         node.reshape(self);
         node
     }

@@ -1,5 +1,7 @@
 //! What the embedder's packets must tell and do.
 
+use std::net::IpAddr;
+
 use fielato_wire::Headers;
 
 /// A packet on its way out, owned by the queue it waits in.
@@ -25,6 +27,12 @@ pub trait Packet: Sized {
 
     /// The packet's mark.
     fn mark(&self) -> u32;
+
+    /// The source as it was before translation, where the embedder knows it; else that in the packet counts. By it
+    /// `fq_codel hosts src` tells hosts apart that leave by one address.
+    fn source(&self) -> Option<IpAddr> {
+        None
+    }
 
     /// The packet's headers; `None` when they make no sense. Overridden where they are known already.
     fn headers(&self) -> Option<Headers> {

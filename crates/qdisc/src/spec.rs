@@ -184,7 +184,7 @@ pub struct FqCodel {
     pub ce_threshold: Option<Duration>,
     /// Bytes of memory for all queues.
     pub memory_limit: Option<u32>,
-    /// Share between hosts before flows, by which address; by destination when absent. Not known to the kernel.
+    /// Share between hosts before flows, by which address; as the interface says when absent. Not known to the kernel.
     pub hosts: Option<HostFairness>,
 }
 

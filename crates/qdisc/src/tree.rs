@@ -8,7 +8,7 @@ use crate::discipline::{Arrival, Dequeued, Environment, Node, Queued};
 use crate::drop::DropReason;
 use crate::item::Item;
 use crate::packet::Packet;
-use crate::spec::Handle;
+use crate::spec::{Handle, HostFairness};
 use crate::stats::Stats;
 
 /// Where a packet would be queued: disciplines and classes from the root down.
@@ -25,6 +25,8 @@ pub struct Settings {
     pub link_header: u16,
     /// Where randomness begins.
     pub seed: u64,
+    /// What `fq_codel` takes for a host unless told: who receives towards members, who sends towards a network.
+    pub hosts: HostFairness,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             mtu: 1500,
             link_header: 0,
             seed: 0,
+            hosts: HostFairness::default(),
         }
     }
 }
@@ -207,5 +210,6 @@ fn environment(settings: &Settings, now: u64) -> Environment {
         mtu: settings.mtu.saturating_add(settings.link_header.into()),
         seed: 0,
         now,
+        hosts: settings.hosts,
     }
 }

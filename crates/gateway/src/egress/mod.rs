@@ -114,6 +114,7 @@ impl Egress {
             priority,
             mark: key.mark,
             next_hop: None,
+            source: key.source,
         }
     }
 

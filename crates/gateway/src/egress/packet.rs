@@ -15,6 +15,8 @@ pub(crate) struct EgressPacket {
     pub(crate) mark: u32,
     /// The neighbour it is for, on an Ethernet port.
     pub(crate) next_hop: Option<[u8; 6]>,
+    /// Its source before NAT, where that is known.
+    pub(crate) source: Option<IpAddr>,
 }
 
 impl Packet for EgressPacket {
@@ -40,6 +42,7 @@ impl Packet for EgressPacket {
             priority,
             mark,
             next_hop,
+            source,
         } = self;
         if buffer.segment_size() == 0 {
             return each(EgressPacket {
@@ -47,6 +50,7 @@ impl Packet for EgressPacket {
                 priority,
                 mark,
                 next_hop,
+                source,
             });
         }
         buffer.split(&mut |buffer| {
@@ -55,6 +59,7 @@ impl Packet for EgressPacket {
                 priority,
                 mark,
                 next_hop,
+                source,
             });
         });
     }
@@ -69,6 +74,10 @@ impl Packet for EgressPacket {
 
     fn mark(&self) -> u32 {
         self.mark
+    }
+
+    fn source(&self) -> Option<IpAddr> {
+        self.source
     }
 }
 

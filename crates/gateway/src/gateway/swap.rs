@@ -3,6 +3,7 @@
 use fielato_netfilter::engine::command::{Caller, Command, CommandError, Response};
 use fielato_netfilter::sets::{SetError, Sets};
 use fielato_netfilter::{Interface, Now, Table};
+use fielato_qdisc::spec::HostFairness;
 
 use super::{FAMILIES, Gateway, PortState};
 use crate::DropReason;
@@ -137,6 +138,11 @@ fn egress_settings(port: &Port, config: &Config, seed: u64) -> fielato_qdisc::Se
             Link::Ethernet { .. } => 14,
         },
         seed,
+        // Whose packets they are: as for the classes by address.
+        hosts: match port.kind {
+            PortKind::Tunnel => HostFairness::Dst,
+            PortKind::Host | PortKind::Network => HostFairness::Src,
+        },
     }
 }
 

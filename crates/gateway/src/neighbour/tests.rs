@@ -15,6 +15,7 @@ fn packet(number: u8) -> EgressPacket {
         priority: 0,
         mark: 0,
         next_hop: None,
+        source: None,
     }
 }
 

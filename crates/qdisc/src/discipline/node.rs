@@ -11,7 +11,7 @@ use crate::apply::Builder;
 use crate::charge::Charge;
 use crate::drop::DropReason;
 use crate::packet::Packet;
-use crate::spec::{Handle, Parent, QdiscKind, Stab};
+use crate::spec::{Handle, HostFairness, Parent, QdiscKind, Stab};
 use crate::stats::{Counters, Extra, Shape, Stats};
 
 /// What a discipline may know of its surroundings when it is made.
@@ -25,6 +25,8 @@ pub(crate) struct Environment {
     pub seed: u64,
     /// The time, ns.
     pub now: u64,
+    /// What is a host for fairness between hosts, unless told.
+    pub hosts: HostFairness,
 }
 
 /// Every discipline that can run.

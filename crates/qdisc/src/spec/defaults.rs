@@ -10,7 +10,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 impl QdiscKind {
     /// The same with every default filled in that the user-space engine has, for an interface of this queue length and MTU.
-    pub fn with_defaults(&self, txqueuelen: u32, mtu: u32) -> QdiscKind {
+    pub fn with_defaults(&self, txqueuelen: u32, mtu: u32, hosts: HostFairness) -> QdiscKind {
         // `__fifo_init`: at least one packet; for bytes, as many full packets.
         let packets = txqueuelen.max(1);
         let mut filled = self.clone();
@@ -29,7 +29,7 @@ impl QdiscKind {
                 sfq.quantum.get_or_insert(mtu.max(1));
             }
             QdiscKind::Codel(codel) => *codel = codel.with_defaults(),
-            QdiscKind::FqCodel(fq_codel) => *fq_codel = fq_codel.with_defaults(mtu),
+            QdiscKind::FqCodel(fq_codel) => *fq_codel = fq_codel.with_defaults(mtu, hosts),
             QdiscKind::Netem(netem) => {
                 netem.limit.get_or_insert(1000);
             }
@@ -57,7 +57,7 @@ impl FqCodel {
     const LEAST_QUANTUM: u32 = 256;
 
     /// The same with every default filled in (`fq_codel_init`); one full packet has `mtu` bytes.
-    pub fn with_defaults(&self, mtu: u32) -> FqCodel {
+    pub fn with_defaults(&self, mtu: u32, hosts: HostFairness) -> FqCodel {
         FqCodel {
             limit: self.limit.or(Some(10_240)),
             flows: self.flows.or(Some(1024)),
@@ -67,7 +67,7 @@ impl FqCodel {
             memory_limit: self.memory_limit.or(Some(32 << 20)),
             ecn: self.ecn.or(Some(true)),
             ce_threshold: self.ce_threshold,
-            hosts: self.hosts.or(Some(HostFairness::default())),
+            hosts: self.hosts.or(Some(hosts)),
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
+use crate::spec::HostFairness;
 use crate::{Extra, FqCodelStats};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -93,6 +94,30 @@ fn hosts_share_before_flows() {
             assert!((share - 1.0 / 32.0).abs() < 0.003, "each flow has the same: {share}");
         }
     }
+}
+
+#[test]
+fn hosts_behind_one_address_are_told_apart() {
+    let mut tree = Tree::new(Settings {
+        hosts: HostFairness::Src,
+        ..Settings::default()
+    });
+    let lines = [
+        "qdisc root handle 1: tbf rate 50mbit burst 3000 limit 1g",
+        "qdisc parent 1:1 handle 10: fq_codel",
+    ];
+    tree.apply(&items(&lines), 0).unwrap();
+    assert!(tree.stats().iter().any(|stats| stats.to_string().contains("hosts src")));
+    // All leave by one address; the first flow is one member's, all others are another's.
+    let flows: Vec<_> = (0..16)
+        .map(|flow| TestPacket {
+            source: Some(Ipv6Addr::from(u128::from(flow > 0)).into()),
+            ..between(false, 1, 2, flow, 0, 1000)
+        })
+        .collect();
+    let bytes = saturate(&mut tree, &flows, 2);
+    let share = bytes[0] / bytes.iter().sum::<f64>();
+    assert!((share - 0.5).abs() < 0.015, "{share}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod sfq;
 mod stats;
 mod tbf;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use fielato_wire::build::Ip;
 use fielato_wire::{Headers, number};
@@ -29,6 +29,7 @@ pub struct TestPacket {
     pub segment_size: u16,
     pub priority: u32,
     pub mark: u32,
+    pub source: Option<IpAddr>,
 }
 
 impl Packet for TestPacket {
@@ -75,6 +76,10 @@ impl Packet for TestPacket {
     fn mark(&self) -> u32 {
         self.mark
     }
+
+    fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
 }
 
 /// A UDP packet of `len` bytes in all, of the flow from `sport`.
@@ -86,6 +91,7 @@ pub fn packet(id: u64, sport: u16, len: usize) -> TestPacket {
         segment_size: 0,
         priority: 0,
         mark: 0,
+        source: None,
     }
 }
 

@@ -5,12 +5,14 @@
 //! host can have only so much in advance; so over time every host has the same.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
-use fielato_wire::Headers;
+use fielato_wire::{Addr, Family, Headers};
 
 use super::flows::{Flow, Flows};
 use super::rounds::Rounds;
 use crate::discipline::Queued;
+use crate::packet::Packet;
 use crate::spec::HostFairness;
 
 /// Quanta that the new flows of a host may send ahead of its turn: 12 kB of full packets, which at 20 Mbit/s delay others by the
@@ -25,7 +27,26 @@ pub(super) struct HostKey {
 }
 
 impl HostKey {
-    pub fn of(headers: Option<&Headers>, fairness: HostFairness) -> HostKey {
+    pub fn of<P: Packet>(packet: &P, headers: Option<&Headers>, fairness: HostFairness) -> HostKey {
+        let known = match fairness {
+            HostFairness::Src => packet.source(),
+            HostFairness::Dst | HostFairness::None => None,
+        };
+        match known {
+            Some(IpAddr::V4(address)) => {
+                return HostKey {
+                    family: Family::V4.bits(),
+                    address: Addr::v4(address).to_bits(),
+                };
+            }
+            Some(IpAddr::V6(address)) => {
+                return HostKey {
+                    family: Family::V6.bits(),
+                    address: Addr::v6(address).to_bits(),
+                };
+            }
+            None => {}
+        }
         let Some(headers) = headers else {
             return HostKey::default();
         };

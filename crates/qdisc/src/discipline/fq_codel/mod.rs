@@ -69,7 +69,7 @@ struct Options {
 
 /// What is asked for, with defaults, as the two parts that use it.
 fn options(fq_codel: &spec::FqCodel, environment: &Environment) -> (Options, Parameters) {
-    let fq_codel = fq_codel.with_defaults(environment.mtu);
+    let fq_codel = fq_codel.with_defaults(environment.mtu, environment.hosts);
     let time = |time: Option<Duration>| Time::from_duration(time.unwrap_or_default());
     let options = Options {
         limit: fq_codel.limit.unwrap_or_default().into(),
@@ -132,7 +132,7 @@ impl<P: Packet> FqCodel<P> {
                 place
             }
             Turns::Hosts(rounds) => {
-                let key = HostKey::of(headers, self.options.hosts);
+                let key = HostKey::of(&waiting.queued.packet, headers, self.options.hosts);
                 let place = self.flows.place_apart(headers, |host| rounds.is(host, key));
                 if let Some(flow) = self.flows.begin(place, self.options.quantum) {
                     flow.host = rounds.host(key, self.options.quantum);
