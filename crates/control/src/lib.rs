@@ -18,6 +18,7 @@ pub mod paths;
 pub mod protocol;
 pub mod secrets;
 pub mod source;
+pub mod tc;
 pub mod tunnel;
 pub mod undo;
 

@@ -1,28 +1,61 @@
 //! Where Fielato's files stand.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// All paths, below a root that is `/` but in labs and tests.
+/// All paths, below a root that is `/` but in labs and tests, or in a user's own folders.
 #[derive(Debug, Clone)]
 pub struct Paths {
     root: PathBuf,
-    config: Option<PathBuf>,
+    config: PathBuf,
+    state: PathBuf,
+    runtime: PathBuf,
 }
+
+/// A user's own folders cannot be known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this user has no folders: HOME is not set; set it, or name a folder with --root DIR")]
+pub struct NoHome;
 
 impl Paths {
     /// Paths below `root`; `config` replaces the configuration file's own place.
     pub fn new(root: impl Into<PathBuf>, config: Option<PathBuf>) -> Self {
+        let root = root.into();
         Self {
-            root: root.into(),
-            config,
+            config: config.unwrap_or_else(|| root.join("etc/fielato/fielato.toml")),
+            state: root.join("var/lib/fielato"),
+            runtime: root.join("run/fielato"),
+            root,
         }
+    }
+
+    /// Paths in the folders of an ordinary user, as the XDG Base Directory Specification names them; `variable` reads the
+    /// environment. Without a session there is no `XDG_RUNTIME_DIR`: then the runtime folder is one of the state's.
+    ///
+    /// # Errors
+    /// [`NoHome`]
+    pub fn of_user(config: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
+        // The specification: a path that is not absolute is to be ignored.
+        let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = folder("HOME");
+        let below_home = |path: &str| home.as_ref().map(|home| home.join(path)).ok_or(NoHome);
+        let base = |name: &str, path: &str| folder(name).map_or_else(|| below_home(path), Ok);
+        let config = match config {
+            Some(config) => config,
+            None => base("XDG_CONFIG_HOME", ".config")?.join("fielato/fielato.toml"),
+        };
+        let state = base("XDG_STATE_HOME", ".local/state")?.join("fielato");
+        Ok(Self {
+            root: PathBuf::from("/"),
+            config,
+            runtime: folder("XDG_RUNTIME_DIR").map_or_else(|| state.join("run"), |folder| folder.join("fielato")),
+            state,
+        })
     }
 
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
-        self.config
-            .clone()
-            .unwrap_or_else(|| self.root.join("etc/fielato/fielato.toml"))
+        self.config.clone()
     }
 
     /// The folder of secrets: beside the configuration file, mode 0700.
@@ -53,7 +86,7 @@ impl Paths {
 
     /// State that outlives a reboot.
     pub fn state(&self) -> PathBuf {
-        self.root.join("var/lib/fielato")
+        self.state.clone()
     }
 
     /// Bans made by `fielato ban`.
@@ -68,7 +101,7 @@ impl Paths {
 
     /// State that a reboot clears.
     pub fn runtime(&self) -> PathBuf {
-        self.root.join("run/fielato")
+        self.runtime.clone()
     }
 
     /// The daemon's socket.
@@ -121,5 +154,27 @@ mod tests {
         assert_eq!(paths.socket(), Path::new("/run/lab/core/run/fielato/control.sock"));
         assert_eq!(paths.pin("wg0"), Path::new("/sys/fs/bpf/fielato-run-lab-core/wg0"));
         assert_eq!(Paths::new("/", None).pin("wg0"), Path::new("/sys/fs/bpf/fielato/wg0"));
+    }
+
+    #[test]
+    fn a_users_own_folders() {
+        let of = |set: &[(&str, &str)]| {
+            let find = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            Paths::of_user(None, find)
+        };
+        let paths = of(&[
+            ("HOME", "/home/ada"),
+            ("XDG_RUNTIME_DIR", "/run/user/7"),
+            ("XDG_STATE_HOME", "no/path"),
+        ])
+        .unwrap();
+        assert_eq!(paths.config(), Path::new("/home/ada/.config/fielato/fielato.toml"));
+        assert_eq!(paths.hub_key("wg0"), Path::new("/home/ada/.config/fielato/keys/wg0.key"));
+        assert_eq!(paths.bans(), Path::new("/home/ada/.local/state/fielato/bans.json"));
+        assert_eq!(paths.socket(), Path::new("/run/user/7/fielato/control.sock"));
+        let paths = of(&[("HOME", "/home/ada"), ("XDG_CONFIG_HOME", "/etc/ada")]).unwrap();
+        assert_eq!(paths.config(), Path::new("/etc/ada/fielato/fielato.toml"));
+        assert_eq!(paths.socket(), Path::new("/home/ada/.local/state/fielato/run/control.sock"));
+        assert_eq!(of(&[("HOME", "ada")]).unwrap_err(), NoHome);
     }
 }

@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::live::report::LivePacket;
+
 /// Version of every JSON that Fielato prints or answers.
 pub const VERSION: u32 = 1;
 
@@ -17,11 +19,70 @@ pub enum Request {
     Status,
     Reload,
     Stop,
-    Ban { network: IpNet, until: Option<Timestamp> },
-    Unban { network: IpNet },
+    Ban {
+        network: IpNet,
+        until: Option<Timestamp>,
+    },
+    Unban {
+        network: IpNet,
+    },
     Bans,
     Top,
     Shape,
+    Tc {
+        words: Vec<String>,
+    },
+    /// Shows the gateway's packets, line by line, until the client goes. Answered by [`Response::Watching`].
+    Watch(Watch),
+}
+
+/// Which packets of the gateway's a client wants to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Packets within the tunnel.
+    pub clear: bool,
+    /// Encrypted packets.
+    pub cipher: bool,
+    /// In the words of `fielato capture`.
+    pub filter: String,
+    /// Bytes of each packet; 0 for all.
+    pub snaplen: u32,
+    /// Of no more packets than this each second it is said what they meet.
+    pub explained: u32,
+    /// Packets beyond that are not wanted at all.
+    pub only_explained: bool,
+}
+
+/// A line that follows [`Response::Watching`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watched {
+    /// A packet.
+    Packet(Box<WatchedPacket>),
+    /// The client was too slow.
+    Lost {
+        /// Packets lost since it began.
+        packets: u64,
+    },
+}
+
+/// A packet of the gateway's or its device's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WatchedPacket {
+    /// It is within the tunnel, else encrypted.
+    pub clear: bool,
+    /// It came from peers, else it goes there.
+    pub inbound: bool,
+    /// It is as it came to be judged, else as it went by. Packets towards peers are shown as both.
+    pub judged: bool,
+    /// When, in nanoseconds since 1970.
+    pub at: u64,
+    /// How long it was, from its IP header.
+    pub len: u32,
+    /// As much of it as was asked for, in base64.
+    pub bytes: String,
+    /// What it met.
+    pub told: Option<LivePacket>,
 }
 
 /// What the daemon answers.
@@ -36,6 +97,12 @@ pub enum Response {
     Bans(BanList),
     Top(Top),
     Shape(ShapeReport),
+    /// What tc would print, or nothing.
+    Tc {
+        text: String,
+    },
+    /// From now on, a [`Watched`] each line.
+    Watching,
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -54,6 +121,15 @@ pub struct Status {
     pub interface: String,
     /// Who judges and moves packets: `"kernel"` or `"userspace"`.
     pub engine: String,
+    /// What the kernel engine would have needed and this machine lacks, when the user-space engine was taken for that reason.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// How the user-space engine reaches what lies behind the hub: `"proxy"` or `"packet"`.
+    #[serde(default)]
+    pub exit: Option<String>,
+    /// Connections that the user-space engine tracks.
+    #[serde(default)]
+    pub flows: Option<u64>,
     /// Who encrypts: `"kernel"` or `"userspace"`.
     pub wireguard: String,
     /// The hub's public key.
@@ -72,7 +148,7 @@ pub struct Status {
     pub guard: Vec<GuardStatus>,
     /// The members.
     pub members: Vec<MemberStatus>,
-    /// Packets that our own device dropped, by reason; empty with the kernel's WireGuard.
+    /// Packets that our own parts dropped, by reason; empty with the kernel's WireGuard under the kernel engine.
     pub drops: Vec<DropCount>,
     /// What an administrator should look at.
     pub warnings: Vec<String>,
@@ -83,7 +159,7 @@ pub struct Status {
 pub struct GuardStatus {
     /// Interface.
     pub interface: String,
-    /// `"native"` or `"generic"`.
+    /// Of the XDP program `"native"` or `"generic"`; `"gateway"` where the user-space engine guards.
     pub mode: String,
     /// Whether bans stand when the daemon is killed.
     pub pinned: bool,
@@ -111,10 +187,18 @@ pub struct MemberStatus {
 /// Drops for one reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DropCount {
+    /// Who dropped them: `"wireguard"` or `"gateway"`.
+    #[serde(default = "wireguard")]
+    pub by: String,
     /// Name of the reason.
     pub reason: String,
     /// Packets.
     pub packets: u64,
+}
+
+/// It was the only one before there was a gateway.
+fn wireguard() -> String {
+    "wireguard".into()
 }
 
 /// `fielato bans --json`

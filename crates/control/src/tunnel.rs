@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
+use fielato_gateway::{Egress, Side};
+use fielato_io::device::Middle;
 use fielato_kernel::link::{self, LinkError};
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::wireguard::Wireguard;
+use fielato_qdisc::Settings;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange, PublicKey};
 
 use crate::protocol::DropCount;
@@ -96,10 +99,9 @@ impl Tunnel {
 
     fn create_userspace(netlink: &mut Netlink, name: &str, mtu: u32, config: &DeviceConfig) -> Result<Self> {
         let mtu = u16::try_from(mtu).context("an MTU is at most 65535")?;
-        let device = fielato_io::Device::create(name, mtu, config)?;
-        if let Some(link) = link::find(netlink, name)? {
-            link::set_alias(netlink, &link, link::ALIAS)?;
-        }
+        let middle = Middle::Egress(Box::new(own_disciplines(mtu)?));
+        let device = fielato_io::Device::create_between(name, &mtu.into(), config, middle)?;
+        mark(netlink, name)?;
         Ok(Self::Userspace(device))
     }
 
@@ -124,6 +126,14 @@ impl Tunnel {
         let changes: Vec<PeerChange> = removed.chain(config.peers.iter().cloned().map(PeerChange::Set)).collect();
         wireguard.apply(name, &changes)?;
         Ok(wireguard)
+    }
+
+    /// Our own device, when it is the one that encrypts.
+    pub fn own(&self) -> Option<&fielato_io::Device> {
+        match self {
+            Self::Kernel { .. } => None,
+            Self::Userspace(device) => Some(device),
+        }
     }
 
     /// `"kernel"` or `"userspace"`.
@@ -176,15 +186,7 @@ impl Tunnel {
     pub fn drops(&self) -> Vec<DropCount> {
         match self {
             Self::Kernel { .. } => Vec::new(),
-            Self::Userspace(device) => {
-                let counted = device.drops().into_iter().filter(|(_, packets)| *packets > 0);
-                counted
-                    .map(|(reason, packets)| DropCount {
-                        reason: reason.to_string(),
-                        packets,
-                    })
-                    .collect()
-            }
+            Self::Userspace(device) => device_drops(device),
         }
     }
 
@@ -201,6 +203,41 @@ impl Tunnel {
             }
         }
     }
+}
+
+/// Disciplines for the way to the peers; none yet. They are for what the kernel can't do on the interface.
+fn own_disciplines(mtu: u16) -> Result<Egress> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).context("the system has no randomness to give")?;
+    let settings = Settings {
+        mtu: mtu.into(),
+        seed: u64::from_ne_bytes(seed),
+        ..Settings::default()
+    };
+    Ok(Egress::new(Side::Destination, settings))
+}
+
+/// Makes an interface known as ours.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn mark(netlink: &mut Netlink, name: &str) -> Result<()> {
+    if let Some(link) = link::find(netlink, name)? {
+        link::set_alias(netlink, &link, link::ALIAS)?;
+    }
+    Ok(())
+}
+
+/// What a device of ours dropped, by reason; reasons that have not occurred are left out.
+pub(crate) fn device_drops(device: &fielato_io::Device) -> Vec<DropCount> {
+    let counted = device.drops().into_iter().filter(|(_, packets)| *packets > 0);
+    counted
+        .map(|(reason, packets)| DropCount {
+            by: "wireguard".into(),
+            reason: reason.to_string(),
+            packets,
+        })
+        .collect()
 }
 
 /// Deletes the interface if it is there and ours.

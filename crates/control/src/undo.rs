@@ -23,9 +23,16 @@ pub struct Undo {
     pub shaped: BTreeMap<String, Vec<String>>,
     /// Devices that carry the guard, with the path of its pin.
     pub guarded: BTreeMap<String, std::path::PathBuf>,
+    /// Whether rules of ours may stand in nftables. Records of before there was an engine without them don't say.
+    #[serde(default = "yes")]
+    pub rules: bool,
 }
 
 const VERSION: u32 = 1;
+
+fn yes() -> bool {
+    true
+}
 
 impl Undo {
     /// A record of a machine on which nothing has been changed yet.
@@ -40,6 +47,7 @@ impl Undo {
             sysctls: Vec::new(),
             shaped: BTreeMap::new(),
             guarded: BTreeMap::new(),
+            rules: false,
         })
     }
 
@@ -114,6 +122,14 @@ mod tests {
         undo.save(&paths).unwrap();
         assert_eq!(Undo::load(&paths).unwrap(), None, "a reboot has undone everything");
         Undo::forget(&paths).unwrap();
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_had_rules() {
+        let mut record = serde_json::to_value(Undo::new("wg0").unwrap()).unwrap();
+        assert_eq!(record["rules"], false, "nothing has been changed yet");
+        record.as_object_mut().unwrap().remove("rules");
+        assert!(serde_json::from_value::<Undo>(record).unwrap().rules);
     }
 
     #[test]

@@ -43,6 +43,15 @@ FILTER is a part of tcpdump's language:
   [src|dst] member NAME             [src|dst] service NAME
 joined by `and`, `or`, `not` and brackets; `and` and `or` bind equally, from left to right.";
 
+const TC_EXAMPLES: &str = "\
+Examples:
+  fielato tc qdisc add dev wg0 root netem delay 500ms
+  fielato tc -s qdisc show dev wg0
+  fielato tc qdisc del dev wg0 root
+
+The words are tc's, the devices the hub's interface and its uplink. A change holds until the next `fielato reload`, which puts
+back what [[shape]] says.";
+
 /// A WireGuard hub through which a small organisation's outside connections pass.
 #[derive(Debug, Parser)]
 #[command(name = "fielato", version, after_help = EXIT_CODES, max_term_width = 120)]
@@ -62,11 +71,13 @@ pub struct Cli {
         global = true,
         value_name = "DIR",
         env = "FIELATO_ROOT",
-        default_value = "/",
-        hide_default_value = true,
         help_heading = "Global options"
     )]
-    pub root: PathBuf,
+    pub root: Option<PathBuf>,
+    /// As an ordinary user: the folders are ~/.config/fielato, ~/.local/state/fielato and $XDG_RUNTIME_DIR/fielato, and what
+    /// needs root is done without
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub rootless: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -84,7 +95,7 @@ pub enum Command {
     Import(Import),
     /// Bring the hub up
     #[command(
-        after_help = "Examples:\n  fielato up\n  fielato up --foreground     (for a service manager: Type=notify, SIGHUP reloads)"
+        after_help = "Examples:\n  fielato up\n  fielato up --foreground     (for a service manager: Type=notify, SIGHUP reloads)\n  fielato up --rootless       (as an ordinary user: only a UDP port is opened)"
     )]
     Up(Up),
     /// Take the hub down and put the machine back as it was
@@ -124,6 +135,9 @@ pub enum Command {
     /// Write real packets to a capture file: within the tunnel, encrypted, or both
     #[command(after_help = CAPTURE_HELP)]
     Capture(Capture),
+    /// Change and show queueing disciplines, classes and filters of the running hub, in tc's words
+    #[command(disable_help_flag = true, after_help = TC_EXAMPLES)]
+    Tc(Words),
     /// Run three machines in network namespaces, and show the whole gateway on them
     #[command(subcommand)]
     Lab(Lab),
@@ -342,9 +356,22 @@ pub struct Up {
     /// Stay in the foreground
     #[arg(long)]
     pub foreground: bool,
-    /// Whose WireGuard
+    /// Who judges and moves packets [default: what the configuration says]
+    #[arg(long, value_enum)]
+    pub engine: Option<Engine>,
+    /// Whose WireGuard, with the kernel engine; the other has its own
     #[arg(long, value_enum, default_value_t = Wireguard::Auto)]
     pub wireguard: Wireguard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The kernel where it can do all that the configuration asks for, else the user-space engine
+    Auto,
+    /// nftables, tc and XDP
+    Kernel,
+    /// One process
+    Userspace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -530,12 +557,15 @@ pub enum Lab {
     #[command(after_help = "Example:\n  fielato lab down")]
     Down,
     /// Show everything the gateway does, step by step, and check it
-    #[command(after_help = "Example:\n  fielato lab talk")]
+    #[command(after_help = "Examples:\n  fielato lab talk\n  fielato lab talk --engine userspace")]
     Talk(Talk),
 }
 
 #[derive(Debug, Args)]
 pub struct Talk {
+    /// Who judges and moves packets on the hub
+    #[arg(long, value_enum, default_value_t = TalkEngine::Kernel)]
+    pub engine: TalkEngine,
     /// Print one JSON document at the end, with a `version` field
     #[arg(long)]
     pub json: bool,
@@ -545,6 +575,16 @@ pub struct Talk {
     /// Leave the machines standing at the end
     #[arg(long)]
     pub keep: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TalkEngine {
+    /// nftables, tc and XDP
+    Kernel,
+    /// One process
+    Userspace,
+    /// The whole talk twice, and one JSON document for each
+    Both,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod inbox;
 mod middle;
 mod shared;
 mod transmit;
+mod way_out;
 mod worker;
 
 use std::io;
@@ -22,15 +23,17 @@ use fielato_netfilter::Now;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, DropReason, Front, PeerChange, Roster, Shard};
 
 use crate::fd::readable;
+use crate::tap::Tap;
 use crate::tun::steer::Steering;
 use crate::uapi::{self, Listener};
 use crate::udp::Sockets;
 use crate::{aead, tun};
 
 use middle::Between;
-pub use middle::{Crossing, Exit as WayOut, Middle};
+pub use middle::{Crossing, Middle};
 pub(crate) use shared::Shared;
 use shared::lock;
+pub use way_out::WayOut;
 use worker::Worker;
 
 /// Workers that are started at most, however many cores there are. Each needs about 2 MB when it is busy.
@@ -333,6 +336,11 @@ impl Device {
         result
     }
 
+    /// Where its packets can be looked at, in clear and in cipher.
+    pub fn tap(&self) -> &Tap {
+        &self.shared.tap
+    }
+
     /// How many packets were dropped, for every reason.
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
         self.shared.with_control(|control| control.drops().iter().collect())
@@ -357,6 +365,9 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.shared.end(Exit::Stopped);
+        if let Some(between) = &self.shared.between {
+            between.close_exit();
+        }
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
             let _ = thread.join();

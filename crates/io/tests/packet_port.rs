@@ -219,7 +219,7 @@ fn tagged_frames_and_frames_too_long_are_lost_and_counted_and_a_port_may_go_down
     assert_eq!(port.send(&[frame(60)]).map_err(|error| error.raw_os_error()), Err(Some(100)));
     hub.run("ip link set p0 up");
     wait_for("the port again", || {
-        matches!(port.receive(&mut Vec::new()), Ok(_)) && port.send(&[frame(60)]).is_ok_and(|sent| sent == 1)
+        port.receive(&mut Vec::new()).is_ok() && port.send(&[frame(60)]).is_ok_and(|sent| sent == 1)
     });
     hub.run("ip link del p0");
     assert_eq!(port.mtu().unwrap_err().raw_os_error(), Some(19), "ENODEV");

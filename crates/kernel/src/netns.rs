@@ -157,6 +157,24 @@ impl AsFd for Netns {
     }
 }
 
+/// Runs a function inside a new network namespace without a name, on a thread of its own, for trying things: the namespace
+/// vanishes with that thread and with what was opened or made there, by a kill too. `None` where none can be made, which needs
+/// `CAP_SYS_ADMIN`: a confined service has it not. A panic in the function goes on here.
+///
+/// # Errors
+/// [`NetnsError::System`] when the kernel refuses for another reason.
+pub fn in_a_new_one<T: Send>(function: impl FnOnce() -> T + Send) -> Result<Option<T>, NetnsError> {
+    let tried = on_a_thread(|| {
+        // SAFETY: only the network namespace of this thread changes; file descriptors and memory stay shared.
+        match unsafe { unshare_unsafe(UnshareFlags::NEWNET) } {
+            Ok(()) => Ok(Some(function())),
+            Err(rustix::io::Errno::PERM) => Ok(None),
+            Err(error) => Err(error),
+        }
+    });
+    tried.map_err(failed("create a network namespace"))
+}
+
 /// Removes a name. The namespace itself ends when the last process in it and the last open file of it are gone.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 
 use crate::interrupt::Interrupt;
 use crate::lab::Lab;
@@ -31,18 +32,44 @@ pub(crate) enum Starter {
     ByHand,
 }
 
+/// Who judges and moves packets on the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// nftables, tc and XDP.
+    Kernel,
+    /// One process.
+    Userspace,
+}
+
+impl Engine {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Kernel, Self::Userspace];
+
+    /// As `fielato up --engine` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Userspace => "userspace",
+        }
+    }
+}
+
 /// The gateway on a lab's machines.
 #[derive(Debug)]
 pub(crate) struct Gateway<'a> {
     lab: &'a Lab,
     interrupt: &'a Interrupt,
+    /// The hub chooses unless it is told.
+    engine: Option<Engine>,
     /// The hub's configuration as `init` and `member add` wrote it.
     base: String,
 }
 
 impl<'a> Gateway<'a> {
     /// Keys, configuration and members on the hub; nothing runs yet.
-    pub(crate) fn configure(lab: &'a Lab, interrupt: &'a Interrupt) -> Result<Self> {
+    pub(crate) fn configure(lab: &'a Lab, engine: Option<Engine>, interrupt: &'a Interrupt) -> Result<Self> {
         let hub = lab.machine(Node::VpnCore);
         let endpoint = format!("{}:{HUB_PORT}", Node::VpnCore.outer_v4());
         let overlay_v4 = format!("{}/{OUTER_PREFIX_V4}", Node::VpnCore.overlay_v4());
@@ -65,7 +92,12 @@ impl<'a> Gateway<'a> {
         }
         let path = config_path(hub);
         let base = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let gateway = Self { lab, interrupt, base };
+        let gateway = Self {
+            lab,
+            interrupt,
+            engine,
+            base,
+        };
         gateway.write_config(Strategy::Source, "")?;
         Ok(gateway)
     }
@@ -88,11 +120,9 @@ impl<'a> Gateway<'a> {
 
     /// `fielato up`
     pub(crate) fn start_hub(&self) -> Result<()> {
-        self.lab
-            .machine(Node::VpnCore)
-            .fielato(["up"])
-            .succeed(self.interrupt)
-            .map(drop)
+        let mut up = vec!["up"];
+        up.extend(self.engine.iter().flat_map(|engine| ["--engine", engine.name()]));
+        self.lab.machine(Node::VpnCore).fielato(up).succeed(self.interrupt).map(drop)
     }
 
     /// Until both members have reached the hub, which learns where a member is when it hears from it. wireguard-go drops what

@@ -175,7 +175,7 @@ impl Lab {
     /// # Errors
     /// When a command in one of the machines fails.
     pub fn start_gateway(&self, interrupt: &Interrupt) -> Result<()> {
-        Gateway::configure(self, interrupt)?.start().map(drop)
+        Gateway::configure(self, None, interrupt)?.start().map(drop)
     }
 
     /// A lab that is up.

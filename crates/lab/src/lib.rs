@@ -21,6 +21,7 @@ mod process;
 pub mod talk;
 mod topology;
 
+pub use gateway::Engine;
 pub use interrupt::{Interrupt, Interrupted};
 pub use lab::{DEFAULT_NAME, Lab, LabOptions, TemporaryLab};
 pub use machine::{Call, Machine, Output};

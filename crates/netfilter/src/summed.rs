@@ -39,6 +39,11 @@ impl Summed {
         self.found_right || self.state == State::Right
     }
 
+    /// Whether nobody has to sum it (`CHECKSUM_UNNECESSARY`).
+    pub(crate) fn is_vouched(self) -> bool {
+        self.state == State::Right
+    }
+
     /// A packet that is forwarded loses its sum (`skb_forward_csum`).
     pub(crate) fn forward(&mut self) {
         if self.state == State::Summed {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use fielato_qdisc::{Class, Handle, Qdisc};
+use fielato_qdisc::{Class, Filter, Handle, Qdisc};
 use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -49,7 +49,7 @@ pub struct Peer {
     pub allowed_ips: Vec<IpNet>,
 }
 
-/// One discipline or class on a device.
+/// One discipline, class or filter on a device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shaping {
     /// Interface.
@@ -58,12 +58,13 @@ pub struct Shaping {
     pub item: ShapingItem,
 }
 
-/// A discipline or a class.
+/// A discipline, a class or a filter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub enum ShapingItem {
     Qdisc(Qdisc),
     Class(Class),
+    Filter(Filter),
 }
 
 /// The hub's rule set, in netfilter's terms, before it is written as nft or iptables.

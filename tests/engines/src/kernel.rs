@@ -40,13 +40,24 @@ enum Language {
 pub struct Kernel {
     language: Language,
     place: Place,
-    /// Guards by interface. They go before the namespace.
-    guards: BTreeMap<&'static str, Guard>,
-    /// Disciplines by interface.
-    shaping: Shaping,
+    dress: Dress,
 }
 
-type Shaping = BTreeMap<&'static str, Vec<tc::Item>>;
+/// What the interfaces of a namespace wear.
+#[derive(Default)]
+struct Dress {
+    /// Which namespace ([`Place::generation`]).
+    generation: u64,
+    /// Guards by interface.
+    guards: BTreeMap<&'static str, Guarded>,
+    /// Disciplines by interface.
+    shaping: BTreeMap<&'static str, Vec<tc::Item>>,
+}
+
+struct Guarded {
+    guard: Guard,
+    bans: Vec<IpNet>,
+}
 
 impl Kernel {
     /// A kernel without a namespace yet; [`Subject::load`] makes it.
@@ -63,8 +74,7 @@ impl Kernel {
         Self {
             language,
             place: Place::new(blueprint()),
-            guards: BTreeMap::new(),
-            shaping: Shaping::new(),
+            dress: Dress::default(),
         }
     }
 }
@@ -150,41 +160,54 @@ fn await_routes(own: &[Ipv6Addr]) -> Result<(), OracleError> {
 fn items(plan: &Plan, device: &str) -> Vec<tc::Item> {
     let of_device = plan.shaping.iter().filter(|shaping| shaping.dev == device);
     of_device
-        .map(|shaping| match &shaping.item {
-            ShapingItem::Qdisc(qdisc) => tc::Item::Qdisc(qdisc.clone()),
-            ShapingItem::Class(class) => tc::Item::Class(class.clone()),
+        .filter_map(|shaping| match &shaping.item {
+            ShapingItem::Qdisc(qdisc) => Some(tc::Item::Qdisc(qdisc.clone())),
+            ShapingItem::Class(class) => Some(tc::Item::Class(class.clone())),
+            ShapingItem::Filter(_) => None,
         })
         .collect()
 }
 
-/// Disciplines, in the place of those of a case before, and guards; made inside of the namespace.
-fn dress(plan: &Plan, before: &Shaping) -> Result<(BTreeMap<&'static str, Guard>, Shaping), Error> {
-    let mut netlink = Netlink::open()?;
-    let mut guards = BTreeMap::new();
-    let mut shaping = Shaping::new();
-    let guarded = [
-        (INTERFACE, plan.guard.enabled),
-        (UPLINK_NAME, plan.guard.enabled && plan.guard.uplink),
-    ];
-    for (device, is_guarded) in guarded {
-        let link = link::get(&mut netlink, device)?;
-        let items = items(plan, device);
-        if let Some(before) = before.get(device) {
-            tc::clear(&mut netlink, link.index, Previous::Attempted(before))?;
-        }
-        tc::replace(&mut netlink, link.index, Previous::Nothing, &items)?;
-        shaping.insert(device, items);
-        if is_guarded {
-            let options = guard::Options {
-                sources: plan.guard.sources,
-                pin: None,
+impl Dress {
+    /// Disciplines and guards as the plan wants them, changed inside of the namespace as a reload changes them.
+    fn change(mut self, plan: &Plan) -> Result<Self, Error> {
+        let mut netlink = Netlink::open()?;
+        let is_guarded = |device| plan.guard.enabled && (device == INTERFACE || plan.guard.uplink);
+        let bans: Vec<IpNet> = plan.bans.iter().map(|ban| ban.network.trunc()).collect();
+        for device in [INTERFACE, UPLINK_NAME] {
+            let link = link::get(&mut netlink, device)?;
+            let items = items(plan, device);
+            if let Some(before) = self.shaping.get(device) {
+                tc::clear(&mut netlink, link.index, Previous::Attempted(before))?;
+            }
+            tc::replace(&mut netlink, link.index, Previous::Nothing, &items)?;
+            self.shaping.insert(device, items);
+            let guarded = match self.guards.remove(device) {
+                _ if !is_guarded(device) => continue,
+                // Loading the program takes longer than all the rest of a case.
+                Some(Guarded { mut guard, bans: before }) => {
+                    for network in before {
+                        guard.unban(network)?;
+                    }
+                    guard.ban_all(&bans)?;
+                    guard
+                }
+                None => {
+                    let options = guard::Options {
+                        sources: plan.guard.sources,
+                        pin: None,
+                    };
+                    Guard::attach_with(link.index, link.arphrd, &options, &bans)?
+                }
             };
-            let bans: Vec<IpNet> = plan.bans.iter().map(|ban| ban.network.trunc()).collect();
-            let guard = Guard::attach_with(link.index, link.arphrd, &options, &bans)?;
-            guards.insert(device, guard);
+            let guarded = Guarded {
+                guard: guarded,
+                bans: bans.clone(),
+            };
+            self.guards.insert(device, guarded);
         }
+        Ok(self)
     }
-    Ok((guards, shaping))
 }
 
 /// Packets in HTB's classes, by interface and class.
@@ -225,13 +248,19 @@ impl Subject for Kernel {
     }
 
     fn load(&mut self, scene: &Scene) -> Result<(), Error> {
-        // Before the namespace may go, and before others take their places.
-        self.guards.clear();
         // Where iptables' nat table was once, it judges ICMP errors, rules or not.
         if self.language == Language::Iptables {
             self.place.leave();
         }
-        let namespace = self.place.enter()?;
+        self.place.enter()?;
+        let mut dress = std::mem::take(&mut self.dress);
+        if dress.generation != self.place.generation() {
+            dress = Dress {
+                generation: self.place.generation(),
+                ..Dress::default()
+            };
+        }
+        let namespace = self.place.namespace()?;
         let setup = &scene.setup;
         namespace.opened.tracking.flush()?;
         namespace.set_tracking([setup.tcp_loose, setup.tcp_liberal, setup.checksum])?;
@@ -246,8 +275,8 @@ impl Subject for Kernel {
         let own = own_v6(&scene.plan);
         namespace.within(move || await_routes(&own))??;
         load_rules(self.language, namespace, scene)?;
-        let (plan, before) = (scene.plan.clone(), std::mem::take(&mut self.shaping));
-        (self.guards, self.shaping) = namespace.within(move || dress(&plan, &before))??;
+        let plan = scene.plan.clone();
+        self.dress = namespace.within(move || dress.change(&plan))??;
         namespace.outputs()?;
         Ok(())
     }
@@ -280,7 +309,7 @@ impl Subject for Kernel {
                 }
             })?;
         }
-        for guard in self.guards.values() {
+        for Guarded { guard, .. } in self.dress.guards.values() {
             for ban in guard.bans()? {
                 if ban.packets > 0 {
                     let sum = tallies.entry(format!("ban {}", ban.network)).or_default();

@@ -61,7 +61,11 @@ fn around(config: &Config, v6: bool) -> Around {
     let hub = config.hub.addresses.iter().find(|net| net.addr().is_ipv6() == v6);
     // Nobody's; without an overlay in this family, what a member without right to it may send all the same.
     inside.push(match hub {
-        Some(IpNet::V4(net)) => Addr::from(std::net::Ipv4Addr::from_bits(net.broadcast().to_bits() - 1)),
+        Some(IpNet::V4(net)) => {
+            let last = net.broadcast().to_bits() - 1;
+            let is_hub = last == net.addr().to_bits();
+            Addr::from(std::net::Ipv4Addr::from_bits(last - u32::from(is_hub)))
+        }
         Some(IpNet::V6(net)) => Addr::from(std::net::Ipv6Addr::from_bits(net.network().to_bits() + 0xfff0)),
         None => parsed(&["10.250.0.2", "fd00:250::2"])[0],
     });

@@ -6,7 +6,7 @@ use fielato_oracle::rules::{CLIENTS, SERVICES};
 use fielato_oracle::subject::{Output, Port};
 use fielato_oracle::traffic::{Input, Traffic};
 use fielato_wire::build::{Ip, Tcp};
-use fielato_wire::{Addr, Family};
+use fielato_wire::{Addr, Family, Headers, checksum, number};
 use ipnet::IpNet;
 
 use crate::scene::Scene;
@@ -41,7 +41,27 @@ impl Crowd {
             let input = self.unusual();
             self.traffic.plan(input);
         }
-        self.traffic.next_packet()
+        loop {
+            let (port, packet) = self.traffic.next_packet();
+            if port != Port::Host || self.is_made_here(&packet) {
+                return (port, packet);
+            }
+        }
+    }
+
+    /// Whether the hub's own stack would send this: from an address of its own, to another machine, with a right checksum.
+    fn is_made_here(&self, packet: &[u8]) -> bool {
+        let Ok(headers) = Headers::parse(packet) else {
+            return false;
+        };
+        let own = &self.around.of(headers.family).local;
+        let bytes = headers.transport(packet);
+        let right = match headers.protocol {
+            number::ICMP => checksum::checksum(bytes) == 0,
+            number::ICMPV6 => checksum::transport(headers.src, headers.dst, number::ICMPV6, bytes) == 0,
+            _ => true,
+        };
+        own.contains(&headers.src) && !own.contains(&headers.dst) && right
     }
 
     /// Hosts receive what came out.

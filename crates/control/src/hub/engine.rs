@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use anyhow::Result;
+use fielato_io::tap::Tap;
 use fielato_policy::Plan;
 use fielato_policy::plan::PerFamily;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
 use ipnet::IpNet;
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Missing};
+use super::userspace::Userspace;
 use crate::bans::Bans;
 use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice};
 
@@ -18,6 +20,8 @@ use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice};
 pub(super) enum Engine {
     /// nftables, tc and XDP.
     Kernel(Box<Kernel>),
+    /// One process.
+    Userspace(Box<Userspace>),
 }
 
 /// What leads from one plan to another.
@@ -52,6 +56,7 @@ macro_rules! running {
     ($engine:expr, $running:ident => $call:expr) => {
         match $engine {
             Engine::Kernel($running) => $call,
+            Engine::Userspace($running) => $call,
         }
     };
 }
@@ -61,6 +66,8 @@ impl Engine {
     pub(super) fn forwarded_before(&self) -> Result<PerFamily<bool>> {
         match self {
             Self::Kernel(kernel) => kernel.forwarded_before(),
+            // It forwards nothing but the VPN's packets, whatever the machine did and does.
+            Self::Userspace(_) => Ok(PerFamily::default()),
         }
     }
 
@@ -86,6 +93,7 @@ impl Engine {
     pub(super) fn watched(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Kernel(kernel) => Some(kernel.watched()),
+            Self::Userspace(_) => None,
         }
     }
 
@@ -93,6 +101,7 @@ impl Engine {
     pub(super) fn handle_watched(&mut self, plan: &Plan) -> Result<()> {
         match self {
             Self::Kernel(kernel) => kernel.handle_watched(plan),
+            Self::Userspace(_) => Ok(()),
         }
     }
 
@@ -105,6 +114,7 @@ impl Engine {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Kernel(_) => "kernel",
+            Self::Userspace(_) => "userspace",
         }
     }
 
@@ -112,6 +122,7 @@ impl Engine {
     pub(super) fn wireguard(&self) -> &'static str {
         match self {
             Self::Kernel(kernel) => kernel.wireguard(),
+            Self::Userspace(_) => "userspace",
         }
     }
 
@@ -120,24 +131,68 @@ impl Engine {
         running!(self, engine => engine.device())
     }
 
+    /// What the kernel engine would have needed, when this one was taken for that reason.
+    pub(super) fn missing(&self) -> &[Missing] {
+        match self {
+            Self::Kernel(_) => &[],
+            Self::Userspace(userspace) => &userspace.missing,
+        }
+    }
+
+    /// How packets leave the process: `"proxy"` or `"packet"`.
+    pub(super) fn exit(&self) -> Option<&'static str> {
+        match self {
+            Self::Kernel(_) => None,
+            Self::Userspace(userspace) => Some(userspace.exit()),
+        }
+    }
+
+    /// Connections that are tracked here.
+    pub(super) fn flows(&self) -> Result<Option<u64>> {
+        match self {
+            Self::Kernel(_) => Ok(None),
+            Self::Userspace(userspace) => userspace.flows().map(Some),
+        }
+    }
+
+    /// Where packets can be looked at, when they are this process's own.
+    pub(super) fn tap(&self) -> Option<&Tap> {
+        match self {
+            Self::Kernel(_) => None,
+            Self::Userspace(userspace) => Some(userspace.tap()),
+        }
+    }
+
     /// What our own parts dropped, by reason.
-    pub(super) fn drops(&self) -> Vec<DropCount> {
-        running!(self, engine => engine.drops())
+    pub(super) fn drops(&self) -> Result<Vec<DropCount>> {
+        match self {
+            Self::Kernel(kernel) => Ok(kernel.drops()),
+            Self::Userspace(userspace) => userspace.drops(),
+        }
     }
 
     /// Where the guard is.
-    pub(super) fn guard(&self) -> Vec<GuardStatus> {
-        running!(self, engine => engine.guard())
+    pub(super) fn guard(&self, plan: &Plan) -> Vec<GuardStatus> {
+        match self {
+            Self::Kernel(kernel) => kernel.guard(),
+            Self::Userspace(userspace) => userspace.guard(plan),
+        }
     }
 
     /// What an administrator should look at.
     pub(super) fn warnings(&self) -> Vec<String> {
-        running!(self, engine => engine.warnings())
+        match self {
+            Self::Kernel(kernel) => kernel.warnings(),
+            Self::Userspace(_) => Vec::new(),
+        }
     }
 
     /// What came from each source.
-    pub(super) fn sources(&self) -> Result<Vec<Counted>> {
-        running!(self, engine => engine.sources())
+    pub(super) fn sources(&self, plan: &Plan) -> Result<Vec<Counted>> {
+        match self {
+            Self::Kernel(kernel) => kernel.sources(),
+            Self::Userspace(userspace) => userspace.sources(plan),
+        }
     }
 
     /// What each ban has stopped: packets and bytes.

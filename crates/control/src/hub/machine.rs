@@ -64,6 +64,18 @@ impl Machine {
         }
     }
 
+    /// Takes away what an earlier process left, for an engine that does not go on from there.
+    ///
+    /// # Errors
+    /// As [`Machine::clear`].
+    pub(super) fn cleared(mut self) -> Result<Self> {
+        if Undo::load(&self.paths)?.is_some() {
+            self.clear()?;
+        }
+        let undo = Undo::new(&self.undo.interface)?;
+        Ok(Self { undo, ..self })
+    }
+
     /// The machine as an earlier process left it, or `None` when nothing of ours is on it.
     ///
     /// # Errors
@@ -96,7 +108,9 @@ impl Machine {
             }
         }
         forwarding::restore(&self.undo)?;
-        nft::delete_table(nft::Family::Inet, TABLE)?;
+        if self.undo.rules {
+            nft::delete_table(nft::Family::Inet, TABLE)?;
+        }
         Undo::forget(&self.paths)
     }
 
@@ -116,6 +130,7 @@ impl Machine {
 
     /// Puts the whole rule set in place, in one transaction.
     pub(super) fn set_rules(&mut self, plan: &Plan) -> Result<()> {
+        self.undo.rules = true;
         self.undo.save(&self.paths)?;
         Ok(nft::apply(&render::nft::hub(&plan.firewall))?)
     }
@@ -260,18 +275,22 @@ fn element_change(step: &render::nft::ElementChange) -> element::Change {
     }
 }
 
-fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {
+/// What hangs on each device, but for filters, which the kernel does not get from us.
+pub(super) fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {
     let mut devices: BTreeMap<&str, Vec<tc::Item>> = BTreeMap::new();
     for Shaping { dev, item } in shaping {
-        devices.entry(dev).or_default().push(match item {
-            ShapingItem::Qdisc(qdisc) => tc::Item::Qdisc(qdisc.clone()),
-            ShapingItem::Class(class) => tc::Item::Class(class.clone()),
-        });
+        let items = devices.entry(dev).or_default();
+        match item {
+            ShapingItem::Qdisc(qdisc) => items.push(tc::Item::Qdisc(qdisc.clone())),
+            ShapingItem::Class(class) => items.push(tc::Item::Class(class.clone())),
+            ShapingItem::Filter(_) => {}
+        }
     }
     devices
 }
 
-fn families(addresses: &[IpNet]) -> PerFamily<bool> {
+/// Which families the addresses are of.
+pub(super) fn families(addresses: &[IpNet]) -> PerFamily<bool> {
     PerFamily {
         v4: addresses.iter().any(|net| net.addr().is_ipv4()),
         v6: addresses.iter().any(|net| net.addr().is_ipv6()),

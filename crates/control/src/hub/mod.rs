@@ -1,42 +1,53 @@
 //! The hub: brought up, changed and taken down in an order that is never open, by one engine or the other.
 //!
 //! What both have in common is here: the configuration and its secrets, members and bans that expire, reloads that are
-//! carried out whole or not at all. How the machine is made like a plan is the engine's: [`kernel`]. What was changed on the
-//! machine is in the [undo record](crate::undo) before it is changed; [`Machine::clear`] reads only that record, so it also
+//! carried out whole or not at all. How the machine is made like a plan is the engine's: [`kernel`] or [`userspace`]; which one
+//! it is, [`start`] decides. What was changed on the machine is in the [undo record](crate::undo) before it is changed; [`Machine::clear`] reads only that record, so it also
 //! cleans up after a process that was killed.
 
 mod engine;
 mod kernel;
 mod machine;
 mod report;
+mod start;
+mod userspace;
 
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Result, bail};
 use fielato_kernel::memory;
-use fielato_policy::Plan;
-use fielato_policy::plan::Peer;
-use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey, config};
+use fielato_policy::plan::{Peer, Shaping};
+use fielato_policy::{Plan, config};
+use fielato_qdisc::Stats;
+use fielato_wireguard::config::{changes, differing};
+use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::Paths;
 use crate::bans::Bans;
-use crate::protocol::{Changes, Request, Response};
+use crate::live::serve::Watching;
+use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Watch};
 use crate::secrets::{self, PskStore, Replaced};
 use crate::source::Source;
-use crate::tunnel::{self, Choice};
-use crate::{Paths, forwarding};
+use crate::tc::Command;
+use crate::tunnel::Choice;
 
 use engine::{Counted, Engine, Step};
-use kernel::Kernel;
+use kernel::Missing;
 pub use machine::{Machine, TABLE};
+use start::Start;
 
 /// What can be chosen when the hub comes up.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Who encrypts.
+    /// Who judges and moves packets; what the configuration says when `None`.
+    pub engine: Option<config::Engine>,
+    /// Who encrypts, with the kernel engine.
     pub wireguard: Choice,
+    /// As an ordinary user: no interface, no socket for `wg`, nothing changed on the machine.
+    pub rootless: bool,
 }
 
 /// A hub that is up.
@@ -48,6 +59,10 @@ pub struct Hub {
     psks: PskStore,
     bans: Bans,
     engine: Engine,
+    /// What `fielato tc` has made of the file's shaping since it was last loaded.
+    shaping_by_command: Option<Vec<Shaping>>,
+    /// Engine and exit as the file had them when the hub came up.
+    chosen: (config::Engine, config::Exit),
     since: Timestamp,
 }
 
@@ -66,20 +81,26 @@ impl Hub {
         let mut bans = Bans::load(paths)?;
         bans.expire(now);
 
-        let mut machine = Machine::open(paths, &config.hub.interface)?;
-        tunnel::refuse_foreign(&mut machine.netlink, &config.hub.interface)?;
-        let plan = Plan::compile(config, now, forwarding::before(&machine.undo)?);
-        let device = device_config(&plan, key.clone(), &psks);
-        let kernel = Kernel::up(machine, options.wireguard, &plan, &device, &bans, progress)?;
-        drop(device);
+        let start = Start {
+            paths,
+            options,
+            config,
+            key: &key,
+            psks: &psks,
+            bans: &bans,
+            now,
+        };
+        let (engine, plan) = start.bring_up(progress)?;
         Ok(Self {
             paths: paths.clone(),
+            chosen: (config.hub.engine, config.hub.exit.clone()),
             source,
             plan,
             private_key: key,
             psks,
             bans,
-            engine: Engine::Kernel(Box::new(kernel)),
+            engine,
+            shaping_by_command: None,
             since: now,
         })
     }
@@ -100,13 +121,17 @@ impl Hub {
 
     fn change_to_source(&mut self, now: Timestamp) -> Result<Changes> {
         let config = &self.source.config;
+        if (&config.hub.engine, &config.hub.exit) != (&self.chosen.0, &self.chosen.1) {
+            bail!("another engine or exit needs a restart: `fielato down`, then `fielato up`");
+        }
         let key = secrets::hub_key(&self.paths, &config.hub.interface)?;
         let before = self.engine.forwarded_before()?;
         let replaced = self.psks.refresh(&self.paths)?;
         let plan = Plan::compile(config, now, before);
         let changes = self.change_to(plan, key, &replaced);
-        if changes.is_err() {
-            self.psks.restore(replaced);
+        match &changes {
+            Ok(_) => self.shaping_by_command = None,
+            Err(_) => self.psks.restore(replaced),
         }
         changes
     }
@@ -141,12 +166,12 @@ impl Hub {
 
     fn peer_changes(&self, plan: &Plan, replaced: &Replaced) -> Vec<PeerChange> {
         let same = |a: &Peer, b: &Peer| a == b && !replaced.contains(&a.name);
-        let (old, new) = config::differing(&self.plan.peers, &plan.peers, same);
+        let (old, new) = differing(&self.plan.peers, &plan.peers, same);
         let old = old
             .iter()
             .map(|peer| peer_config(peer, self.psks.get_before(replaced, &peer.name)));
         let new = new.iter().map(|peer| peer_config(peer, self.psks.get(&peer.name)));
-        config::changes(&old.collect::<Vec<_>>(), &new.collect::<Vec<_>>())
+        changes(&old.collect::<Vec<_>>(), &new.collect::<Vec<_>>())
     }
 
     /// Takes everything down; the machine is then as it was before [`Hub::up`].
@@ -188,7 +213,8 @@ impl Hub {
         }
         if self.plan.next_change.is_some_and(|change| change <= now) {
             // The configuration as it was last loaded: the clock must not bring in edits that nobody has asked to load.
-            let plan = Plan::compile(&self.source.config, now, self.engine.forwarded_before()?);
+            let mut plan = Plan::compile(&self.source.config, now, self.engine.forwarded_before()?);
+            plan.shaping = self.shaping_by_command.clone().unwrap_or(plan.shaping);
             let changes = self.change_to(plan, self.private_key.clone(), &Replaced::default())?;
             log::info!("expired: {} members, {} bans", changes.peers_removed, changes.bans);
         }
@@ -222,8 +248,48 @@ impl Hub {
             Request::Bans => Response::Bans(self.ban_list()?),
             Request::Top => Response::Top(self.top()?),
             Request::Shape => Response::Shape(self.shape()?),
-            Request::Stop => bail!("a stop is the daemon's own to answer"),
+            Request::Tc { words } => Response::Tc { text: self.tc(&words)? },
+            Request::Stop | Request::Watch(_) => bail!("that is the daemon's own to answer"),
         })
+    }
+
+    /// Begins to look at the gateway's packets.
+    ///
+    /// # Errors
+    /// With the kernel engine, whose packets are not this process's; a filter that is none; too many who look.
+    pub(crate) fn watch(&mut self, watch: &Watch) -> Result<Watching> {
+        let status = self.status()?;
+        let Some(tap) = self.engine.tap() else {
+            bail!("the kernel engine's packets don't come to this process: nftables is to be asked");
+        };
+        Watching::begin(tap, &self.source.config, &status, watch)
+    }
+
+    /// A tc command: shows, or changes until the next reload.
+    fn tc(&mut self, words: &[String]) -> Result<String> {
+        let change = match Command::parse(words)? {
+            Command::Show {
+                object,
+                dev,
+                statistics,
+                json,
+            } => return self.tc_show(object, dev.as_deref(), statistics, json),
+            Command::Change(change) => change,
+        };
+        if ![&self.plan.interface, &self.plan.uplink].contains(&&change.dev) {
+            bail!(
+                "{} is not the hub's; it shapes {} and {}",
+                change.dev,
+                self.plan.interface,
+                self.plan.uplink
+            );
+        }
+        let mut plan = self.plan.clone();
+        plan.shaping = change.apply(&self.plan.shaping)?;
+        let shaping = plan.shaping.clone();
+        self.change_to(plan, self.private_key.clone(), &Replaced::default())?;
+        self.shaping_by_command = Some(shaping);
+        Ok(String::new())
     }
 
     /// In force first, then on the disk; when the disk refuses, neither.
@@ -269,4 +335,18 @@ fn peer_config(peer: &Peer, preshared_key: Option<&PresharedKey>) -> PeerConfig 
         persistent_keepalive: None,
         allowed_ips: peer.allowed_ips.clone(),
     }
+}
+
+/// The disciplines of our own on a device.
+fn shape_device(name: &str, stats: &[Stats]) -> Result<ShapeDevice> {
+    let item = |stats: &Stats| {
+        Ok(ShapeItem {
+            text: stats.to_string(),
+            detail: serde_json::to_value(stats)?,
+        })
+    };
+    Ok(ShapeDevice {
+        dev: name.to_owned(),
+        items: stats.iter().map(item).collect::<Result<_>>()?,
+    })
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::Result;
+use fielato_policy::plan::{Shaping, ShapingItem};
 use fielato_wireguard::PublicKey;
 use jiff::Timestamp;
 
 use super::{Counted, Hub};
-use crate::protocol::{BanList, BanStatus, MemberStatus, ShapeReport, Source, Status, Top, VERSION};
+use crate::protocol::{BanList, BanStatus, MemberStatus, ShapeItem, ShapeReport, Source, Status, Top, VERSION};
+use crate::tc::Object;
 
 impl Hub {
     pub(super) fn status(&mut self) -> Result<Status> {
@@ -34,6 +36,9 @@ impl Hub {
             version: VERSION,
             interface: self.plan.interface.clone(),
             engine: self.engine.name().into(),
+            missing: self.engine.missing().iter().map(ToString::to_string).collect(),
+            exit: self.engine.exit().map(Into::into),
+            flows: self.engine.flows()?,
             wireguard: self.engine.wireguard().into(),
             public_key: self.private_key.public_key().to_string(),
             listen_port: device.listen_port,
@@ -41,9 +46,9 @@ impl Hub {
             uplink: self.plan.uplink.clone(),
             since: self.since,
             pid: std::process::id(),
-            guard: self.engine.guard(),
+            guard: self.engine.guard(&self.plan),
             members: members.collect(),
-            drops: self.engine.drops(),
+            drops: self.engine.drops()?,
             warnings: self.engine.warnings(),
         })
     }
@@ -69,7 +74,7 @@ impl Hub {
             packets: counted.packets,
             bytes: counted.bytes,
         };
-        let mut sources: Vec<Source> = self.engine.sources()?.into_iter().map(source).collect();
+        let mut sources: Vec<Source> = self.engine.sources(&self.plan)?.into_iter().map(source).collect();
         sources.sort_by_key(|source| (std::cmp::Reverse(source.bytes), source.address));
         Ok(Top {
             version: VERSION,
@@ -95,10 +100,62 @@ impl Hub {
         Ok(status.collect())
     }
 
+    /// What `tc show` prints: the first line of each item, or all with its statistics.
+    pub(super) fn tc_show(&mut self, object: Object, dev: Option<&str>, statistics: bool, json: bool) -> Result<String> {
+        if object == Object::Filter {
+            return Ok(self.tc_filters(dev));
+        }
+        let devices = self.engine.shape(&self.plan)?;
+        let is_wanted = |item: &ShapeItem| match object {
+            Object::Qdisc => item.text.starts_with("qdisc "),
+            Object::Class | Object::Filter => item.text.starts_with("class "),
+        };
+        let mut text = String::new();
+        let mut values = Vec::new();
+        for device in devices.into_iter().filter(|device| dev.is_none_or(|dev| dev == device.dev)) {
+            for item in device.items.into_iter().filter(is_wanted) {
+                match (json, statistics) {
+                    (true, _) => values.push(item.detail),
+                    // tc names the device where none was asked for.
+                    (false, true) => text += &(on_device(&item.text, &device.dev, dev) + "\n"),
+                    (false, false) => {
+                        let first = item.text.lines().next().unwrap_or_default();
+                        text += &(on_device(first, &device.dev, dev) + "\n");
+                    }
+                }
+            }
+        }
+        match json {
+            true => Ok(serde_json::to_string(&values)? + "\n"),
+            false => Ok(text),
+        }
+    }
+
+    fn tc_filters(&self, dev: Option<&str>) -> String {
+        let mut text = String::new();
+        for Shaping { dev: on, item } in &self.plan.shaping {
+            if let ShapingItem::Filter(filter) = item
+                && dev.is_none_or(|dev| dev == on)
+            {
+                text += &format!("{}\n", on_device(&format!("filter {filter}"), on, dev));
+            }
+        }
+        text
+    }
+
     pub(super) fn shape(&mut self) -> Result<ShapeReport> {
         Ok(ShapeReport {
             version: VERSION,
             devices: self.engine.shape(&self.plan)?,
         })
+    }
+}
+
+/// `qdisc netem 8001: dev wg0 root …`, where tc was not asked for one device.
+fn on_device(line: &str, device: &str, asked: Option<&str>) -> String {
+    let mut words = line.splitn(4, ' ');
+    match (asked, words.next(), words.next(), words.next(), words.next()) {
+        (None, Some(object), Some(kind), Some(handle), Some(rest)) => format!("{object} {kind} {handle} dev {device} {rest}"),
+        _ => line.to_owned(),
     }
 }

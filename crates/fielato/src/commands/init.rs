@@ -19,7 +19,7 @@ use crate::cli::{Import, Init};
 const PORT: u16 = 51820;
 
 /// `fielato init`
-pub fn init(paths: &Paths, args: Init) -> Result<()> {
+pub fn init(paths: &Paths, args: Init, rootless: bool) -> Result<()> {
     refuse_existing(paths)?;
     let machine = Machine::look(args.uplink)?;
     let overlays = match args.overlay.is_empty() {
@@ -45,7 +45,8 @@ pub fn init(paths: &Paths, args: Init) -> Result<()> {
         "members reach this machine at {}, UDP port {}, by the uplink {}",
         facts.endpoint, facts.listen_port, facts.uplink
     );
-    println!("next: read the file, `fielato member add NAME`, `fielato up`");
+    let up = if rootless { "fielato up --rootless" } else { "fielato up" };
+    println!("next: read the file, `fielato member add NAME`, `{up}`");
     Ok(())
 }
 

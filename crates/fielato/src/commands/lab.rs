@@ -1,10 +1,11 @@
 //! `fielato lab`
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use fielato_lab::{DEFAULT_NAME, Interrupt, Interrupted, Lab, LabOptions, Node, TemporaryLab, talk};
+use fielato_lab::{DEFAULT_NAME, Engine, Interrupt, Interrupted, Lab, LabOptions, Node, TemporaryLab, talk};
 
 use crate::cli;
 use crate::output;
@@ -62,26 +63,43 @@ fn down() -> Result<()> {
 }
 
 fn talk(args: cli::Talk) -> Result<ExitCode> {
+    let engines = match args.engine {
+        cli::TalkEngine::Kernel => &[Engine::Kernel][..],
+        cli::TalkEngine::Userspace => &[Engine::Userspace],
+        cli::TalkEngine::Both => &Engine::BOTH,
+    };
+    let mut is_good = true;
+    for &engine in engines {
+        let report = one_talk(&args, engine, engines.len() > 1)?;
+        if args.json {
+            output::json(&report)?;
+        }
+        is_good &= report.is_good();
+    }
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn one_talk(args: &cli::Talk, engine: Engine, is_one_of_several: bool) -> Result<talk::Report> {
     let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
     // Someone who reads JSON by a program still sees on a terminal how far it is.
-    let (out, terminal): (Option<&mut dyn Write>, bool) = match (args.json, stderr.is_terminal()) {
+    let (mut out, terminal): (Option<&mut dyn Write>, bool) = match (args.json, stderr.is_terminal()) {
         (false, _) => (Some(&mut stdout), std::io::stdout().is_terminal()),
         (true, true) => (Some(&mut stderr), true),
         (true, false) => (None, false),
     };
+    if let (Some(out), true) = (&mut out, is_one_of_several) {
+        writeln!(out, "\nThe {} engine", engine.name())?;
+    }
+    let folder = |captures: &PathBuf| match is_one_of_several {
+        true => captures.join(engine.name()),
+        false => captures.clone(),
+    };
     let options = talk::TalkOptions {
         fielato: std::env::current_exe().context("cannot find this program's own file")?,
-        captures: args.captures,
+        engine,
+        captures: args.captures.as_ref().map(folder),
         keep: args.keep,
         colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    let report = talk::run(&options, out)?;
-    if args.json {
-        output::json(&report)?;
-    }
-    Ok(if report.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    talk::run(&options, out)
 }

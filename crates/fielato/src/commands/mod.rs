@@ -13,6 +13,7 @@ mod render;
 mod run;
 mod shape;
 mod status;
+mod tc;
 mod top;
 mod trace;
 
@@ -23,14 +24,48 @@ use fielato_control::Paths;
 
 use crate::cli::{Cli, Command, Shape};
 
+/// Where the files stand.
+struct Place {
+    paths: Paths,
+    /// They are an ordinary user's own.
+    rootless: bool,
+}
+
+impl Place {
+    /// An ordinary user who has a configuration means that one, unless a folder is named: `fielato status` finds the hub that
+    /// `fielato up --rootless` started.
+    fn of(cli: &Cli) -> Result<Self> {
+        let of_root = |root| Paths::new(root, cli.config.clone());
+        if let Some(root) = &cli.root {
+            return Ok(Self {
+                paths: of_root(root.clone()),
+                rootless: cli.rootless,
+            });
+        }
+        let of_user = Paths::of_user(cli.config.clone(), |name| std::env::var_os(name));
+        if cli.rootless {
+            return Ok(Self {
+                paths: of_user?,
+                rootless: true,
+            });
+        }
+        let own = of_user.ok().filter(|paths| cli.config.is_none() && paths.config().exists());
+        let own = own.filter(|_| !rustix::process::geteuid().is_root());
+        Ok(Self {
+            rootless: own.is_some(),
+            paths: own.unwrap_or_else(|| of_root("/".into())),
+        })
+    }
+}
+
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode> {
-    let paths = Paths::new(cli.root, cli.config);
+    let Place { paths, rootless } = Place::of(&cli)?;
     match cli.command {
-        Command::Init(args) => init::init(&paths, args)?,
+        Command::Init(args) => init::init(&paths, args, rootless)?,
         Command::Import(args) => init::import(&paths, args)?,
         Command::Member(command) => member::run(&paths, command)?,
-        Command::Up(args) => return run::up(&paths, args),
+        Command::Up(args) => return run::up(&paths, args, cli.rootless),
         Command::Down => run::down(&paths)?,
         Command::Reload(args) => run::reload(&paths, args.json)?,
         Command::Status(args) => status::run(&paths, args.json)?,
@@ -43,6 +78,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
         Command::Capture(args) => capture::run(&paths, args)?,
+        Command::Tc(args) => return tc::run(&paths, &args),
         Command::Lab(command) => return lab::run(command),
         Command::Device(args) => return device::run(&args),
         Command::Iptables(command) => return Ok(iptables::run(&paths, &command)),

@@ -15,8 +15,9 @@ use fielato_control::lock::{Held, Lock};
 use fielato_control::protocol::{Request, Response, RulesChange, VERSION};
 use fielato_control::tunnel::Choice;
 use fielato_control::{Paths, daemon, files, logging};
+use fielato_policy::config;
 
-use crate::cli::{Up, Wireguard};
+use crate::cli::{self, Up, Wireguard};
 use crate::output::{self, Progress};
 
 /// How long `down` waits for a process that has the lock and does not answer: it is coming up, or going.
@@ -27,25 +28,36 @@ const READY: &str = "ready";
 const LOG_VARIABLE: &str = "FIELATO_BACKGROUND_LOG";
 
 /// `fielato up`
-pub fn up(paths: &Paths, args: Up) -> Result<ExitCode> {
+pub fn up(paths: &Paths, args: Up, rootless: bool) -> Result<ExitCode> {
     match args.foreground {
-        true => foreground(paths, args.wireguard).map(|()| ExitCode::SUCCESS),
+        true => foreground(paths, &options(&args, rootless)).map(|()| ExitCode::SUCCESS),
         false => background(paths),
     }
 }
 
-fn foreground(paths: &Paths, wireguard: Wireguard) -> Result<()> {
+fn options(args: &Up, rootless: bool) -> Options {
+    Options {
+        engine: args.engine.map(|engine| match engine {
+            cli::Engine::Auto => config::Engine::Auto,
+            cli::Engine::Kernel => config::Engine::Kernel,
+            cli::Engine::Userspace => config::Engine::Userspace,
+        }),
+        wireguard: match args.wireguard {
+            Wireguard::Auto => Choice::Auto,
+            Wireguard::Kernel => Choice::Kernel,
+            Wireguard::Userspace => Choice::Userspace,
+        },
+        rootless,
+    }
+}
+
+fn foreground(paths: &Paths, options: &Options) -> Result<()> {
     logging::init();
-    let wireguard = match wireguard {
-        Wireguard::Auto => Choice::Auto,
-        Wireguard::Kernel => Choice::Kernel,
-        Wireguard::Userspace => Choice::Userspace,
-    };
     let mut progress = Some(Progress::new());
     let background = std::env::var_os(LOG_VARIABLE).is_some();
     daemon::run(
         paths,
-        &Options { wireguard },
+        options,
         &mut |what| progress.iter_mut().for_each(|line| line.step(what)),
         || match background {
             true => detach(paths),

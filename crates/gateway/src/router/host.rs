@@ -24,6 +24,10 @@ fn is_martian_v4(src: Addr, dst: Addr) -> bool {
     source || !broadcast && (is_zero(src) || is_zero(dst) || loops)
 }
 
+const fn is_link_local(address: Addr) -> bool {
+    address.hi >> 54 == 0xfe80 >> 6
+}
+
 impl Router {
     /// Addresses that an IPv6 packet from outside can't have; such a packet reaches no hook (`ip6_rcv_core`).
     pub(crate) fn is_martian_v6(src: Addr, dst: Addr) -> bool {
@@ -50,8 +54,11 @@ impl Router {
                 }
                 self.validate_source(key).map_err(|reason| (reason, Route::Blackhole))?;
             }
-            Family::V6 if key.src == Addr::ZERO && kind == AddressType::Unicast => {
-                return Err((DropReason::Martian, Route::Blackhole));
+            // Addresses that mean nothing beyond their link, or nobody, are not forwarded (`ip6_forward`).
+            Family::V6 if kind == AddressType::Unicast => {
+                if key.src == Addr::ZERO || is_link_local(key.src) || is_link_local(key.dst) {
+                    return Err((DropReason::Martian, Route::Blackhole));
+                }
             }
             Family::V6 => {}
         }
@@ -147,7 +154,9 @@ impl Host for Router {
     }
 
     fn interface_address(&mut self, family: Family, interface: Interface, dst: Addr) -> Option<Addr> {
-        if interface.index == LOOPBACK && dst != Addr::ZERO {
+        // RFC 6724 §5, rule 1: to an own address from that address.
+        let own = family == Family::V6 && self.kind(family, dst) == AddressType::Local;
+        if own || interface.index == LOOPBACK && dst != Addr::ZERO {
             return Some(dst);
         }
         let key = RouteKey {

@@ -1,7 +1,7 @@
 //! Forwarding, delivery, the hub's own packets, ICMP errors.
 
 use fielato_gateway::{Buffer, Offload, PortId, Route, RouteKind, RoutingRule, RpFilter};
-use fielato_wire::build::{Ip, Tcp};
+use fielato_wire::build::{Ip, Tcp, fragments, reassemble};
 use fielato_wire::{Family, Headers, Segmentation, SegmentationKind, checksum};
 
 use crate::net::*;
@@ -128,6 +128,9 @@ fn what_no_router_forwards_is_dropped_by_name() {
         (TUNNEL, "fd08::7", "::1", "martian"),
         (TUNNEL, "ff02::1", "2001:db8::9", "martian"),
         (TUNNEL, "fd08::7", "ff01::1", "martian"),
+        (TUNNEL, "fe80::7", "2001:db8::9", "martian"),
+        (TUNNEL, "fd08::7", "febf::9", "martian"),
+        (TUNNEL, "::", "2001:db8::9", "martian"),
     ] {
         let mut gateway = gateway(strict.clone());
         assert_eq!(
@@ -249,5 +252,75 @@ fn superpackets_are_judged_whole_and_cut_where_they_must_be() {
             Family::V4 => assert!(packets.len() == 7 && packets.iter().all(|(port, data)| *port == TUNNEL && data.len() <= 1420)),
             Family::V6 => assert_eq!(Headers::parse(&packets[0].1).unwrap().icmp_type, 2),
         }
+    }
+}
+
+#[test]
+fn what_is_too_large_is_cut_and_what_came_in_pieces_leaves_in_pieces() {
+    for family in FAMILIES {
+        let mut gateway = gateway(config());
+        let [member, _, server, _] = places(family);
+        let whole = ip(server, member).id(7).udp(53, 1000, &[7; 1452]);
+        let pieces = match family {
+            Family::V4 => {
+                let pieces = pass(&mut gateway, UPLINK, &whole, START);
+                assert!(pieces.len() == 2 && pieces.iter().all(|(port, piece)| *port == TUNNEL && piece.len() <= 1420));
+                pieces.into_iter().map(|(_, piece)| piece).collect()
+            }
+            Family::V6 => fragments(&whole, 1280, 7).unwrap(),
+        };
+        // All but the last wait to be put together for connection tracking.
+        let (last, others) = pieces.split_last().unwrap();
+        for piece in others {
+            assert_eq!(pass(&mut gateway, UPLINK, piece, START), []);
+        }
+        let again = pass(&mut gateway, UPLINK, last, START);
+        assert_eq!(again.len(), pieces.len());
+        let lengths = |pieces: &mut dyn Iterator<Item = &Vec<u8>>| pieces.map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(
+            lengths(&mut again.iter().map(|(_, piece)| piece)),
+            lengths(&mut pieces.iter())
+        );
+        let put_together = reassemble(&again.iter().map(|(_, piece)| piece.clone()).collect::<Vec<_>>()).unwrap();
+        let headers = Headers::parse(&put_together).unwrap();
+        assert_eq!(headers.transport(&put_together)[8..], [7; 1452]);
+    }
+}
+
+#[test]
+fn a_copy_goes_to_its_gateway() {
+    for family in FAMILIES {
+        let [member, hub, server, _] = places(family);
+        let copying = format!("*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i wg0 -j TEE --gateway {server}\nCOMMIT\n");
+        let (v4, v6) = match family {
+            Family::V4 => (copying, String::new()),
+            Family::V6 => (String::new(), copying),
+        };
+        let mut gateway = gateway(with_rules(&v4, &v6));
+        let packet = ip(member, hub).udp(1, 2, b"x");
+        let mut ports: Vec<_> = pass(&mut gateway, TUNNEL, &packet, START).into_iter().collect();
+        ports.sort();
+        assert_eq!(ports.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [HOST, UPLINK]);
+        assert!(
+            ports
+                .iter()
+                .all(|(_, data)| Headers::parse(data).unwrap().dst.to_ip(family).to_string() == hub)
+        );
+    }
+}
+
+#[test]
+fn what_the_hubs_machine_forwards_may_count_as_come_by_another_port() {
+    for family in FAMILIES {
+        let [member, _, server, _] = places(family);
+        let rules = filter("-A FORWARD -i eth0 -j ACCEPT");
+        let mut config = with_rules(&rules, &rules);
+        config.settings.foreign = Some(UPLINK);
+        let mut gateway = gateway(config);
+        let packet = ip(server, member).udp(1, 2, b"x");
+        assert_eq!(
+            pass(&mut gateway, HOST, &packet, START),
+            [(TUNNEL, ip(server, member).ttl(63).udp(1, 2, b"x"))]
+        );
     }
 }

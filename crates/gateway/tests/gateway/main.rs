@@ -6,6 +6,7 @@
 //!                                              hub (2), 10.8.0.1, fd08::1
 //! ```
 
+mod egress;
 mod forward;
 mod guard;
 mod hub;

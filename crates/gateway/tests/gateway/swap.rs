@@ -200,3 +200,63 @@ fn a_member_that_leaves_its_group_is_cut_off() {
         assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 1);
     }
 }
+
+/// What each rule set would say to a connection of the member to port 80 that exists.
+#[test]
+fn what_only_a_packet_could_tell_is_decided_for_the_flow() {
+    let open = filter("-A FORWARD -j ACCEPT");
+    for (rules, cut) in [
+        ("-A FORWARD -m limit --limit 1/s -j ACCEPT", 0),
+        ("-A FORWARD -m length --length 0:9 -j DROP\n-A FORWARD -j ACCEPT", 0),
+        (":c - [0:0]\n-A FORWARD -m length --length 0:9 -j c\n-A c -j DROP", 0),
+        (":c - [0:0]\n-A FORWARD -m length --length 0:9 -g c\n-A FORWARD -j DROP", 0),
+        ("-A FORWARD -p tcp -j NFQUEUE", 0),
+        ("-A FORWARD -p tcp -j REJECT\n-A FORWARD -j ACCEPT", 1),
+        ("-A FORWARD -p tcp -j RETURN\n-A FORWARD -j ACCEPT", 1),
+        (
+            ":c - [0:0]\n-A FORWARD -j c\n-A FORWARD -j ACCEPT\n-A c -p tcp --dport 80 -j RETURN\n-A c -j DROP",
+            0,
+        ),
+        (":c - [0:0]\n-A FORWARD -g c\n-A FORWARD -j ACCEPT\n-A c -p udp -j DROP", 1),
+        ("-A FORWARD -j LOG\n-A FORWARD -o wg0 -j ACCEPT", 1),
+        ("-A FORWARD -j LOG\n-A FORWARD -i wg0 -o eth0 -j ACCEPT", 0),
+        ("-A FORWARD -m mark --mark 7 -j ACCEPT", 0),
+        ("-A FORWARD -m mark --mark 8 -j ACCEPT", 1),
+        ("-A FORWARD -m recent --name seen --set -j ACCEPT", 0),
+        ("-A FORWARD -m conntrack --ctstate NEW -j ACCEPT", 0),
+        ("-A FORWARD -p tcp --tcp-flags SYN,ACK SYN -j ACCEPT", 0),
+    ] {
+        for family in FAMILIES {
+            let mut gateway = gateway(with_rules(&open, &open));
+            assert_eq!(connect(&mut gateway, family, 1000, 80), 3);
+            let marking = "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i wg0 -j MARK --set-mark 7\nCOMMIT\n";
+            let new = format!("{marking}{}", filter(rules));
+            assert_eq!(gateway.swap(with_rules(&new, &new), START).unwrap().cut, cut, "{rules}");
+            // Nobody was counted, logged or answered.
+            let tables = gateway.netfilter().ruleset(family).tables;
+            let chains = tables.iter().flat_map(|table| &table.chains);
+            let counted: u64 = chains
+                .map(|chain| chain.counters.packets + chain.rules.iter().map(|rule| rule.counters.packets).sum::<u64>())
+                .sum();
+            assert_eq!((counted, gateway.drain_log().count()), (0, 0), "{rules}");
+            assert_eq!(sent(&mut gateway, START), []);
+        }
+    }
+}
+
+#[test]
+fn a_redirected_flow_is_judged_by_where_it_goes() {
+    let nat = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i eth0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.8.0.7:80\nCOMMIT\n";
+    let to_port = |port: u16| {
+        format!(
+            "{nat}{}",
+            filter(&format!("-A FORWARD -p tcp -m tcp --dport {port} -j ACCEPT"))
+        )
+    };
+    let config = |port| with_rules(&to_port(port), &filter(""));
+    let mut gateway = gateway(config(80));
+    let syn = ip("192.0.2.9", "192.0.2.1").tcp(&Tcp::new(5000, 8080).syn());
+    assert_eq!(pass(&mut gateway, UPLINK, &syn, START).len(), 1);
+    assert_eq!(gateway.swap(config(80), START).unwrap().cut, 0);
+    assert_eq!(gateway.swap(config(8080), START).unwrap().cut, 1);
+}

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fielato_wireguard::message::Message;
 use fielato_wireguard::{Destination, DropReason, Origin, Outbox};
@@ -14,6 +14,7 @@ use super::inbox::Mail;
 use super::shared::{Shared, lock};
 use super::transmit::SendBatch;
 use crate::poller::Poller;
+use crate::tap::Direction;
 use crate::tun::Interface;
 use crate::udp::{ReceiveBatch, Sockets, Udp};
 
@@ -54,12 +55,12 @@ pub(super) fn run(shared: &Arc<Shared>) -> io::Result<()> {
                 shared.handshakes.clear();
             }
             if ready.contains(V4) {
-                receive(shared, &sockets.initiations.v4, &mut batch, &mut out);
+                receive(shared, &sockets.initiations.v4, sockets.port, &mut batch, &mut out);
             }
             if ready.contains(V6)
                 && let Some(v6) = &sockets.initiations.v6
             {
-                receive(shared, v6, &mut batch, &mut out);
+                receive(shared, v6, sockets.port, &mut batch, &mut out);
             }
             deliver(shared, &sockets, &mut out, &mut send);
         }
@@ -67,7 +68,7 @@ pub(super) fn run(shared: &Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-fn receive(shared: &Arc<Shared>, socket: &Udp, batch: &mut ReceiveBatch, out: &mut Outbox) {
+fn receive(shared: &Arc<Shared>, socket: &Udp, port: u16, batch: &mut ReceiveBatch, out: &mut Outbox) {
     if let Err(error) = socket.receive(batch) {
         if error.kind() != io::ErrorKind::WouldBlock {
             // An error that an earlier datagram left on the socket. Not one to end for.
@@ -76,9 +77,18 @@ fn receive(shared: &Arc<Shared>, socket: &Udp, batch: &mut ReceiveBatch, out: &m
         return;
     }
     let now = Instant::now();
+    let seen = shared
+        .tap
+        .is_on()
+        .then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let (buffer, arrivals) = batch.arrivals();
     for arrival in arrivals {
         for range in arrival.datagrams() {
+            if let Some(at) = seen {
+                let Origin { path, tos } = &arrival.origin;
+                let bytes = &buffer[range.clone()];
+                shared.tap.show_datagram(Direction::Inbound, at, path, *tos, port, bytes);
+            }
             datagram(shared, &buffer[range], &arrival.origin, now, out);
         }
     }
@@ -118,6 +128,7 @@ fn deliver(shared: &Shared, sockets: &Sockets, out: &mut Outbox, send: &mut Send
         }
     }
     out.clear();
+    send.show(&shared.tap, sockets.port);
     lost += send.flush(&sockets.initiations);
     if lost > 0 {
         lock(&shared.front).count_drop(DropReason::SendFailed, lost as u64);

@@ -7,9 +7,13 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use fielato_gateway::{Buffer, Egress, Gateway, Key, PortId};
+use fielato_gateway::{
+    Buffer, Egress, Gateway, Key, PortId,
+    trace::{Outcome, RouteVerdict, Station},
+};
 use fielato_netfilter::Now;
 use fielato_wire::Offload;
 use fielato_wireguard::inner;
@@ -20,7 +24,8 @@ use rustix::time::{
 
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
-use crate::proxy::{self, Proxy};
+use super::way_out::{Opened, WayOut};
+use crate::tap::{Direction, Side, Tap};
 use crate::tun::Queue;
 
 /// What stands between the tunnel and the interface of a [`Device`](crate::Device).
@@ -44,13 +49,7 @@ pub struct Crossing {
     /// Its port to the hub's own programs: the interface, or the proxy where there is none.
     pub host: PortId,
     /// Its way to everything else.
-    pub exit: Option<(PortId, Exit)>,
-}
-
-/// How packets leave for networks beyond the hub.
-pub enum Exit {
-    /// By ordinary sockets of the hub's.
-    Proxy(proxy::Options),
+    pub exit: Option<(PortId, WayOut)>,
 }
 
 /// [`Middle`] at work.
@@ -60,9 +59,11 @@ pub(super) struct Between {
     judges: bool,
     /// Runs out when something is due to leave.
     timer: Timer,
-    /// For local delivery. Taken before the core is let go, so that packets keep their order.
-    host: Mutex<Option<Queue>>,
-    exit: OnceLock<Proxy>,
+    /// For local delivery.
+    host: Option<Queue>,
+    exit: RwLock<Option<Opened>>,
+    /// Held while packets leave by the two. Taken before the state is let go, so that they keep their order.
+    leaving: Mutex<()>,
     lost: AtomicU64,
     refused: AtomicU64,
 }
@@ -86,9 +87,43 @@ struct Ports {
     exit: Option<PortId>,
 }
 
+impl Ports {
+    /// Gives the gateway a packet, and shows it with what it met to who looks.
+    fn receive(&mut self, port: PortId, packet: Buffer, now: Now, tap: &Tap) {
+        let direction = match port == self.tunnel {
+            true => Direction::Inbound,
+            false => Direction::Outbound,
+        };
+        let Some(ticket) = tap.ask(direction, Duration::from_nanos(now.wall), &packet.data) else {
+            return self.gateway.receive(port, packet, now);
+        };
+        if !ticket.explains() {
+            self.gateway.receive(port, packet, now);
+            return ticket.show(None);
+        }
+        let stations = self.gateway.receive_traced(port, packet, now);
+        // Only its way tells whether a packet from elsewhere goes towards the tunnel.
+        if direction == Direction::Inbound || self.leads_to_tunnel(&stations) {
+            ticket.show(Some(&stations));
+        }
+    }
+
+    fn leads_to_tunnel(&self, stations: &[Station]) -> bool {
+        let tunnel = self.gateway.ports().find(|port| port.id == self.tunnel);
+        let is_tunnel = |name: &String| tunnel.is_some_and(|tunnel| tunnel.name == *name);
+        stations.iter().any(|station| match station {
+            Station::Route {
+                verdict: RouteVerdict::Out { port, .. },
+            }
+            | Station::End(Outcome::Sent { port }) => is_tunnel(port),
+            _ => false,
+        })
+    }
+}
+
 impl Between {
     /// `None` where nothing stands in between. The exit is to be opened by [`Between::open_exit`] when the device stands.
-    pub(super) fn new(middle: Middle, host: Option<&Queue>) -> io::Result<(Option<Self>, Option<Exit>)> {
+    pub(super) fn new(middle: Middle, host: Option<&Queue>) -> io::Result<(Option<Self>, Option<WayOut>)> {
         let (core, exit) = match middle {
             Middle::None => return Ok((None, None)),
             Middle::Egress(egress) => (Core::Egress(egress), None),
@@ -113,22 +148,34 @@ impl Between {
             judges: matches!(core, Core::Gateway(_)),
             state: Mutex::new(State { core, armed: None }),
             timer: Timer::new()?,
-            host: Mutex::new(host.map(Queue::try_clone).transpose()?),
-            exit: OnceLock::new(),
+            host: host.map(Queue::try_clone).transpose()?,
+            exit: RwLock::new(None),
+            leaving: Mutex::new(()),
             lost: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         };
         Ok((Some(between), exit))
     }
 
-    /// Opens the way out. What comes back by it is judged as everything else.
-    pub(super) fn open_exit(&self, exit: Exit, shared: &Arc<Shared>) -> io::Result<()> {
-        let Exit::Proxy(options) = exit;
-        let back = Arc::new(WayBack(Arc::downgrade(shared)));
-        let proxy = Proxy::start(options, back).map_err(io::Error::other)?;
-        // Opened once, when the device is made.
-        let _ = self.exit.set(proxy);
+    /// Opens the way out.
+    pub(super) fn open_exit(&self, way: WayOut, shared: &Arc<Shared>) -> io::Result<()> {
+        let opened = Opened::open(way, shared)?;
+        self.replace_exit(Some(opened));
         Ok(())
+    }
+
+    /// Closes the way out and waits for its thread. That thread may hold the last but one reference to all of this, so the device
+    /// does it before it lets go.
+    pub(super) fn close_exit(&self) {
+        self.replace_exit(None);
+    }
+
+    fn replace_exit(&self, exit: Option<Opened>) {
+        let mut place = self.exit.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, exit);
+        drop(place);
+        // Its thread may be about to send: not under the lock.
+        drop(before);
     }
 
     /// Whether what was decrypted is judged here, and not by the kernel.
@@ -176,29 +223,33 @@ pub(super) struct Session<'a> {
 
 impl Session<'_> {
     /// Takes a packet that a peer sent.
-    pub(super) fn from_tunnel(&mut self, data: Vec<u8>, offload: Offload) {
+    pub(super) fn take_from_tunnel(&mut self, data: Vec<u8>, offload: Offload) {
         if let Core::Gateway(ports) = &mut self.state.core {
-            ports.gateway.receive(ports.tunnel, Buffer { data, offload }, self.now);
+            let port = ports.tunnel;
+            ports.receive(port, Buffer { data, offload }, self.now, &self.shared.tap);
         }
     }
 
     /// Takes a packet that the kernel sent to the interface.
-    pub(super) fn from_host(&mut self, data: Vec<u8>, offload: Offload) {
+    pub(super) fn take_from_host(&mut self, data: Vec<u8>, offload: Offload) {
         let buffer = Buffer { data, offload };
         match &mut self.state.core {
             Core::Egress(egress) => egress.enqueue(buffer, Key::default(), self.now.mono),
-            Core::Gateway(ports) => ports.gateway.receive(ports.host, buffer, self.now),
+            Core::Gateway(ports) => {
+                let port = ports.host;
+                ports.receive(port, buffer, self.now, &self.shared.tap);
+            }
         }
     }
 
     /// Takes a packet that came in by the exit.
-    fn from_exit(&mut self, packet: Buffer) {
+    pub(super) fn take_from_exit(&mut self, packet: Buffer) {
         if let Core::Gateway(ports) = &mut self.state.core {
             // Without an interface the hub's own answers come this way, too.
             let from_here = inner::source(&packet.data).is_some_and(|source| ports.gateway.is_local(source));
             let port = if from_here { Some(ports.host) } else { ports.exit };
             if let Some(port) = port {
-                ports.gateway.receive(port, packet, self.now);
+                ports.receive(port, packet, self.now, &self.shared.tap);
             }
         }
     }
@@ -219,7 +270,7 @@ impl Session<'_> {
 
     /// Brings everything that is due to where it goes, and sets the timer for the rest.
     pub(super) fn distribute(mut self) {
-        let mut to_host = Vec::new();
+        let (mut to_host, mut to_exit) = (Vec::new(), Vec::new());
         let State { core, armed } = &mut *self.state;
         let due = match core {
             Core::Egress(egress) => {
@@ -234,11 +285,13 @@ impl Session<'_> {
                 }
                 while let Some((port, buffer)) = ports.gateway.transmit(self.now) {
                     if port == ports.tunnel {
+                        let at = Duration::from_nanos(self.now.wall);
+                        self.shared.tap.show(Side::Clear, Direction::Outbound, at, &buffer.data);
                         self.between.to_peer(self.shared, self.worker, buffer);
-                    } else if port == ports.host {
+                    } else if port == ports.host && self.between.host.is_some() {
                         to_host.push(buffer);
                     } else {
-                        self.between.to_exit(buffer);
+                        to_exit.push(buffer);
                     }
                 }
                 ports.gateway.poll_timeout()
@@ -250,10 +303,11 @@ impl Session<'_> {
             self.between.timer.set(due);
             *armed = due;
         }
-        if !to_host.is_empty() {
-            let host = lock(&self.between.host);
+        if !to_host.is_empty() || !to_exit.is_empty() {
+            let _leaving = lock(&self.between.leaving);
             drop(self.state);
-            self.between.to_host(host.as_ref(), to_host);
+            self.between.to_host(&to_host);
+            self.between.to_exit(to_exit);
         }
     }
 }
@@ -277,45 +331,24 @@ impl Between {
         }
     }
 
-    fn to_host(&self, queue: Option<&Queue>, buffers: Vec<Buffer>) {
+    fn to_host(&self, buffers: &[Buffer]) {
+        let Some(queue) = &self.host else { return };
         for buffer in buffers {
-            match queue {
-                Some(queue) => {
-                    if let Err(error) = queue.write(&buffer.offload, &[IoSlice::new(&buffer.data)]) {
-                        log::debug!("interface: {error}");
-                        self.refused.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                None => self.to_exit(buffer),
+            if let Err(error) = queue.write(&buffer.offload, &[IoSlice::new(&buffer.data)]) {
+                log::debug!("interface: {error}");
+                self.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    fn to_exit(&self, buffer: Buffer) {
-        let lost = match self.exit.get() {
-            Some(proxy) if proxy.send(buffer) => return,
-            Some(_) => &self.lost,
-            None => &self.refused,
-        };
-        lost.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What the proxy brings back.
-struct WayBack(Weak<Shared>);
-
-impl proxy::Sink for WayBack {
-    fn send(&self, packets: &mut Vec<Buffer>) {
-        let Some(shared) = self.0.upgrade() else {
-            return packets.clear();
-        };
-        if let Some(between) = &shared.between {
-            let mut session = between.session(&shared, None);
-            for packet in packets.drain(..) {
-                session.from_exit(packet);
-            }
-            session.distribute();
+    fn to_exit(&self, buffers: Vec<Buffer>) {
+        if buffers.is_empty() {
+            return;
         }
+        match &*self.exit.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(exit) => self.lost.fetch_add(exit.send(buffers), Ordering::Relaxed),
+            None => self.refused.fetch_add(buffers.len() as u64, Ordering::Relaxed),
+        };
     }
 }
 

@@ -21,6 +21,7 @@ use super::middle::Between;
 use super::transmit::SendBatch;
 use super::{Exit, SetError};
 use crate::fd::Waker;
+use crate::tap::Tap;
 use crate::tun::Interface;
 use crate::tun::steer::Steering;
 use crate::udp::Sockets;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(super) interface: Option<Interface>,
     /// What stands between the peers and the interface.
     pub(super) between: Option<Between>,
+    /// Where packets are looked at.
+    pub(super) tap: Tap,
     /// Tells the kernel which worker serves which destination.
     steering: Mutex<Option<Steering>>,
     sockets: RwLock<Arc<Sockets>>,
@@ -74,6 +77,7 @@ impl Shared {
             shards: shards.into_iter().map(Mutex::new).collect(),
             interface,
             between,
+            tap: Tap::default(),
             steering: Mutex::new(steering),
             sockets: RwLock::new(Arc::new(sockets)),
             generation: AtomicUsize::new(0),

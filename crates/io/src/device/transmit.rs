@@ -1,7 +1,10 @@
 //! Messages on their way to the sockets, gathered so that many go out with one system call.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use fielato_wireguard::Path;
 
+use crate::tap::{Direction, Tap};
 use crate::udp::{PAYLOAD_MAX, Pair, SEGMENTS_MAX, Transmit};
 
 /// Room for a few superpackets' worth of messages.
@@ -87,6 +90,18 @@ impl SendBatch {
             segment: len,
             closed: false,
         });
+    }
+
+    /// Shows what waits to who looks.
+    pub(super) fn show(&self, tap: &Tap, port: u16) {
+        if !tap.is_on() {
+            return;
+        }
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        for run in &self.runs {
+            let messages = self.bytes[run.start..run.end].chunks(run.segment.max(1));
+            messages.for_each(|message| tap.show_datagram(Direction::Outbound, at, &run.path, run.tos, port, message));
+        }
     }
 
     /// Sends everything; returns how many datagrams were lost.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard, RwLockReadGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fielato_wire::Offload;
 use fielato_wire::gro::Coalescer;
@@ -19,6 +19,7 @@ use super::middle::Between;
 use super::shared::{Shared, lock};
 use super::transmit::SendBatch;
 use crate::poller::Poller;
+use crate::tap::Direction;
 use crate::tun::{Offloads, Queue, READ_MAX};
 use crate::udp::{ReceiveBatch, Sockets, Udp};
 
@@ -174,6 +175,10 @@ impl Worker {
         }
         let shared = Arc::clone(&self.shared);
         let (buffer, arrivals) = batch.arrivals();
+        let seen = shared
+            .tap
+            .is_on()
+            .then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let mut arrivals = arrivals.peekable();
         while arrivals.peek().is_some() {
             let mut bytes = 0;
@@ -183,6 +188,13 @@ impl Worker {
             {
                 bytes += arrival.range.len();
                 for range in arrival.datagrams() {
+                    if let Some(at) = seen {
+                        let Origin { path, tos } = &arrival.origin;
+                        let datagram = &buffer[range.clone()];
+                        shared
+                            .tap
+                            .show_datagram(Direction::Inbound, at, path, *tos, sockets.port, datagram);
+                    }
                     if let Some(inner) = receiver.take(buffer, range, &arrival.origin)
                         && self.coalescer.push(buffer, inner).is_err()
                     {
@@ -216,7 +228,7 @@ impl Worker {
                 let mut session = between.session(&self.shared, Some(self.number));
                 for item in items {
                     let parts: Vec<&[u8]> = item.parts.iter().map(|part| &buffer[part.clone()]).collect();
-                    session.from_tunnel(parts.concat(), item.offload);
+                    session.take_from_tunnel(parts.concat(), item.offload);
                 }
                 session.distribute();
             }
@@ -431,7 +443,7 @@ impl Worker {
         }
         let mut session = between.session(&self.shared, Some(self.number));
         for (data, offload) in self.read.drain(..) {
-            session.from_host(data, offload);
+            session.take_from_host(data, offload);
         }
         session.distribute();
         Ok(())
@@ -541,7 +553,7 @@ impl Worker {
                 Destination::Interface => match (&self.shared.between, &self.queue) {
                     (Some(between), _) if between.judges() => {
                         let mut session = between.session(&self.shared, Some(self.number));
-                        session.from_tunnel(packet.to_vec(), Offload::default());
+                        session.take_from_tunnel(packet.to_vec(), Offload::default());
                         session.distribute();
                         judged = true;
                     }
@@ -566,6 +578,7 @@ impl Worker {
     }
 
     fn flush(&mut self, sockets: &Sockets) {
+        self.send.show(&self.shared.tap, sockets.port);
         self.unsent += self.send.flush(&sockets.workers[self.number]) as u64;
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use fielato_qdisc::{Handle, Qdisc};
 
 use crate::netlink::NetlinkError;
+use crate::netns::NetnsError;
 
 /// Why traffic control could not be changed or shown.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,7 @@ pub enum TcError {
     Psched(#[source] io::Error),
     /// There is nowhere to try the items before the device is touched.
     #[error("cannot try queueing disciplines in a network namespace of their own: {0}")]
-    Probe(#[source] io::Error),
+    Probe(#[source] NetnsError),
     /// A dump or a removal failed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),

@@ -1,15 +1,11 @@
 //! Items are tried where they do no harm before a device is touched.
 
-use std::io;
-use std::thread;
-
-use rustix::thread::{UnshareFlags, unshare_unsafe};
-
 use super::error::TcError;
 use super::item::Item;
 use super::message::{NLM_F_CREATE, NLM_F_EXCL, remove_root, set};
 use super::psched::Psched;
 use crate::netlink::Netlink;
+use crate::netns;
 
 /// The loopback's index in a namespace of its own.
 const LOOPBACK: u32 = 1;
@@ -26,18 +22,13 @@ pub enum Probed {
 /// Builds `items` on the loopback of a fresh network namespace, which vanishes with its thread: nothing is left behind,
 /// not even by a kill, and nobody sees a device come and go. Modules that the kernel can load itself are loaded by this.
 pub fn probe(items: &[Item], psched: &Psched) -> Result<Probed, TcError> {
-    thread::scope(|scope| match scope.spawn(|| probe_here(items, psched)).join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+    match netns::in_a_new_one(|| probe_here(items, psched)).map_err(TcError::Probe)? {
+        Some(result) => result.map(|()| Probed::Accepted),
+        None => Ok(Probed::Nowhere),
+    }
 }
 
-fn probe_here(items: &[Item], psched: &Psched) -> Result<Probed, TcError> {
-    match leave_network_namespace() {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Probed::Nowhere),
-        Err(error) => return Err(TcError::Probe(error)),
-    }
+fn probe_here(items: &[Item], psched: &Psched) -> Result<(), TcError> {
     let mut netlink = Netlink::open()?;
     let mut tried = Vec::new();
     for item in items {
@@ -67,11 +58,5 @@ fn probe_here(items: &[Item], psched: &Psched) -> Result<Probed, TcError> {
             source,
         })?;
     }
-    Ok(Probed::Accepted)
-}
-
-#[allow(unsafe_code)]
-fn leave_network_namespace() -> io::Result<()> {
-    // SAFETY: a new network namespace touches neither memory nor file descriptors, only sockets opened later by this thread.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+    Ok(())
 }

@@ -21,9 +21,10 @@ use anyhow::{Context, Result};
 use captures::CaptureFiles;
 pub use report::{Check, Outcome, Report, Step};
 
-use crate::gateway::{Gateway, Starter};
+use crate::gateway::{Engine, Gateway, Starter};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::lab::{Lab, LabOptions, TemporaryLab};
+use crate::topology::Node;
 use report::Recorder;
 use snapshot::Snapshot;
 
@@ -32,6 +33,8 @@ use snapshot::Snapshot;
 pub struct TalkOptions {
     /// The `fielato` that the machines run.
     pub fielato: PathBuf,
+    /// The hub's engine.
+    pub engine: Engine,
     /// Where the captures go; a directory of this run in the system's own for temporary files when `None`.
     pub captures: Option<PathBuf>,
     /// Leave the machines standing, with the tunnel running; the last step is not made then.
@@ -47,8 +50,8 @@ pub struct TalkOptions {
 /// does not hold is no error but a failed check.
 pub fn run(options: &TalkOptions, out: Option<&mut dyn Write>) -> Result<Report> {
     let interrupt = Interrupt::install()?;
-    let mut recorder = Recorder::new(out, options.colours);
-    let name = format!("fielato-talk-{}", std::process::id());
+    let mut recorder = Recorder::new(out, options.colours, options.engine);
+    let name = format!("fielato-talk-{}-{}", std::process::id(), options.engine.name());
     let captures = CaptureFiles::new(options.captures.as_deref(), &name);
     let lab_options = LabOptions {
         name,
@@ -97,6 +100,7 @@ fn steps(
         }
         let mut talk = Talk {
             lab,
+            engine: options.engine,
             interrupt,
             captures,
             state: &mut state,
@@ -135,6 +139,7 @@ const STEPS: [StepSpec; 8] = [
 /// What a step has to work with.
 struct Talk<'a, 'l, 'o> {
     lab: &'l Lab,
+    engine: Engine,
     interrupt: &'l Interrupt,
     captures: &'a CaptureFiles,
     state: &'a mut State<'l>,
@@ -164,5 +169,22 @@ impl State<'_> {
 impl<'l> Talk<'_, 'l, '_> {
     fn gateway(&self) -> Result<&Gateway<'l>> {
         self.state.gateway.as_ref().context("the gateway is not set up")
+    }
+
+    /// What the hub tells of itself.
+    fn status(&self) -> Result<serde_json::Value> {
+        let hub = self.lab.machine(Node::VpnCore);
+        let status = hub.fielato(["status", "--json"]).succeed(self.interrupt)?;
+        serde_json::from_str(&status).context("`fielato status --json` printed no JSON")
+    }
+
+    /// What `tc` prints on the hub: the kernel's program, or the engine's own words in its place.
+    fn tc(&self, arguments: &[&str]) -> Result<String> {
+        let hub = self.lab.machine(Node::VpnCore);
+        match self.engine {
+            Engine::Kernel => hub.call("tc", arguments),
+            Engine::Userspace => hub.fielato(["tc"].iter().chain(arguments)),
+        }
+        .succeed(self.interrupt)
     }
 }

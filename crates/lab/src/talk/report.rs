@@ -6,6 +6,8 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::gateway::Engine;
+
 /// Version of the JSON.
 const VERSION: u32 = 1;
 
@@ -14,6 +16,8 @@ const VERSION: u32 = 1;
 pub struct Report {
     /// Format.
     pub version: u32,
+    /// The hub's engine.
+    pub engine: Engine,
     /// The steps, in order.
     pub steps: Vec<Step>,
     /// Checks that passed.
@@ -69,9 +73,10 @@ pub enum Outcome {
 }
 
 impl Report {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(engine: Engine) -> Self {
         Self {
             version: VERSION,
+            engine,
             steps: Vec::new(),
             passed: 0,
             failed: 0,
@@ -106,11 +111,11 @@ pub(crate) struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// Tells nothing when `out` is `None`.
-    pub(crate) fn new(out: Option<&'a mut dyn Write>, colours: bool) -> Self {
+    pub(crate) fn new(out: Option<&'a mut dyn Write>, colours: bool, engine: Engine) -> Self {
         Self {
             out,
             colours,
-            report: Report::new(),
+            report: Report::new(engine),
         }
     }
 
@@ -223,7 +228,7 @@ mod tests {
 
     fn told(colours: bool) -> (String, Report) {
         let mut out = Vec::new();
-        let mut recorder = Recorder::new(Some(&mut out), colours);
+        let mut recorder = Recorder::new(Some(&mut out), colours, Engine::Kernel);
         recorder.begin(1, "Tunnel", "It works.").unwrap();
         recorder.check("ping", "3 answers", "3 answers", true).unwrap();
         recorder.check("pong", "3 answers", "2 answers", false).unwrap();
@@ -260,6 +265,6 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_not_good() {
-        assert!(!Report::new().is_good());
+        assert!(!Report::new(Engine::Kernel).is_good());
     }
 }

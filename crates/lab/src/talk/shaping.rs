@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::ping::Ping;
 use super::{StepSpec, Talk};
-use crate::gateway::Strategy;
+use crate::gateway::{Engine, Strategy};
 use crate::machine::Machine;
 use crate::topology::{Family, Node, TUNNEL};
 
@@ -54,7 +54,7 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
 
 /// Two members at once, each by IPv4 and IPv6 at once: the class is the member's, not the address's.
 fn rates(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
-    talk.gateway()?.write_config(Strategy::Member, &htb())?;
+    talk.gateway()?.write_config(Strategy::Member, &htb(talk.engine))?;
     talk.gateway()?.reload()?;
     let hub = talk.lab.machine(Node::VpnCore);
     let mut flows = Vec::new();
@@ -128,12 +128,18 @@ fn is_close(measured: f64, rate: u32) -> bool {
 }
 
 /// The bursts are what a slow machine's timer may be late by, 40 ms; tc's own default is one packet.
-fn htb() -> String {
+///
+/// The user-space engine's flows come to it by a TUN, which holds no sender back: it drops. Of two that send as fast as they can,
+/// the one whose packets come just when there is room would have it all; fq_codel divides it.
+fn htb(engine: Engine) -> String {
     let mut text = String::from("[[shape]]\nqdisc = \"root handle 1: htb default 0\"\n");
     for (member, minor, rate) in CLASSES {
         text += &format!(
             "[[shape]]\nclass = \"parent 1: classid 1:{minor:x} htb rate {rate}mbit burst 10k cburst 10k\"\nfor = [\"{member}\"]\n"
         );
+        if engine == Engine::Userspace {
+            text += &format!("[[shape]]\nqdisc = \"parent 1:{minor:x} fq_codel\"\n");
+        }
     }
     text
 }
@@ -144,7 +150,9 @@ fn delay(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     let other = format!("netem {DELAY_MS} ms: client-a → client-b");
     let gone = "netem removed: client-a → client-b";
     let more = |factor: f64| format!("{:.0} ± {DELAY_TOLERANCE_MS} ms more", factor * DELAY_MS);
-    if let Some(reason) = kernel_lacks_netem(talk)? {
+    if is_shaped_by_kernel(talk)?
+        && let Some(reason) = kernel_lacks_netem(talk)?
+    {
         refused(talk, &netem)?;
         let reason = format!("this kernel has no netem (tc: {reason})");
         talk.recorder.skip(core, more(1.0), reason.clone())?;
@@ -187,6 +195,11 @@ fn delay(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
         format!("{added:+.1} ms"),
         added.abs() <= DELAY_TOLERANCE_MS,
     )
+}
+
+/// Whether nobody but the kernel can shape what leaves by the tunnel: where our device encrypts, it can.
+fn is_shaped_by_kernel(talk: &Talk<'_, '_, '_>) -> Result<bool> {
+    Ok(talk.status()?["wireguard"] == "kernel")
 }
 
 /// What tc says when it can't make a netem discipline, on an interface that carries nothing.
@@ -239,9 +252,8 @@ fn refused(talk: &mut Talk<'_, '_, '_>, netem: &str) -> Result<()> {
 
 /// Disciplines and classes of the hub's tunnel, without statistics.
 fn disciplines(talk: &Talk<'_, '_, '_>) -> Result<String> {
-    let hub = talk.lab.machine(Node::VpnCore);
-    let qdiscs = hub.call("tc", ["qdisc", "show", "dev", TUNNEL]).succeed(talk.interrupt)?;
-    let classes = hub.call("tc", ["class", "show", "dev", TUNNEL]).succeed(talk.interrupt)?;
+    let qdiscs = talk.tc(&["qdisc", "show", "dev", TUNNEL])?;
+    let classes = talk.tc(&["class", "show", "dev", TUNNEL])?;
     Ok(format!("{}\n{}", qdiscs.trim(), classes.trim()).trim().to_owned())
 }
 
@@ -256,10 +268,7 @@ struct Sample {
 
 impl Sample {
     fn take(talk: &Talk<'_, '_, '_>, flows: &[(Node, Flow)]) -> Result<Self> {
-        let hub = talk.lab.machine(Node::VpnCore);
-        let classes = hub
-            .call("tc", ["-s", "class", "show", "dev", TUNNEL])
-            .succeed(talk.interrupt)?;
+        let classes = talk.tc(&["-s", "class", "show", "dev", TUNNEL])?;
         let left = bytes_by_class(&classes);
         Ok(Self {
             left,

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::ping::Ping;
 use super::{StepSpec, Talk};
@@ -18,7 +18,7 @@ pub(super) const STEP: StepSpec = StepSpec {
 };
 
 fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
-    let gateway = Gateway::configure(talk.lab, talk.interrupt)?;
+    let gateway = Gateway::configure(talk.lab, Some(talk.engine), talk.interrupt)?;
     gateway.start_hub()?;
     let starter = gateway.start_client_a()?;
     gateway.start_client_b()?;
@@ -37,16 +37,17 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
 }
 
 fn who_encrypts(talk: &mut Talk<'_, '_, '_>, starter: Starter) -> Result<()> {
-    let status = talk
-        .lab
-        .machine(Node::VpnCore)
-        .fielato(["status", "--json"])
-        .succeed(talk.interrupt)?;
-    let status: serde_json::Value = serde_json::from_str(&status).context("`fielato status --json` printed no JSON")?;
+    let status = talk.status()?;
     let hub = status["wireguard"]
         .as_str()
         .context("`fielato status --json` does not say whose WireGuard")?;
-    talk.recorder.note(&format!("vpn-core: {hub} WireGuard"))?;
+    let engine = status["engine"]
+        .as_str()
+        .context("`fielato status --json` does not say which engine")?;
+    talk.recorder.note(&format!("vpn-core: {engine} engine, {hub} WireGuard"))?;
+    if engine != talk.engine.name() {
+        bail!("the hub took the {engine} engine");
+    }
     talk.recorder.note(match starter {
         Starter::WgQuick => "client-a: wireguard-go, by `wg-quick up` on the file that `member config` printed",
         Starter::ByHand => {

@@ -360,6 +360,7 @@ impl Conntrack {
         let seen = ProtoPacket {
             headers: &packet.headers,
             transport: packet.headers.transport(&packet.data),
+            vouched: packet.summed.is_vouched(),
             hook,
             state,
             direction,

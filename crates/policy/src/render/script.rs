@@ -67,6 +67,7 @@ pub fn hub(plan: &Plan, key_path: &str) -> String {
         let _ = match &shaping.item {
             ShapingItem::Qdisc(qdisc) => writeln!(out, "tc qdisc add dev {dev} {qdisc}"),
             ShapingItem::Class(class) => writeln!(out, "tc class add dev {dev} {class}"),
+            ShapingItem::Filter(filter) => writeln!(out, "tc filter add dev {dev} {filter}"),
         };
     }
     if !bans.is_empty() {

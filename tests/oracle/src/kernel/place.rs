@@ -15,6 +15,8 @@ const CASES_PER_NAMESPACE: u32 = 100;
 pub struct Place {
     blueprint: Blueprint,
     namespace: Option<Namespace>,
+    /// How many there were before it.
+    generation: u64,
     /// Cases it has seen.
     cases: u32,
     /// Incomplete datagrams may wait in it, which nothing but time removes: the next case gets another namespace.
@@ -29,6 +31,7 @@ impl Place {
         Self {
             blueprint,
             namespace: None,
+            generation: 0,
             cases: 0,
             spoiled: false,
             next: None,
@@ -49,8 +52,14 @@ impl Place {
                 None => Namespace::create(self.blueprint.clone()),
             };
             (self.namespace, self.cases, self.spoiled) = (Some(next?), 1, false);
+            self.generation += 1;
         }
         self.namespace()
+    }
+
+    /// The number of the namespace: what was made in one of another number is gone.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The next case gets another namespace.

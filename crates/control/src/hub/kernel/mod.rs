@@ -4,6 +4,8 @@
 //! Down: interface, guard, disciplines, forwarding, rules.
 
 mod guards;
+mod probe;
+mod shaper;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -24,11 +26,14 @@ use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice, ShapeItem};
 use crate::tunnel::{Choice, Tunnel};
 
 use guards::{Attached, Guards};
+pub(super) use probe::{Missing, missing};
+use shaper::Shaper;
 
 /// The kernel's parts, made like the plan.
 pub(super) struct Kernel {
     machine: Machine,
     tunnel: Tunnel,
+    shaper: Shaper,
     guards: Guards,
     /// Our table as it stood after we last changed it, and news of anybody changing tables.
     rules: Option<nft::Table>,
@@ -53,7 +58,7 @@ impl Kernel {
         }
         // Before anything is recorded: without it nothing could be put back either.
         nft::check()?;
-        let (tunnel, guards) = match bring_up(&mut machine, choice, plan, device, bans, progress) {
+        let (tunnel, shaper, guards) = match bring_up(&mut machine, choice, plan, device, bans, progress) {
             Ok(parts) => parts,
             Err(error) => {
                 machine
@@ -67,6 +72,7 @@ impl Kernel {
         Ok(Self {
             machine,
             tunnel,
+            shaper,
             guards,
             rules,
             watch,
@@ -88,10 +94,11 @@ impl Kernel {
             bans,
         } = *step;
         let mut changes = Changes::default();
-        let machine = &mut self.machine;
-        if new.shaping != old.shaping {
-            machine.shape(&old.shaping, &new.shaping)?;
-            changes.shaping = true;
+        let (machine, own) = (&mut self.machine, self.tunnel.own());
+        let who_changed = self.shaper.has_own() && new.firewall.classes != old.firewall.classes;
+        if new.shaping != old.shaping || who_changed {
+            self.shaper.apply(machine, own, new)?;
+            changes.shaping = new.shaping != old.shaping;
         }
         // The rules of a plan without IPv6 leave IPv6 to others: forwarding that only we turned on must be off by then.
         if new.addresses != old.addresses {
@@ -101,9 +108,8 @@ impl Kernel {
             Ok(change) => changes.rules = change,
             Err(error) => {
                 machine.enable_forwarding(old)?;
-                machine
-                    .shape(&new.shaping, &old.shaping)
-                    .context("cannot put the disciplines back")?;
+                let back = self.shaper.apply(machine, own, old);
+                back.context("cannot put the disciplines back")?;
                 return Err(error);
             }
         }
@@ -112,9 +118,8 @@ impl Kernel {
         {
             machine::change_rules(new, old).context("cannot put the rules back")?;
             machine.enable_forwarding(old)?;
-            machine
-                .shape(&new.shaping, &old.shaping)
-                .context("cannot put the disciplines back")?;
+            let back = self.shaper.apply(machine, self.tunnel.own(), old);
+            back.context("cannot put the disciplines back")?;
             return Err(error);
         }
 
@@ -252,6 +257,11 @@ impl Kernel {
                 items: items.collect::<Result<_>>()?,
             });
         }
+        // What hangs on the interface in the kernel then is the kernel's own, and shapes nothing.
+        if let Some(own) = self.shaper.show(self.tunnel.own(), plan)? {
+            devices.retain(|device| device.dev != own.dev);
+            devices.insert(0, own);
+        }
         Ok(devices)
     }
 }
@@ -263,7 +273,7 @@ fn bring_up(
     device: &DeviceConfig,
     bans: &Bans,
     progress: &mut dyn FnMut(&str),
-) -> Result<(Tunnel, Guards)> {
+) -> Result<(Tunnel, Shaper, Guards)> {
     progress("rules");
     machine.release_forwarding(plan)?;
     machine.set_rules(plan)?;
@@ -274,7 +284,8 @@ fn bring_up(
     let link = link::get(&mut machine.netlink, &plan.interface)?;
     machine.sync_addresses(link.index, &plan.addresses)?;
     progress("queueing disciplines");
-    machine.shape(&[], &plan.shaping)?;
+    let mut shaper = Shaper::default();
+    shaper.apply(machine, tunnel.own(), plan)?;
     progress("guard");
     let guards = Guards::attach(machine, plan, bans)?;
     progress("interface up");
@@ -284,7 +295,7 @@ fn bring_up(
             plan.interface, plan.listen_port
         )
     })?;
-    Ok((tunnel, guards))
+    Ok((tunnel, shaper, guards))
 }
 
 fn guard_status(attached: &Attached) -> GuardStatus {

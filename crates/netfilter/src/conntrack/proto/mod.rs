@@ -32,6 +32,8 @@ pub struct ProtoPacket<'a> {
     pub headers: &'a Headers,
     /// Transport header and payload.
     pub transport: &'a [u8],
+    /// Its checksum is known to be right, and not summed again (`CHECKSUM_UNNECESSARY`).
+    pub vouched: bool,
     /// At which hook it is tracked.
     pub hook: Hook,
     /// Its state, as found before the tracker runs.
@@ -157,7 +159,7 @@ fn is_sound(protocol: u8, packet: &ProtoPacket<'_>, config: &Config) -> (bool, O
         return (false, None);
     }
     // Only what comes from outside is summed: what this host sends may be left to the device.
-    let summed = config.checksum && packet.hook == Hook::Prerouting;
+    let summed = config.checksum && packet.hook == Hook::Prerouting && !packet.vouched;
     let right = !summed || checksum::is_right(protocol, packet.headers, bytes);
     let whole = match protocol {
         number::TCP => true,

@@ -104,6 +104,7 @@ impl Track {
         ProtoPacket {
             headers,
             transport,
+            vouched: false,
             hook: self.hook,
             state: if established { CtState::Established } else { CtState::New },
             direction,
