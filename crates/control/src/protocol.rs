@@ -159,7 +159,7 @@ pub struct Status {
 pub struct GuardStatus {
     /// Interface.
     pub interface: String,
-    /// `"native"` or `"generic"`.
+    /// Of the XDP program `"native"` or `"generic"`; `"gateway"` where the user-space engine guards.
     pub mode: String,
     /// Whether bans stand when the daemon is killed.
     pub pinned: bool,

@@ -22,6 +22,7 @@ mod error_queue;
 mod fragments;
 mod inbox;
 mod reach;
+mod recovery;
 mod route;
 mod stack;
 mod tcp;

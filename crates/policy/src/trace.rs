@@ -7,6 +7,7 @@ mod explain;
 mod far_end;
 mod observe;
 mod packet;
+mod proxy;
 mod question;
 mod station;
 mod text;
@@ -27,8 +28,8 @@ use crate::{Config, Plan};
 use question::Case;
 use walk::Walk;
 
-/// What happens to the packet of a question, and to its answer where that is asked for. The last trace but the answer's is the
-/// packet's own.
+/// What happens to the packet of a question, then to its answer where that is asked for. When it is to be of an established
+/// connection and none can be established, the trace is that of the packet which was stopped ([`Role::Opening`]).
 ///
 /// `plan` is `config`'s at `now`; it may have more bans.
 ///

@@ -221,6 +221,16 @@ fn bans_of_the_file_and_others() {
     let (_, reason, advice) = stopped(&trace);
     assert_eq!(*reason, Reason::Banned { network });
     assert!(advice.contains("[[ban]]"), "{advice}");
+    let met = trace.stations.iter().map(|station| &station.step);
+    let interface = "eth0".to_owned();
+    let (ban, limited) = (Some(network), false);
+    assert!(
+        met.eq(&[Step::Arrive { interface }, Step::Guard { ban, limited }]),
+        "{trace:?}"
+    );
+    // Without `uplink = true` the guard stands on the tunnel alone.
+    let trace = one(&full().replace("uplink = true", ""), &Question::new("203.0.113.7", "alice"));
+    assert!(!matches!(stopped(&trace).1, Reason::Banned { .. }), "{trace:?}");
     // A member that `fielato ban` banned, in each family.
     for (version, address) in [(IpVersion::V4, "192.168.4.2/32"), (IpVersion::V6, "fd00:4::2/128")] {
         let config = config(&full());
@@ -541,7 +551,7 @@ fn any_bytes_are_traced_or_refused() {
     let config = config(&full());
     let plan = Plan::compile(&config, now(), PerFamily::default());
     let (mut traced, mut refused) = (0, 0);
-    for sport in 0..600 {
+    for sport in 0..300 {
         let v4 = rng.bool();
         let (src, dst) = (random::address(&mut rng, v4), random::address(&mut rng, v4));
         let (mut packet, ..) = random::opening(&mut rng, src, dst, sport);
@@ -564,7 +574,7 @@ fn any_bytes_are_traced_or_refused() {
             Err(_) => refused += 1,
         }
     }
-    assert!(traced > 150 && refused > 30, "{traced} {refused}");
+    assert!(traced > 80 && refused > 15, "{traced} {refused}");
 }
 
 #[test]
@@ -585,4 +595,78 @@ fn an_address_of_the_hub_that_the_file_does_not_name() {
     );
     let shown = trace::text(&traces, "fielato.toml");
     assert!(shown.contains("(the hub's own; `source` in [hub] would name it)"), "{shown}");
+}
+
+#[test]
+fn members_packets_go_on_by_the_hubs_sockets() {
+    let text = full().replace("uplink = \"eth0\"", "uplink = \"eth0\"\nengine = \"userspace\"");
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let question = Question {
+            reply: true,
+            version: Some(version),
+            ..Question::new("alice", "web")
+        };
+        let traces = ask(&text, &question);
+        // The host lets in what comes from the hub's address alone.
+        assert_eq!(
+            (arrived(&traces[0]), arrived(&traces[1])),
+            (&host("server"), &member("alice"))
+        );
+        let proxied = |trace: &Trace| {
+            trace
+                .stations
+                .iter()
+                .any(|station| matches!(station.step, Step::Proxy { .. }))
+        };
+        assert!(traces.iter().all(proxied), "{traces:?}");
+        let translated = |trace: &Trace| trace.stations.iter().any(|station| matches!(station.step, Step::Nat { .. }));
+        assert!(!traces.iter().any(translated), "{traces:?}");
+    }
+    let question = Question {
+        state: State::Established,
+        ..Question::new("alice", "web")
+    };
+    assert_eq!(*arrived(&one(&text, &question)), host("server"));
+    // Nobody begins a connection to a member, and sockets carry no GRE.
+    for question in [Question::new("server", "alice"), Question::new("alice", "8.8.8.8:ip/47")] {
+        let trace = one(
+            &text.replacen("[member.alice]", "[member.alice]\nroute = \"all\"", 1),
+            &question,
+        );
+        let name = "not-proxied".to_owned();
+        let (at, reason, advice) = stopped(&trace);
+        assert_eq!((at, reason), (&Place::Hub, &Reason::Gateway { name }));
+        assert!(advice.contains("exit = \"packet\""), "{advice}");
+    }
+    for (from, to, place) in [("hub", "web", host("server")), ("server", "10.0.123.2:22", Place::Hub)] {
+        assert_eq!(*arrived(&one(&text, &Question::new(from, to))), place);
+    }
+}
+
+#[test]
+fn an_exit_of_the_hubs_own() {
+    let text = full().replace(
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nengine = \"userspace\"\nexit = \"packet\"",
+    );
+    let text = text.replace(
+        "[hub.guard]",
+        "[hub.packet]\ninterface = \"out0\"\naddresses = [\"10.0.123.2/24\", \"2001:db8::2/64\"]\ngateway = \"10.0.123.1\"\n\n[hub.guard]",
+    );
+    let question = Question {
+        reply: true,
+        ..Question::new("alice", "web")
+    };
+    let traces = ask(&text, &question);
+    assert_eq!(
+        (arrived(&traces[0]), arrived(&traces[1])),
+        (&host("server"), &member("alice"))
+    );
+    let text = text.replacen("[member.alice]", "[member.alice]\nroute = \"all\"", 1);
+    let trace = one(&text, &Question::new("alice", "8.8.8.8"));
+    let via = Step::Route {
+        interface: Some("eth0".into()),
+        via: Some("10.0.123.1".parse().unwrap()),
+    };
+    assert!(trace.stations.iter().any(|station| station.step == via), "{trace:?}");
 }

@@ -197,7 +197,7 @@ impl Engine {
             remote: SocketAddr::new(headers.dst.to_ip(headers.family), headers.dport),
         };
         match (headers.protocol, headers.icmp_type) {
-            (number::TCP, _) => self.tcp.handle_packet(flow, headers.tcp_flags, packet, shared),
+            (number::TCP, _) => self.tcp.handle_packet(flow, headers, packet, shared),
             (number::UDP, _) => {
                 let Some(payload) = udp_payload(transport) else {
                     return shared.counters.dropped(DropReason::Malformed);

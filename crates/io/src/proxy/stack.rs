@@ -28,6 +28,8 @@ struct Wire {
     mtu: u16,
     incoming: Option<Vec<u8>>,
     outgoing: Vec<Buffer>,
+    /// The end of what was sent last.
+    sent: Option<u32>,
 }
 
 impl Stack {
@@ -36,6 +38,7 @@ impl Stack {
             mtu,
             incoming: None,
             outgoing: Vec::new(),
+            sent: None,
         };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
@@ -57,10 +60,12 @@ impl Stack {
         self.wire.incoming = None;
     }
 
-    /// Sends what the connection has to send now.
-    pub(super) fn output(&mut self, sockets: &mut SocketSet<'static>, now: Instant) {
+    /// Sends what the connection has to send now. The end of what was sent last, as a sequence number.
+    pub(super) fn output(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> Option<u32> {
         let now = self.time(now);
+        self.wire.sent = None;
         while self.interface.poll_egress(now, &mut self.wire, sockets) == PollResult::SocketStateChanged {}
+        self.wire.sent
     }
 
     /// When the connection wants [`Stack::output`] again, whatever happens. As it has just had it, not at once.
@@ -94,11 +99,11 @@ impl Device for Wire {
 
     fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Receive, Transmit<'_>)> {
         let packet = self.incoming.take()?;
-        Some((Receive(packet), Transmit::new(&mut self.outgoing)))
+        Some((Receive(packet), Transmit::new(self)))
     }
 
     fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Transmit<'_>> {
-        Some(Transmit::new(&mut self.outgoing))
+        Some(Transmit::new(self))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -124,13 +129,13 @@ impl phy::RxToken for Receive {
 }
 
 pub(super) struct Transmit<'a> {
-    outgoing: &'a mut Vec<Buffer>,
+    wire: &'a mut Wire,
     size: Option<NonZeroU16>,
 }
 
 impl<'a> Transmit<'a> {
-    fn new(outgoing: &'a mut Vec<Buffer>) -> Self {
-        Self { outgoing, size: None }
+    fn new(wire: &'a mut Wire) -> Self {
+        Self { wire, size: None }
     }
 }
 
@@ -138,8 +143,9 @@ impl phy::TxToken for Transmit<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let mut data = vec![0; len];
         let result = write(&mut data);
-        if let Some(offload) = offload(&mut data, self.size) {
-            self.outgoing.push(Buffer { data, offload });
+        if let Some((offload, end)) = offload(&mut data, self.size) {
+            self.wire.outgoing.push(Buffer { data, offload });
+            self.wire.sent = Some(end);
         }
         result
     }
@@ -149,19 +155,22 @@ impl phy::TxToken for Transmit<'_> {
     }
 }
 
-/// What is left to do with a TCP packet of the stack's: the pseudo header's sum is put where the checksum comes. `None` for what
+/// What is left to do with a TCP packet of the stack's: the pseudo header's sum is put where the checksum comes. With the sequence
+/// number behind its data. `None` for what
 /// is no TCP packet: the stack's own ICMP errors, which are not wanted.
-fn offload(packet: &mut [u8], size: Option<NonZeroU16>) -> Option<Offload> {
+fn offload(packet: &mut [u8], size: Option<NonZeroU16>) -> Option<(Offload, u32)> {
     let headers = Headers::parse(packet).ok()?;
     if headers.protocol != number::TCP || !headers.l4_whole {
         return None;
     }
     let transport = headers.transport_mut(packet);
     let header_len = usize::from(transport.get(12)? >> 4) * 4;
+    let sequence = u32::from_be_bytes(*transport.get(4..)?.first_chunk()?);
+    let end = sequence.wrapping_add(transport.len().saturating_sub(header_len) as u32);
     let sum = pseudo(headers.src, headers.dst, transport.len());
     transport.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
     let l4 = u16::try_from(headers.ip_header_len()).ok()?;
-    Some(Offload {
+    let offload = Offload {
         needs_csum: Some((l4, TCP_CHECKSUM)),
         data_valid: false,
         segmentation: size.map(|size| Segmentation {
@@ -173,7 +182,8 @@ fn offload(packet: &mut [u8], size: Option<NonZeroU16>) -> Option<Offload> {
             size: size.get(),
             header_len: l4 + header_len as u16,
         }),
-    })
+    };
+    Some((offload, end))
 }
 
 fn pseudo(src: Addr, dst: Addr, len: usize) -> u16 {

@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use fielato_wire::TcpFlags;
+use fielato_wire::build::Ip;
+use fielato_wire::{Headers, TcpFlags};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -19,6 +20,7 @@ use super::Limits;
 use super::counters::{Counters, DropReason};
 use super::engine::{Flow, Shared, Token};
 use super::reach::Refusal;
+use super::recovery::{Recovery, Segment};
 use super::timers::Scheduled;
 
 /// RFC 5382 REQ-5: an established connection that is idle lives 2 hours and 4 minutes at least.
@@ -97,6 +99,7 @@ struct Open {
     deaf: bool,
     /// The outside has reset the connection, and all that came before is read. When it is delivered, the member hears it.
     broken: bool,
+    recovery: Recovery,
 }
 
 impl Tcp {
@@ -115,7 +118,8 @@ impl Tcp {
     }
 
     /// A segment from a member, whose checksums are right.
-    pub(super) fn handle_packet(&mut self, flow: Flow, flags: TcpFlags, packet: Vec<u8>, shared: &mut Shared) {
+    pub(super) fn handle_packet(&mut self, flow: Flow, headers: &Headers, packet: Vec<u8>, shared: &mut Shared) {
+        let flags = headers.tcp_flags;
         let opens = flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN);
         let Some(&id) = self.by_flow.get(&flow) else {
             match opens {
@@ -137,7 +141,11 @@ impl Tcp {
                 self.open(flow, packet, shared);
             }
             Progress::Open(open) => {
+                let segment = Segment::read(headers, &packet);
                 shared.stack.input(&mut open.sockets, packet, shared.now);
+                if let Some(repeated) = segment.and_then(|segment| open.recovery.received(segment, shared.now)) {
+                    open.repeat(&flow, &repeated, shared);
+                }
                 connection.active = shared.now;
                 self.enqueue(id);
             }
@@ -272,6 +280,7 @@ impl Tcp {
             member_done: false,
             deaf: false,
             broken: false,
+            recovery: Recovery::default(),
         });
         shared.stack.input(&mut open.sockets, syn, shared.now);
         self.spare -= 2 * extra;
@@ -406,7 +415,12 @@ impl Connection {
         if moved_out + moved_in > 0 {
             self.active = shared.now;
         }
-        shared.stack.output(&mut open.sockets, shared.now);
+        if let Some(silent) = open.recovery.probe(shared.now) {
+            open.repeat(&self.flow, &silent, shared);
+        }
+        if let Some(end) = shared.stack.output(&mut open.sockets, shared.now) {
+            open.recovery.sent(end, shared.now);
+        }
         let stream = open.sockets.get_mut::<Stream>(open.handle);
         // What was listened for and did not become a connection is none either.
         if matches!(stream.state(), State::Closed | State::Listen) {
@@ -417,7 +431,10 @@ impl Connection {
         }
         let idle = self.active + open.patience();
         let wanted = shared.stack.wants(&open.sockets, shared.now);
-        let at = wanted.map_or(idle, |at| at.min(idle));
+        let at = [wanted, open.recovery.probe_at()]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min);
         match open.state() {
             State::TimeWait => Turn::TimeWait(at),
             _ => Turn::Waits(at),
@@ -428,6 +445,16 @@ impl Connection {
 impl Open {
     fn stream(&mut self) -> &mut Stream<'static> {
         self.sockets.get_mut::<Stream>(self.handle)
+    }
+
+    /// Lets smoltcp hear an acknowledgement as often as makes it send the next segment again.
+    fn repeat(&mut self, flow: &Flow, segment: &Segment, shared: &mut Shared) {
+        let Some(ip) = Ip::between(flow.member.ip(), flow.remote.ip()) else {
+            return;
+        };
+        for tcp in segment.repeated(flow.member.port(), flow.remote.port()) {
+            shared.stack.input(&mut self.sockets, ip.tcp(&tcp), shared.now);
+        }
     }
 
     /// Gives the outside what the member sent: how many bytes.

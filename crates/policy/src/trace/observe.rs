@@ -118,11 +118,12 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
 }
 
 /// The disciplines and classes that a packet was put into.
-pub(super) fn queue(stations: &[seen::Station]) -> Option<Vec<String>> {
-    stations.iter().find_map(|station| match station {
+pub(super) fn queue(stations: &[seen::Station]) -> Vec<String> {
+    let found = stations.iter().find_map(|station| match station {
         seen::Station::Queue { path, .. } => Some(asked_for(path)),
         _ => None,
-    })
+    });
+    found.unwrap_or_default()
 }
 
 /// The queue that is there without being asked for has no number.

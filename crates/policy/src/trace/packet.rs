@@ -35,16 +35,15 @@ const PING_PAYLOAD: usize = 56;
 const PAYLOAD: &[u8] = &[0; 100];
 
 impl Transport {
+    /// An echo request, in whichever family.
+    pub const PING: Transport = Transport::Icmp { kind: None, code: 0 };
+
     pub const fn tcp(dport: u16) -> Transport {
         Transport::Tcp { sport: 0, dport }
     }
 
     pub const fn udp(dport: u16) -> Transport {
         Transport::Udp { sport: 0, dport }
-    }
-
-    pub const fn ping(_to: IpAddr) -> Transport {
-        Transport::Icmp { kind: None, code: 0 }
     }
 
     pub const fn with_source(self, sport: u16) -> Transport {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fielato_gateway::trace::{self as seen, TraceFilter};
 use fielato_gateway::{Buffer, Gateway, Now, PortId};
+use fielato_qdisc::Parent;
 use fielato_wire::Headers;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -12,12 +13,13 @@ use jiff::Timestamp;
 use super::advice::Stopped;
 use super::cipher::{Cipher, endpoint};
 use super::packet::{Shown, acknowledgement, answer};
+use super::proxy::{Proxy, UNCARRIED};
 use super::question::{Case, QuestionError, Sender};
 use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace};
 use super::{far_end, observe};
 use crate::config::{Config, Member, Route};
-use crate::gateway::{self, HOST, Rules, TUNNEL, UPLINK, Uplink};
-use crate::plan::{HostPlan, Plan};
+use crate::gateway::{self, Exit, HOST, Rules, TUNNEL, UPLINK, Uplink};
+use crate::plan::{HostPlan, Plan, ShapingItem};
 use crate::render::wg_quick::allowed_ips;
 
 /// The machines as the configuration has them, and the time on them.
@@ -29,6 +31,10 @@ pub(super) struct Walk<'a> {
     /// The same with disciplines, to tell in which class a packet waits; none where some are the kernel's alone.
     shaped: Option<Gateway>,
     rules: Rules,
+    /// The sockets of `exit = "proxy"`.
+    proxy: Option<Proxy>,
+    /// The hub's addresses on the uplink.
+    own: Vec<IpNet>,
     begin: Timestamp,
     now: Now,
 }
@@ -72,6 +78,8 @@ impl<'a> Walk<'a> {
             gateway: gateway.map_err(|error| QuestionError::Gateway(error.to_string()))?,
             shaped: Gateway::new(made, SEED, moment).ok(),
             rules: gateway::rules(plan, &uplink),
+            proxy: (uplink.exit == Exit::Proxy).then(Proxy::default),
+            own: uplink.addresses,
             begin: now,
             now: moment,
         })
@@ -87,6 +95,9 @@ impl<'a> Walk<'a> {
             wall: moment,
         };
         self.gateway.handle_timeout(self.now);
+        if let Some(shaped) = &mut self.shaped {
+            shaped.handle_timeout(self.now);
+        }
     }
 
     /// Lets the case's connection begin and be answered. The trace of the packet that was stopped, if one was.
@@ -184,11 +195,19 @@ impl<'a> Walk<'a> {
                 }
                 TUNNEL
             }
-            Sender::Hub => HOST,
+            Sender::Hub => {
+                if self.proxy.is_some() && !self.is_inside(&journey.bytes) {
+                    // Its own stack sends this without us.
+                    let interface = Some(self.plan.uplink.clone());
+                    journey.add(&Place::Hub, Step::Route { interface, via: None });
+                    return self.enter_network(journey);
+                }
+                HOST
+            }
             Sender::Outside(_) => {
                 let interface = self.plan.uplink.clone();
                 journey.add(&Place::Hub, Step::Arrive { interface });
-                if let Some(gone) = self.guarded_uplink(journey) {
+                if let Some(gone) = self.come_back(journey) {
                     return Ok(gone);
                 }
                 UPLINK
@@ -197,7 +216,10 @@ impl<'a> Walk<'a> {
         match self.cross(journey, port) {
             Err(reason) => Ok(Gone::Stopped(Place::Hub, reason)),
             Ok(port) if port == TUNNEL => self.enter_member(journey),
-            Ok(port) if port == UPLINK => self.enter_network(journey),
+            Ok(port) if port == UPLINK => match self.go_on(journey) {
+                Some(gone) => Ok(gone),
+                None => self.enter_network(journey),
+            },
             Ok(_) => Ok(Gone::Arrived(Place::Hub)),
         }
     }
@@ -293,58 +315,96 @@ impl<'a> Walk<'a> {
         Ok(reason.map(|reason| Gone::Stopped(place, reason)))
     }
 
-    /// The XDP guard on the uplink, where the file asks for one: it sees the packet as it comes.
-    fn guarded_uplink(&self, journey: &mut Journey) -> Option<Gone> {
-        let guard = &self.plan.guard;
-        if !guard.enabled || !guard.uplink {
-            return None;
+    /// With `exit = "proxy"`, out of a socket of the hub's.
+    fn go_on(&mut self, journey: &mut Journey) -> Option<Gone> {
+        let proxy = self.proxy.as_mut()?;
+        let Some((bytes, step)) = proxy.go_on(&journey.bytes, &self.own) else {
+            return Some(unproxied());
+        };
+        journey.bytes = bytes;
+        journey.add(&Place::Hub, step);
+        None
+    }
+
+    /// With `exit = "proxy"`, into the socket that waits for it. What none waits for is the machine's own affair.
+    fn come_back(&mut self, journey: &mut Journey) -> Option<Gone> {
+        match self.proxy.as_ref()?.come_back(&journey.bytes) {
+            Some((bytes, step)) => {
+                journey.bytes = bytes;
+                journey.add(&Place::Hub, step);
+                None
+            }
+            None => {
+                let destination = Shown::of(&journey.bytes)?.destination;
+                let own = self.own.iter().any(|net| net.addr() == destination);
+                Some(if own { Gone::Arrived(Place::Hub) } else { unproxied() })
+            }
         }
-        let source = Shown::of(&journey.bytes)?.source;
-        let nets: Vec<IpNet> = self.plan.bans.iter().map(|ban| ban.network).collect();
-        let ban = longest(&nets, source);
-        journey.add(&Place::Hub, Step::Guard { ban, limited: false });
-        ban.map(|network| Gone::Stopped(Place::Hub, Reason::Banned { network }))
+    }
+
+    /// Whether the packet goes to the overlay.
+    fn is_inside(&self, bytes: &[u8]) -> bool {
+        let destination = Shown::of(bytes).map(|shown| shown.destination);
+        let overlay = &self.config.hub.addresses;
+        destination.is_some_and(|to| overlay.iter().any(|net| net.contains(&to)))
     }
 
     /// Through the gateway; by which port it left.
     fn cross(&mut self, journey: &mut Journey, port: PortId) -> Result<PortId, Reason> {
-        let traced = observed(&mut self.gateway, port, &journey.bytes, self.now);
+        let sent = journey.bytes.clone();
+        let traced = observed(&mut self.gateway, port, &sent, self.now);
+        let left = self.collect(&sent);
+        let shaped = self.shaped.as_mut().map(|shaped| {
+            let traced = observed(shaped, port, &sent, self.now);
+            while shaped.transmit(self.now).is_some() {}
+            observe::queue(&traced)
+        });
         let steps = observe::steps(&traced, &self.rules);
         let reason = observe::reason(&traced, &steps);
-        let queue = self.queue(port, &journey.bytes, &traced);
         for step in steps {
-            match step {
+            let step = match step {
                 // How it came was said.
-                Step::Arrive { .. } => {}
-                Step::Queue { interface, path } => {
-                    let path = queue.clone().unwrap_or(path);
-                    journey.add(&Place::Hub, Step::Queue { interface, path });
+                Step::Arrive { .. } => continue,
+                Step::Queue { interface, .. } => {
+                    let received = left.as_ref().map_or(&sent, |(_, bytes)| bytes);
+                    let path = shaped
+                        .clone()
+                        .unwrap_or_else(|| self.planned_queue(&interface, &sent, received));
+                    Step::Queue { interface, path }
                 }
-                step => journey.add(&Place::Hub, step),
+                step => step,
+            };
+            journey.add(&Place::Hub, step);
+        }
+        match (reason, left) {
+            (Some(reason), _) => Err(reason),
+            (None, Some((port, bytes))) => {
+                journey.bytes = bytes;
+                Ok(port)
             }
+            (None, None) => Err(Reason::Gateway {
+                name: "no-port".to_owned(),
+            }),
         }
-        let left = self.collect(&journey.bytes);
-        if let Some(reason) = reason {
-            return Err(reason);
-        }
-        let (port, bytes) = left.ok_or_else(|| Reason::Gateway {
-            name: "queue".to_owned(),
-        })?;
-        journey.bytes = bytes;
-        Ok(port)
     }
 
-    /// The disciplines and classes that the packet waits in, told by a gateway that has them.
-    fn queue(&mut self, port: PortId, bytes: &[u8], unshaped: &[seen::Station]) -> Option<Vec<String>> {
-        let path = match &mut self.shaped {
-            Some(shaped) => {
-                let stations = observed(shaped, port, bytes, self.now);
-                while shaped.transmit(self.now).is_some() {}
-                observe::queue(&stations)?
-            }
-            None => observe::queue(unshaped)?,
+    /// The root discipline and the class that the plan gives a packet, where only the kernel has the disciplines: by the source as it
+    /// was sent, or on the tunnel by the destination as it is received.
+    fn planned_queue(&self, interface: &str, sent: &[u8], received: &[u8]) -> Vec<String> {
+        let roots = self.plan.shaping.iter().filter_map(|shaping| match &shaping.item {
+            ShapingItem::Qdisc(qdisc) if shaping.dev == interface && qdisc.parent == Parent::Root => qdisc.handle,
+            _ => None,
+        });
+        let address = match interface == self.plan.interface {
+            true => Shown::of(received).map(|shown| shown.destination),
+            false => Shown::of(sent).map(|shown| shown.source),
         };
-        Some(path)
+        let classes = self.plan.firewall.classes.get(interface);
+        let class = address.zip(classes).and_then(|(address, classes)| {
+            let holding = classes.iter().filter(|(net, _)| net.contains(&address));
+            holding.max_by_key(|(net, _)| net.prefix_len()).map(|(_, class)| *class)
+        });
+        roots.chain(class).map(|handle| handle.to_string()).collect()
     }
 
     /// What leaves the gateway: the packet itself, and perhaps answers about it, which are not followed.
@@ -417,6 +477,11 @@ impl Journey {
             step,
         });
     }
+}
+
+fn unproxied() -> Gone {
+    let name = UNCARRIED.to_owned();
+    Gone::Stopped(Place::Hub, Reason::Gateway { name })
 }
 
 fn sender_at(place: &Place) -> Sender {
