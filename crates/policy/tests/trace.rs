@@ -596,3 +596,77 @@ fn an_address_of_the_hub_that_the_file_does_not_name() {
     let shown = trace::text(&traces, "fielato.toml");
     assert!(shown.contains("(the hub's own; `source` in [hub] would name it)"), "{shown}");
 }
+
+#[test]
+fn members_packets_go_on_by_the_hubs_sockets() {
+    let text = full().replace("uplink = \"eth0\"", "uplink = \"eth0\"\nengine = \"userspace\"");
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let question = Question {
+            reply: true,
+            version: Some(version),
+            ..Question::new("alice", "web")
+        };
+        let traces = ask(&text, &question);
+        // The host lets in what comes from the hub's address alone.
+        assert_eq!(
+            (arrived(&traces[0]), arrived(&traces[1])),
+            (&host("server"), &member("alice"))
+        );
+        let proxied = |trace: &Trace| {
+            trace
+                .stations
+                .iter()
+                .any(|station| matches!(station.step, Step::Proxy { .. }))
+        };
+        assert!(traces.iter().all(proxied), "{traces:?}");
+        let translated = |trace: &Trace| trace.stations.iter().any(|station| matches!(station.step, Step::Nat { .. }));
+        assert!(!traces.iter().any(translated), "{traces:?}");
+    }
+    let question = Question {
+        state: State::Established,
+        ..Question::new("alice", "web")
+    };
+    assert_eq!(*arrived(&one(&text, &question)), host("server"));
+    // Nobody begins a connection to a member, and sockets carry no GRE.
+    for question in [Question::new("server", "alice"), Question::new("alice", "8.8.8.8:ip/47")] {
+        let trace = one(
+            &text.replacen("[member.alice]", "[member.alice]\nroute = \"all\"", 1),
+            &question,
+        );
+        let name = "not-proxied".to_owned();
+        let (at, reason, advice) = stopped(&trace);
+        assert_eq!((at, reason), (&Place::Hub, &Reason::Gateway { name }));
+        assert!(advice.contains("exit = \"packet\""), "{advice}");
+    }
+    for (from, to, place) in [("hub", "web", host("server")), ("server", "10.0.123.2:22", Place::Hub)] {
+        assert_eq!(*arrived(&one(&text, &Question::new(from, to))), place);
+    }
+}
+
+#[test]
+fn an_exit_of_the_hubs_own() {
+    let text = full().replace(
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nengine = \"userspace\"\nexit = \"packet\"",
+    );
+    let text = text.replace(
+        "[hub.guard]",
+        "[hub.packet]\ninterface = \"out0\"\naddresses = [\"10.0.123.2/24\", \"2001:db8::2/64\"]\ngateway = \"10.0.123.1\"\n\n[hub.guard]",
+    );
+    let question = Question {
+        reply: true,
+        ..Question::new("alice", "web")
+    };
+    let traces = ask(&text, &question);
+    assert_eq!(
+        (arrived(&traces[0]), arrived(&traces[1])),
+        (&host("server"), &member("alice"))
+    );
+    let text = text.replacen("[member.alice]", "[member.alice]\nroute = \"all\"", 1);
+    let trace = one(&text, &Question::new("alice", "8.8.8.8"));
+    let via = Step::Route {
+        interface: Some("eth0".into()),
+        via: Some("10.0.123.1".parse().unwrap()),
+    };
+    assert!(trace.stations.iter().any(|station| station.step == via), "{trace:?}");
+}

@@ -41,9 +41,15 @@ struct World {
 }
 
 impl World {
-    /// A hub that is up and knows alice.
+    /// A hub that is up on the kernel engine and knows alice.
     fn new() -> Self {
-        let Pair { hub, outside } = Pair::up();
+        Self::up("--wireguard userspace")
+    }
+
+    /// The same, brought up with these options.
+    fn up(options: &str) -> Self {
+        let Pair { hub, outside } = Pair::new();
+        hub.fielato(&format!("up {options}")).ok();
         let archive = Machine::with_namespace();
         hub.sh(&format!(
             "ip link add eth1 type veth peer name eth0 netns {}",
@@ -295,18 +301,8 @@ fn live_traces_show_stations_and_leave_nothing() {
     let world = World::new();
     let (hub, _client) = (&world.hub, world.alice());
     let before = tables(hub);
-    let trace = |words: &[&str]| {
-        let mut command = hub.command(crate::common::FIELATO);
-        command.args(["trace", "--live"]).args(words);
-        let mut running = hub.spawn(with_pipes(command));
-        let mut said = BufReader::new(running.0.stderr.take().unwrap());
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        assert!(line.starts_with("tracing"), "{line}");
-        running
-    };
 
-    let mut json = trace(&["src member alice and port 4000-4001", "-c", "4", "--json"]);
+    let mut json = trace(hub, &["src member alice and port 4000-4001", "-c", "4", "--json"]);
     world.send(4000);
     world.send(4001);
     let packets: Vec<serde_json::Value> = lines(&mut json)
@@ -348,7 +344,7 @@ fn live_traces_show_stations_and_leave_nothing() {
     }
 
     // Text, and a client that is killed.
-    let mut text = trace(&["member", "alice", "and", "udp"]);
+    let mut text = trace(hub, &["member", "alice", "and", "udp"]);
     world.send(4001);
     let mut out = BufReader::new(text.0.stdout.take().unwrap());
     let mut seen = String::new();
@@ -360,6 +356,52 @@ fn live_traces_show_stations_and_leave_nothing() {
     text.0.kill().unwrap();
     text.0.wait().unwrap();
     eventually("the kernel has removed its table", || tables(hub) == before);
+}
+
+#[test]
+fn the_user_space_engine_shows_its_packets() {
+    if !can_run("captures::the_user_space_engine_shows_its_packets") {
+        return;
+    }
+    let world = World::up("--engine userspace");
+    let (hub, client) = (&world.hub, world.alice());
+    let overlay = overlay(hub);
+    let both = capture(hub, &["--both"], "both.pcapng");
+    let mut json = trace(hub, &["src member alice and port 4000-4001", "-c", "4", "--json"]);
+    assert!(client.ping(&overlay[0]));
+    world.send(4000);
+    world.send(4001);
+    let packets: Vec<serde_json::Value> = lines(&mut json)
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json.end(), 0);
+    let told = end(both);
+
+    for packet in &packets {
+        println!("{packet}");
+    }
+    let captured = Captured::read(hub, "both.pcapng");
+    println!("{told}");
+    for packet in &captured.packets {
+        println!(
+            "{} {:?} {:?} {:?} {}",
+            packet.interface, packet.direction, packet.verdict, packet.comments, packet.original_len
+        );
+    }
+    panic!();
+}
+
+/// `fielato trace --live` with these words, which has begun.
+fn trace(hub: &Hub, words: &[&str]) -> Running {
+    let mut command = hub.command(crate::common::FIELATO);
+    command.args(["trace", "--live"]).args(words);
+    let mut running = hub.spawn(with_pipes(command));
+    let mut said = BufReader::new(running.0.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("tracing"), "{line}");
+    running
 }
 
 fn with_pipes(mut command: Command) -> Command {

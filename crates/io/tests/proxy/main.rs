@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod datagram;
+mod kernel;
 mod member;
 mod tcp;
 mod unprivileged;

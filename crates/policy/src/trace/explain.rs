@@ -101,6 +101,9 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             after,
             supposed: _,
         } => format!("Connection tracking turns its destination {before} back into {after}."),
+        Step::Proxy { address } => format!(
+            "An ordinary socket of the hub's machine carries it between the VPN and the outside; from here on its address is {address}."
+        ),
         Step::Route { interface: None, .. } => "The route says that it is for this machine itself.".to_owned(),
         Step::Route {
             interface: Some(interface),

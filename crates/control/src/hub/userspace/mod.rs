@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use fielato_gateway::{Config, Egress, Gateway, Now, PortId};
 use fielato_io::device::{Crossing, Middle, WayOut};
+use fielato_io::tap::Tap;
 use fielato_io::{Device, proxy};
 use fielato_kernel::link;
 use fielato_policy::Plan;
@@ -184,6 +185,11 @@ impl Userspace {
     /// What the WireGuard device reports.
     pub(super) fn device(&self) -> Result<DeviceStatus> {
         Ok(self.device.status())
+    }
+
+    /// Where packets can be looked at.
+    pub(super) fn tap(&self) -> &Tap {
+        self.device.tap()
     }
 
     /// What device and gateway dropped.
