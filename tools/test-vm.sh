@@ -74,7 +74,7 @@ if ! tools/vm.sh -t 2400 -e FIELATO_SLOW_MACHINE=1 -- sh -c "$(cat "$folder/run"
 fi
 if [ -n "$emulation" ]; then
     echo "== netem and fq_codel beside the kernel's"
-    if ! FIELATO_VM_ACCEL=icount FIELATO_VM_CPUS=1 tools/vm.sh -t 400 -- \
+    if ! FIELATO_VM_ACCEL=icount FIELATO_VM_CPUS=1 tools/vm.sh -t 900 -- \
         sh -c 'cd crates/kernel && exec "$0" --test-threads=1' "$emulation" | tee -a "$folder/tests"; then
         failed=1
     fi

@@ -98,7 +98,7 @@ fn the_proxys_packets_keep_their_source() {
             chains.map(|chain| chain.rules.len()).collect::<Vec<_>>()
         };
         assert_eq!(chains(proxy), chains(other));
-        assert!(proxy.table("nat").unwrap().chains.iter().all(|chain| chain.rules.is_empty()));
+        assert!(proxy.table("nat").is_none() && other.table("nat").is_some());
     }
 }
 

@@ -104,15 +104,19 @@ passes: tcp 10.0.123.4:1234 > 192.168.4.2:40000 SYN ACK, 40 bytes, arrived at me
 fn a_day_in_the_life_of_a_packet() {
     let expected = r#"client-a sends icmp 192.168.4.2 > 10.0.123.4 echo request, 84 bytes.
      | IPv4 20 | ICMP 8 | data 56 |
-  1. client-a looks for 10.0.123.4 in its AllowedIPs, which `route = "lab"` filled, and finds 10.0.123.4/32: the packet goes into the tunnel.
-  2. WireGuard encrypts it for the hub: 84 bytes and 12 of padding become 156 on the wire, and whoever listens learns no more than that and the addresses.
+  1. client-a looks for 10.0.123.4 in its AllowedIPs, which `route = "lab"` filled, and finds
+     10.0.123.4/32: the packet goes into the tunnel.
+  2. WireGuard encrypts it for the hub: 84 bytes and 12 of padding become 156 on the wire, and
+     whoever listens learns no more than that and the addresses.
      client-a > 10.0.123.2:51820
      | IPv4 20 | UDP 8 | WireGuard 16 | the packet 84 | padding 12 | tag 16 |
-  3. The hub decrypts it with the key of client-a, which may send from 192.168.4.2: 192.168.4.2 is among these, so nobody else can have sent it.
+  3. The hub decrypts it with the key of client-a, which may send from 192.168.4.2: 192.168.4.2 is
+     among these, so nobody else can have sent it.
   4. The guard finds no ban of its source, and counts it.
   5. Connection tracking calls it new: nothing was seen of this connection before.
   6. The route says that it leaves by eth0.
-  7. At the hook forward of the hub, in table filter, rule 8 of FORWARD (no rule) says drop: what no rule lets in stays outside.
+  7. At the hook forward of the hub, in table filter, rule 8 of FORWARD (no rule) says drop: what no
+     rule lets in stays outside.
   8. It ends here, at the hub: no rule.
 
 What to do: no [[rule]] lets client-a reach client-b by icmp; add:

@@ -126,6 +126,8 @@ struct Place {
     told: u64,
     /// Whether packets there are within the tunnel.
     clear: bool,
+    /// Whether its packets get an Ethernet header of zeros.
+    framed: bool,
 }
 
 /// What was taken in so far.
@@ -159,11 +161,17 @@ impl Intake {
             false => ("cipher", "WireGuard's packets"),
         };
         let interface = self.places.len() as u32;
+        // libpcap reads files of one link type only, and of several interfaces not even those that are all without a header
+        // (sf-pcapng.c compares the second one's number in the file with the first one's in memory). Ethernet it reads.
+        let framed = settings.clear && settings.cipher && link == LinkType::Raw;
         self.places.push(Place {
             described: pcapng::Interface {
                 name: format!("{name} ({side})"),
-                description: description.into(),
-                link,
+                description: match framed {
+                    true => format!("{description}, behind an Ethernet header made up for this file"),
+                    false => description.into(),
+                },
+                link: if framed { LinkType::Ethernet } else { link },
                 snaplen: settings.snaplen,
                 filter: settings.words.clone(),
             },
@@ -173,6 +181,7 @@ impl Intake {
             },
             told: 0,
             clear,
+            framed,
         });
         interface
     }
@@ -190,13 +199,28 @@ impl Intake {
         if self.is_full() {
             return;
         }
-        if let Some(counts) = self.counts(packet.interface) {
-            counts.accepted += 1;
+        if let Some(place) = self.places.get_mut(packet.interface as usize) {
+            place.counts.accepted += 1;
+            if place.framed {
+                frame(&mut packet);
+            }
         }
         packet.bytes.truncate(self.snaplen);
         self.taken += 1;
         self.order.push(packet);
     }
+}
+
+/// Puts an Ethernet header without addresses before a packet.
+fn frame(packet: &mut Held) {
+    let kind: u16 = match packet.bytes.first().map(|byte| byte >> 4) {
+        Some(6) => 0x86dd,
+        _ => 0x0800,
+    };
+    let [high, low] = kind.to_be_bytes();
+    let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low];
+    packet.len = packet.len.saturating_add(header.len() as u32);
+    packet.bytes.splice(..0, header);
 }
 
 struct Capture {

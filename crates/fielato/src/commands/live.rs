@@ -21,7 +21,7 @@ pub fn run(paths: &Paths, args: &cli::Live, json: bool) -> Result<()> {
         count: args.count,
     };
     let subject = Subject::load(paths)?;
-    let stop = Stop::install(None)?;
+    let stop = Stop::install(args.duration.map(|time| time.unsigned_abs()))?;
     let mut out = io::stdout().lock();
     let mut show = |packet: &LivePacket| -> Result<()> {
         match json {

@@ -248,7 +248,8 @@ impl Router {
         if self.is_own(Family::V4, key.src) {
             return Err(DropReason::Martian);
         }
-        let rp_filter = self.way(key.in_interface.index).map_or(RpFilter::Off, |way| way.rp_filter);
+        let way = self.way(key.in_interface.index);
+        let rp_filter = way.map_or(RpFilter::Off, |way| way.rp_filter);
         if rp_filter == RpFilter::Off || key.src == Addr::ZERO {
             return Ok(());
         }
@@ -263,10 +264,15 @@ impl Router {
         match self.lookup(&back, key.src) {
             Some((_, _, entry)) if entry.kind != RouteKind::Unicast => Err(DropReason::Martian),
             Some((_, _, entry)) if interface_number(entry.port) == key.in_interface.index => Ok(()),
-            Some(_) if rp_filter == RpFilter::Loose => Ok(()),
+            // What has no address there can't answer from there (`no_addr`).
+            Some(_) if rp_filter == RpFilter::Loose && way.is_some_and(|way| way.addresses.iter().any(is_v4)) => Ok(()),
             _ => Err(DropReason::ReversePath),
         }
     }
+}
+
+const fn is_v4(net: &IpNet) -> bool {
+    matches!(net, IpNet::V4(_))
 }
 
 impl Router {

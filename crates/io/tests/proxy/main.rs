@@ -9,6 +9,7 @@
 mod common;
 mod datagram;
 mod kernel;
+mod limits;
 mod member;
 mod tcp;
 mod unprivileged;

@@ -34,7 +34,7 @@ pub(super) enum Stage {
     Conntrack,
     Table(u16),
     /// The `nat` table for a connection's first packet, the binding for all.
-    Nat(Option<u16>),
+    Nat(u16),
     Helper,
     Confirm,
     Function(Registration, Box<dyn HookFunction>),
@@ -91,11 +91,14 @@ pub(super) fn in_order(tables: &[CompiledTable], tracks: bool, mut old: [Vec<Sta
             add(priority::CONNTRACK_HELPER, Stage::Helper);
             add(priority::CONNTRACK_CONFIRM, Stage::Confirm);
         }
-        let nat = tables.iter().position(|table| table.name == "nat").map(|n| n as u16);
-        match Manip::at(hook) {
-            Some(Manip::Destination) if tracks => add(priority::NAT_DST, Stage::Nat(nat)),
-            Some(Manip::Source) if tracks => add(priority::NAT_SRC, Stage::Nat(nat)),
-            _ => {}
+        // Without a nat table nothing is registered there (`nf_nat_register_fn`), not even what drops redirects and errors.
+        let nat = tables.iter().position(|table| table.name == "nat").filter(|_| tracks);
+        if let (Some(number), Some(manip)) = (nat, Manip::at(hook)) {
+            let place = match manip {
+                Manip::Destination => priority::NAT_DST,
+                Manip::Source => priority::NAT_SRC,
+            };
+            add(place, Stage::Nat(number as u16));
         }
         for (number, table) in tables.iter().enumerate() {
             if table.name != "nat" && table.hooks[hook.index()].is_some() {
@@ -172,7 +175,10 @@ impl Netfilter {
                         other => other,
                     },
                     Stage::Table(number) => family.tables[usize::from(*number)].walk(&mut cx, *number, scratch),
-                    Stage::Nat(table) => translate(&mut cx, table.map(|n| (n, &mut family.tables[usize::from(n)])), scratch),
+                    Stage::Nat(number) => {
+                        let number = *number;
+                        translate(&mut cx, number, &mut family.tables[usize::from(number)], scratch)
+                    }
                     Stage::Function(_, function) => {
                         scratch.recorder.spoil();
                         function.call(&mut cx)
@@ -227,16 +233,12 @@ fn put_together(
 }
 
 /// NAT at a hook: decides on the first packet of a connection, then rewrites (`nf_nat_inet_fn`).
-fn translate(cx: &mut Context<'_>, table: Option<(u16, &mut CompiledTable)>, scratch: &mut Scratch) -> Verdict {
+fn translate(cx: &mut Context<'_>, number: u16, table: &mut CompiledTable, scratch: &mut Scratch) -> Verdict {
     let (PacketCt::Tracked { id, state, direction }, Some(manip)) = (cx.packet.ct, Manip::at(cx.hook)) else {
         return Verdict::Accept;
     };
     let first = state != CtState::Established && !nat::is_icmp_error(cx.packet);
-    // Without the table nothing is translated, and nothing need be kept from being taken (the kernel has no NAT hooks then).
-    if first
-        && let Some((number, table)) = table
-        && !nat::is_bound(cx.conntrack, id, manip)
-    {
+    if first && !nat::is_bound(cx.conntrack, id, manip) {
         match table.walk(cx, number, scratch) {
             Verdict::Accept => {}
             other => return other,

@@ -46,7 +46,9 @@ const SPELLED_OUT: usize = 4;
 impl Rules {
     /// The hub's rules.
     pub fn hub(firewall: &Firewall) -> Rules {
-        let mut rules = Rules::empty(&["filter", "nat"]);
+        // A nat table without rules would judge ICMP errors all the same.
+        let tables: &[&str] = if firewall.masquerade { &["filter", "nat"] } else { &["filter"] };
+        let mut rules = Rules::empty(tables);
         let mut sets = Sets::default();
         for family in FAMILIES {
             let mut made = Maker {
@@ -59,7 +61,9 @@ impl Rules {
             forward.policy = Policy::Drop;
             rules.put(family, "filter", Hook::Forward, forward);
             rules.put(family, "filter", Hook::Input, made.input());
-            rules.put(family, "nat", Hook::Postrouting, made.masquerade());
+            if firewall.masquerade {
+                rules.put(family, "nat", Hook::Postrouting, made.masquerade());
+            }
         }
         rules.sets = sets.into_configs();
         rules
