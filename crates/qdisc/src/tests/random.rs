@@ -250,7 +250,7 @@ fn one_life(seed: u64) {
 
 #[test]
 fn every_packet_comes_out_or_is_dropped_exactly_once() {
-    let lives = std::env::var("FIELATO_RANDOM_TREES").map_or(400, |text| text.parse().unwrap());
+    let lives = std::env::var("FIELATO_RANDOM_TREES").map_or(150, |text| text.parse().unwrap());
     for seed in 0..lives {
         let life = std::panic::catch_unwind(|| one_life(seed));
         assert!(

@@ -327,7 +327,10 @@ impl<P: Packet> Htb<P> {
                 self.end_turn(index, prio);
                 continue;
             }
-            match cx.dequeue(&mut leaf.node) {
+            let dropped = cx.counters.dropped;
+            let result = cx.dequeue(&mut leaf.node);
+            class.counters.dropped += cx.counters.dropped - dropped;
+            match result {
                 Dequeued::Packet(queued) => {
                     leaf.deficit[level] -= i64::from(queued.bytes);
                     if leaf.deficit[level] < 0 {
