@@ -14,6 +14,9 @@ pub enum Error {
     /// A policy that is refused.
     #[error("the policy is refused: {0}")]
     Policy(String),
+    /// Trace can't answer.
+    #[error("trace: {0}")]
+    Trace(String),
     /// The user-space engine refuses what was made of the plan.
     #[error("the gateway: {0}")]
     Gateway(#[from] fielato_gateway::ConfigError),

@@ -10,6 +10,7 @@ pub mod case;
 pub mod compare;
 pub mod coverage;
 pub mod error;
+pub mod fact;
 pub mod gateway;
 pub mod kernel;
 pub mod minimise;

@@ -9,11 +9,13 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use fielato_engines::campaign::{self, Campaign};
 use fielato_engines::case::Case;
+use fielato_engines::fact::{self, Untrue};
 use fielato_engines::gateway::UserSpace;
 use fielato_engines::kernel::Kernel;
 use fielato_engines::minimise;
 use fielato_engines::policy;
 use fielato_engines::run::{self, Outcome};
+use fielato_engines::subject::Subject;
 
 /// Random policies and packets on both engines, compared packet by packet.
 #[derive(Parser)]
@@ -61,6 +63,18 @@ enum Command {
         /// File for the summary as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
+    },
+    /// Holds what `trace` says against what an engine does.
+    Trace {
+        /// Packets in all.
+        #[arg(long, default_value_t = 10_000)]
+        packets: usize,
+        /// Seed of the first policy.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The engine.
+        #[arg(long, default_value = "kernel")]
+        on: Against,
     },
     /// Plays case files.
     Replay {
@@ -131,6 +145,20 @@ fn read(file: &Path) -> Result<Case> {
     Ok(Case::from_text(&file.display().to_string(), &text)?)
 }
 
+/// Policy after policy, a few packets each.
+fn truth(engine: &mut impl Subject, first: u64, packets: usize) -> Result<(usize, Vec<Untrue>)> {
+    let (mut count, mut all) = (0, Vec::new());
+    for seed in first.. {
+        let (compared, untrue) = fact::check(engine, seed, 50)?;
+        count += compared;
+        all.extend(untrue);
+        if count >= packets || all.len() > 20 {
+            break;
+        }
+    }
+    Ok((count, all))
+}
+
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Run {
@@ -175,6 +203,18 @@ fn main() -> Result<ExitCode> {
             Ok(match summary.differences.is_empty() && summary.refused.is_empty() {
                 true => ExitCode::SUCCESS,
                 false => ExitCode::FAILURE,
+            })
+        }
+        Command::Trace { packets, seed, on } => {
+            let (count, untrue) = with_subject!(on, make => truth(&mut make(), seed, packets)?);
+            for untrue in &untrue {
+                print!("{untrue}");
+            }
+            println!("{count} packets, {} of which trace told wrongly", untrue.len());
+            Ok(if untrue.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
             })
         }
         Command::Replay { on, files } => {
