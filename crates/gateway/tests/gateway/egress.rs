@@ -37,7 +37,9 @@ fn class_of(stations: &[Station]) -> String {
         Station::Queue { path, .. } => Some(path),
         _ => None,
     });
-    path.and_then(|path| path.get(1)).cloned().unwrap_or_default()
+    path.and_then(|path| path.iter().rev().find(|handle| !handle.ends_with(':')))
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fielato_gateway::trace::{self as seen, TraceFilter};
 use fielato_gateway::{Buffer, Gateway, Now, PortId};
-use fielato_qdisc::Parent;
+use fielato_qdisc::{Class, Handle, Parent};
 use fielato_wire::Headers;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -388,7 +388,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The root discipline and the class that the plan gives a packet, where only the kernel has the disciplines: by the source as it
+    /// The root discipline and the classes that the plan gives a packet, where only the kernel has the disciplines: by the source as it
     /// was sent, or on the tunnel by the destination as it is received.
     fn planned_queue(&self, interface: &str, sent: &[u8], received: &[u8]) -> Vec<String> {
         let roots = self.plan.shaping.iter().filter_map(|shaping| match &shaping.item {
@@ -404,7 +404,25 @@ impl<'a> Walk<'a> {
             let holding = classes.iter().filter(|(net, _)| net.contains(&address));
             holding.max_by_key(|(net, _)| net.prefix_len()).map(|(_, class)| *class)
         });
-        roots.chain(class).map(|handle| handle.to_string()).collect()
+        let mut path: Vec<String> = roots.map(|handle| handle.to_string()).collect();
+        let begin = path.len();
+        let mut around = class;
+        // No class lies deeper (TC_HTB_MAXDEPTH).
+        for _ in 0..8 {
+            let Some(class) = around.and_then(|handle| self.planned_class(interface, handle)) else {
+                break;
+            };
+            path.insert(begin, class.classid.to_string());
+            around = Some(class.parent);
+        }
+        path
+    }
+
+    fn planned_class(&self, interface: &str, handle: Handle) -> Option<&Class> {
+        self.plan.shaping.iter().find_map(|shaping| match &shaping.item {
+            ShapingItem::Class(class) if shaping.dev == interface && class.classid == handle => Some(class),
+            _ => None,
+        })
     }
 
     /// What leaves the gateway: the packet itself, and perhaps answers about it, which are not followed.

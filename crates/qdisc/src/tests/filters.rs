@@ -17,7 +17,7 @@ fn classes(filters: &[&str], packets: &[TestPacket]) -> Vec<u16> {
     let tree = tree(&lines);
     packets
         .iter()
-        .map(|packet| tree.class_of(packet).get(1).map_or(0, |class| class.minor))
+        .map(|packet| tree.class_of(packet).last().map_or(0, |class| class.minor))
         .collect()
 }
 

@@ -233,6 +233,20 @@ fn inner_classes_take_turns_though_their_leaves_are_throttled_after_each_packet(
 }
 
 #[test]
+fn the_way_to_a_class_names_those_around_it() {
+    let tree = tree(&[
+        "qdisc root handle 1: htb",
+        "class parent 1: classid 1:1 htb rate 2mbit",
+        "class parent 1:1 classid 1:5 htb rate 1mbit",
+        "class parent 1:5 classid 1:10 htb rate 1mbit",
+    ]);
+    let mut classed = packet(0, 1, 1000);
+    classed.priority = 0x1_0010;
+    let way = [handle(1, 0), handle(1, 1), handle(1, 5), handle(1, 0x10)];
+    assert_eq!(tree.class_of(&classed), way);
+}
+
+#[test]
 fn what_names_no_class_goes_direct_and_first() {
     let mut tree = tree(&["qdisc root handle 1: htb", "class parent 1: classid 1:10 htb rate 1mbit"]);
     let mut classed = packet(0, 1, 1000);

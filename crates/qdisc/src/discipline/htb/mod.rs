@@ -542,7 +542,12 @@ impl<P: Packet> Discipline<P> for Htb<P> {
     fn class_of(&self, packet: &P, arrival: &Arrival, path: &mut Vec<Handle>) {
         if let Target::Class(index) = self.classify(packet, arrival) {
             let class = &self.classes[index as usize];
-            path.push(class.id);
+            let begin = path.len();
+            let mut around = Some(index);
+            while let Some(class) = around.map(|index| &self.classes[index as usize]) {
+                path.insert(begin, class.id);
+                around = class.parent;
+            }
             if let Some(leaf) = &class.leaf {
                 leaf.node.class_of(packet, arrival, path);
             }
