@@ -1,10 +1,11 @@
 //! The other end of the control socket.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::net::RecvFlags;
 
 use crate::Paths;
 use crate::protocol::{Request, Response};
@@ -29,6 +30,11 @@ pub struct Refused {
 /// # Errors
 /// [`NotRunning`] without a daemon, [`Refused`] when it says no, an I/O error when the connection breaks.
 pub fn request(paths: &Paths, request: &Request) -> Result<Response> {
+    begin(paths, request).map(|(_, response)| response)
+}
+
+/// The same, with the connection, on which more may follow the answer.
+pub(crate) fn begin(paths: &Paths, request: &Request) -> Result<(UnixStream, Response)> {
     let path = paths.socket();
     let stream = match UnixStream::connect(&path) {
         Ok(stream) => stream,
@@ -43,15 +49,30 @@ pub fn request(paths: &Paths, request: &Request) -> Result<Response> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     (&stream).write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(&stream)
-        .read_line(&mut answer)
-        .context("the daemon did not answer")?;
+    let answer = first_line(&stream).context("the daemon did not answer")?;
     if answer.is_empty() {
         bail!("the daemon closed the connection without an answer; see its log");
     }
-    match serde_json::from_str(&answer).context("the daemon's answer makes no sense; is it of another version?")? {
+    match serde_json::from_slice(&answer).context("the daemon's answer makes no sense; is it of another version?")? {
         Response::Refused { message, configuration } => Err(Refused { message, configuration }.into()),
-        response => Ok(response),
+        response => Ok((stream, response)),
+    }
+}
+
+/// Up to the end of the line and no further: what follows is somebody else's to read.
+fn first_line(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut bytes = [0; 4096];
+    loop {
+        // A look at what has come, then exactly the line's part of it.
+        let len = rustix::net::recv(stream, &mut bytes, RecvFlags::PEEK).map(|(_, len)| len)?;
+        let seen = &bytes[..len.min(4096)];
+        let part = seen.iter().position(|byte| *byte == b'\n').map_or(seen.len(), |end| end + 1);
+        let mut taken = vec![0; part];
+        stream.read_exact(&mut taken)?;
+        line.extend(taken);
+        if part == 0 || line.ends_with(b"\n") {
+            return Ok(line);
+        }
     }
 }

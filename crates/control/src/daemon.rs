@@ -11,14 +11,16 @@ use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::memory;
+use fielato_wire::filter::{FilterError, UnknownName};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::hub::{Hub, Options};
+use crate::live::serve::Streams;
 use crate::lock::Lock;
-use crate::protocol::{Request, Response};
+use crate::protocol::{Request, Response, Watch};
 use crate::source::BadConfig;
 use crate::{Paths, files};
 
@@ -48,11 +50,20 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
             return Err(error);
         }
     };
-    let mut daemon = Daemon { hub, signals, listener };
+    let streams = Streams::new();
+    let mut daemon = Daemon {
+        hub,
+        signals,
+        listener,
+        streams,
+    };
     notify(&[NotifyState::Ready]);
     let ended = daemon.serve();
     notify(&[NotifyState::Stopping]);
-    let Daemon { hub, listener, .. } = daemon;
+    let Daemon {
+        hub, listener, streams, ..
+    } = daemon;
+    drop(streams);
     let down = hub.down();
     drop(listener);
     files::remove(&paths.socket())?;
@@ -97,6 +108,8 @@ struct Daemon {
     hub: Hub,
     signals: Signals,
     listener: UnixListener,
+    /// Clients that look at packets.
+    streams: Streams,
 }
 
 impl Daemon {
@@ -162,6 +175,10 @@ impl Daemon {
         if request == Request::Stop {
             return Some(client);
         }
+        if let Request::Watch(watch) = &request {
+            self.serve_watcher(client, watch);
+            return None;
+        }
         let reloaded = request == Request::Reload;
         let response = self
             .hub
@@ -177,6 +194,23 @@ impl Daemon {
             self.hub.settle();
         }
         None
+    }
+}
+
+impl Daemon {
+    /// Hands a client that looks at packets to a thread of its own.
+    fn serve_watcher(&mut self, client: UnixStream, watch: &Watch) {
+        let begun = self.hub.watch(watch).and_then(|watching| {
+            let client = client.try_clone()?;
+            self.streams.start(client, watching)
+        });
+        if let Err(error) = begun {
+            let refused = Response::Refused {
+                configuration: error.is::<FilterError>() || error.is::<UnknownName>(),
+                message: format!("{error:#}"),
+            };
+            answer(&client, &refused).ok();
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::live::report::LivePacket;
+
 /// Version of every JSON that Fielato prints or answers.
 pub const VERSION: u32 = 1;
 
@@ -17,12 +19,70 @@ pub enum Request {
     Status,
     Reload,
     Stop,
-    Ban { network: IpNet, until: Option<Timestamp> },
-    Unban { network: IpNet },
+    Ban {
+        network: IpNet,
+        until: Option<Timestamp>,
+    },
+    Unban {
+        network: IpNet,
+    },
     Bans,
     Top,
     Shape,
-    Tc { words: Vec<String> },
+    Tc {
+        words: Vec<String>,
+    },
+    /// Shows the gateway's packets, line by line, until the client goes. Answered by [`Response::Watching`].
+    Watch(Watch),
+}
+
+/// Which packets of the gateway's a client wants to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Packets within the tunnel.
+    pub clear: bool,
+    /// Encrypted packets.
+    pub cipher: bool,
+    /// In the words of `fielato capture`.
+    pub filter: String,
+    /// Bytes of each packet; 0 for all.
+    pub snaplen: u32,
+    /// Of no more packets than this each second it is said what they meet.
+    pub explained: u32,
+    /// Packets beyond that are not wanted at all.
+    pub only_explained: bool,
+}
+
+/// A line that follows [`Response::Watching`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watched {
+    /// A packet.
+    Packet(Box<WatchedPacket>),
+    /// The client was too slow.
+    Lost {
+        /// Packets lost since it began.
+        packets: u64,
+    },
+}
+
+/// A packet of the gateway's or its device's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WatchedPacket {
+    /// It is within the tunnel, else encrypted.
+    pub clear: bool,
+    /// It came from peers, else it goes there.
+    pub inbound: bool,
+    /// It is as it came to be judged, else as it went by. Packets towards peers are shown as both.
+    pub judged: bool,
+    /// When, in nanoseconds since 1970.
+    pub at: u64,
+    /// How long it was, from its IP header.
+    pub len: u32,
+    /// As much of it as was asked for, in base64.
+    pub bytes: String,
+    /// What it met.
+    pub told: Option<LivePacket>,
 }
 
 /// What the daemon answers.
@@ -41,6 +101,8 @@ pub enum Response {
     Tc {
         text: String,
     },
+    /// From now on, a [`Watched`] each line.
+    Watching,
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -97,7 +159,7 @@ pub struct Status {
 pub struct GuardStatus {
     /// Interface.
     pub interface: String,
-    /// `"native"` or `"generic"`.
+    /// Of the XDP program `"native"` or `"generic"`; `"gateway"` where the user-space engine guards.
     pub mode: String,
     /// Whether bans stand when the daemon is killed.
     pub pinned: bool,

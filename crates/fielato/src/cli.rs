@@ -502,6 +502,9 @@ pub struct Live {
     /// With --live: trace no more packets than this each second
     #[arg(long, value_name = "N", requires = "live", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+    /// With --live: end after this time, for instance 90s, 15m, 1h
+    #[arg(long = "for", value_name = "TIME", requires = "live", value_parser = parse_duration)]
+    pub duration: Option<jiff::SignedDuration>,
     /// With --live: end after so many packets
     #[arg(short = 'c', long, value_name = "COUNT", requires = "live", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,

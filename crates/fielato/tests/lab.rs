@@ -67,12 +67,22 @@ fn traces(id: u32) -> Vec<String> {
 }
 
 #[test]
-fn the_talk_holds() {
-    if !can_run("the_talk_holds") {
-        return;
+fn the_talk_holds_with_the_kernel_engine() {
+    if can_run("the_talk_holds_with_the_kernel_engine") {
+        talk_holds("kernel");
     }
+}
+
+#[test]
+fn the_talk_holds_with_the_user_space_engine() {
+    if can_run("the_talk_holds_with_the_user_space_engine") {
+        talk_holds("userspace");
+    }
+}
+
+fn talk_holds(engine: &str) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let output = fielato(&["lab", "talk", "--json"]);
+    let output = fielato(&["lab", "talk", "--engine", engine, "--json"]);
     let report: serde_json::Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
     let checks: Vec<&serde_json::Value> = report["steps"]
@@ -84,12 +94,14 @@ fn the_talk_holds() {
     let failed: Vec<_> = checks.iter().filter(|check| check["outcome"] == "failed").collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(report["engine"], engine);
     assert_eq!(
         (&report["version"], report["steps"].as_array().unwrap().len()),
         (&1.into(), 8)
     );
-    // Netem alone may be missing from the kernel.
+    // Netem alone may be missing, and only where the kernel encrypts and shapes alone.
     for check in checks.iter().filter(|check| check["outcome"] == "skipped") {
+        assert!(engine == "kernel" && is_kernel_wireguard(), "{check}");
         assert!(check["what"].as_str().unwrap().contains("netem"), "{check}");
     }
     for file in report["kept"].as_array().unwrap() {
@@ -97,6 +109,13 @@ fn the_talk_holds() {
         fs::remove_file(file).unwrap();
         let _ = fs::remove_dir(file.parent().unwrap());
     }
+}
+
+/// Whether `fielato up --engine kernel` takes the kernel's WireGuard.
+fn is_kernel_wireguard() -> bool {
+    let probe = "ip link add probe type wireguard";
+    let unshared = Command::new("unshare").args(["-n", "sh", "-c", probe]).output().unwrap();
+    unshared.status.success()
 }
 
 #[test]

@@ -27,6 +27,11 @@ fn up_refused(world: &World, code: i32, words: &[&str]) {
     refused(world, &mut world.fielato(&["up"]), code, words);
 }
 
+/// With the kernel engine; left to itself, `up` would take the other one.
+fn kernel_up_refused(world: &World, words: &[&str]) {
+    refused(world, &mut world.fielato(&["up", "--engine", "kernel"]), 1, words);
+}
+
 fn done(finished: &Finished) {
     assert_eq!(finished.code, Some(0), "{finished:?}");
 }
@@ -77,12 +82,12 @@ fn up_is_refused_for_what_others_have() {
     );
     let text = fs::read_to_string(world.file("etc/fielato/fielato.toml")).unwrap();
     world.write_config(&text.replacen("uplink = \"eth0\"", "uplink = \"eth1\"", 1));
-    up_refused(&world, 1, &["eth1", "tbf", "77:"]);
+    kernel_up_refused(&world, &["eth1", "tbf", "77:"]);
 
     // The place for an XDP program: eth1 carries somebody's.
     let text = world.config(0).replacen("uplink = \"eth0\"", "uplink = \"eth1\"", 1);
     world.write_config(&(text + "[hub.guard]\nuplink = true\n"));
-    up_refused(&world, 1, &["eth1", "program"]);
+    kernel_up_refused(&world, &["eth1", "program"]);
 
     world.configure(0);
     done(&world.run(&["up"]));
@@ -125,7 +130,7 @@ fn up_is_refused_for_what_is_missing_or_damaged() {
 
     refused(
         &world,
-        world.fielato(&["up"]).env("PATH", "/nonexistent"),
+        world.fielato(&["up", "--engine", "kernel"]).env("PATH", "/nonexistent"),
         1,
         &["nft", "nftables"],
     );
@@ -190,15 +195,16 @@ fn a_discipline_that_the_kernel_lacks() {
     };
     let module = format!("sch_{kind}");
     let shape = format!(
-        "[[shape]]\nqdisc = \"root handle 1: htb default 10\"\n[[shape]]\nclass = \"parent 1: classid 1:10 htb rate 10mbit\"
-[[shape]]\nqdisc = \"parent 1:10 handle 10: {words}\"\n"
+        "[[shape]]\ndev = \"eth0\"\nqdisc = \"root handle 1: htb default 10\"
+[[shape]]\ndev = \"eth0\"\nclass = \"parent 1: classid 1:10 htb rate 10mbit\"
+[[shape]]\ndev = \"eth0\"\nqdisc = \"parent 1:10 handle 10: {words}\"\n"
     );
     configure_also(&world, &shape);
-    up_refused(&world, 1, &[&module]);
+    kernel_up_refused(&world, &[&module]);
 
     // The same by `reload`: the hub goes on as it was, and takes the next change.
     world.configure(2);
-    done(&world.run(&["up"]));
+    done(&world.run(&["up", "--engine", "kernel"]));
     configure_also(&world, &shape);
     refused(&world, &mut world.fielato(&["reload"]), 1, &[&module]);
     world.configure(1);

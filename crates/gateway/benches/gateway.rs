@@ -147,9 +147,13 @@ fn swap(c: &mut Criterion) {
     group
         .measurement_time(Duration::from_secs(3))
         .warm_up_time(Duration::from_secs(1));
-    let config = full("-A FORWARD -i wg0 -j ACCEPT\n");
+    let configs = ["tcp", "udp"].map(|protocol| {
+        full(&format!(
+            "-A FORWARD -o wg0 -p {protocol} -j ACCEPT\n-A FORWARD -i wg0 -j ACCEPT\n"
+        ))
+    });
     for connections in [0, 100_000_u32] {
-        let mut gateway = Gateway::new(config.clone(), 7, START).unwrap();
+        let mut gateway = Gateway::new(configs[0].clone(), 7, START).unwrap();
         for number in 0..connections {
             let packet = Ip::v4(member(number % 1000), [198, 51, 100, 3]).udp((number / 1000) as u16 + 1, 53, b"x");
             gateway.receive(TUNNEL, Buffer::from(packet), START);
@@ -157,7 +161,12 @@ fn swap(c: &mut Criterion) {
         }
         assert_eq!(gateway.usage().connections, connections as usize);
         group.bench_function(format!("{connections} connections"), |b| {
-            b.iter(|| assert_eq!(gateway.swap(config.clone(), START).unwrap().cut, 0));
+            // Another rule each time, so that every connection is judged again.
+            let mut at = 0;
+            b.iter(|| {
+                at = (at + 1) % configs.len();
+                assert_eq!(gateway.swap(configs[at].clone(), START).unwrap().cut, 0);
+            });
         });
     }
     group.finish();

@@ -54,7 +54,7 @@ pub enum RpFilter {
 }
 
 /// A port.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     /// Its number.
     pub id: PortId,
@@ -142,7 +142,7 @@ pub struct RoutingRule {
 }
 
 /// A set that rules name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetConfig {
     /// Its name.
     pub name: String,

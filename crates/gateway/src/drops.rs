@@ -40,6 +40,8 @@ pub enum DropReason {
     PortRemoved,
     /// An Ethernet frame for another station.
     OtherStation,
+    /// For another host, in an Ethernet frame to all stations or a group of them.
+    LinkGroup,
     /// An Ethernet frame that is cut short, or neither IP nor ARP.
     EtherType,
     /// An ARP or NDP message that the RFCs say to ignore.
@@ -71,6 +73,7 @@ impl DropReason {
             DropReason::Queue(reason) => reason.name(),
             DropReason::PortRemoved => "port-removed",
             DropReason::OtherStation => "other-station",
+            DropReason::LinkGroup => "link-group",
             DropReason::EtherType => "ether-type",
             DropReason::BadNeighbourMessage => "bad-neighbour-message",
             DropReason::NoNeighbour => "no-neighbour",

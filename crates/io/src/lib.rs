@@ -8,6 +8,7 @@ pub mod packet_port;
 mod poller;
 pub mod proxy;
 pub mod queue;
+mod rtnetlink;
 pub mod tap;
 pub mod tun;
 mod uapi;

@@ -11,6 +11,8 @@ mod socket;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fielato_gateway::Buffer;
 
@@ -18,16 +20,25 @@ use link::Links;
 use receive::Receiver;
 use send::Sender;
 
-/// An Ethernet interface that belongs to the gateway.
+/// An Ethernet interface that belongs to the gateway. One thread can receive while others send.
 pub struct PacketPort {
     socket: OwnedFd,
-    links: Links,
+    links: Mutex<Links>,
     name: String,
     index: u32,
     mac: [u8; 6],
-    receiver: Receiver,
+    receiver: Mutex<Receiver>,
     sender: Sender,
-    losses: Losses,
+    lost: Lost,
+}
+
+/// [`Losses`], counted by any thread.
+#[derive(Default)]
+struct Lost {
+    kernel: AtomicU64,
+    tagged: AtomicU64,
+    truncated: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// Frames that got lost here.
@@ -119,13 +130,13 @@ impl PacketPort {
         })?;
         Ok(Self {
             socket,
-            links,
+            links: Mutex::new(links),
             name: name.to_owned(),
             index: found.index,
             mac,
-            receiver: Receiver::new(),
+            receiver: Mutex::new(Receiver::new()),
             sender: Sender::new(found.index),
-            losses: Losses::default(),
+            lost: Lost::default(),
         })
     }
 
@@ -143,8 +154,8 @@ impl PacketPort {
     ///
     /// # Errors
     /// The interface is gone.
-    pub fn mtu(&mut self) -> io::Result<u32> {
-        self.links.numbered(self.index).map(|link| link.mtu)
+    pub fn mtu(&self) -> io::Result<u32> {
+        lock(&self.links).numbered(self.index).map(|link| link.mtu)
     }
 
     /// Appends what came to `to`, up to a batch: how many. 0 when nothing is there, and when all that was there is lost
@@ -152,8 +163,8 @@ impl PacketPort {
     ///
     /// # Errors
     /// The interface is down or gone (`ENETDOWN`, told once: it can be asked again), or the system fails otherwise.
-    pub fn receive(&mut self, to: &mut Vec<Buffer>) -> io::Result<usize> {
-        self.receiver.receive(self.socket.as_fd(), to, &mut self.losses)
+    pub fn receive(&self, to: &mut Vec<Buffer>) -> io::Result<usize> {
+        lock(&self.receiver).receive(self.socket.as_fd(), to, &self.lost)
     }
 
     /// Sends frames, superpackets among them: how many from the front are done with. What the system refuses for good is done with,
@@ -161,18 +172,35 @@ impl PacketPort {
     ///
     /// # Errors
     /// The interface is down or gone (`ENETDOWN`, `ENXIO`), or the system fails otherwise.
-    pub fn send(&mut self, frames: &[Buffer]) -> io::Result<usize> {
-        self.sender.send(self.socket.as_fd(), frames, &mut self.losses)
+    pub fn send(&self, frames: &[Buffer]) -> io::Result<usize> {
+        self.sender.send(self.socket.as_fd(), frames, &self.lost)
     }
 
     /// What got lost until now.
-    pub fn losses(&mut self) -> Losses {
+    pub fn losses(&self) -> Losses {
         // It is a packet socket, which always has them.
         if let Ok(dropped) = socket::take_dropped(self.socket.as_fd()) {
-            self.losses.kernel += u64::from(dropped);
+            self.lost.kernel.fetch_add(dropped.into(), Ordering::Relaxed);
         }
-        self.losses
+        let Lost {
+            kernel,
+            tagged,
+            truncated,
+            refused,
+        } = &self.lost;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Losses {
+            kernel: read(kernel),
+            tagged: read(tagged),
+            truncated: read(truncated),
+            refused: read(refused),
+        }
     }
+}
+
+/// What is locked is whole also after a panic: each call leaves it so, or overwrites it first.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsFd for PacketPort {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fielato_gateway::Station;
 use fielato_wire::Headers;
 use fielato_wire::build::Ip;
 use fielato_wire::filter::Filter;
@@ -33,30 +34,23 @@ pub enum Direction {
     Outbound,
 }
 
-/// Whether a packet went on, and why: the rule's comment, or the reason for a drop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// Whether it went on.
-    pub passed: bool,
-    /// Why, for a person.
-    pub text: String,
-}
-
 /// A packet, copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tapped {
     /// Which side.
     pub side: Side,
-    /// Which way.
+    /// Which way: from peers, or towards them.
     pub direction: Direction,
     /// When, since 1970.
     pub at: Duration,
     /// From the IP header on, as much as was asked for.
     pub bytes: Vec<u8>,
-    /// How long it was.
+    /// How long it was. A superpacket is shown whole.
     pub len: usize,
-    /// What became of it, where that is known.
-    pub verdict: Option<Verdict>,
+    /// Whether it was seen where the gateway judged it, as it came; else where it went by, as it left.
+    pub judged: bool,
+    /// What it met, of a packet that was judged, if the limit allowed it.
+    pub stations: Option<Vec<Station>>,
 }
 
 /// What a listener wants.
@@ -68,6 +62,10 @@ pub struct Wanted {
     pub cipher: Option<Filter>,
     /// Bytes of each packet.
     pub snaplen: usize,
+    /// Of no more packets than this each second it is asked what they meet.
+    pub explained: u32,
+    /// No other packets are wanted.
+    pub only_explained: bool,
     /// Most packets that wait for the listener.
     pub packets: usize,
     /// Most of their bytes.
@@ -103,41 +101,78 @@ struct Ring {
 struct Waiting {
     packets: VecDeque<Tapped>,
     bytes: usize,
+    /// The second of which `explained` counts.
+    second: u64,
+    explained: u32,
+}
+
+/// A packet that somebody wants: asked for before it is judged, shown afterwards.
+#[derive(Debug)]
+pub struct Ticket {
+    direction: Direction,
+    at: Duration,
+    bytes: Vec<u8>,
+    len: usize,
+    /// Who wants it, and whether with what it meets.
+    rings: Vec<(Arc<Ring>, bool)>,
 }
 
 impl Tap {
-    /// Whether anybody listens: one relaxed load. Ask before making a verdict's text or reading a clock.
+    /// Whether anybody listens: one relaxed load.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.0.on.load(Ordering::Relaxed)
     }
 
-    /// Shows a packet, from its IP header on, to those who listen. `at` is the time since 1970; `verdict` is asked when somebody
-    /// wants the packet. A superpacket is shown whole, with the lengths that its headers say.
-    pub fn show(&self, side: Side, direction: Direction, at: Duration, packet: &[u8], verdict: impl Fn() -> Option<Verdict>) {
+    /// Asks whether anybody wants this packet, which the gateway is about to judge. `at` is the time since 1970. Packets towards the
+    /// tunnel are wanted for what they meet only: they are shown once more when they leave.
+    #[inline]
+    pub fn ask(&self, direction: Direction, at: Duration, packet: &[u8]) -> Option<Ticket> {
+        if !self.is_on() {
+            return None;
+        }
+        self.ask_listeners(direction, at, packet)
+    }
+
+    fn ask_listeners(&self, direction: Direction, at: Duration, packet: &[u8]) -> Option<Ticket> {
+        let headers = Headers::parse(packet).ok();
+        let wants = |ring: &Arc<Ring>| {
+            let chosen = wants(&ring.wanted.clear, headers.as_ref());
+            let explained = chosen && ring.may_explain(at);
+            let plain = chosen && direction == Direction::Inbound && !ring.wanted.only_explained;
+            (explained || plain).then(|| (Arc::clone(ring), explained))
+        };
+        let rings: Vec<_> = lock(&self.0.listeners).iter().filter_map(wants).collect();
+        let snaplen = rings.iter().map(|(ring, _)| ring.wanted.snaplen).max()?;
+        Some(Ticket {
+            direction,
+            at,
+            bytes: packet[..packet.len().min(snaplen)].to_vec(),
+            len: packet.len(),
+            rings,
+        })
+    }
+
+    /// Shows a packet that goes by, from its IP header on. `at` is the time since 1970.
+    pub fn show(&self, side: Side, direction: Direction, at: Duration, packet: &[u8]) {
         if !self.is_on() {
             return;
         }
-        // Of what is no IP packet there is nothing to choose by.
         let headers = Headers::parse(packet).ok();
-        for ring in lock(&self.0.listeners).iter() {
+        for ring in lock(&self.0.listeners).iter().filter(|ring| !ring.wanted.only_explained) {
             let filter = match side {
                 Side::Clear => &ring.wanted.clear,
                 Side::Cipher => &ring.wanted.cipher,
             };
-            let Some(filter) = filter else { continue };
-            let wanted = match &headers {
-                Some(headers) => filter.matches(headers),
-                None => filter.is_all(),
-            };
-            if wanted {
-                ring.push(packet, |bytes| Tapped {
+            if wants(filter, headers.as_ref()) {
+                ring.push(Tapped {
                     side,
                     direction,
                     at,
-                    bytes,
+                    bytes: packet[..packet.len().min(ring.wanted.snaplen)].to_vec(),
                     len: packet.len(),
-                    verdict: verdict(),
+                    judged: false,
+                    stations: None,
                 });
             }
         }
@@ -160,7 +195,7 @@ impl Tap {
             Direction::Outbound => ((local, port), (remote, path.remote.port())),
         };
         if let Some(ip) = Ip::between(src, dst) {
-            self.show(Side::Cipher, direction, at, &ip.tos(tos).udp(sport, dport, payload), || None);
+            self.show(Side::Cipher, direction, at, &ip.tos(tos).udp(sport, dport, payload));
         }
     }
 
@@ -186,19 +221,66 @@ impl Tap {
     }
 }
 
+impl Ticket {
+    /// Whether somebody wants to know what the packet meets.
+    pub fn explains(&self) -> bool {
+        self.rings.iter().any(|(_, explained)| *explained)
+    }
+
+    /// Shows the packet, with what it met, to those who want it.
+    pub fn show(self, stations: Option<&[Station]>) {
+        let Self {
+            direction,
+            at,
+            bytes,
+            len,
+            rings,
+        } = self;
+        for (ring, explained) in rings {
+            ring.push(Tapped {
+                side: Side::Clear,
+                direction,
+                at,
+                bytes: bytes[..bytes.len().min(ring.wanted.snaplen)].to_vec(),
+                len,
+                judged: true,
+                stations: stations.filter(|_| explained).map(<[Station]>::to_vec),
+            });
+        }
+    }
+}
+
 impl Ring {
-    fn push(&self, packet: &[u8], tapped: impl FnOnce(Vec<u8>) -> Tapped) {
-        self.seen.fetch_add(1, Ordering::Relaxed);
-        let bytes = &packet[..packet.len().min(self.wanted.snaplen)];
+    fn may_explain(&self, at: Duration) -> bool {
         let mut waiting = lock(&self.waiting);
-        if waiting.packets.len() >= self.wanted.packets || waiting.bytes + bytes.len() > self.wanted.bytes {
+        if waiting.second != at.as_secs() {
+            (waiting.second, waiting.explained) = (at.as_secs(), 0);
+        }
+        let may = waiting.explained < self.wanted.explained;
+        waiting.explained += u32::from(may);
+        may
+    }
+
+    fn push(&self, tapped: Tapped) {
+        self.seen.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = lock(&self.waiting);
+        if waiting.packets.len() >= self.wanted.packets || waiting.bytes + tapped.bytes.len() > self.wanted.bytes {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        waiting.bytes += bytes.len();
-        waiting.packets.push_back(tapped(bytes.to_vec()));
+        waiting.bytes += tapped.bytes.len();
+        waiting.packets.push_back(tapped);
         drop(waiting);
         self.came.notify_one();
+    }
+}
+
+/// Whether a filter wants a packet. Of what is no IP packet there is nothing to choose by.
+fn wants(filter: &Option<Filter>, headers: Option<&Headers>) -> bool {
+    match (filter, headers) {
+        (None, _) => false,
+        (Some(filter), Some(headers)) => filter.matches(headers),
+        (Some(filter), None) => filter.is_all(),
     }
 }
 
@@ -245,8 +327,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use fielato_wire::build::Ip;
     use fielato_wire::filter::Words;
 
@@ -254,12 +334,13 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1);
 
-    fn wanted(clear: &str) -> Wanted {
-        let filter = Words::parse(clear).unwrap().resolve(&|_, _| None).unwrap();
+    fn wanted(filter: &str) -> Wanted {
         Wanted {
-            clear: Some(filter),
+            clear: Some(Words::parse(filter).unwrap().resolve(&|_, _| None).unwrap()),
             cipher: None,
             snaplen: 20,
+            explained: 2,
+            only_explained: false,
             packets: 3,
             bytes: 1000,
         }
@@ -272,48 +353,85 @@ mod tests {
         ]
     }
 
-    #[test]
-    fn shows_what_is_wanted_to_everybody_and_asks_for_verdicts_then_only() {
-        let tap = Tap::default();
-        let asked = Cell::new(0);
-        let show = |side| {
-            for packet in packets() {
-                tap.show(side, Direction::Inbound, NOW, &packet, || {
-                    asked.set(asked.get() + 1);
-                    Some(Verdict {
-                        passed: false,
-                        text: "no rule".into(),
-                    })
-                });
-            }
-        };
-        show(Side::Clear);
-        assert!(!tap.is_on() && asked.get() == 0);
+    fn show(tap: &Tap, at: Duration, packet: &[u8]) -> Option<bool> {
+        let ticket = tap.ask(Direction::Inbound, at, packet)?;
+        let explains = ticket.explains();
+        ticket.show(explains.then_some(&[]));
+        Some(explains)
+    }
 
-        let (port, all) = (tap.listen(wanted("port 53")).unwrap(), tap.listen(wanted("")).unwrap());
-        show(Side::Clear);
-        show(Side::Cipher);
-        assert_eq!(asked.get(), 3);
+    #[test]
+    fn everybody_is_shown_what_they_want() {
+        let tap = Tap::default();
         let [v4, v6] = packets();
+        assert_eq!(show(&tap, NOW, &v4), None);
+        let (port, all) = (tap.listen(wanted("port 53")).unwrap(), tap.listen(wanted("")).unwrap());
+        assert_eq!(show(&tap, NOW, &v4), Some(true));
+        assert_eq!(show(&tap, NOW, &v6), Some(true));
         let one = |packet: &[u8]| Tapped {
             side: Side::Clear,
             direction: Direction::Inbound,
             at: NOW,
             bytes: packet[..20].to_vec(),
             len: packet.len(),
-            verdict: Some(Verdict {
-                passed: false,
-                text: "no rule".into(),
-            }),
+            judged: true,
+            stations: Some(Vec::new()),
         };
         assert_eq!(port.take(Duration::ZERO), [one(&v4)]);
         assert_eq!(all.take(Duration::ZERO), [one(&v4), one(&v6)]);
         assert_eq!(all.take(Duration::ZERO), []);
-
-        drop(port);
-        assert!(tap.is_on());
         drop(all);
+        assert_eq!((tap.is_on(), show(&tap, NOW, &v6)), (true, None));
+        drop(port);
         assert!(!tap.is_on());
+    }
+
+    #[test]
+    fn no_more_are_explained_than_was_asked_for() {
+        let [v4, _] = packets();
+        for (only_explained, beyond) in [(false, Some(false)), (true, None)] {
+            let tap = Tap::default();
+            let _listener = tap.listen(Wanted {
+                only_explained,
+                ..wanted("")
+            });
+            let explained: Vec<_> = (0..4).map(|_| show(&tap, NOW, &v4)).collect();
+            assert_eq!(explained, [Some(true), Some(true), beyond, beyond]);
+            assert_eq!(show(&tap, NOW + Duration::from_secs(1), &v4), Some(true), "the next second");
+        }
+    }
+
+    #[test]
+    fn what_leaves_is_shown_as_it_left_and_explained_as_it_came() {
+        let tap = Tap::default();
+        let [v4, _] = packets();
+        let both = tap
+            .listen(Wanted {
+                cipher: Some(Filter::all()),
+                explained: 1,
+                ..wanted("")
+            })
+            .unwrap();
+        for _ in 0..2 {
+            if let Some(ticket) = tap.ask(Direction::Outbound, NOW, &v4) {
+                ticket.show(Some(&[]));
+            }
+        }
+        tap.show(Side::Clear, Direction::Outbound, NOW, &v4);
+        tap.show(Side::Cipher, Direction::Inbound, NOW, &v4);
+        let seen: Vec<_> = both
+            .take(Duration::ZERO)
+            .iter()
+            .map(|seen| (seen.side, seen.judged, seen.stations.is_some()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Side::Clear, true, true),
+                (Side::Clear, false, false),
+                (Side::Cipher, false, false)
+            ]
+        );
     }
 
     #[test]
@@ -323,7 +441,7 @@ mod tests {
         assert_eq!(tap.listen(wanted("")).unwrap_err(), Busy);
         let [v4, _] = packets();
         for _ in 0..10 {
-            tap.show(Side::Clear, Direction::Outbound, NOW, &v4, || None);
+            show(&tap, NOW, &v4);
         }
         for listener in &listeners {
             assert_eq!((listener.seen(), listener.lost()), (10, 7));
@@ -333,7 +451,7 @@ mod tests {
         drop(listeners);
         let tight = tap.listen(Wanted { bytes: 39, ..wanted("") }).unwrap();
         for _ in 0..2 {
-            tap.show(Side::Clear, Direction::Outbound, NOW, &v4, || None);
+            show(&tap, NOW, &v4);
         }
         assert_eq!((tight.take(Duration::ZERO).len(), tight.lost()), (1, 1));
     }
@@ -344,7 +462,7 @@ mod tests {
         let listener = tap.listen(wanted("")).unwrap();
         let [v4, _] = packets();
         std::thread::scope(|scope| {
-            scope.spawn(|| tap.show(Side::Clear, Direction::Inbound, NOW, &v4, || None));
+            scope.spawn(|| show(&tap, NOW, &v4));
             assert_eq!(listener.take(Duration::from_secs(10)).len(), 1);
         });
         assert_eq!(listener.take(Duration::from_millis(1)), []);

@@ -36,7 +36,7 @@ fn end(hub: &Namespace, near: &str, net: u8) -> Namespace {
     far
 }
 
-fn port(id: u16, packet_port: &mut PacketPort, net: u8) -> Port {
+fn port(id: u16, packet_port: &PacketPort, net: u8) -> Port {
     Port {
         id: PortId(id),
         name: packet_port.name().to_owned(),
@@ -52,7 +52,7 @@ fn port(id: u16, packet_port: &mut PacketPort, net: u8) -> Port {
 }
 
 /// Carries packets between the ports until told to end; the number of superpackets among them.
-fn carry(ports: &mut [PacketPort; 2], end: &AtomicBool, superpackets: &AtomicUsize) -> Gateway {
+fn carry(ports: &[PacketPort; 2], end: &AtomicBool, superpackets: &AtomicUsize) -> Gateway {
     let start = Instant::now();
     let now = || Now {
         mono: Now::SECOND + start.elapsed().as_nanos() as u64,
@@ -70,9 +70,9 @@ fn carry(ports: &mut [PacketPort; 2], end: &AtomicBool, superpackets: &AtomicUsi
     };
     while !end.load(Ordering::Relaxed) {
         let [first, second] = ports;
-        let mut fds = [&*first, &*second].map(|port| PollFd::new(port, PollFlags::IN));
+        let mut fds = [first, second].map(|port| PollFd::new(port, PollFlags::IN));
         poll(&mut fds, Some(&wait)).unwrap();
-        for (id, port) in ports.iter_mut().enumerate() {
+        for (id, port) in ports.iter().enumerate() {
             let mut frames = Vec::new();
             port.receive(&mut frames).unwrap();
             for frame in frames {
@@ -86,7 +86,7 @@ fn carry(ports: &mut [PacketPort; 2], end: &AtomicBool, superpackets: &AtomicUsi
         while let Some((PortId(id), frame)) = gateway.transmit(now()) {
             leaving[usize::from(id)].push(frame);
         }
-        for (port, frames) in ports.iter_mut().zip(&leaving) {
+        for (port, frames) in ports.iter().zip(&leaving) {
             let sent = port.send(frames).unwrap();
             assert_eq!(sent, frames.len(), "the port's queue is longer than this");
         }
@@ -101,7 +101,7 @@ fn kernels_reach_each_other_through_a_gateway_on_packet_ports() {
     }
     let hub = Namespace::new();
     let [a, b] = [end(&hub, "p0", 20), end(&hub, "p1", 21)];
-    let mut ports = hub.within(|| ["p0", "p1"].map(|name| PacketPort::open(name).unwrap()));
+    let ports = hub.within(|| ["p0", "p1"].map(|name| PacketPort::open(name).unwrap()));
     assert_eq!(ports[0].mtu().unwrap(), 1500);
     hub.run("ip link set p1 mtu 1400");
     assert_eq!(ports[1].mtu().unwrap(), 1400);
@@ -112,7 +112,7 @@ fn kernels_reach_each_other_through_a_gateway_on_packet_ports() {
 
     let (end, superpackets) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        let carrier = scope.spawn(|| carry(&mut ports, &end, &superpackets));
+        let carrier = scope.spawn(|| carry(&ports, &end, &superpackets));
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for address in ["10.21.0.2", "fd21::2"] {
                 assert!(ping(&a, address), "{address}");
@@ -132,7 +132,7 @@ fn kernels_reach_each_other_through_a_gateway_on_packet_ports() {
         }
     });
     assert!(superpackets.load(Ordering::Relaxed) > 100);
-    for port in &mut ports {
+    for port in &ports {
         let losses = port.losses();
         assert_eq!((losses.refused, losses.truncated, losses.tagged), (0, 0, 0), "{losses:?}");
     }
@@ -184,7 +184,7 @@ fn tagged_frames_and_frames_too_long_are_lost_and_counted_and_a_port_may_go_down
             .unwrap();
         hub.run(&format!("ip link set {name} up"));
     }
-    let [mut port, mut far] = hub.within(|| ["p0", "p1"].map(|name| PacketPort::open(name).unwrap()));
+    let [port, far] = hub.within(|| ["p0", "p1"].map(|name| PacketPort::open(name).unwrap()));
     // To everybody, of a kind for experiments (IEEE 802), with whatever follows.
     let frame = |kind: [u8; 2], len: usize| {
         let mut data = vec![0; len];

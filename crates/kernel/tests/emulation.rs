@@ -555,7 +555,7 @@ fn fq_codel_drops_and_marks_as_the_kernels() {
             println!("fq_codel {words}, tos {tos}: {pairs:.1?}");
             // Every drop decides when the next one comes, so that small differences of time grow.
             for (what, (kernel, ours)) in pairs {
-                within(what, kernel, ours, 0.1 * kernel.max(ours) + 4.0)?;
+                within(what, kernel, ours, 0.05 * kernel.max(ours) + 4.0)?;
             }
             Ok(())
         });

@@ -7,6 +7,7 @@ mod explain;
 mod far_end;
 mod observe;
 mod packet;
+mod proxy;
 mod question;
 mod station;
 mod text;

@@ -104,15 +104,19 @@ passes: tcp 10.0.123.4:1234 > 192.168.4.2:40000 SYN ACK, 40 bytes, arrived at me
 fn a_day_in_the_life_of_a_packet() {
     let expected = r#"client-a sends icmp 192.168.4.2 > 10.0.123.4 echo request, 84 bytes.
      | IPv4 20 | ICMP 8 | data 56 |
-  1. client-a looks for 10.0.123.4 in its AllowedIPs, which `route = "lab"` filled, and finds 10.0.123.4/32: the packet goes into the tunnel.
-  2. WireGuard encrypts it for the hub: 84 bytes and 12 of padding become 156 on the wire, and whoever listens learns no more than that and the addresses.
+  1. client-a looks for 10.0.123.4 in its AllowedIPs, which `route = "lab"` filled, and finds
+     10.0.123.4/32: the packet goes into the tunnel.
+  2. WireGuard encrypts it for the hub: 84 bytes and 12 of padding become 156 on the wire, and
+     whoever listens learns no more than that and the addresses.
      client-a > 10.0.123.2:51820
      | IPv4 20 | UDP 8 | WireGuard 16 | the packet 84 | padding 12 | tag 16 |
-  3. The hub decrypts it with the key of client-a, which may send from 192.168.4.2: 192.168.4.2 is among these, so nobody else can have sent it.
+  3. The hub decrypts it with the key of client-a, which may send from 192.168.4.2: 192.168.4.2 is
+     among these, so nobody else can have sent it.
   4. The guard finds no ban of its source, and counts it.
   5. Connection tracking calls it new: nothing was seen of this connection before.
   6. The route says that it leaves by eth0.
-  7. At the hook forward of the hub, in table filter, rule 8 of FORWARD (no rule) says drop: what no rule lets in stays outside.
+  7. At the hook forward of the hub, in table filter, rule 8 of FORWARD (no rule) says drop: what no
+     rule lets in stays outside.
   8. It ends here, at the hub: no rule.
 
 What to do: no [[rule]] lets client-a reach client-b by icmp; add:
@@ -595,4 +599,78 @@ fn an_address_of_the_hub_that_the_file_does_not_name() {
     );
     let shown = trace::text(&traces, "fielato.toml");
     assert!(shown.contains("(the hub's own; `source` in [hub] would name it)"), "{shown}");
+}
+
+#[test]
+fn members_packets_go_on_by_the_hubs_sockets() {
+    let text = full().replace("uplink = \"eth0\"", "uplink = \"eth0\"\nengine = \"userspace\"");
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let question = Question {
+            reply: true,
+            version: Some(version),
+            ..Question::new("alice", "web")
+        };
+        let traces = ask(&text, &question);
+        // The host lets in what comes from the hub's address alone.
+        assert_eq!(
+            (arrived(&traces[0]), arrived(&traces[1])),
+            (&host("server"), &member("alice"))
+        );
+        let proxied = |trace: &Trace| {
+            trace
+                .stations
+                .iter()
+                .any(|station| matches!(station.step, Step::Proxy { .. }))
+        };
+        assert!(traces.iter().all(proxied), "{traces:?}");
+        let translated = |trace: &Trace| trace.stations.iter().any(|station| matches!(station.step, Step::Nat { .. }));
+        assert!(!traces.iter().any(translated), "{traces:?}");
+    }
+    let question = Question {
+        state: State::Established,
+        ..Question::new("alice", "web")
+    };
+    assert_eq!(*arrived(&one(&text, &question)), host("server"));
+    // Nobody begins a connection to a member, and sockets carry no GRE.
+    for question in [Question::new("server", "alice"), Question::new("alice", "8.8.8.8:ip/47")] {
+        let trace = one(
+            &text.replacen("[member.alice]", "[member.alice]\nroute = \"all\"", 1),
+            &question,
+        );
+        let name = "not-proxied".to_owned();
+        let (at, reason, advice) = stopped(&trace);
+        assert_eq!((at, reason), (&Place::Hub, &Reason::Gateway { name }));
+        assert!(advice.contains("exit = \"packet\""), "{advice}");
+    }
+    for (from, to, place) in [("hub", "web", host("server")), ("server", "10.0.123.2:22", Place::Hub)] {
+        assert_eq!(*arrived(&one(&text, &Question::new(from, to))), place);
+    }
+}
+
+#[test]
+fn an_exit_of_the_hubs_own() {
+    let text = full().replace(
+        "uplink = \"eth0\"",
+        "uplink = \"eth0\"\nengine = \"userspace\"\nexit = \"packet\"",
+    );
+    let text = text.replace(
+        "[hub.guard]",
+        "[hub.packet]\ninterface = \"out0\"\naddresses = [\"10.0.123.2/24\", \"2001:db8::2/64\"]\ngateway = \"10.0.123.1\"\n\n[hub.guard]",
+    );
+    let question = Question {
+        reply: true,
+        ..Question::new("alice", "web")
+    };
+    let traces = ask(&text, &question);
+    assert_eq!(
+        (arrived(&traces[0]), arrived(&traces[1])),
+        (&host("server"), &member("alice"))
+    );
+    let text = text.replacen("[member.alice]", "[member.alice]\nroute = \"all\"", 1);
+    let trace = one(&text, &Question::new("alice", "8.8.8.8"));
+    let via = Step::Route {
+        interface: Some("eth0".into()),
+        via: Some("10.0.123.1".parse().unwrap()),
+    };
+    assert!(trace.stations.iter().any(|station| station.step == via), "{trace:?}");
 }

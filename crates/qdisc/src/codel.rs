@@ -193,7 +193,7 @@ impl Codel {
             head = next?;
         }
         let above = |threshold| state.delay.after(threshold);
-        if self.parameters.ce_threshold.is_some_and(above) && ecn::mark(head.queued.packet.bytes_mut()) {
+        if self.parameters.ce_threshold.is_some_and(above) && ecn::mark(&mut head.queued.packet) {
             self.counts.marked_above_threshold += 1;
         }
         Some(head.queued)
@@ -221,7 +221,7 @@ impl Codel {
     }
 
     fn mark<P: Packet>(&mut self, head: &mut Waiting<P>) -> bool {
-        let marked = self.parameters.ecn && ecn::mark(head.queued.packet.bytes_mut());
+        let marked = self.parameters.ecn && ecn::mark(&mut head.queued.packet);
         self.counts.marked += u64::from(marked);
         marked
     }

@@ -2,11 +2,24 @@
 
 use fielato_wire::checksum;
 
+use crate::packet::Packet;
+
 const ECN: u8 = 0b11;
+
+/// Marks a packet as having met congestion; false when its ends don't speak ECN. Only then is it touched: the embedder may have
+/// work to do before its bytes may change.
+pub(crate) fn mark<P: Packet>(packet: &mut P) -> bool {
+    let capable = match packet.bytes() {
+        [first, second, ..] if first >> 4 == 6 => (second >> 4) & ECN != 0,
+        [first, second, ..] if first >> 4 == 4 => second & ECN != 0,
+        _ => false,
+    };
+    capable && mark_bytes(packet.bytes_mut())
+}
 
 /// Marks `packet` (from its IP header on) as having met congestion. False, and nothing done, when its ends don't speak ECN
 /// (Not-ECT) or it is no IP packet. A packet that is marked already is as good as marked now (`INET_ECN_set_ce`).
-pub(crate) fn mark(packet: &mut [u8]) -> bool {
+fn mark_bytes(packet: &mut [u8]) -> bool {
     match packet {
         // The two bits stand across the second byte's upper half: four bits of traffic class, four of the flow label.
         [first, second, ..] if *first >> 4 == 6 => {
@@ -62,11 +75,11 @@ mod tests {
             (0xbb, 0xbb, true),
         ] {
             let mut packet = v4(before);
-            assert_eq!(mark(&mut packet), marked, "{before:#x}");
+            assert_eq!(mark_bytes(&mut packet), marked, "{before:#x}");
             assert_eq!(packet, v4(after), "the checksum is right, too");
 
             let mut packet = v6(before);
-            assert_eq!(mark(&mut packet), marked, "{before:#x}");
+            assert_eq!(mark_bytes(&mut packet), marked, "{before:#x}");
             assert_eq!(packet, v6(after), "the flow label stays");
         }
     }
@@ -75,12 +88,12 @@ mod tests {
     fn what_is_no_ip_packet_stays() {
         for bytes in [&[][..], &[0x45], &[0x60], &[0x15, 0xff, 0], &[0, 0]] {
             let mut packet = bytes.to_vec();
-            assert!(!mark(&mut packet));
+            assert!(!mark_bytes(&mut packet));
             assert_eq!(packet, bytes);
         }
         // Cut off in the middle: marked without a checksum to mend.
         let mut packet = [0x45, 1, 0];
-        assert!(mark(&mut packet));
+        assert!(mark_bytes(&mut packet));
         assert_eq!(packet, [0x45, 3, 0]);
     }
 }

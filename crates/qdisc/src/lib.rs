@@ -32,6 +32,7 @@ pub mod tc;
 mod tests;
 mod tree;
 pub mod units;
+mod wheel;
 mod words;
 
 pub use apply::ApplyError;

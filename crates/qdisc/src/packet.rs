@@ -7,7 +7,8 @@ pub trait Packet: Sized {
     /// From the IP header on; of a superpacket, all its bytes.
     fn bytes(&self) -> &[u8];
 
-    /// The same, to be changed: netem corrupts, codel marks.
+    /// The same, to be changed: netem corrupts, codel marks. A checksum that was left for later is completed first, so that it
+    /// does not mend what netem damages.
     fn bytes_mut(&mut self) -> &mut [u8];
 
     /// Payload bytes of each segment of a superpacket (TSO, USO); 0 for a plain packet.

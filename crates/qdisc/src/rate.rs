@@ -9,6 +9,15 @@ const TICK_BITS: u32 = 10;
 /// The most that any bucket or debt counts: about 100 days, so that sums of two don't overflow.
 const MOST: Ticks = i64::MAX >> 2;
 
+/// How much lateness of the caller is made up for, ns. A process wakes up some ten or hundred microseconds after the time that it
+/// asked for; with small buckets, which overflow meanwhile, that would cost much of a high rate.
+pub(crate) const MOST_LATENESS: u64 = 20_000_000;
+
+/// What a bucket may hold beyond its size because the caller, who was to come at `due`, comes at `now`.
+pub(crate) fn lateness(now: u64, due: u64) -> Ticks {
+    elapsed(now.min(due.saturating_add(MOST_LATENESS)), due)
+}
+
 /// A rate, prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {

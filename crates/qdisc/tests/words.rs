@@ -749,3 +749,88 @@ fn filters_point_at_the_word_and_say_what_would_be_right() {
         expect(qdisc(words).map(|_| ()), words, blamed, said);
     }
 }
+
+/// Whatever is typed, it is read or refused at a place within it; nothing panics.
+#[test]
+fn any_words_are_read_or_refused() {
+    const WORDS: [&str; 60] = [
+        "tc",
+        "-s",
+        "-j",
+        "qdisc",
+        "class",
+        "filter",
+        "add",
+        "del",
+        "show",
+        "dev",
+        "wg0",
+        "root",
+        "parent",
+        "handle",
+        "classid",
+        "1:",
+        "1:1",
+        "ffff:",
+        "0",
+        "5",
+        "0x10",
+        "99999999999",
+        "-1",
+        "10mbit",
+        "1.5ms",
+        "25%",
+        "htb",
+        "rate",
+        "ceil",
+        "tbf",
+        "burst",
+        "limit",
+        "netem",
+        "delay",
+        "loss",
+        "state",
+        "reorder",
+        "prio",
+        "bands",
+        "priomap",
+        "sfq",
+        "divisor",
+        "stab",
+        "overhead",
+        "linklayer",
+        "atm",
+        "u32",
+        "match",
+        "ip",
+        "ip6",
+        "src",
+        "10.0.0.0/8",
+        "::1",
+        "at",
+        "nexthdr+3",
+        "fw",
+        "flower",
+        "dst_port",
+        "\u{fc}ber",
+        "\t\u{a0}",
+    ];
+    let mut numbers = Numbers(3);
+    for _ in 0..60_000 {
+        let mut text = String::new();
+        for _ in 0..numbers.below(14) {
+            text.push_str(WORDS[numbers.below(60) as usize]);
+            text.push_str([" ", "  ", "\n"][numbers.below(3) as usize]);
+        }
+        let results = [
+            fielato_qdisc::tc::Command::parse(&text).err(),
+            qdisc(&text).err(),
+            class(&text).err(),
+            filter(&text).err(),
+        ];
+        for error in results.into_iter().flatten() {
+            assert!(text.is_char_boundary(error.offset), "{text:?}: {error}");
+            assert!(!error.message.is_empty());
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use anyhow::Result;
+use fielato_io::tap::Tap;
 use fielato_policy::Plan;
 use fielato_policy::plan::PerFamily;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
@@ -151,6 +152,14 @@ impl Engine {
         match self {
             Self::Kernel(_) => Ok(None),
             Self::Userspace(userspace) => userspace.flows().map(Some),
+        }
+    }
+
+    /// Where packets can be looked at, when they are this process's own.
+    pub(super) fn tap(&self) -> Option<&Tap> {
+        match self {
+            Self::Kernel(_) => None,
+            Self::Userspace(userspace) => Some(userspace.tap()),
         }
     }
 

@@ -27,7 +27,8 @@ use jiff::Timestamp;
 
 use crate::Paths;
 use crate::bans::Bans;
-use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem};
+use crate::live::serve::Watching;
+use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Watch};
 use crate::secrets::{self, PskStore, Replaced};
 use crate::source::Source;
 use crate::tc::Command;
@@ -248,8 +249,20 @@ impl Hub {
             Request::Top => Response::Top(self.top()?),
             Request::Shape => Response::Shape(self.shape()?),
             Request::Tc { words } => Response::Tc { text: self.tc(&words)? },
-            Request::Stop => bail!("a stop is the daemon's own to answer"),
+            Request::Stop | Request::Watch(_) => bail!("that is the daemon's own to answer"),
         })
+    }
+
+    /// Begins to look at the gateway's packets.
+    ///
+    /// # Errors
+    /// With the kernel engine, whose packets are not this process's; a filter that is none; too many who look.
+    pub(crate) fn watch(&mut self, watch: &Watch) -> Result<Watching> {
+        let status = self.status()?;
+        let Some(tap) = self.engine.tap() else {
+            bail!("the kernel engine's packets don't come to this process: nftables is to be asked");
+        };
+        Watching::begin(tap, &self.source.config, &status, watch)
     }
 
     /// A tc command: shows, or changes until the next reload.

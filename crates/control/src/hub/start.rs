@@ -10,6 +10,7 @@ use fielato_policy::config::{self, Config, Exit};
 use fielato_policy::plan::PerFamily;
 use fielato_wireguard::{DeviceConfig, PrivateKey};
 use jiff::Timestamp;
+use rustix::thread::CapabilitySet;
 
 use super::engine::Engine;
 use super::kernel::{self, Kernel, Missing};
@@ -42,6 +43,11 @@ impl Start<'_> {
         if self.options.rootless {
             self.refuse_what_needs_root()?;
             return self.userspace(None, Vec::new(), progress);
+        }
+        // Unless the kernel has no capabilities at all, and then it says so itself.
+        let may = rustix::thread::capabilities(None).map(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
+        if !may.unwrap_or(true) {
+            bail!("a hub with an interface needs root (or CAP_NET_ADMIN); as an ordinary user: `fielato up --rootless`");
         }
         let machine = self.machine()?;
         match self.options.engine.unwrap_or(self.config.hub.engine) {
@@ -81,11 +87,12 @@ impl Start<'_> {
     fn either(&self, machine: Machine, progress: Progress<'_>) -> Result<(Engine, Plan)> {
         progress("what this kernel has");
         let (plan, _) = self.plan(forwarding::before(&machine.undo)?);
-        let (machine, missing) = match kernel::missing(&plan, self.options.wireguard)? {
-            Some(missing) if missing.is_empty() => return self.kernel(machine, progress),
-            Some(missing) => (machine, missing),
-            // A confined service has nowhere to try: the machine itself is tried, and put back.
-            None => match self.kernel(machine, progress) {
+        let missing = kernel::missing(&plan, self.options.wireguard)?.unwrap_or_default();
+        let (machine, missing) = match missing.is_empty() {
+            false => (machine, missing),
+            // A confined service has nowhere to try, and what others have on the devices shows only there: then the machine
+            // itself is tried, and put back.
+            true => match self.kernel(machine, progress) {
                 Err(error) if is_about_a_part(&error) => (self.machine()?, vec![Missing::of(&error)]),
                 result => return result,
             },

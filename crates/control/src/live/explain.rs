@@ -22,18 +22,18 @@ const KEPT: Duration = Duration::from_secs(1);
 const KEPT_MAX: usize = 16 * 1024;
 
 /// Explanations, until their packets ask for them.
-pub(super) struct Explainer<'a> {
-    watcher: Watcher<'a>,
+pub(super) struct Explainer {
+    watcher: Watcher,
     tunnel: u32,
     known: Known,
 }
 
-impl<'a> Explainer<'a> {
+impl Explainer {
     /// Begins to trace packets of the tunnel, no more than `per_second`.
     ///
     /// # Errors
     /// Without the right, or where the kernel can't.
-    pub fn open(subject: &'a Subject, filter: Filter, per_second: u32) -> Result<Self> {
+    pub fn open(subject: &Subject, filter: Filter, per_second: u32) -> Result<Self> {
         let watcher = Watcher::open(subject, filter, per_second)?;
         Ok(Self {
             tunnel: watcher.tunnel,
@@ -52,7 +52,7 @@ impl<'a> Explainer<'a> {
     ///
     /// # Errors
     /// When the kernel does not tell any more.
-    pub fn take(&mut self, snaplen: usize) -> Result<Vec<Held>> {
+    pub fn take(&mut self) -> Result<Vec<Held>> {
         let mut unseen = Vec::new();
         for (followed, packet) in self.watcher.take()? {
             let explained = explained(&packet);
@@ -60,7 +60,7 @@ impl<'a> Explainer<'a> {
                 let key = follow::key(false, &first.network, &first.transport);
                 self.known.insert(key, explained.clone(), now());
             } else if packet.verdict == LiveVerdict::Dropped {
-                unseen.extend(self.unseen(&followed, &explained, snaplen));
+                unseen.extend(self.unseen(&followed, &explained));
             }
             if let Some(sent) = sent(&followed).filter(|sent| sent.oif == Some(self.tunnel)) {
                 self.known
@@ -71,15 +71,13 @@ impl<'a> Explainer<'a> {
         Ok(unseen)
     }
 
-    fn unseen(&self, followed: &Followed, explained: &Explained, snaplen: usize) -> Option<Held> {
+    fn unseen(&self, followed: &Followed, explained: &Explained) -> Option<Held> {
         let last = followed.headers().next_back().filter(|last| last.oif == Some(self.tunnel))?;
-        let mut bytes = [&last.network[..], &last.transport].concat();
-        bytes.truncate(snaplen);
         Some(Held {
             at: followed.at,
             interface: 0,
             outbound: true,
-            bytes,
+            bytes: [&last.network[..], &last.transport].concat(),
             len: follow::parse(last)?.len.into(),
             fate: Fate::Known(Explained {
                 comment: format!("{} (never sent; only its headers are known)", explained.comment),
@@ -94,7 +92,8 @@ impl<'a> Explainer<'a> {
     }
 }
 
-fn explained(packet: &LivePacket) -> Explained {
+/// What there is to say of a packet.
+pub(super) fn explained(packet: &LivePacket) -> Explained {
     Explained {
         verdict: match packet.verdict {
             LiveVerdict::Passed => Verdict::Passed,
@@ -113,7 +112,7 @@ fn sent(followed: &Followed) -> Option<&TracedHeaders> {
 
 /// Explanations by key. Packets of the same first bytes are explained in their order.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     by_key: HashMap<Vec<u8>, VecDeque<(Duration, Explained)>>,
     count: usize,
     swept: Duration,
@@ -121,14 +120,14 @@ struct Known {
 
 impl Known {
     /// One more than there may be is forgotten at once.
-    fn insert(&mut self, key: Vec<u8>, explained: Explained, now: Duration) {
+    pub fn insert(&mut self, key: Vec<u8>, explained: Explained, now: Duration) {
         if self.count < KEPT_MAX {
             self.count += 1;
             self.by_key.entry(key).or_default().push_back((now, explained));
         }
     }
 
-    fn take(&mut self, key: &[u8]) -> Option<Explained> {
+    pub fn take(&mut self, key: &[u8]) -> Option<Explained> {
         let waiting = self.by_key.get_mut(key)?;
         let (_, explained) = waiting.pop_front()?;
         if waiting.is_empty() {
@@ -139,7 +138,7 @@ impl Known {
     }
 
     /// Forgets what nobody asked for in time.
-    fn sweep(&mut self, now: Duration) {
+    pub fn sweep(&mut self, now: Duration) {
         let since = now.saturating_sub(KEPT);
         if self.swept > since {
             return;

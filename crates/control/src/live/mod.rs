@@ -2,7 +2,7 @@
 //!
 //! With the kernel engine this happens in the process of whoever looks. The daemon is asked once how the hub stands, and is not
 //! needed afterwards. What is set up in the kernel for it (sockets, a table) belongs to that process, and the kernel takes it away when
-//! the process ends in whatever way.
+//! the process ends in whatever way. With the user-space engine the daemon is the gateway, and sends the packets.
 
 pub mod capture;
 mod explain;
@@ -10,7 +10,10 @@ mod follow;
 mod order;
 pub mod report;
 mod rules;
+pub(crate) mod serve;
 mod stop;
+mod stream;
+mod tell;
 pub mod trace;
 mod watcher;
 
@@ -19,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use fielato_policy::Config;
-use fielato_wire::filter::{Filter, NameKind, Network, Place, Words};
+use fielato_wire::filter::{Filter, NameKind, Network, Place, UnknownName, Words};
 use fielato_wire::number;
 
 use crate::protocol::{Request, Response, Status};
@@ -51,32 +54,30 @@ impl Subject {
         })
     }
 
-    /// A filter for packets within the tunnel: a member is its overlay addresses.
-    ///
-    /// # Errors
-    /// An unknown name.
-    pub fn clear(&self, words: &Words) -> Result<Filter> {
-        Ok(words.resolve(&|kind, name| self.config.places(kind, name))?)
+    fn clear(&self, words: &Words) -> Result<Filter> {
+        Ok(clear(words, &self.config)?)
     }
 
-    /// A filter for encrypted packets: a member is where it was last heard from, and services are not to be seen.
-    ///
-    /// # Errors
-    /// An unknown name.
-    pub fn cipher(&self, words: &Words) -> Result<Filter> {
-        let places = |kind, name: &str| {
-            let known = self.config.places(kind, name)?;
-            Some(match kind {
-                NameKind::Service => Vec::new(),
-                NameKind::Member if known.is_empty() => Vec::new(),
-                NameKind::Member => {
-                    let member = self.status.members.iter().find(|member| member.name == name);
-                    member.and_then(|member| member.endpoint).map(endpoint).into_iter().collect()
-                }
-            })
-        };
-        Ok(words.resolve(&places)?)
+    fn cipher(&self, words: &Words) -> Result<Filter> {
+        Ok(cipher(words, &self.config, &self.status)?)
     }
+}
+
+/// A filter for packets within the tunnel: a member is its overlay addresses.
+fn clear(words: &Words, config: &Config) -> Result<Filter, UnknownName> {
+    words.resolve(&|kind, name| config.places(kind, name))
+}
+
+/// A filter for encrypted packets: a member is where it was last heard from, and services are not to be seen.
+fn cipher(words: &Words, config: &Config, status: &Status) -> Result<Filter, UnknownName> {
+    words.resolve(&|kind, name| {
+        config.places(kind, name)?;
+        let member = match kind {
+            NameKind::Service => None,
+            NameKind::Member => status.members.iter().find(|member| member.name == name),
+        };
+        Some(member.and_then(|member| member.endpoint).map(endpoint).into_iter().collect())
+    })
 }
 
 fn endpoint(at: SocketAddr) -> Place {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fielato_kernel::nft;
 use fielato_policy::Config;
 
-use crate::hub::TABLE;
+use super::report::LiveStation;
 
 /// How often the rules are read again because a number is unknown.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -90,25 +90,43 @@ fn written(line: &str) -> Written {
     Written { text, comment }
 }
 
-/// Lines of the configuration that a rule of ours with this comment was made from: `rule 3`, `rules 3, 5` or `rules 3 to 9`.
-pub(super) fn lines(table: &str, comment: Option<&str>, config: &Config) -> Vec<usize> {
-    let (Some(comment), true) = (comment, table == format!("inet {TABLE}")) else {
-        return Vec::new();
-    };
+/// Lines of the configuration that a rule of ours with this comment was made from: `rule 3`, `rules 3, 5` or `rules 3 to 9`. `all`
+/// are the lines of the configuration's rules, in order.
+pub(super) fn lines(comment: &str, all: &[usize]) -> Vec<usize> {
     let numbers = comment.strip_prefix("rule ").or_else(|| comment.strip_prefix("rules "));
     let numbers: Vec<usize> = match numbers {
         Some(range) if range.contains(" to ") => {
             let ends: Vec<usize> = range.split(" to ").filter_map(|end| end.parse().ok()).collect();
             match ends.as_slice() {
-                [first, last] => (*first..=*last).collect(),
+                [first, last] => (*first..=(*last).min(all.len())).collect(),
                 _ => Vec::new(),
             }
         }
         Some(list) => list.split(", ").filter_map(|number| number.parse().ok()).collect(),
         None => Vec::new(),
     };
-    let line = |number: &usize| config.rules.get(number.checked_sub(1)?).map(|rule| rule.line);
+    let line = |number: &usize| all.get(number.checked_sub(1)?).copied();
     numbers.iter().filter_map(line).collect()
+}
+
+/// The lines of the configuration's rules, in order.
+pub(super) fn lines_of(config: &Config) -> Vec<usize> {
+    config.rules.iter().map(|rule| rule.line).collect()
+}
+
+/// Why a packet ended as it did: the station that decided, with its rule's comment.
+pub(super) fn reason(decided: Option<(&LiveStation, Option<&str>)>) -> String {
+    let Some((station, comment)) = decided else {
+        return "no rule of ours is asked about what this machine sends".to_owned();
+    };
+    let what = match (comment, station.lines.as_slice(), &station.rule) {
+        (Some(comment), [], _) => comment.to_owned(),
+        (Some(comment), [line], _) => format!("{comment}, line {line} of the configuration"),
+        (Some(comment), [first, ..], _) => format!("{comment}, line {first} and others of the configuration"),
+        (None, _, Some(rule)) => rule.clone(),
+        (None, _, None) => "the chain's policy".to_owned(),
+    };
+    format!("{what} ({})", station.place)
 }
 
 #[cfg(test)]
@@ -171,13 +189,18 @@ to = "any"
 action = "drop"
 "#;
         let config = Config::parse(text).unwrap_or_else(|faults| panic!("{}", faults.display("x", text)));
-        let found = |table: &str, comment| lines(table, comment, &config);
-        assert_eq!(found("inet fielato", Some("rule 2")), [13]);
-        assert_eq!(found("inet fielato", Some("rules 1, 2")), [9, 13]);
-        assert_eq!(found("inet fielato", Some("rules 1 to 2")), [9, 13]);
-        for comment in [Some("rule 3"), Some("rule 0"), Some("no rule"), Some("rules 9 to x"), None] {
-            assert!(found("inet fielato", comment).is_empty(), "{comment:?}");
+        let found = |comment| lines(comment, &lines_of(&config));
+        assert_eq!(found("rule 2"), [13]);
+        assert_eq!(found("rules 1, 2"), [9, 13]);
+        assert_eq!(found("rules 1 to 2"), [9, 13]);
+        for comment in [
+            "rule 3",
+            "rule 0",
+            "no rule",
+            "rules 9 to x",
+            "rules 5 to 18446744073709551615",
+        ] {
+            assert!(found(comment).is_empty(), "{comment:?}");
         }
-        assert!(found("ip other", Some("rule 1")).is_empty());
     }
 }

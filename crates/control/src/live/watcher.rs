@@ -3,20 +3,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fielato_kernel::link;
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::nft::probe::{self, Chosen, Probe};
 use fielato_kernel::nft::trace::{Step, TraceEvent, TracedHeaders, TracedVerdict, Tracer};
-use fielato_policy::Config;
 use fielato_wire::filter::Filter;
-use jiff::Timestamp;
 
 use super::follow::{self, Followed, Follower};
 use super::report::{Ends, Left, LivePacket, LiveStation, LiveVerdict};
 use super::rules::{self, Rules};
+use super::tell::timestamp;
 use super::{Subject, now};
 use crate::hub::TABLE;
 use crate::protocol::VERSION;
@@ -27,26 +25,27 @@ const ALTERNATIVES_MAX: usize = 64;
 const TURN: usize = 4096;
 
 /// Follows chosen packets through the rules.
-pub(super) struct Watcher<'a> {
+pub(super) struct Watcher {
     probe: Probe,
     tracer: Tracer,
     follower: Follower,
     filter: Filter,
     rules: Rules,
     interfaces: Interfaces,
-    config: &'a Config,
+    /// The lines of the configuration's rules.
+    lines: Vec<usize>,
     /// Number of the tunnel's interface.
     pub tunnel: u32,
     /// Whether events were lost.
     pub lost: bool,
 }
 
-impl<'a> Watcher<'a> {
+impl Watcher {
     /// Begins to trace packets of the tunnel, no more than `per_second`.
     ///
     /// # Errors
     /// Without the right, or where the kernel can't.
-    pub fn open(subject: &'a Subject, filter: Filter, per_second: u32) -> Result<Self> {
+    pub fn open(subject: &Subject, filter: Filter, per_second: u32) -> Result<Self> {
         let mut interfaces = Interfaces::default();
         let mut netlink = Netlink::open()?;
         let tunnel = link::get(&mut netlink, &subject.status.interface)?;
@@ -66,7 +65,7 @@ impl<'a> Watcher<'a> {
             filter,
             rules: Rules::default(),
             interfaces,
-            config: &subject.config,
+            lines: rules::lines_of(&subject.config),
             tunnel: tunnel.index,
             lost: false,
         })
@@ -158,7 +157,10 @@ impl<'a> Watcher<'a> {
             Step::Return => return None,
         };
         let written = handle.and_then(|handle| self.rules.find(&table, handle));
-        let lines = rules::lines(&table, written.and_then(|written| written.comment.as_deref()), self.config);
+        // Other tables may have comments that look the same.
+        let comment = written.and_then(|written| written.comment.as_deref());
+        let comment = comment.filter(|_| table == format!("inet {TABLE}"));
+        let lines = comment.map(|comment| rules::lines(comment, &self.lines)).unwrap_or_default();
         Some(LiveStation {
             place: format!("{table} {chain}"),
             state: event.state.map(|state| state.name().to_owned()),
@@ -180,7 +182,7 @@ impl<'a> Watcher<'a> {
     }
 }
 
-impl AsFd for Watcher<'_> {
+impl AsFd for Watcher {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.tracer.as_fd()
     }
@@ -188,25 +190,13 @@ impl AsFd for Watcher<'_> {
 
 /// Why it ended as it did. `decided` is the station that decided, with its rule's comment.
 fn reason(verdict: LiveVerdict, decided: Option<&(LiveStation, Option<String>)>, last: Option<&LiveStation>) -> String {
-    match (verdict, decided) {
-        (LiveVerdict::Lost, _) => {
-            let place = last.map_or("its arrival", |station| station.place.as_str());
-            format!(
-                "after {place} it was neither sent nor delivered; there may be no route, a failed reverse-path check, or a rule of iptables"
-            )
-        }
-        (_, None) => "no rule of ours is asked about what this machine sends".to_owned(),
-        (_, Some((station, comment))) => {
-            let what = match (comment.as_deref(), station.lines.as_slice(), &station.rule) {
-                (Some(comment), [], _) => comment.to_owned(),
-                (Some(comment), [line], _) => format!("{comment}, line {line} of the configuration"),
-                (Some(comment), [first, ..], _) => format!("{comment}, line {first} and others of the configuration"),
-                (None, _, Some(rule)) => rule.clone(),
-                (None, _, None) => "the chain's policy".to_owned(),
-            };
-            format!("{what} ({})", station.place)
-        }
+    if verdict != LiveVerdict::Lost {
+        return rules::reason(decided.map(|(station, comment)| (station, comment.as_deref())));
     }
+    let place = last.map_or("its arrival", |station| station.place.as_str());
+    format!(
+        "after {place} it was neither sent nor delivered; there may be no route, a failed reverse-path check, or a rule of iptables"
+    )
 }
 
 fn ends(headers: &TracedHeaders) -> Option<Ends> {
@@ -226,13 +216,6 @@ fn verdict_name(verdict: &TracedVerdict) -> String {
         TracedVerdict::Return => "return".into(),
         TracedVerdict::Other(code) => format!("verdict {code}"),
     }
-}
-
-fn timestamp(at: Duration) -> Timestamp {
-    i128::try_from(at.as_nanos())
-        .ok()
-        .and_then(|nanos| Timestamp::from_nanosecond(nanos).ok())
-        .unwrap_or_default()
 }
 
 fn refused(error: io::Error) -> anyhow::Error {

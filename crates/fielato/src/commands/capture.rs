@@ -28,7 +28,7 @@ pub fn run(paths: &Paths, args: cli::Capture) -> Result<()> {
     let subject = Subject::load(paths)?;
     let mut out = open(&args.write)?;
     let time = args.duration.map(|time| time.unsigned_abs());
-    let summary = capture::run(&subject, &settings, &mut out, &Stop::install(time)?)?;
+    let summary = capture::run(paths, &subject, &settings, &mut out, &Stop::install(time)?)?;
     eprintln!("{}", text(&summary));
     Ok(())
 }

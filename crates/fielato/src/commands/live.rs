@@ -13,13 +13,15 @@ use crate::cli;
 
 /// `fielato trace --live`
 pub fn run(paths: &Paths, args: &cli::Live, json: bool) -> Result<()> {
+    let words = args.filter.join(" ");
     let settings = Settings {
-        filter: Words::parse(&args.filter.join(" "))?,
+        filter: Words::parse(&words)?,
+        words,
         per_second: args.limit,
         count: args.count,
     };
     let subject = Subject::load(paths)?;
-    let stop = Stop::install(None)?;
+    let stop = Stop::install(args.duration.map(|time| time.unsigned_abs()))?;
     let mut out = io::stdout().lock();
     let mut show = |packet: &LivePacket| -> Result<()> {
         match json {
@@ -29,7 +31,7 @@ pub fn run(paths: &Paths, args: &cli::Live, json: bool) -> Result<()> {
         Ok(out.flush()?)
     };
     let begun = || eprintln!("tracing, at most {} packets a second; Ctrl-C ends it", args.limit);
-    match trace::run(&subject, &settings, &stop, &begun, &mut show) {
+    match trace::run(paths, &subject, &settings, &stop, &begun, &mut show) {
         Ok(summary) if summary.lost => eprintln!("some packets were missed: they came too fast"),
         Ok(_) => {}
         // Whoever read has gone, as `| head` does; that is no failure.

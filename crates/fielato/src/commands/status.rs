@@ -1,7 +1,7 @@
 //! `fielato status`
 
 use anyhow::{Result, bail};
-use fielato_control::protocol::{Request, Response, Status};
+use fielato_control::protocol::{GuardStatus, Request, Response, Status};
 use fielato_control::{Paths, client};
 use jiff::Timestamp;
 
@@ -21,6 +21,14 @@ pub fn run(paths: &Paths, json: bool) -> Result<()> {
     }
 }
 
+fn guard_mode(guard: &GuardStatus) -> String {
+    match (guard.mode.as_str(), guard.pinned) {
+        ("gateway", _) => "in the gateway".into(),
+        (mode, true) => format!("{mode} XDP, bans stand if the daemon is killed"),
+        (mode, false) => format!("{mode} XDP"),
+    }
+}
+
 fn text(status: &Status, now: Timestamp) -> String {
     let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
     let mut text = format!(
@@ -35,16 +43,20 @@ fn text(status: &Status, now: Timestamp) -> String {
         ago(status.since, now),
         status.pid,
     );
+    for missing in &status.missing {
+        text += &format!("  no kernel   {missing}\n");
+    }
+    if let Some(exit) = &status.exit {
+        text += &format!("  exit        {exit}\n");
+    }
+    if let Some(flows) = status.flows {
+        text += &format!("  flows       {flows}\n");
+    }
     for guard in &status.guard {
-        let kept = if guard.pinned {
-            ", bans stand if the daemon is killed"
-        } else {
-            ""
-        };
-        text += &format!("  guard       on {}, {} XDP{kept}\n", guard.interface, guard.mode);
+        text += &format!("  guard       on {}, {}\n", guard.interface, guard_mode(guard));
     }
     for drops in &status.drops {
-        text += &format!("  dropped     {} packets: {}\n", drops.packets, drops.reason);
+        text += &format!("  dropped     {} packets: {} ({})\n", drops.packets, drops.reason, drops.by);
     }
     for warning in &status.warnings {
         text += &format!("  warning     {warning}\n");

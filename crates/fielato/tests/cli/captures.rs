@@ -5,12 +5,14 @@
 //! ```
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use fielato_wire::pcapng::{Block, Direction, Interface, LinkType, Packet, Statistics, Verdict, blocks};
 
-use crate::common::{Client, Hub, Machine, Pair, Running, can_run, eventually, overlay};
+use crate::common::{Client, Hub, Machine, PATIENCE, Pair, Running, can_run, eventually, overlay};
 
 /// Alice may reach the hub itself and a service outside; nothing else.
 const RULES: &str = r#"
@@ -41,9 +43,15 @@ struct World {
 }
 
 impl World {
-    /// A hub that is up and knows alice.
+    /// A hub that is up on the kernel engine and knows alice.
     fn new() -> Self {
-        let Pair { hub, outside } = Pair::up();
+        Self::up("--wireguard userspace")
+    }
+
+    /// The same, brought up with these options.
+    fn up(options: &str) -> Self {
+        let Pair { hub, outside } = Pair::new();
+        hub.fielato(&format!("up {options}")).ok();
         let archive = Machine::with_namespace();
         hub.sh(&format!(
             "ip link add eth1 type veth peer name eth0 netns {}",
@@ -164,7 +172,7 @@ fn both_sides_stand_in_one_file_that_others_read() {
     let clear = format!("{} (clear)", hub.interface);
     assert_eq!(
         names,
-        [(clear.as_str(), LinkType::Raw), ("eth0 (cipher)", LinkType::Ethernet)]
+        [(clear.as_str(), LinkType::Ethernet), ("eth0 (cipher)", LinkType::Ethernet)]
     );
     // A ping of either family, each with its answer, on both sides.
     for interface in [0, 1] {
@@ -180,7 +188,13 @@ fn both_sides_stand_in_one_file_that_others_read() {
     assert_eq!(delivered as usize, captured.packets.len());
     assert_eq!(Captured::read(hub, "one.pcapng").packets.len(), 1);
 
-    // Readers of others agree. tcpdump reads files of one link type only, so it is given one side.
+    // Readers of others agree, on both sides together and on one.
+    let read = hub.sh(&format!("tcpdump -n -r {}/both.pcapng", hub.root().display())).ok();
+    assert_eq!(read.lines().count(), captured.packets.len(), "{read}");
+    assert!(
+        read.contains("ICMP6, echo request") && read.contains("10.9.0.1.51820"),
+        "{read}"
+    );
     let cipher = capture(hub, &["--cipher", "member alice"], "cipher.pcapng");
     assert!(client.ping(&addresses[0]));
     end(cipher);
@@ -288,6 +302,62 @@ fn captured_packets_say_what_became_of_them_and_which_rule_decided() {
 }
 
 #[test]
+fn wireshark_shows_names_verdicts_and_comments() {
+    let test = "captures::wireshark_shows_names_verdicts_and_comments";
+    if !can_run(test) || !fielato_testkit::need(test, "tshark") {
+        return;
+    }
+    let world = World::new();
+    let (hub, client) = (&world.hub, world.alice());
+    let both = capture(hub, &["--both"], "both.pcapng");
+    world.send(4001);
+    // Behind the datagrams.
+    for address in overlay(hub) {
+        assert!(client.ping(&address));
+    }
+    end(both);
+    let fields = "-e frame.interface_name -e frame.comment -e frame.verdict.ebpf_tc -e udp.dstport";
+    let file = hub.root().join("both.pcapng");
+    let read = hub
+        .sh(&format!("tshark -n -r {} -T fields -E separator=, {fields}", file.display()))
+        .ok();
+    let dropped = format!("{} (clear),dropped: no rule (inet fielato forward),2,4001", hub.interface);
+    assert_eq!(read.lines().filter(|line| *line == dropped).count(), 2, "{read}");
+    assert!(read.lines().any(|line| line == "eth0 (cipher),,,51820"), "{read}");
+}
+
+#[test]
+fn a_flood_is_captured_and_explained_within_the_limits() {
+    if !can_run("captures::a_flood_is_captured_and_explained_within_the_limits") {
+        return;
+    }
+    let world = World::new();
+    let (hub, _client) = (&world.hub, world.alice());
+    let capture = capture(
+        hub,
+        &["--clear", "dst port 4001", "--explained", "20", "--snaplen", "64"],
+        "flood.pcapng",
+    );
+    let begin = Instant::now();
+    let flood = "bash -c 'for i in $(seq 500); do echo x >/dev/udp/10.8.0.5/4001; done'";
+    world.outside.sh(flood).ok();
+    let told = end(capture);
+    let seconds = begin.elapsed().as_secs_f64();
+    let captured = Captured::read(hub, "flood.pcapng");
+    // The tunnel may lose some of so many at once.
+    let count = captured.packets.len();
+    assert!((200..=500).contains(&count), "{told}");
+    let explained = captured.packets.iter().filter(|packet| !packet.comments.is_empty()).count() as f64;
+    // A second's worth at once, and then as much every second.
+    assert!(
+        (1.0..=20.0 + 20.0 * (seconds + 1.0)).contains(&explained),
+        "{explained} in {seconds} s"
+    );
+    assert!(explained < count as f64, "{explained} of {count}: the limit was not reached");
+    assert!(told.contains(&format!("{explained} of {count}")), "{told}");
+}
+
+#[test]
 fn live_traces_show_stations_and_leave_nothing() {
     if !can_run("captures::live_traces_show_stations_and_leave_nothing") {
         return;
@@ -295,18 +365,8 @@ fn live_traces_show_stations_and_leave_nothing() {
     let world = World::new();
     let (hub, _client) = (&world.hub, world.alice());
     let before = tables(hub);
-    let trace = |words: &[&str]| {
-        let mut command = hub.command(crate::common::FIELATO);
-        command.args(["trace", "--live"]).args(words);
-        let mut running = hub.spawn(with_pipes(command));
-        let mut said = BufReader::new(running.0.stderr.take().unwrap());
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        assert!(line.starts_with("tracing"), "{line}");
-        running
-    };
 
-    let mut json = trace(&["src member alice and port 4000-4001", "-c", "4", "--json"]);
+    let mut json = trace(hub, &["src member alice and port 4000-4001", "-c", "4", "--json"]);
     world.send(4000);
     world.send(4001);
     let packets: Vec<serde_json::Value> = lines(&mut json)
@@ -348,7 +408,7 @@ fn live_traces_show_stations_and_leave_nothing() {
     }
 
     // Text, and a client that is killed.
-    let mut text = trace(&["member", "alice", "and", "udp"]);
+    let mut text = trace(hub, &["member", "alice", "and", "udp"]);
     world.send(4001);
     let mut out = BufReader::new(text.0.stdout.take().unwrap());
     let mut seen = String::new();
@@ -360,6 +420,136 @@ fn live_traces_show_stations_and_leave_nothing() {
     text.0.kill().unwrap();
     text.0.wait().unwrap();
     eventually("the kernel has removed its table", || tables(hub) == before);
+}
+
+#[test]
+fn the_user_space_engine_shows_its_packets() {
+    if !can_run("captures::the_user_space_engine_shows_its_packets") {
+        return;
+    }
+    let world = World::up("--engine userspace");
+    let (hub, client) = (&world.hub, world.alice());
+    let overlay = overlay(hub);
+    let both = capture(hub, &["--both"], "both.pcapng");
+    let mut json = trace(hub, &["src member alice and port 4000-4001", "-c", "4", "--json"]);
+    assert!(client.ping(&overlay[0]));
+    world.send(4000);
+    world.send(4001);
+    let packets: Vec<serde_json::Value> = lines(&mut json)
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json.end(), 0);
+    let told = end(both);
+
+    let verdicts: Vec<_> = packets.iter().map(|packet| packet["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["passed", "passed", "dropped", "dropped"]);
+    for packet in &packets {
+        let station = packet["stations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|station| station["place"] == "filter FORWARD");
+        let station = station.unwrap_or_else(|| panic!("{packet}"));
+        match packet["verdict"].as_str() {
+            Some("passed") => {
+                assert_eq!(station["lines"], serde_json::json!([line_of_rule(hub, 2)]));
+                assert_eq!(packet["left"]["interface"], "eth0");
+            }
+            _ => assert_eq!((&station["verdict"], &station["rule"]), (&"drop".into(), &"no rule".into())),
+        }
+    }
+
+    let captured = Captured::read(hub, "both.pcapng");
+    let names: Vec<_> = captured.interfaces.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [format!("{} (clear)", hub.interface).as_str(), "eth0 (cipher)"],
+        "{told}"
+    );
+    let said = |direction, wanted: &str| {
+        let one =
+            |packet: &&Packet<'_>| packet.interface == 0 && packet.direction == Some(direction) && packet.comments == [wanted];
+        captured.packets.iter().filter(one).count()
+    };
+    let (hub_rule, service_rule) = (line_of_rule(hub, 1), line_of_rule(hub, 2));
+    use Direction::{Inbound, Outbound};
+    for (direction, wanted, count) in [
+        (
+            Inbound,
+            format!("passed: rule 1, line {hub_rule} of the configuration (filter INPUT)"),
+            1,
+        ),
+        (
+            Outbound,
+            format!(
+                "passed: no rule of ours is asked about what this machine sends; left by {}",
+                hub.interface
+            ),
+            1,
+        ),
+        (
+            Inbound,
+            format!("passed: rule 2, line {service_rule} of the configuration (filter FORWARD); left by eth0"),
+            2,
+        ),
+        (Inbound, "dropped: no rule (filter FORWARD)".to_owned(), 2),
+    ] {
+        assert_eq!(said(direction, &wanted), count, "{wanted}");
+    }
+    // Every packet that came in was decrypted from one that is in the file, too.
+    assert!(captured.count(1, Inbound) >= captured.count(0, Inbound));
+    assert!(captured.count(1, Outbound) >= 1);
+    let read = hub.sh(&format!("tcpdump -n -r {}/both.pcapng", hub.root().display()));
+    assert_eq!(read.code, 0, "{}", read.err);
+    assert_eq!(read.out.lines().count(), captured.packets.len());
+}
+
+#[test]
+fn who_looks_at_packets_holds_nobody_up() {
+    if !can_run("captures::who_looks_at_packets_holds_nobody_up") {
+        return;
+    }
+    let world = World::up("--engine userspace");
+    let (hub, client) = (&world.hub, world.alice());
+    // Four that never read what they are sent, as many as may be.
+    let watch = r#"{"do":"watch","clear":true,"cipher":true,"filter":"","snaplen":0,"explained":1000,"only_explained":false}"#;
+    let ask = || {
+        let mut socket = UnixStream::connect(hub.root().join("run/fielato/control.sock")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        writeln!(socket, "{watch}").unwrap();
+        let mut line = [0; 11];
+        socket.read_exact(&mut line).unwrap();
+        (socket, line)
+    };
+    let idle: Vec<_> = (0..4).map(|_| ask()).collect();
+    assert!(idle.iter().all(|(_, line)| line == b"\"watching\"\n"));
+    let told = hub.fielato("capture -w /dev/null").fails(1);
+    assert!(told.contains("end one of them"), "{told}");
+
+    // Much more than the sockets hold; the tunnel and the daemon go on.
+    let flood = "bash -c 'for i in $(seq 300); do head -c 1200 /dev/zero >/dev/udp/10.8.0.5/4001; done'";
+    for _ in 0..3 {
+        world.outside.sh(flood).ok();
+        hub.fielato("status").ok();
+    }
+    assert!(client.ping(&overlay(hub)[0]));
+    // Who goes makes room, and so does who is too slow.
+    eventually("there is room", || hub.fielato("capture --for 1s -w /dev/null").code == 0);
+    drop(idle);
+    eventually("a trace can begin", || hub.fielato("trace --live tcp --for 1s").code == 0);
+}
+
+/// `fielato trace --live` with these words, which has begun.
+fn trace(hub: &Hub, words: &[&str]) -> Running {
+    let mut command = hub.command(crate::common::FIELATO);
+    command.args(["trace", "--live"]).args(words);
+    let mut running = hub.spawn(with_pipes(command));
+    let mut said = BufReader::new(running.0.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("tracing"), "{line}");
+    running
 }
 
 fn with_pipes(mut command: Command) -> Command {

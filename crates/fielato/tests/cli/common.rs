@@ -41,7 +41,7 @@ pub struct Said {
 }
 
 impl Said {
-    fn new(command: String, output: Output) -> Self {
+    pub fn new(command: String, output: Output) -> Self {
         Self {
             command,
             code: output.status.code().unwrap_or(-1),
@@ -97,6 +97,11 @@ impl Machine {
     /// The name of its namespace.
     pub fn netns(&self) -> &str {
         self.namespace.as_ref().unwrap().name()
+    }
+
+    /// Does something in its namespace.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace.as_ref().unwrap().run_in(work).unwrap()
     }
 
     pub fn root(&self) -> &Path {
@@ -306,8 +311,12 @@ pub struct Client<'m> {
 
 impl<'m> Client<'m> {
     pub fn start(hub: &Hub, machine: &'m Machine, member: &str) -> Self {
+        Self::with_config(machine, &hub.quietly(&format!("member config {member} --split")).ok())
+    }
+
+    /// With the text of a member's file.
+    pub fn with_config(machine: &'m Machine, file: &str) -> Self {
         let interface = unique("m");
-        let file = hub.quietly(&format!("member config {member} --split")).ok();
         let mut command = machine.command(FIELATO);
         command.args(["device", &interface]).stderr(Stdio::null());
         let device = machine.spawn(command);
@@ -317,10 +326,10 @@ impl<'m> Client<'m> {
             .with_file(
                 &format!("umask 077; wg-quick strip FILE >FILE.stripped && wg setconf {interface} FILE.stripped"),
                 &format!("{interface}.conf"),
-                &file,
+                file,
             )
             .ok();
-        for address in values(&file, "Address") {
+        for address in values(file, "Address") {
             machine
                 .sh(&format!(
                     "ip addr add {address} dev {interface} nodad 2>/dev/null || ip addr add {address} dev {interface}"
@@ -328,7 +337,7 @@ impl<'m> Client<'m> {
                 .ok();
         }
         machine.sh(&format!("ip link set {interface} up")).ok();
-        for network in values(&file, "AllowedIPs") {
+        for network in values(file, "AllowedIPs") {
             machine.sh(&format!("ip route replace {network} dev {interface}")).ok();
         }
         Self {
@@ -349,7 +358,11 @@ impl<'m> Client<'m> {
 
 /// The hub's own addresses in the overlay.
 pub fn overlay(hub: &Machine) -> Vec<String> {
-    let status = hub.fielato("status --json").json();
+    overlay_of(&hub.fielato("status --json").json())
+}
+
+/// The same, from a status.
+pub fn overlay_of(status: &Value) -> Vec<String> {
     let addresses = status["addresses"].as_array().unwrap();
     addresses
         .iter()

@@ -4,10 +4,12 @@
 mod captures;
 mod common;
 mod documents;
+mod engines;
 mod import;
 mod members;
 mod refused;
 mod rendered;
+mod rootless;
 mod running;
 mod service;
 mod sessions;

@@ -1,6 +1,7 @@
 //! A packet's way in: from a port, past the guard, through the hooks.
 
 use fielato_netfilter::engine::Ended;
+use fielato_netfilter::host::AddressType;
 use fielato_netfilter::packet::PacketType;
 use fielato_netfilter::{Effect, Interface, Now, Packet};
 use fielato_wire::{Addr, Family, Offload, checksum, number};
@@ -99,6 +100,11 @@ impl Gateway {
                 mac if is_group(mac) => PacketType::Multicast,
                 _ => PacketType::Unicast,
             };
+            // What all stations got is nobody's to forward (`ip_forward`, `ip6_forward`).
+            let is_hosts = self.router.kind(family, packet.headers.dst) == AddressType::Unicast;
+            if packet.packet_type != PacketType::Unicast && is_hosts {
+                return self.drop(DropReason::LinkGroup);
+            }
         }
         packet.trace = self.walk.is_some();
         let arrival = Arrival::of(&packet.headers, false);

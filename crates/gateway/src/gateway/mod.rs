@@ -50,6 +50,8 @@ pub struct Gateway {
     expire_at: u64,
     /// The packet at hand is a copy (TEE).
     copying: bool,
+    /// What connections were last judged by.
+    judged_by: Option<swap::JudgedBy>,
     /// Names of the sets that the configuration made.
     set_names: Vec<String>,
     effects: Vec<Effect>,
@@ -109,6 +111,7 @@ impl Gateway {
             turn: 0,
             expire_at: 0,
             copying: false,
+            judged_by: None,
             set_names: Vec::new(),
             effects: Vec::new(),
             tracer: Tracer::default(),

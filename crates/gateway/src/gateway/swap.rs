@@ -2,11 +2,11 @@
 
 use fielato_netfilter::engine::command::{Caller, Command, CommandError, Response};
 use fielato_netfilter::sets::{SetError, Sets};
-use fielato_netfilter::{Interface, Now, Table};
+use fielato_netfilter::{Interface, Now, Ruleset, Table};
 
 use super::{FAMILIES, Gateway, PortState};
 use crate::DropReason;
-use crate::config::{Config, ConfigError, Link, Port, PortKind, SetConfig, Shaping};
+use crate::config::{Config, ConfigError, Link, Port, PortKind, Route, RoutingRule, SetConfig, Shaping};
 use crate::egress::{Egress, Side};
 use crate::router::Router;
 
@@ -17,6 +17,51 @@ pub struct Swapped {
     pub replaced: Vec<Table>,
     /// Connections that the new rules would not let begin, and that were ended.
     pub cut: usize,
+}
+
+/// What decides whether a connection may begin. Connections need not be judged again when it stays the same.
+#[derive(Debug)]
+pub(super) struct JudgedBy {
+    rulesets: [Ruleset; 2],
+    sets: Vec<SetConfig>,
+    ports: Vec<Port>,
+    routes: Vec<Route>,
+    rules: Vec<RoutingRule>,
+}
+
+impl JudgedBy {
+    fn of(config: &Config) -> JudgedBy {
+        let Config {
+            ports,
+            routes,
+            rules,
+            rulesets,
+            sets,
+            shaping: _,
+            guard: _,
+            settings: _,
+        } = config;
+        JudgedBy {
+            rulesets: rulesets.clone(),
+            sets: sets.clone(),
+            ports: ports.clone(),
+            routes: routes.clone(),
+            rules: rules.clone(),
+        }
+    }
+
+    /// Rules' counters don't count.
+    fn is_same(&self, other: &JudgedBy) -> bool {
+        let JudgedBy {
+            rulesets,
+            sets,
+            ports,
+            routes,
+            rules,
+        } = self;
+        let same_rules = rulesets.iter().zip(&other.rulesets).all(|(one, other)| one.same(other));
+        same_rules && *sets == other.sets && *ports == other.ports && *routes == other.routes && *rules == other.rules
+    }
 }
 
 impl Gateway {
@@ -58,13 +103,16 @@ impl Gateway {
             shared.sets.take_all(sets);
         }
         self.guard.configure(&config.guard, now)?;
+        let judged_by = JudgedBy::of(&config);
+        let is_as_before = self.judged_by.as_ref().is_some_and(|before| before.is_same(&judged_by));
+        self.judged_by = Some(judged_by);
         let old = std::mem::replace(&mut self.router, router);
         self.router.succeed(old, &config);
         self.renew_ports(&config, now)?;
         (self.log_lines, self.foreign) = (config.settings.log_lines, config.settings.foreign);
         Ok(Swapped {
             replaced,
-            cut: self.cut(now),
+            cut: if is_as_before { 0 } else { self.cut(now) },
         })
     }
 

@@ -130,12 +130,18 @@ fn frames_that_are_not_for_us_are_dropped_by_name() {
         frame(MAC, 0x8100, &packet),
         vec![0; 13],
         frame(MAC, 0x0806, &[0; 28]),
+        frame([0xff; 6], 0x0800, &packet),
     ] {
         assert_eq!(pass(&mut gateway, UPLINK, &data, START), []);
     }
     assert_eq!(
         drops(&gateway),
-        [("other-station", 1), ("ether-type", 4), ("bad-neighbour-message", 1)]
+        [
+            ("other-station", 1),
+            ("ether-type", 4),
+            ("bad-neighbour-message", 1),
+            ("link-group", 1)
+        ]
     );
     gateway.receive(PortId(3), Buffer::default(), START);
 }

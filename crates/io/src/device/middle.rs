@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fielato_gateway::{
     Buffer, Egress, Gateway, Key, PortId,
-    trace::{Met, Outcome, Station},
+    trace::{Outcome, RouteVerdict, Station},
 };
 use fielato_netfilter::Now;
 use fielato_wire::Offload;
@@ -25,7 +25,7 @@ use rustix::time::{
 use super::inbox::Mail;
 use super::shared::{Shared, lock};
 use super::way_out::{Opened, WayOut};
-use crate::tap::{Direction, Side, Tap, Verdict};
+use crate::tap::{Direction, Side, Tap};
 use crate::tun::Queue;
 
 /// What stands between the tunnel and the interface of a [`Device`](crate::Device).
@@ -88,48 +88,37 @@ struct Ports {
 }
 
 impl Ports {
-    /// Gives the gateway a packet, and shows it with its fate to who looks: packets of peers, and what others sent them in vain.
+    /// Gives the gateway a packet, and shows it with what it met to who looks.
     fn receive(&mut self, port: PortId, packet: Buffer, now: Now, tap: &Tap) {
-        if !tap.is_on() {
-            return self.gateway.receive(port, packet, now);
-        }
-        let data = packet.data.clone();
-        let stations = self.gateway.receive_traced(port, packet, now);
-        let verdict = verdict(&stations);
         let direction = match port == self.tunnel {
             true => Direction::Inbound,
-            // What passes is shown when it leaves.
-            false if verdict.passed => return,
             false => Direction::Outbound,
         };
-        tap.show(Side::Clear, direction, Duration::from_nanos(now.wall), &data, || {
-            Some(verdict.clone())
-        });
+        let Some(ticket) = tap.ask(direction, Duration::from_nanos(now.wall), &packet.data) else {
+            return self.gateway.receive(port, packet, now);
+        };
+        if !ticket.explains() {
+            self.gateway.receive(port, packet, now);
+            return ticket.show(None);
+        }
+        let stations = self.gateway.receive_traced(port, packet, now);
+        // Only its way tells whether a packet from elsewhere goes towards the tunnel.
+        if direction == Direction::Inbound || self.leads_to_tunnel(&stations) {
+            ticket.show(Some(&stations));
+        }
     }
-}
 
-/// What became of a packet, and the rule or reason.
-fn verdict(stations: &[Station]) -> Verdict {
-    let rule = stations.iter().rev().find_map(|station| match station {
-        Station::Rule {
-            met: Met::Rule,
-            comment,
-            target,
-            ..
-        } if matches!(target.as_str(), "ACCEPT" | "DROP" | "REJECT") => Some(comment.clone().unwrap_or_else(|| target.clone())),
-        _ => None,
-    });
-    let (passed, reason) = match stations.last() {
-        Some(Station::End(Outcome::Dropped { reason })) => (false, Some(*reason)),
-        _ => (true, None),
-    };
-    let word = if passed { "accepted" } else { "dropped" };
-    let text = match (rule, reason) {
-        (Some(rule), None | Some("rule")) => format!("{word}: {rule}"),
-        (_, Some(reason)) => format!("{word}: {reason}"),
-        (None, None) => word.to_owned(),
-    };
-    Verdict { passed, text }
+    fn leads_to_tunnel(&self, stations: &[Station]) -> bool {
+        let tunnel = self.gateway.ports().find(|port| port.id == self.tunnel);
+        let is_tunnel = |name: &String| tunnel.is_some_and(|tunnel| tunnel.name == *name);
+        stations.iter().any(|station| match station {
+            Station::Route {
+                verdict: RouteVerdict::Out { port, .. },
+            }
+            | Station::End(Outcome::Sent { port }) => is_tunnel(port),
+            _ => false,
+        })
+    }
 }
 
 impl Between {
@@ -297,9 +286,7 @@ impl Session<'_> {
                 while let Some((port, buffer)) = ports.gateway.transmit(self.now) {
                     if port == ports.tunnel {
                         let at = Duration::from_nanos(self.now.wall);
-                        self.shared
-                            .tap
-                            .show(Side::Clear, Direction::Outbound, at, &buffer.data, || None);
+                        self.shared.tap.show(Side::Clear, Direction::Outbound, at, &buffer.data);
                         self.between.to_peer(self.shared, self.worker, buffer);
                     } else if port == ports.host && self.between.host.is_some() {
                         to_host.push(buffer);

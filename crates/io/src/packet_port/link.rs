@@ -2,23 +2,16 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::{Socket, SocketAddr, protocols};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-/// The kernel answers while it is asked; this passes only if an answer was lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::rtnetlink::Rtnetlink;
 
-/// A socket to ask by.
-pub(super) struct Links {
-    socket: Socket,
-    sequence: u32,
-}
+/// Where to ask.
+pub(super) struct Links(Rtnetlink);
 
 /// An interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +25,7 @@ pub(super) struct Link {
 
 impl Links {
     pub(super) fn open() -> io::Result<Self> {
-        let socket = Socket::new(protocols::NETLINK_ROUTE)?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Self { socket, sequence: 0 })
+        Rtnetlink::open().map(Self)
     }
 
     pub(super) fn named(&mut self, name: &str) -> io::Result<Link> {
@@ -51,9 +41,8 @@ impl Links {
     }
 
     fn link(&mut self, message: LinkMessage) -> io::Result<Link> {
-        self.ask(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)?;
         let mut found = None;
-        self.answers(|answer| {
+        self.0.ask(RouteNetlinkMessage::GetLink(message), 0, |answer| {
             if let RouteNetlinkMessage::NewLink(link) = answer {
                 found = Some(Link::read(&link));
             }
@@ -65,9 +54,8 @@ impl Links {
     pub(super) fn addresses(&mut self, index: u32) -> io::Result<Vec<IpAddr>> {
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Unspec;
-        self.ask(RouteNetlinkMessage::GetAddress(message), NLM_F_REQUEST | NLM_F_DUMP)?;
         let mut found = Vec::new();
-        self.answers(|answer| {
+        self.0.ask(RouteNetlinkMessage::GetAddress(message), NLM_F_DUMP, |answer| {
             let RouteNetlinkMessage::NewAddress(message) = answer else {
                 return;
             };
@@ -81,45 +69,6 @@ impl Links {
             }));
         })?;
         Ok(found)
-    }
-
-    fn ask(&mut self, question: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(question));
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        Ok(())
-    }
-
-    /// All messages of an answer: one, or a list up to its end.
-    fn answers(&self, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
-        loop {
-            let (bytes, _) = self.socket.recv_from_full()?;
-            let mut rest = &bytes[..];
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-                let len = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(len..).unwrap_or_default();
-                // The answer to a question that was given up.
-                if message.header.sequence_number != self.sequence {
-                    continue;
-                }
-                let is_list = message.header.flags & netlink_packet_core::NLM_F_MULTIPART != 0;
-                match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => each(inner),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    _ => return Ok(()),
-                }
-                if !is_list {
-                    return Ok(());
-                }
-            }
-        }
     }
 }
 

@@ -4,11 +4,12 @@
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::Ordering;
 
 use fielato_gateway::Buffer;
 use fielato_wire::{OFFLOAD_LEN, Offload};
 
-use super::Losses;
+use super::Lost;
 
 /// Frames taken at once.
 const BATCH: usize = 32;
@@ -34,7 +35,7 @@ impl Receiver {
         }
     }
 
-    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, to: &mut Vec<Buffer>, losses: &mut Losses) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, to: &mut Vec<Buffer>, lost: &Lost) -> io::Result<usize> {
         // SAFETY: both are plain data, for which all zeros is a value.
         let (mut messages, mut parts): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) = unsafe { (zeroed(), zeroed()) };
         let rooms = self.buffers.chunks_exact_mut(ROOM).zip(self.control.iter_mut());
@@ -67,13 +68,13 @@ impl Receiver {
         for (message, room) in messages.iter().zip(self.buffers.chunks_exact(ROOM)).take(count) {
             let len = message.msg_len as usize;
             if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-                losses.truncated += 1;
+                lost.truncated.fetch_add(1, Ordering::Relaxed);
             } else if is_tagged(&message.msg_hdr) {
-                losses.tagged += 1;
+                lost.tagged.fetch_add(1, Ordering::Relaxed);
             } else if let Some(buffer) = room.get(..len).and_then(read) {
                 to.push(buffer);
             } else {
-                losses.truncated += 1;
+                lost.truncated.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(to.len() - before)

@@ -4,11 +4,12 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::Ordering;
 
 use fielato_gateway::Buffer;
 use fielato_wire::OFFLOAD_LEN;
 
-use super::{Losses, socket};
+use super::{Lost, socket};
 
 /// Frames given to the system at once.
 const BATCH: usize = 32;
@@ -26,7 +27,7 @@ impl Sender {
         Self { index }
     }
 
-    pub(super) fn send(&self, socket: BorrowedFd<'_>, frames: &[Buffer], losses: &mut Losses) -> io::Result<usize> {
+    pub(super) fn send(&self, socket: BorrowedFd<'_>, frames: &[Buffer], lost: &Lost) -> io::Result<usize> {
         let mut done = 0;
         while let Some(rest) = frames.get(done..)
             && !rest.is_empty()
@@ -39,7 +40,7 @@ impl Sender {
                     // About the first of them: too long for the interface, not what its offload says, or no room in the
                     // interface's own queue.
                     Some(libc::EMSGSIZE | libc::EINVAL | libc::ENOBUFS) => {
-                        losses.refused += 1;
+                        lost.refused.fetch_add(1, Ordering::Relaxed);
                         done += 1;
                     }
                     _ => return Err(error),

@@ -3,10 +3,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
 use netlink_packet_route::route::RouteType;
 use rustix::io::Errno;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType};
 
 use super::counters::DropReason;
 use super::route::Routes;
@@ -21,7 +24,8 @@ pub(super) struct Reach {
     routes: Routes,
     own: Vec<IpAddr>,
     overlay: Vec<IpNet>,
-    interface: Option<String>,
+    /// The hub's interface, and a socket to ask its number by.
+    interface: Option<(String, OwnedFd)>,
 }
 
 /// Why a destination is not for members.
@@ -35,6 +39,10 @@ pub(super) enum Refusal {
 
 impl Reach {
     pub(super) fn new(options: &Options) -> io::Result<Self> {
+        let interface = match options.interface.clone() {
+            Some(name) => Some((name, rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?)),
+            None => None,
+        };
         Ok(Self {
             routes: Routes::open()?,
             own: match &options.local {
@@ -42,7 +50,7 @@ impl Reach {
                 Local::Addresses(own) => own.clone(),
             },
             overlay: options.overlay.clone(),
-            interface: options.interface.clone(),
+            interface,
         })
     }
 
@@ -70,9 +78,10 @@ impl Reach {
             RouteType::Unreachable => return Err(Refusal::Route(Errno::HOSTUNREACH)),
             _ => return Err(Refusal::Named(DropReason::DestinationSpecial)),
         }
-        if let Some(interface) = &self.interface
+        // While there is none of that name there is no route to it.
+        if let Some((name, socket)) = &self.interface
             && route.interface.is_some()
-            && route.interface == index_of(interface)
+            && route.interface == name_to_index(socket, name).ok()
         {
             return Err(Refusal::Named(DropReason::DestinationOverlay));
         }
@@ -96,11 +105,6 @@ fn refusal(error: io::Error) -> Refusal {
         Some(Errno::INVAL) => Refusal::Named(DropReason::Unreachable),
         _ => Refusal::Named(DropReason::System),
     }
-}
-
-fn index_of(interface: &str) -> Option<u32> {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
-    rustix::net::netdevice::name_to_index(&socket, interface).ok()
 }
 
 /// Addresses that lead to this machine or no further than its links, whatever its routes say.

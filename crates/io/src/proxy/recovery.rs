@@ -20,8 +20,13 @@ const REPEATS: usize = 3;
 /// Without progress for so long, smoltcp's timer has run out, and it sends everything again (`RTTE_MIN_RTO`).
 const TIMER: Duration = Duration::from_secs(1);
 
-/// How long an acknowledgement may be held back (RFC 8985 §7.2, `TLP.max_ack_delay`).
+/// How long the acknowledgement of a single segment may be held back (RFC 8985 §7.2, `TLP.max_ack_delay`); those of more are not,
+/// but for a bit.
 const ACK_DELAY: Duration = Duration::from_millis(200);
+const BIT: Duration = Duration::from_millis(20);
+
+/// Less than this is a single segment.
+const SEGMENT: u32 = 1500;
 
 /// What is known of the way to a member.
 #[derive(Debug, Default)]
@@ -146,7 +151,9 @@ impl Recovery {
     /// When [`Recovery::probe`] has something to say, if nothing is heard before.
     pub(super) fn probe_at(&self) -> Option<Instant> {
         let (moved, round_trip) = (self.moved?, self.round_trip?);
-        (!self.probed).then(|| moved + round_trip * 2 + ACK_DELAY)
+        let under_way = self.sent?.wrapping_sub(self.last?.acknowledged);
+        let delay = if under_way <= SEGMENT { ACK_DELAY } else { BIT };
+        (!self.probed).then(|| moved + round_trip * 2 + delay)
     }
 
     /// What should be repeated because nothing was heard for long.
@@ -229,7 +236,7 @@ mod tests {
 
         let now = start + 100 * MS;
         recovery.sent(at(6000), now);
-        let due = now + 2 * 50 * MS + ACK_DELAY;
+        let due = now + 2 * 50 * MS + BIT;
         assert_eq!(recovery.probe_at(), Some(due));
         assert_eq!(recovery.probe(due - MS), None);
         assert_eq!(recovery.probe(due), Some(ack(1000)));
@@ -237,8 +244,12 @@ mod tests {
 
         // The next is missing, too; then all is there.
         assert_eq!(recovery.received(ack(3000), due + 50 * MS), Some(ack(3000)));
-        assert_eq!(recovery.probe_at(), Some(due + 50 * MS + 2 * 50 * MS + ACK_DELAY));
+        assert_eq!(recovery.probe_at(), Some(due + 50 * MS + 2 * 50 * MS + BIT));
         assert_eq!(recovery.received(ack(6000), due + 100 * MS), None);
         assert_eq!(recovery.probe_at(), None);
+
+        // A single segment may be acknowledged late.
+        recovery.sent(at(7000), due + 200 * MS);
+        assert_eq!(recovery.probe_at(), Some(due + 200 * MS + 2 * 50 * MS + ACK_DELAY));
     }
 }

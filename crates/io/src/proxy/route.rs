@@ -2,22 +2,14 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::{Socket, SocketAddr, protocols};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-/// The kernel answers while it is asked; this passes only if an answer was lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::rtnetlink::Rtnetlink;
 
-/// A socket to ask by.
-pub(super) struct Routes {
-    socket: Socket,
-    sequence: u32,
-}
+/// Where to ask.
+pub(super) struct Routes(Rtnetlink);
 
 /// The kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +23,7 @@ pub(super) struct Route {
 
 impl Routes {
     pub(super) fn open() -> io::Result<Self> {
-        let socket = Socket::new(protocols::NETLINK_ROUTE)?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Self { socket, sequence: 0 })
+        Rtnetlink::open().map(Self)
     }
 
     /// # Errors
@@ -46,28 +35,13 @@ impl Routes {
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
         };
         message.attributes.push(RouteAttribute::Destination(to.into()));
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST;
-        header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(RouteNetlinkMessage::GetRoute(message)));
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        loop {
-            let (answer, _) = self.socket.recv_from_full()?;
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-            // The answer to a question that was given up.
-            if answer.header.sequence_number != self.sequence {
-                continue;
+        let mut found = None;
+        self.0.ask(RouteNetlinkMessage::GetRoute(message), 0, |answer| {
+            if let RouteNetlinkMessage::NewRoute(route) = answer {
+                found = Some(Route::read(&route));
             }
-            return match answer.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(Route::read(&route)),
-                NetlinkPayload::Error(error) => Err(error.to_io()),
-                _ => Err(io::ErrorKind::InvalidData.into()),
-            };
-        }
+        })?;
+        found.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 

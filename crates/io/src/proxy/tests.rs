@@ -302,3 +302,69 @@ fn errors_of_our_own_are_limited() {
         assert_eq!(world.counters.stats().dropped(DropReason::Unreachable), 400);
     });
 }
+
+#[test]
+fn no_segment_upsets_it() {
+    if !root("no_segment_upsets_it") {
+        return;
+    }
+    isolated(|_, tcp| {
+        let mut world = World::new();
+        let port = tcp.local_addr().unwrap().port();
+        let mut rng = 1_u64;
+        let mut random = move |below: u32| {
+            rng = rng
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (((rng >> 32) * u64::from(below)) >> 32) as u32
+        };
+        let mut sent = 0;
+        for round in 0..40 {
+            // A connection of a member that then says anything near what is right.
+            let sport = 1000 + round;
+            world.send(to(2).tcp(&Tcp::new(sport, port).syn().seq(100)));
+            let (packet, _) = world.last();
+            let seq = u32::from_be_bytes(packet[24..28].try_into().unwrap());
+            for _ in 0..500 {
+                let options: Vec<u8> = (0..random(3) * 4).map(|_| random(256) as u8).collect();
+                let reset = if random(500) == 0 { TcpFlags::RST } else { 0 };
+                let segment = Tcp {
+                    window: random(65_536) as u16,
+                    payload: vec![7; random(64) as usize],
+                    ..Tcp::new(sport, port)
+                        .flags(random(256) as u8 & !TcpFlags::RST | reset)
+                        .seq(100_u32.wrapping_add(random(3000)).wrapping_sub(random(100)))
+                        .options(options)
+                };
+                let acknowledged = seq.wrapping_add(random(40)).wrapping_sub(random(4));
+                let bytes = to(2).tcp(&Tcp {
+                    ack: acknowledged,
+                    ..segment
+                });
+                world.now += Duration::from_millis(random(30).into());
+                world
+                    .engine
+                    .handle(&mut vec![Buffer::from(bytes)], &mut Vec::new(), world.now);
+                sent += 1;
+            }
+            // And bytes that are no packet, or hardly one.
+            let mut bytes: Vec<u8> = (0..random(120)).map(|_| random(256) as u8).collect();
+            if let Some(first) = bytes.first_mut() {
+                *first = [0x45, 0x46, 0x60, 0x4f][random(4) as usize];
+            }
+            let mut offload = fielato_wire::Offload::VALID;
+            offload.needs_csum = Some((random(100) as u16, random(100) as u16));
+            let packet = Buffer { data: bytes, offload };
+            world.engine.handle(&mut vec![packet], &mut Vec::new(), world.now);
+            world.came.0.lock().unwrap().clear();
+        }
+        assert_eq!(sent, 20_000);
+        // It still works.
+        world.send(to(2).tcp(&Tcp::new(9, port).syn().seq(100)));
+        assert_eq!(world.last().1.tcp_flags.0, TcpFlags::SYN | TcpFlags::ACK);
+        world.pass(7440);
+        world.pass(7440);
+        assert_eq!(world.open(), [0, 0, 0]);
+        assert_eq!(world.counters.stats().tcp_memory, 0);
+    });
+}

@@ -8,6 +8,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod datagram;
+mod kernel;
+mod limits;
 mod member;
 mod tcp;
 mod unprivileged;

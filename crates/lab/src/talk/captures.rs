@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::pcap::{ETHERNET, Frame, Pcap, classify};
 use super::service::{Reached, Service, Way, ask};
 use super::{StepSpec, Talk};
+use crate::gateway::Engine;
 use crate::interrupt::Interrupt;
 use crate::machine::Machine;
 use crate::topology::{Family, HUB_PORT, Node, OUTER, TUNNEL};
@@ -36,10 +37,13 @@ pub(super) struct CaptureFiles {
 
 impl CaptureFiles {
     /// In a directory of this run's own, unless the user named one.
-    pub(super) fn new(named: Option<&Path>, run: &str) -> Self {
+    pub(super) fn new(named: Option<&Path>, run: &str, engine: Engine) -> Self {
         let directory = named.map_or_else(|| std::env::temp_dir().join(run), Path::to_owned);
         Self {
-            clear: directory.join("clear-wg0.pcap"),
+            clear: directory.join(match engine {
+                Engine::Kernel => "clear-wg0.pcap",
+                Engine::Userspace => "clear-wg0.pcapng",
+            }),
             cipher: directory.join("cipher-eth0.pcap"),
             directory,
         }
@@ -65,7 +69,11 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     let CaptureFiles { clear, cipher, .. } = talk.captures;
     let payload = format!("in clear only inside the tunnel {}", std::process::id());
 
-    let capture_clear = Capture::start(hub, TUNNEL, clear, talk.interrupt)?;
+    let capture_clear = match talk.engine {
+        Engine::Kernel => Capture::start(hub, TUNNEL, clear, talk.interrupt)?,
+        // What members send each other does not come to the interface there: the engine writes it down itself.
+        Engine::Userspace => Capture::start_own(hub, clear, talk.interrupt)?,
+    };
     let capture_cipher = Capture::start(hub, OUTER, cipher, talk.interrupt)?;
     let service = Service::start(talk.lab.machine(Node::ClientB))?;
     for family in Family::BOTH {
@@ -87,7 +95,10 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     capture_clear.stop(talk.interrupt)?;
     capture_cipher.stop(talk.interrupt)?;
 
-    let clear_pcap = read(clear)?;
+    let clear_pcap = match talk.engine {
+        Engine::Kernel => read(clear)?,
+        Engine::Userspace => read(&converted(talk, clear)?)?,
+    };
     let cipher_pcap = read(cipher)?;
     let packets = clear_pcap.packets.len();
     let measured = format!("in {} of {packets} packets", clear_pcap.holding(payload.as_bytes()));
@@ -233,6 +244,27 @@ impl Capture {
         Ok(capture)
     }
 
+    /// `fielato capture`, of what is in clear. It stands when the file has its beginning.
+    fn start_own(machine: &Machine, file: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let log = machine.directory().join("log/capture.log");
+        let path = file
+            .to_str()
+            .context("the captures' directory has a name that is not UTF-8")?;
+        let mut capture = Self {
+            child: machine.fielato(["capture", "--clear", "-w", path]).start(&log)?,
+            file: file.to_owned(),
+            log,
+        };
+        let writing = interrupt.wait(PATIENCE, || {
+            if let Some(status) = capture.child.try_wait()? {
+                bail!("fielato capture: {status}\n{}", fs::read_to_string(&capture.log)?.trim());
+            }
+            Ok(fs::metadata(&capture.file).is_ok_and(|file| file.len() > 0).then_some(()))
+        })?;
+        writing.with_context(|| format!("fielato capture did not begin in {} s", PATIENCE.as_secs()))?;
+        Ok(capture)
+    }
+
     /// How often the payload is in the file so far.
     fn holding(&self, payload: &str) -> Result<usize> {
         let bytes = fs::read(&self.file)?;
@@ -244,9 +276,9 @@ impl Capture {
 
     /// Lets tcpdump write what it has, and waits for its end.
     fn stop(mut self, interrupt: &Interrupt) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::INT).context("cannot end tcpdump")?;
+        kill_process(Pid::from_child(&self.child), Signal::INT).context("cannot end the capture")?;
         let ended = interrupt.wait(PATIENCE, || Ok(self.child.try_wait()?))?;
-        ended.with_context(|| format!("tcpdump did not end in {} s", PATIENCE.as_secs()))?;
+        ended.with_context(|| format!("the capture did not end in {} s", PATIENCE.as_secs()))?;
         Ok(())
     }
 }
@@ -257,6 +289,16 @@ impl Drop for Capture {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The capture in the older format, written by tcpdump: what reads our file is not ours.
+fn converted(talk: &Talk<'_, '_, '_>, file: &Path) -> Result<PathBuf> {
+    let hub = talk.lab.machine(Node::VpnCore);
+    let older = hub.directory().join("log/clear.pcap");
+    let (from, to) = (file.display().to_string(), older.display().to_string());
+    hub.call("tcpdump", ["-r", &from, "-Z", "root", "-w", &to])
+        .succeed(talk.interrupt)?;
+    Ok(older)
 }
 
 fn read(path: &Path) -> Result<Pcap> {

@@ -52,7 +52,7 @@ pub fn run(options: &TalkOptions, out: Option<&mut dyn Write>) -> Result<Report>
     let interrupt = Interrupt::install()?;
     let mut recorder = Recorder::new(out, options.colours, options.engine);
     let name = format!("fielato-talk-{}-{}", std::process::id(), options.engine.name());
-    let captures = CaptureFiles::new(options.captures.as_deref(), &name);
+    let captures = CaptureFiles::new(options.captures.as_deref(), &name, options.engine);
     let lab_options = LabOptions {
         name,
         fielato: options.fielato.clone(),

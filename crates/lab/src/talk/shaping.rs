@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::ping::Ping;
 use super::{StepSpec, Talk};
-use crate::gateway::Strategy;
+use crate::gateway::{Engine, Strategy};
 use crate::machine::Machine;
 use crate::topology::{Family, Node, TUNNEL};
 
@@ -54,7 +54,7 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
 
 /// Two members at once, each by IPv4 and IPv6 at once: the class is the member's, not the address's.
 fn rates(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
-    talk.gateway()?.write_config(Strategy::Member, &htb())?;
+    talk.gateway()?.write_config(Strategy::Member, &htb(talk.engine))?;
     talk.gateway()?.reload()?;
     let hub = talk.lab.machine(Node::VpnCore);
     let mut flows = Vec::new();
@@ -127,13 +127,24 @@ fn is_close(measured: f64, rate: u32) -> bool {
     (measured / f64::from(rate) - 1.0).abs() <= TOLERANCE
 }
 
-/// The bursts are what a slow machine's timer may be late by, 40 ms; tc's own default is one packet.
-fn htb() -> String {
+/// The bursts are what a slow machine's timer may be late by, 40 ms; tc's own default is one packet. A process that waits for a
+/// processor among those that send may be later.
+///
+/// The user-space engine's flows come to it by a TUN, which holds no sender back: it drops. Of two that send as fast as they can,
+/// the one whose packets come just when there is room would have it all; fq_codel divides it.
+fn htb(engine: Engine) -> String {
     let mut text = String::from("[[shape]]\nqdisc = \"root handle 1: htb default 0\"\n");
+    let burst = match engine {
+        Engine::Kernel => "10k",
+        Engine::Userspace => "50k",
+    };
     for (member, minor, rate) in CLASSES {
         text += &format!(
-            "[[shape]]\nclass = \"parent 1: classid 1:{minor:x} htb rate {rate}mbit burst 10k cburst 10k\"\nfor = [\"{member}\"]\n"
+            "[[shape]]\nclass = \"parent 1: classid 1:{minor:x} htb rate {rate}mbit burst {burst} cburst {burst}\"\nfor = [\"{member}\"]\n"
         );
+        if engine == Engine::Userspace {
+            text += &format!("[[shape]]\nqdisc = \"parent 1:{minor:x} fq_codel\"\n");
+        }
     }
     text
 }

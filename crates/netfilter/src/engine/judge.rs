@@ -74,8 +74,10 @@ impl Netfilter {
             _ => Admission::Accept,
         };
         let mark = packet.mark;
-        packet = made_up(&translated)?;
-        (packet.in_interface, packet.ct, packet.mark) = (came_by, ct, mark);
+        if translated != original {
+            packet = made_up(&translated)?;
+            (packet.in_interface, packet.ct, packet.mark) = (came_by, ct, mark);
+        }
         let route = host.route(&RouteKey {
             family: translated.family,
             src: translated.src,

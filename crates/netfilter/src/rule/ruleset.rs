@@ -164,7 +164,32 @@ pub struct Ruleset {
     pub tables: Vec<Table>,
 }
 
+impl Chain {
+    /// Whether the chains are the same but for their counters.
+    pub fn same(&self, other: &Chain) -> bool {
+        let Chain {
+            name,
+            policy,
+            counters: _,
+            rules,
+        } = self;
+        let same_rules = rules.len() == other.rules.len() && rules.iter().zip(&other.rules).all(|(one, other)| one.same(other));
+        *name == other.name && *policy == other.policy && same_rules
+    }
+}
+
 impl Ruleset {
+    /// Whether the rule sets are the same but for their counters.
+    pub fn same(&self, other: &Ruleset) -> bool {
+        let Ruleset { family, tables } = self;
+        let same_tables = |one: &Table, other: &Table| {
+            let mut chains = one.chains.iter().zip(&other.chains);
+            one.name == other.name && one.chains.len() == other.chains.len() && chains.all(|(one, other)| one.same(other))
+        };
+        let same = tables.iter().zip(&other.tables).all(|(one, other)| same_tables(one, other));
+        *family == other.family && tables.len() == other.tables.len() && same
+    }
+
     /// No tables.
     pub const fn new(family: Family) -> Ruleset {
         Ruleset {

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use super::rules::Rules;
-use crate::config::{Ban, Config};
+use crate::config::{self, Ban, Config, Engine};
 use crate::plan::{Plan, Shaping, ShapingItem};
 
 /// The port of the WireGuard peers.
@@ -50,22 +50,29 @@ impl Uplink {
     /// The MTU of Ethernet.
     pub const MTU: u32 = 1500;
 
-    /// What a configuration lets one suppose without looking at the machine: its `source` addresses, everything on the link.
-    /// In a family that the overlay has and `source` has not, a documentation address stands for the unknown one.
+    /// What a configuration lets one suppose without looking at the machine: its `source` addresses, everything on the link; or the
+    /// exit that it describes for the user-space engine. In a family that the overlay has and the uplink has not, a documentation
+    /// address stands for the unknown one.
     pub fn supposed(config: &Config) -> Uplink {
         let hub = &config.hub;
-        let mut addresses: Vec<IpNet> = hub.source.iter().copied().map(IpNet::from).collect();
+        let (mut addresses, gateways, exit) = match (hub.engine, &hub.exit) {
+            (Engine::Userspace, config::Exit::Packet(packet)) => (packet.addresses.clone(), packet.gateways.clone(), Exit::Ip),
+            (engine, _) => {
+                let exit = if engine == Engine::Userspace { Exit::Proxy } else { Exit::Ip };
+                (hub.source.iter().copied().map(IpNet::from).collect(), Vec::new(), exit)
+            }
+        };
         for unknown in SUPPOSED {
-            let same = |address: IpAddr| address.is_ipv4() == unknown.is_ipv4();
-            if hub.addresses.iter().any(|net| same(net.addr())) && !hub.source.iter().any(|source| same(*source)) {
+            let same = |net: &IpNet| net.addr().is_ipv4() == unknown.is_ipv4();
+            if hub.addresses.iter().any(same) && !addresses.iter().any(same) {
                 addresses.push(IpNet::from(unknown));
             }
         }
         Uplink {
             addresses,
-            gateways: Vec::new(),
+            gateways,
             mtu: Uplink::MTU,
-            exit: Exit::Ip,
+            exit,
         }
     }
 }

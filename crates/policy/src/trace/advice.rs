@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::packet::Shown;
+use super::proxy::UNCARRIED;
 use super::question::{Sender, parties, whose};
 use super::station::{MemberState, Place, Reason};
 use crate::config::{Config, Party, Protocol, Strategy};
@@ -51,6 +52,13 @@ impl Stopped<'_> {
             Reason::Gateway { name } => match name.as_str() {
                 "ttl-exceeded" => "its TTL is used up: send it with a larger one".to_owned(),
                 "too-big" => format!("it is larger than the way out allows: send at most {} bytes", hub.mtu),
+                UNCARRIED if matches!(self.from, Sender::Outside(_)) => {
+                    "with `exit = \"proxy\"` members alone begin connections: `exit = \"packet\"` or `engine = \"kernel\"` lets others begin them"
+                        .to_owned()
+                }
+                UNCARRIED => {
+                    "`exit = \"proxy\"` carries TCP, UDP and pings: `exit = \"packet\"` or `engine = \"kernel\"` carries the rest".to_owned()
+                }
                 "martian" => "no packet can come from or go to such an address".to_owned(),
                 "conntrack-protocol" | "malformed" | "hotdrop" => "the packet is malformed".to_owned(),
                 _ => format!("`fielato status` counts such drops as {name}"),

@@ -35,7 +35,7 @@ fn one(trace: &Trace, file: &str, out: &mut String) {
     let mut number = 0;
     let mut say = |text: String| {
         number += 1;
-        let mut lines = text.lines();
+        let mut lines = text.lines().flat_map(wrapped);
         let _ = writeln!(out, "{number:>3}. {}", lines.next().unwrap_or_default());
         for line in lines {
             let _ = writeln!(out, "     {line}");
@@ -101,6 +101,9 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             after,
             supposed: _,
         } => format!("Connection tracking turns its destination {before} back into {after}."),
+        Step::Proxy { address } => format!(
+            "An ordinary socket of the hub's machine carries it between the VPN and the outside; from here on its address is {address}."
+        ),
         Step::Route { interface: None, .. } => "The route says that it is for this machine itself.".to_owned(),
         Step::Route {
             interface: Some(interface),
@@ -168,6 +171,23 @@ fn table_verdict(
         "At the hook {hook} of {}, in table {table}, {by} says {verdict}{meaning}.",
         of(place)
     )
+}
+
+/// A line as lines that are pleasant to read.
+fn wrapped(line: &str) -> Vec<String> {
+    const WIDTH: usize = 95;
+    let mut lines = vec![String::new()];
+    for word in line.split(' ') {
+        match lines.last_mut() {
+            Some(last) if last.is_empty() => last.push_str(word),
+            Some(last) if last.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Sizes in words, then the layers.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::packet::Transport;
-use crate::config::{Config, Party, PortSpec, Protocol, Strategy};
+use crate::config::{Config, Engine, Exit, Hub, Party, PortSpec, Protocol, Strategy};
 
 /// A question about one packet, or about a connection's.
 #[derive(Debug, Clone, PartialEq)]
@@ -348,7 +348,7 @@ fn sender(name: &str, config: &Config) -> Result<(Sender, Vec<IpAddr>), Question
     match name {
         "hub" => {
             let overlay = hub.addresses.iter().map(IpNet::addr);
-            Ok((Sender::Hub, overlay.chain(hub.source.iter().copied()).collect()))
+            Ok((Sender::Hub, overlay.chain(outer(hub)).collect()))
         }
         "internet" => Ok((Sender::Outside(None), outside().collect())),
         _ => Err(unknown(
@@ -360,10 +360,18 @@ fn sender(name: &str, config: &Config) -> Result<(Sender, Vec<IpAddr>), Question
     }
 }
 
+/// The hub's addresses outside the overlay.
+fn outer(hub: &Hub) -> Vec<IpAddr> {
+    match (hub.engine, &hub.exit) {
+        (Engine::Userspace, Exit::Packet(packet)) => packet.addresses.iter().map(IpNet::addr).collect(),
+        _ => hub.source.clone(),
+    }
+}
+
 /// Who has this address.
 pub(super) fn whose(address: IpAddr, config: &Config) -> Sender {
     let hub = &config.hub;
-    if hub.addresses.iter().any(|net| net.addr() == address) || hub.source.contains(&address) {
+    if hub.addresses.iter().any(|net| net.addr() == address) || outer(hub).contains(&address) {
         return Sender::Hub;
     }
     let mut members = config.members.iter();

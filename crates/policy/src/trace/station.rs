@@ -147,6 +147,11 @@ pub enum Step {
         /// The new address stands for one that the file does not name.
         supposed: bool,
     },
+    /// It goes on by a socket of the hub's machine, or came back by one (`exit = "proxy"`).
+    Proxy {
+        /// The address that stands in it from here on: as source when it goes on, as destination when it came back.
+        address: IpAddr,
+    },
     /// The routing decision.
     Route {
         /// The way out; none: it is for this machine.

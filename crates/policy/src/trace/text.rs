@@ -66,6 +66,7 @@ fn word(step: &Step) -> String {
         Step::Connection { .. } => "conntrack",
         Step::Table { hook, .. } => hook,
         Step::Nat { .. } => "nat",
+        Step::Proxy { .. } => "proxy",
         Step::Queue { .. } => "queue",
         Step::Tell { .. } => "answer",
     }
@@ -128,6 +129,7 @@ fn line(station: &Station, file: &str) -> String {
             };
             format!("{end} {before} -> {after}{unknown}")
         }
+        Step::Proxy { address } => format!("by a socket of the hub's machine, {address}"),
         Step::Route { interface: None, .. } => "for this machine".to_owned(),
         Step::Route {
             interface: Some(interface),

@@ -13,11 +13,12 @@ use jiff::Timestamp;
 use super::advice::Stopped;
 use super::cipher::{Cipher, endpoint};
 use super::packet::{Shown, acknowledgement, answer};
+use super::proxy::{Proxy, UNCARRIED};
 use super::question::{Case, QuestionError, Sender};
 use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace};
 use super::{far_end, observe};
 use crate::config::{Config, Member, Route};
-use crate::gateway::{self, HOST, Rules, TUNNEL, UPLINK, Uplink};
+use crate::gateway::{self, Exit, HOST, Rules, TUNNEL, UPLINK, Uplink};
 use crate::plan::{HostPlan, Plan, ShapingItem};
 use crate::render::wg_quick::allowed_ips;
 
@@ -30,6 +31,10 @@ pub(super) struct Walk<'a> {
     /// The same with disciplines, to tell in which class a packet waits; none where some are the kernel's alone.
     shaped: Option<Gateway>,
     rules: Rules,
+    /// The sockets of `exit = "proxy"`.
+    proxy: Option<Proxy>,
+    /// The hub's addresses on the uplink.
+    own: Vec<IpNet>,
     begin: Timestamp,
     now: Now,
 }
@@ -73,6 +78,8 @@ impl<'a> Walk<'a> {
             gateway: gateway.map_err(|error| QuestionError::Gateway(error.to_string()))?,
             shaped: Gateway::new(made, SEED, moment).ok(),
             rules: gateway::rules(plan, &uplink),
+            proxy: (uplink.exit == Exit::Proxy).then(Proxy::default),
+            own: uplink.addresses,
             begin: now,
             now: moment,
         })
@@ -188,17 +195,31 @@ impl<'a> Walk<'a> {
                 }
                 TUNNEL
             }
-            Sender::Hub => HOST,
+            Sender::Hub => {
+                if self.proxy.is_some() && !self.is_inside(&journey.bytes) {
+                    // Its own stack sends this without us.
+                    let interface = Some(self.plan.uplink.clone());
+                    journey.add(&Place::Hub, Step::Route { interface, via: None });
+                    return self.enter_network(journey);
+                }
+                HOST
+            }
             Sender::Outside(_) => {
                 let interface = self.plan.uplink.clone();
                 journey.add(&Place::Hub, Step::Arrive { interface });
+                if let Some(gone) = self.come_back(journey) {
+                    return Ok(gone);
+                }
                 UPLINK
             }
         };
         match self.cross(journey, port) {
             Err(reason) => Ok(Gone::Stopped(Place::Hub, reason)),
             Ok(port) if port == TUNNEL => self.enter_member(journey),
-            Ok(port) if port == UPLINK => self.enter_network(journey),
+            Ok(port) if port == UPLINK => match self.go_on(journey) {
+                Some(gone) => Ok(gone),
+                None => self.enter_network(journey),
+            },
             Ok(_) => Ok(Gone::Arrived(Place::Hub)),
         }
     }
@@ -292,6 +313,40 @@ impl<'a> Walk<'a> {
             journey.add(&place, step);
         }
         Ok(reason.map(|reason| Gone::Stopped(place, reason)))
+    }
+
+    /// With `exit = "proxy"`, out of a socket of the hub's.
+    fn go_on(&mut self, journey: &mut Journey) -> Option<Gone> {
+        let proxy = self.proxy.as_mut()?;
+        let Some((bytes, step)) = proxy.go_on(&journey.bytes, &self.own) else {
+            return Some(unproxied());
+        };
+        journey.bytes = bytes;
+        journey.add(&Place::Hub, step);
+        None
+    }
+
+    /// With `exit = "proxy"`, into the socket that waits for it. What none waits for is the machine's own affair.
+    fn come_back(&mut self, journey: &mut Journey) -> Option<Gone> {
+        match self.proxy.as_ref()?.come_back(&journey.bytes) {
+            Some((bytes, step)) => {
+                journey.bytes = bytes;
+                journey.add(&Place::Hub, step);
+                None
+            }
+            None => {
+                let destination = Shown::of(&journey.bytes)?.destination;
+                let own = self.own.iter().any(|net| net.addr() == destination);
+                Some(if own { Gone::Arrived(Place::Hub) } else { unproxied() })
+            }
+        }
+    }
+
+    /// Whether the packet goes to the overlay.
+    fn is_inside(&self, bytes: &[u8]) -> bool {
+        let destination = Shown::of(bytes).map(|shown| shown.destination);
+        let overlay = &self.config.hub.addresses;
+        destination.is_some_and(|to| overlay.iter().any(|net| net.contains(&to)))
     }
 
     /// Through the gateway; by which port it left.
@@ -422,6 +477,11 @@ impl Journey {
             step,
         });
     }
+}
+
+fn unproxied() -> Gone {
+    let name = UNCARRIED.to_owned();
+    Gone::Stopped(Place::Hub, Reason::Gateway { name })
 }
 
 fn sender_at(place: &Place) -> Sender {

@@ -4,7 +4,7 @@ use super::{Arrival, Context, Dequeued, Discipline, Environment, Node, Queued};
 use crate::apply::Builder;
 use crate::drop::DropReason;
 use crate::packet::Packet;
-use crate::rate::{Rate, Ticks, after, elapsed};
+use crate::rate::{Rate, Ticks, after, elapsed, lateness};
 use crate::spec::{self, Handle, Parent, QdiscKind};
 use crate::stats::{Amount, Extra, Shape, Stats};
 
@@ -26,18 +26,14 @@ impl Bucket {
         }
     }
 
-    /// What is there when `passed` more has come in.
-    fn filled(&self, passed: Ticks) -> Ticks {
-        self.tokens.saturating_add(passed).min(self.size)
+    /// Counts what came in. The bucket overflows at its size, or `late` beyond: what a caller who came too late has cost.
+    fn fill(&mut self, passed: Ticks, late: Ticks) {
+        self.tokens = self.tokens.saturating_add(passed).min(self.tokens.max(self.size + late));
     }
 
     /// How long `bytes` have to wait. What came in when the bucket was larger goes when it is full.
-    fn wait(&self, passed: Ticks, bytes: u32) -> Ticks {
-        self.rate.time(bytes).min(self.size) - self.filled(passed)
-    }
-
-    fn pay(&mut self, passed: Ticks, bytes: u32) {
-        self.tokens = self.filled(passed) - self.rate.time(bytes);
+    fn wait(&self, bytes: u32) -> Ticks {
+        self.rate.time(bytes).min(self.size) - self.tokens
     }
 }
 
@@ -48,6 +44,8 @@ pub(crate) struct Tbf<P: Packet> {
     max_bytes: u32,
     /// When the buckets were last counted, ns.
     counted: u64,
+    /// When the head may leave, if it had to wait.
+    due: Option<u64>,
     /// What the queue gave but the buckets did not let go yet (`qdisc_peek_dequeued`).
     head: Option<Queued<P>>,
     limit: u32,
@@ -63,6 +61,7 @@ impl<P: Packet> Tbf<P> {
             peak,
             max_bytes,
             counted: environment.now,
+            due: None,
             head: None,
             limit: tbf.limit,
             child: None,
@@ -96,26 +95,40 @@ impl<P: Packet> Discipline<P> for Tbf<P> {
     }
 
     fn dequeue(&mut self, cx: &mut Context<'_, P>) -> Dequeued<P> {
+        let late = self.due.map_or(0, |due| lateness(cx.now, due));
+        let passed = elapsed(cx.now, self.counted);
+        self.counted = self.counted.max(cx.now);
+        self.sustained.fill(passed, late);
+        if let Some(peak) = &mut self.peak {
+            // Its very purpose is that not much leaves at once.
+            peak.fill(passed, 0);
+        }
         let head = match (self.head.take(), &mut self.child) {
             (Some(head), _) => head,
             (None, Some(child)) => match cx.dequeue(child) {
                 Dequeued::Packet(head) => head,
-                other => return other,
+                other => {
+                    // Nothing waits for tokens any more, so nothing was late.
+                    self.due = None;
+                    self.sustained.tokens = self.sustained.tokens.min(self.sustained.size);
+                    return other;
+                }
             },
             (None, None) => return Dequeued::Empty,
         };
-        let passed = elapsed(cx.now, self.counted);
-        let peak_wait = self.peak.as_ref().map_or(0, |peak| peak.wait(passed, head.bytes));
-        let wait = self.sustained.wait(passed, head.bytes).max(peak_wait);
+        let peak_wait = self.peak.as_ref().map_or(0, |peak| peak.wait(head.bytes));
+        let wait = self.sustained.wait(head.bytes).max(peak_wait);
         if wait > 0 {
             self.head = Some(head);
             cx.counters.overlimits += 1;
-            return Dequeued::NotBefore(after(cx.now, wait));
+            let due = after(cx.now, wait);
+            self.due = Some(due);
+            return Dequeued::NotBefore(due);
         }
-        self.counted = self.counted.max(cx.now);
-        self.sustained.pay(passed, head.bytes);
+        self.due = None;
+        self.sustained.tokens -= self.sustained.rate.time(head.bytes);
         if let Some(peak) = &mut self.peak {
-            peak.pay(passed, head.bytes);
+            peak.tokens -= peak.rate.time(head.bytes);
         }
         Dequeued::Packet(head)
     }

@@ -114,7 +114,15 @@ fn sparse_delays(mbit: u32, words: &str, own_host: bool) -> Vec<u64> {
         .map(|flow| between(false, 1, 2 + (flow % 8) as u8, flow, 0, 1500))
         .collect();
     let sparse = between(false, 1, if own_host { 100 } else { 2 }, 1000, 0, 100);
-    let mut tree = behind(mbit, words);
+    // Behind either kind of bucket.
+    let mut tree = match own_host {
+        true => behind(mbit, words),
+        false => self::tree(&[
+            "qdisc root handle 1: htb default 10",
+            &format!("class parent 1: classid 1:10 htb rate {mbit}mbit"),
+            &format!("qdisc parent 1:10 handle 10: fq_codel {words}"),
+        ]),
+    };
     let mut waiting = vec![0usize; bulk.len()];
     let mut delays = Vec::new();
     let (mut now, mut next, mut sent) = (0, 500 * MILLISECOND, 0);

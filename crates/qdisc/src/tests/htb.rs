@@ -84,10 +84,10 @@ fn rates_are_kept_within_half_a_percent_even_by_a_late_caller() {
                     &format!("class parent 1: classid 1:10 htb rate {mbit}mbit{burst}"),
                 ]);
                 let mut load = Load::new(vec![source(0x10)]);
-                load.run(&mut tree, 0, SECOND / 2, late);
+                load.run(&mut tree, 0, SECOND / 8, late);
                 // Long enough that one packet more or less is nothing.
-                let time = if mbit < 100 { 10 * SECOND / mbit.min(5) } else { SECOND / 4 };
-                let sent = load.run(&mut tree, SECOND / 2, SECOND / 2 + time, late);
+                let time = if mbit < 100 { 10 * SECOND / mbit.min(5) } else { SECOND / 8 };
+                let sent = load.run(&mut tree, SECOND / 8, SECOND / 8 + time, late);
                 let what = format!("{mbit} Mbit/s, {late} ns late,{burst}");
                 assert_rate(sent[&0x10], time, mbit as f64, &what);
             }

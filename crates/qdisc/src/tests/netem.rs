@@ -379,3 +379,37 @@ fn a_change_keeps_what_waits() {
         .collect();
     assert_eq!(sent, [10, 10, 10, 21].map(|time| time * MILLISECOND));
 }
+
+#[test]
+fn duplicates_and_segments_are_counted_all_the_way_up() {
+    let mut tree = tree(&[
+        "qdisc root handle 1: htb default 10",
+        "class parent 1: classid 1:10 htb rate 8mbit",
+        "qdisc parent 1:10 handle 10: netem delay 1ms duplicate 50% corrupt 20% loss 10% limit 20",
+    ]);
+    let (mut sent, mut dropped) = (0, 0);
+    let mut segments = 0;
+    for id in 0..2000 {
+        let now = id * 600_000;
+        let mut packet = packet(id, 1, 28 + 300);
+        if id % 5 == 0 {
+            packet.segment_size = 100;
+        }
+        tree.enqueue(packet, now, &mut |_, _| dropped += 1);
+        while let Some(packet) = tree.dequeue(now, &mut |_, _| dropped += 1) {
+            sent += 1;
+            segments += u64::from(packet.segment_size == 0);
+        }
+    }
+    while let Some(now) = tree.poll_timeout() {
+        sent += u64::from(tree.dequeue(now, &mut |_, _| dropped += 1).is_some());
+    }
+    assert!(sent > 2000 && dropped > 100 && segments > 0, "{sent} {dropped}");
+    assert_eq!((tree.len(), tree.backlog_bytes()), (0, 0));
+    for stats in tree.stats() {
+        assert_eq!((stats.backlog.packets, stats.backlog.bytes), (0, 0), "{stats}");
+        assert_eq!(stats.dropped, dropped, "{stats}");
+    }
+    let netem = tree.stats().into_iter().find(|stats| stats.kind() == "netem").unwrap();
+    assert_eq!(netem.reasons.iter().map(|(_, count)| count).sum::<u64>(), dropped);
+}

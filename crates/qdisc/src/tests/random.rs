@@ -4,13 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::*;
 
-const LEAVES: [&str; 10] = [
+const LEAVES: [&str; 13] = [
     "pfifo limit 20",
     "bfifo limit 20000",
     "sfq limit 30 perturb 1",
     "sfq depth 4 divisor 16 flows 8 headdrop",
     "fq_codel limit 50 flows 16 target 1ms interval 10ms",
     "fq_codel memory_limit 30k",
+    "fq_codel flows 2 hosts none ce_threshold 1ms",
+    "codel limit 30 target 1ms interval 10ms ecn",
+    "netem slot 1ms 3ms packets 3 loss gemodel 5% 50%",
     "netem delay 3ms limit 30",
     "netem delay 2ms 1ms loss 5% limit 100",
     "netem delay 5ms reorder 25% rate 5mbit",
@@ -45,7 +48,7 @@ impl Grown {
             "stab linklayer atm mpu 64 ",
         ][rng.usize(0..4)];
         let start = format!("qdisc {place} handle {major:x}: {stab}");
-        match rng.u32(0..if depth < 3 { 5 } else { 1 }) {
+        match rng.u32(0..if depth < 3 { 6 } else { 1 }) {
             1 => {
                 self.lines.push(format!(
                     "{start}tbf rate {}kbit burst {} limit 30k",
@@ -66,6 +69,10 @@ impl Grown {
                         self.qdisc(rng, format!("parent {major:x}:{band:x}"), depth + 1);
                     }
                 }
+            }
+            5 => {
+                self.lines.push(format!("{start}netem delay {}us limit 50", rng.u32(0..3000)));
+                self.qdisc(rng, format!("parent {major:x}:1"), depth + 1);
             }
             3 | 4 => {
                 self.lines.push(format!("{start}htb default {:x}", rng.u16(0..8)));

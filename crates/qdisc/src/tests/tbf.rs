@@ -14,10 +14,10 @@ fn saturate(len: usize, count: usize) -> impl FnMut(&mut Tree<TestPacket>, u64) 
 #[test]
 fn rates_are_kept_within_half_a_percent() {
     for mbit in [1_u64, 10, 100, 500] {
-        for len in [64, 1420] {
+        for len in [256, 1420] {
             let mut tree = tree(&[&format!("qdisc root tbf rate {mbit}mbit burst 3000 latency 1s")]);
             let (mut now, mut fill) = (0, saturate(len, 4));
-            let time = if mbit == 1 { 2 * SECOND } else { SECOND / 5 };
+            let time = if mbit == 1 { 2 * SECOND } else { SECOND / 10 };
             run(&mut tree, &mut now, SECOND / 10, &mut fill);
             let sent = run(&mut tree, &mut now, SECOND / 10 + time, &mut fill);
             let bits = (sent.len() * len * 8) as f64;
@@ -92,4 +92,35 @@ fn what_came_in_before_the_bucket_shrank_still_goes() {
     let sent = run(&mut tree, &mut 0, SECOND, |_, _| {});
     let times: Vec<u64> = sent.iter().map(|(time, _)| *time / 1000).collect();
     assert_eq!(times, [0, 1500, 3000], "at the rate, in the long run");
+}
+
+#[test]
+fn a_late_caller_costs_no_rate() {
+    let mut rng = fastrand::Rng::with_seed(9);
+    for mbit in [10_u64, 100, 500] {
+        let mut tree = tree(&[&format!("qdisc root tbf rate {mbit}mbit burst 3000 latency 1s")]);
+        let (mut now, mut sent, mut fill) = (0, 0, saturate(1420, 4));
+        let time = SECOND / 2;
+        while now < time {
+            fill(&mut tree, now);
+            while let Some(packet) = tree.dequeue(now, &mut no_drop) {
+                sent += packet.data.len();
+                fill(&mut tree, now);
+            }
+            now = tree.poll_timeout().unwrap() + rng.u64(0..300_000);
+        }
+        let error = sent as f64 * 8e3 / (mbit as f64 * now as f64) - 1.0;
+        assert!(error.abs() <= 0.005, "{mbit} Mbit/s: {error}");
+    }
+    // But a queue that was empty saves nothing up.
+    let mut tree = tree(&["qdisc root tbf rate 8mbit burst 2000 latency 1s"]);
+    for id in 0..3 {
+        tree.enqueue(packet(id, 1, 1000), 0, &mut no_drop);
+    }
+    run(&mut tree, &mut 0, SECOND, |_, _| {});
+    for id in 0..10 {
+        tree.enqueue(packet(id, 1, 1000), 10 * SECOND, &mut no_drop);
+    }
+    let at_once = std::iter::from_fn(|| tree.dequeue(10 * SECOND, &mut no_drop)).count();
+    assert_eq!(at_once, 2);
 }

@@ -26,7 +26,7 @@ impl Missing {
     /// What was found out by trying all of it.
     pub(in crate::hub) fn of(error: &anyhow::Error) -> Self {
         Self {
-            what: "a part",
+            what: "what the plan asks for",
             why: format!("{error:#}"),
         }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use fielato_gateway::{Config, Egress, Gateway, Now, PortId};
 use fielato_io::device::{Crossing, Middle, WayOut};
+use fielato_io::tap::Tap;
 use fielato_io::{Device, proxy};
 use fielato_kernel::link;
 use fielato_policy::Plan;
@@ -30,7 +31,6 @@ pub(super) struct Userspace {
     /// `None` for an ordinary user, who has no interface.
     machine: Option<Machine>,
     device: Device,
-    hub: config::Hub,
     uplink: Uplink,
     banned: BTreeSet<IpNet>,
     /// Why it is not the kernel engine.
@@ -55,15 +55,21 @@ impl Userspace {
         }
         // What an earlier process left of the kernel engine goes: nobody would keep it.
         let mut machine = machine.map(Machine::cleared).transpose()?;
-        let uplink = match &mut machine {
-            Some(machine) => uplink::look(&mut machine.netlink, hub)?,
-            None => uplink::by_any_sockets(),
+        let (uplink, way_out) = match (&hub.exit, &mut machine) {
+            (Exit::Packet(packet), _) => {
+                let (uplink, port) = uplink::by_packets(packet)?;
+                (uplink, WayOut::Packet(port))
+            }
+            (Exit::Proxy, Some(machine)) => {
+                let uplink = uplink::by_sockets(&mut machine.netlink, &plan.uplink)?;
+                (uplink, WayOut::Proxy(proxy_options(plan, true)?))
+            }
+            (Exit::Proxy, None) => (uplink::by_any_sockets(), WayOut::Proxy(proxy_options(plan, false)?)),
         };
-        match bring_up(&mut machine, hub, &uplink, plan, device, bans, progress) {
+        match bring_up(&mut machine, way_out, &uplink, plan, device, bans, progress) {
             Ok(device) => Ok(Self {
                 machine,
                 device,
-                hub: hub.clone(),
                 uplink,
                 banned: banned(plan, bans)?,
                 missing: Vec::new(),
@@ -99,9 +105,9 @@ impl Userspace {
             interface: device.is_some() || new.mtu != old.mtu || new.addresses != old.addresses,
             ..Changes::default()
         };
-        let uplink = match &mut self.machine {
-            Some(machine) => uplink::look(&mut machine.netlink, &self.hub)?,
-            None => uplink::by_any_sockets(),
+        let uplink = match (&mut self.machine, &self.uplink.exit) {
+            (Some(machine), compiled::Exit::Proxy) => uplink::by_sockets(&mut machine.netlink, &new.uplink)?,
+            _ => self.uplink.clone(),
         };
         self.swap(gateway_config(new, &uplink, &banned))?;
         if let Some(device) = device
@@ -179,6 +185,11 @@ impl Userspace {
     /// What the WireGuard device reports.
     pub(super) fn device(&self) -> Result<DeviceStatus> {
         Ok(self.device.status())
+    }
+
+    /// Where packets can be looked at.
+    pub(super) fn tap(&self) -> &Tap {
+        self.device.tap()
     }
 
     /// What device and gateway dropped.
@@ -264,7 +275,7 @@ fn gateway_config(plan: &Plan, uplink: &Uplink, banned: &BTreeSet<IpNet>) -> Con
 
 fn bring_up(
     machine: &mut Option<Machine>,
-    hub: &config::Hub,
+    way_out: WayOut,
     uplink: &Uplink,
     plan: &Plan,
     device: &DeviceConfig,
@@ -276,10 +287,9 @@ fn bring_up(
     let seed = seed()?;
     let gateway = Gateway::new(config, seed, now()).context("the gateway refuses the plan")?;
     progress("interface and peers");
-    let mtu = u16::try_from(plan.mtu).context("an MTU is at most 65535")?;
     let options = fielato_io::Options {
         interface: machine.is_some(),
-        ..fielato_io::Options::new(mtu)
+        ..fielato_io::Options::new(mtu(plan)?)
     };
     if let Some(machine) = machine {
         machine.undo.save(&machine.paths)?;
@@ -291,7 +301,7 @@ fn bring_up(
         gateway,
         tunnel: TUNNEL,
         host: HOST,
-        exit: Some((UPLINK, way_out(hub, plan, machine.is_some(), mtu)?)),
+        exit: Some((UPLINK, way_out)),
     };
     let device = Device::create_between(&plan.interface, &options, device, Middle::Gateway(Box::new(crossing)))?;
     if let Some(machine) = machine {
@@ -304,22 +314,22 @@ fn bring_up(
     Ok(device)
 }
 
-/// How what is for elsewhere leaves.
-fn way_out(hub: &config::Hub, plan: &Plan, has_interface: bool, mtu: u16) -> Result<WayOut> {
-    match &hub.exit {
-        Exit::Proxy => Ok(WayOut::Proxy(proxy::Options {
-            superpackets: false,
-            // What is for the hub itself goes by the interface, if there is one.
-            local: match has_interface {
-                true => proxy::Local::None,
-                false => proxy::Local::Addresses(plan.addresses.iter().map(|net| net.addr()).collect()),
-            },
-            overlay: plan.addresses.iter().map(|net| net.trunc()).collect(),
-            interface: has_interface.then(|| plan.interface.clone()),
-            ..proxy::Options::new(mtu)
-        })),
-        Exit::Packet(packet) => bail!("packet {}", packet.interface),
-    }
+fn proxy_options(plan: &Plan, has_interface: bool) -> Result<proxy::Options> {
+    Ok(proxy::Options {
+        superpackets: true,
+        // What is for the hub itself goes by the interface, if there is one.
+        local: match has_interface {
+            true => proxy::Local::None,
+            false => proxy::Local::Addresses(plan.addresses.iter().map(|net| net.addr()).collect()),
+        },
+        overlay: plan.addresses.iter().map(|net| net.trunc()).collect(),
+        interface: has_interface.then(|| plan.interface.clone()),
+        ..proxy::Options::new(mtu(plan)?)
+    })
+}
+
+fn mtu(plan: &Plan) -> Result<u16> {
+    u16::try_from(plan.mtu).context("an MTU is at most 65535")
 }
 
 /// Keys hash tables and chooses ports, so nobody may guess it.

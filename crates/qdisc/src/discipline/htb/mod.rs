@@ -18,7 +18,7 @@ use crate::apply::Builder;
 use crate::drop::DropReason;
 use crate::filter::Filters;
 use crate::packet::Packet;
-use crate::rate::{after, elapsed};
+use crate::rate::{after, lateness};
 use crate::spec::{self, Handle, Parent, QdiscKind};
 use crate::stats::{Amount, Extra, HtbDirect, Stats};
 
@@ -27,9 +27,6 @@ const BUDGET: usize = 256;
 
 /// No class.
 const NONE: u32 = u32::MAX;
-
-/// How much lateness of the caller is made up for, ns.
-const LATEST: u64 = 20_000_000;
 
 /// The classes that may send by right, of one level.
 #[derive(Default)]
@@ -261,7 +258,7 @@ impl<P: Packet> Htb<P> {
                     // Whoever has packets must not lose what it would have sent while the caller slept on.
                     let late = match this.activity {
                         0 => 0,
-                        _ => elapsed(now.min(time.saturating_add(LATEST)), time),
+                        _ => lateness(now, time),
                     };
                     this.refill(now, late);
                     self.update_mode(class, now, overlimits);

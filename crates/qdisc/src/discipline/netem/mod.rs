@@ -90,7 +90,7 @@ impl<P: Packet> Netem<P> {
     fn accept(&mut self, mut queued: Queued<P>, may_double: bool, cx: &mut Context<'_, P>) {
         let double = may_double && self.duplicate.happens(&mut self.rng);
         let mut lose = self.loss.loses(&mut self.rng);
-        if lose && self.netem.ecn && ecn::mark(queued.packet.bytes_mut()) {
+        if lose && self.netem.ecn && ecn::mark(&mut queued.packet) {
             self.stats.ecn_mark += 1;
             lose = false;
         }
@@ -111,8 +111,7 @@ impl<P: Packet> Netem<P> {
         if !self.corrupt.happens(&mut self.rng) {
             return self.delay(queued, cx);
         }
-        // Of a superpacket the first segment is corrupted, and the others begin anew. A plain packet comes out of it as it is,
-        // with its checksum complete, so that nobody mends the damage later.
+        // Of a superpacket the first segment is corrupted, and the others begin anew.
         let mut first = true;
         cx.split(queued, |cx, mut segment| {
             if !std::mem::take(&mut first) {

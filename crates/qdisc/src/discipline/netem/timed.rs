@@ -1,21 +1,21 @@
 //! Packets by the time at which they may leave; of those with one time, the first to come goes first (`tfifo_enqueue`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use crate::wheel::Wheel;
 
 pub(super) struct Timed<T> {
     /// Those that came in the order of their times: all of them without jitter.
     line: VecDeque<(u64, T)>,
-    /// Those that overtake the end of the line, with a number so that equal times keep their order.
-    early: BTreeMap<(u64, u64), T>,
-    number: u64,
+    /// Those that overtake the end of the line, in a timing wheel.
+    early: Wheel<T>,
 }
 
 impl<T> Timed<T> {
     pub fn new() -> Self {
         Timed {
             line: VecDeque::new(),
-            early: BTreeMap::new(),
-            number: 0,
+            early: Wheel::new(),
         }
     }
 
@@ -27,38 +27,34 @@ impl<T> Timed<T> {
         if self.line.back().is_none_or(|(last, _)| time >= *last) {
             self.line.push_back((time, item));
         } else {
-            self.number += 1;
-            self.early.insert((time, self.number), item);
+            self.early.push(time, item);
         }
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.line.iter().map(|(_, item)| item).chain(self.early.values())
+        self.line.iter().map(|(_, item)| item).chain(self.early.iter())
     }
 
     /// The earliest time.
-    pub fn first(&self) -> Option<u64> {
+    pub fn first(&mut self) -> Option<u64> {
         let line = self.line.front().map(|(time, _)| *time);
-        let early = self.early.first_key_value().map(|((time, _), _)| *time);
+        let early = self.early.first();
         line.into_iter().chain(early).min()
     }
 
     /// The latest time.
     pub fn last(&self) -> Option<u64> {
         let line = self.line.back().map(|(time, _)| *time);
-        let early = self.early.last_key_value().map(|((time, _), _)| *time);
+        let early = self.early.last();
         line.into_iter().chain(early).max()
     }
 
     /// Takes the earliest.
     pub fn pop(&mut self) -> Option<(u64, T)> {
         let line = self.line.front().map(|(time, _)| *time);
-        match self.early.first_entry() {
-            Some(early) if line.is_none_or(|line| early.key().0 < line) => {
-                let ((time, _), item) = early.remove_entry();
-                Some((time, item))
-            }
+        match self.early.first() {
+            Some(early) if line.is_none_or(|line| early < line) => self.early.pop(),
             _ => self.line.pop_front(),
         }
     }
