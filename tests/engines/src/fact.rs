@@ -1,15 +1,18 @@
 //! Whether `trace` says what happens: a sequence of packets is given to an engine, packet by packet, and what the engine counted and
 //! sent on is held against what `fielato_policy::trace` says of the same sequence, without an engine.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use fielato_oracle::subject::{Output, Port};
 use fielato_policy::gateway::Origin;
+use fielato_policy::plan::ShapingItem;
 use fielato_policy::trace::{self, End, Place, Sender, Step, Trace};
 use fielato_wire::pcap::Captured;
-use fielato_wire::{Headers, number};
+use fielato_wire::{Addr, Headers, number};
 use jiff::Timestamp;
 
 use crate::error::Error;
@@ -57,11 +60,22 @@ impl fmt::Display for Untrue {
     }
 }
 
-/// Gives an engine up to `packets` packets under the policy of `seed`; how many were compared, and which trace tells wrongly.
+/// What came of a case.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// Packets that were compared.
+    pub count: usize,
+    /// Of these, that the engine let pass.
+    pub passed: usize,
+    /// Those of which trace says otherwise.
+    pub untrue: Vec<Untrue>,
+}
+
+/// Gives an engine up to `packets` packets under the policy of `seed`, and asks trace about them.
 ///
 /// # Errors
 /// Those of the engine and of trace.
-pub fn check(engine: &mut impl Subject, seed: u64, packets: usize) -> Result<(usize, Vec<Untrue>), Error> {
+pub fn check(engine: &mut impl Subject, seed: u64, packets: usize) -> Result<Checked, Error> {
     // Trace supposes the usual settings.
     let setup = Setup {
         tcp_loose: true,
@@ -76,9 +90,20 @@ pub fn check(engine: &mut impl Subject, seed: u64, packets: usize) -> Result<(us
     let mut crowd = Crowd::new(!seed, &scene);
     let (mut captured, mut happened) = (Vec::new(), Vec::new());
     let mut before = engine.tallies()?;
+    let mut known = HashMap::new();
+    // Trace doesn't look at the machine, and knows of the uplink's networks nothing but the hub's addresses.
+    let broadcast = Addr::from(Ipv4Addr::new(203, 0, 113, 255));
     for _ in 0..packets * 4 {
         let (port, packet) = crowd.next_packet();
-        if !comes_there(&scene, port, &packet)? {
+        let Some(ends) = Headers::parse(&packet).ok().filter(|headers| !headers.is_fragment()) else {
+            continue;
+        };
+        // Who sends it and whom to decides, not what is in it.
+        let comes = match known.entry((port, ends.src, ends.dst)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => *place.insert(comes_there(&scene, port, &packet)?),
+        };
+        if !comes || ends.dst == broadcast {
             continue;
         }
         let at = began.elapsed();
@@ -104,13 +129,17 @@ pub fn check(engine: &mut impl Subject, seed: u64, packets: usize) -> Result<(us
         }
     }
     let said = traced(&scene, &captured)?;
-    let mut untrue = Vec::new();
+    let mut checked = Checked {
+        count: captured.len(),
+        ..Checked::default()
+    };
     for (step, ((packet, outputs, met), trace)) in happened.into_iter().zip(&said).enumerate() {
         let said = claim(&scene, trace);
         let told = trace.stations.iter().any(|station| matches!(station.step, Step::Tell { .. }));
         let fact = fact(met, &outputs, told);
+        checked.passed += usize::from(fact.to.is_some());
         if said != fact {
-            untrue.push(Untrue {
+            checked.untrue.push(Untrue {
                 seed,
                 step,
                 packet,
@@ -119,7 +148,7 @@ pub fn check(engine: &mut impl Subject, seed: u64, packets: usize) -> Result<(us
             });
         }
     }
-    Ok((captured.len(), untrue))
+    Ok(checked)
 }
 
 fn traced(scene: &Scene, captured: &[Captured]) -> Result<Vec<Trace>, Error> {
@@ -128,11 +157,8 @@ fn traced(scene: &Scene, captured: &[Captured]) -> Result<Vec<Trace>, Error> {
 }
 
 /// Whether such a packet can come in by that port: not from a member who would not send it there, or from whom WireGuard would not
-/// take it. Packets in pieces are not asked about.
+/// take it.
 fn comes_there(scene: &Scene, port: Port, packet: &[u8]) -> Result<bool, Error> {
-    if !Headers::parse(packet).is_ok_and(|headers| !headers.is_fragment()) {
-        return Ok(false);
-    }
     let alone = [Captured {
         at: Duration::ZERO,
         packet: packet.to_vec(),
@@ -218,8 +244,11 @@ fn claim(scene: &Scene, trace: &Trace) -> Fate {
             }
             Step::Queue { interface, path } if [INTERFACE, UPLINK_NAME].contains(&interface.as_str()) => {
                 fate.to = Some(if interface == INTERFACE { Port::Inside } else { Port::Outside });
-                let classes = path.iter().filter(|handle| !handle.ends_with(':'));
-                fate.classes = Some(classes.map(|handle| format!("class {interface} {handle}")).collect());
+                fate.classes = Some(
+                    path.iter()
+                        .flat_map(|handle| with_parents(scene, interface, handle))
+                        .collect(),
+                );
             }
             Step::Tell { .. } => fate.classes = None,
             _ => {}
@@ -229,6 +258,23 @@ fn claim(scene: &Scene, trace: &Trace) -> Fate {
         fate.to = Some(Port::Host);
     }
     fate
+}
+
+/// A class and those above it, which all count its packets; trace names the one that a packet waits in. Nothing for a discipline.
+fn with_parents(scene: &Scene, device: &str, handle: &str) -> Vec<String> {
+    let classes = || {
+        scene.plan.shaping.iter().filter_map(|shaping| match &shaping.item {
+            ShapingItem::Class(class) if shaping.dev == device => Some(class),
+            _ => None,
+        })
+    };
+    let mut names = Vec::new();
+    let mut next = classes().find(|class| class.classid.to_string() == handle);
+    while let Some(class) = next {
+        names.push(format!("class {device} {}", class.classid));
+        next = classes().find(|above| above.classid == class.parent);
+    }
+    names
 }
 
 /// Whether nft counts the packets of such a rule.

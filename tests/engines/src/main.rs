@@ -149,9 +149,9 @@ fn read(file: &Path) -> Result<Case> {
 fn truth(engine: &mut impl Subject, first: u64, packets: usize) -> Result<(usize, Vec<Untrue>)> {
     let (mut count, mut all) = (0, Vec::new());
     for seed in first.. {
-        let (compared, untrue) = fact::check(engine, seed, 50)?;
-        count += compared;
-        all.extend(untrue);
+        let checked = fact::check(engine, seed, 50)?;
+        count += checked.count;
+        all.extend(checked.untrue);
         if count >= packets || all.len() > 20 {
             break;
         }

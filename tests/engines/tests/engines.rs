@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fielato_engines::campaign::{self, Campaign, Summary};
 use fielato_engines::case::Case;
+use fielato_engines::fact;
 use fielato_engines::gateway::UserSpace;
 use fielato_engines::kernel::Kernel;
 use fielato_engines::run::{self, Outcome};
@@ -116,6 +117,40 @@ fn iptables_commands_do_the_same() {
     assert!(summary.packets > IPTABLES * 8 / 10, "{}", summary.line());
 }
 
+/// Packets that are held against what trace says of them, for each engine.
+const TRACED: usize = 2_500;
+
+fn trace_is_true_of(engine: &mut impl Subject) {
+    let (mut count, mut wrong, mut passed) = (0, Vec::new(), 0);
+    for seed in 0.. {
+        let checked = fact::check(engine, seed, 50).unwrap();
+        count += checked.count;
+        passed += checked.passed;
+        wrong.extend(checked.untrue.iter().map(ToString::to_string));
+        if count >= TRACED {
+            break;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.concat());
+    // Neither would prove anything alone.
+    assert!(
+        passed > TRACED / 10 && count - passed > TRACED / 10,
+        "{passed} of {count} packets passed"
+    );
+}
+
+#[test]
+fn trace_says_what_the_user_space_engine_does() {
+    trace_is_true_of(&mut UserSpace::new(1));
+}
+
+#[test]
+fn trace_says_what_the_kernel_engine_does() {
+    if can_run("trace_says_what_the_kernel_engine_does") {
+        trace_is_true_of(&mut Kernel::new());
+    }
+}
+
 fn regressions() -> Vec<(PathBuf, Case)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -169,7 +204,8 @@ fn a_broken_engine_is_found() {
         let tables = config.rulesets.iter_mut().flat_map(|ruleset| &mut ruleset.tables);
         tables.flat_map(|table| &mut table.chains).flat_map(|chain| &mut chain.rules)
     }
-    let ways: [(&str, fn(&mut fielato_gateway::Config)); 5] = [
+    type Way = (&'static str, fn(&mut fielato_gateway::Config));
+    let ways: [Way; 5] = [
         ("rules accept what they should drop", |config| {
             for rule in rules(config).filter(|rule| matches!(rule.target, Target::Drop)) {
                 rule.target = Target::Accept;
