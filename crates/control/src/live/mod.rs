@@ -63,6 +63,18 @@ impl Subject {
     }
 }
 
+/// How many packets the bans have stopped so far. On the kernel engine these are dropped before anything could show them; `None` with the
+/// other engine, which shows them, and where there is no guard.
+pub fn banned_unseen(paths: &Paths, subject: &Subject) -> Option<u64> {
+    if subject.status.engine != "kernel" || subject.status.guard.is_empty() {
+        return None;
+    }
+    match client::request(paths, &Request::Bans) {
+        Ok(Response::Bans(list)) => Some(list.bans.iter().map(|ban| ban.packets).sum()),
+        _ => None,
+    }
+}
+
 /// A filter for packets within the tunnel: a member is its overlay addresses.
 fn clear(words: &Words, config: &Config) -> Result<Filter, UnknownName> {
     words.resolve(&|kind, name| config.places(kind, name))

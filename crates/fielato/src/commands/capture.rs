@@ -8,9 +8,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use fielato_control::Paths;
 use fielato_control::live::capture::{self, Settings, Summary};
-use fielato_control::live::{Stop, Subject};
+use fielato_control::live::{self as control_live, Stop, Subject};
 use fielato_wire::filter::Words;
 
+use super::live;
 use crate::cli;
 
 /// `fielato capture`
@@ -27,9 +28,11 @@ pub fn run(paths: &Paths, args: cli::Capture) -> Result<()> {
     };
     let subject = Subject::load(paths)?;
     let mut out = open(&args.write)?;
+    let banned = control_live::banned_unseen(paths, &subject);
     let time = args.duration.map(|time| time.unsigned_abs());
     let summary = capture::run(paths, &subject, &settings, &mut out, &Stop::install(time)?)?;
     eprintln!("{}", text(&summary));
+    live::tell_banned(banned, control_live::banned_unseen(paths, &subject));
     Ok(())
 }
 

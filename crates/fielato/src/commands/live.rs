@@ -6,7 +6,7 @@ use anyhow::Result;
 use fielato_control::Paths;
 use fielato_control::live::report::LivePacket;
 use fielato_control::live::trace::{self, Settings};
-use fielato_control::live::{Stop, Subject};
+use fielato_control::live::{self, Stop, Subject};
 use fielato_wire::filter::Words;
 
 use crate::cli;
@@ -30,6 +30,7 @@ pub fn run(paths: &Paths, args: &cli::Live, json: bool) -> Result<()> {
         }
         Ok(out.flush()?)
     };
+    let banned = live::banned_unseen(paths, &subject);
     let begun = || eprintln!("tracing, at most {} packets a second; Ctrl-C ends it", args.limit);
     match trace::run(paths, &subject, &settings, &stop, &begun, &mut show) {
         Ok(summary) if summary.lost => eprintln!("some packets were missed: they came too fast"),
@@ -41,5 +42,16 @@ pub fn run(paths: &Paths, args: &cli::Live, json: bool) -> Result<()> {
                 .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {}
         Err(error) => return Err(error),
     }
+    tell_banned(banned, live::banned_unseen(paths, &subject));
     Ok(())
+}
+
+/// Says what the guard dropped between two counts, of whatever the filter would have wanted.
+pub fn tell_banned(before: Option<u64>, after: Option<u64>) {
+    if let (Some(before), Some(after)) = (before, after)
+        && after > before
+    {
+        let packets = after - before;
+        eprintln!("beside these the guard dropped {packets} packets of banned sources, unseen (`fielato bans`)");
+    }
 }

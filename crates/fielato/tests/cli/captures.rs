@@ -565,6 +565,25 @@ fn lines(running: &mut Running) -> Vec<String> {
 }
 
 #[test]
+fn what_the_guard_dropped_unseen_is_told() {
+    if !can_run("captures::what_the_guard_dropped_unseen_is_told") {
+        return;
+    }
+    let world = World::new();
+    let (hub, client) = (&world.hub, world.alice());
+    let member = hub.fielato("member show alice --json").json();
+    let alice = member["member"]["addresses"][0].as_str().unwrap().to_owned();
+    hub.fielato(&format!("ban {alice}")).ok();
+    let capture = capture(hub, &["--clear", "ip"], "banned.pcapng");
+    assert!(!client.ping(&overlay(hub)[0]));
+    let told = end(capture);
+    assert!(
+        told.contains("0 packets captured\nbeside these the guard dropped 1 packets"),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_cannot_be_captured_is_said() {
     if !can_run("captures::what_cannot_be_captured_is_said") {
         return;
