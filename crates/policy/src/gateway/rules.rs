@@ -47,7 +47,11 @@ impl Rules {
     /// The hub's rules.
     pub fn hub(firewall: &Firewall) -> Rules {
         // A nat table without rules would judge ICMP errors all the same.
-        let tables: &[&str] = if firewall.masquerade { &["filter", "nat"] } else { &["filter"] };
+        let tables: &[&str] = if firewall.masquerade {
+            &["filter", "nat"]
+        } else {
+            &["filter"]
+        };
         let mut rules = Rules::empty(tables);
         let mut sets = Sets::default();
         for family in FAMILIES {
