@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 use fielato_kernel::memory;
 use fielato_policy::plan::{Peer, Shaping};
 use fielato_policy::{Plan, config};
-use fielato_qdisc::Stats;
+use fielato_qdisc::{Parent, Stats};
 use fielato_wireguard::config::{changes, differing};
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey};
 use ipnet::IpNet;
@@ -337,7 +337,7 @@ fn peer_config(peer: &Peer, preshared_key: Option<&PresharedKey>) -> PeerConfig 
     }
 }
 
-/// The disciplines of our own on a device.
+/// The disciplines of our own on a device. tc does not show the queue that a class has by itself.
 fn shape_device(name: &str, stats: &[Stats]) -> Result<ShapeDevice> {
     let item = |stats: &Stats| {
         Ok(ShapeItem {
@@ -347,6 +347,10 @@ fn shape_device(name: &str, stats: &[Stats]) -> Result<ShapeDevice> {
     };
     Ok(ShapeDevice {
         dev: name.to_owned(),
-        items: stats.iter().map(item).collect::<Result<_>>()?,
+        items: stats
+            .iter()
+            .filter(|stats| !stats.is_default() || stats.parent == Parent::Root)
+            .map(item)
+            .collect::<Result<_>>()?,
     })
 }

@@ -134,7 +134,10 @@ fn a_stock_client_behind_a_hub_without_root() {
     let (home, client, server) = (Home::new(), Machine::with_namespace(), Machine::with_namespace());
     wire(&home.0, "eth0", &client, "9");
     wire(&home.0, "eth1", &server, "8");
-    let before = home.0.sh("ip -br link; nft list ruleset; sysctl -n net.ipv4.ip_forward").ok();
+    let before = home
+        .0
+        .sh("ip -br link | cut -d' ' -f1; nft list ruleset; sysctl -n net.ipv4.ip_forward")
+        .ok();
 
     home.fielato("init --rootless --endpoint 10.9.0.1:51820 --uplink eth1").ok();
     home.fielato("member add ada").ok();
@@ -154,7 +157,10 @@ fn a_stock_client_behind_a_hub_without_root() {
             .all(|line| line.starts_with("udp ") && line.ends_with(":51820")),
         "{listening}"
     );
-    let now = home.0.sh("ip -br link; nft list ruleset; sysctl -n net.ipv4.ip_forward").ok();
+    let now = home
+        .0
+        .sh("ip -br link | cut -d' ' -f1; nft list ruleset; sysctl -n net.ipv4.ip_forward")
+        .ok();
     assert_eq!(before, now, "nothing on the machine is changed");
 
     for port in [OPEN, SHUT] {

@@ -131,8 +131,8 @@ fn the_units_capabilities_are_enough() {
     assert_eq!(status["guard"][0]["interface"], hub.interface.as_str(), "{status}");
     let effective = fs::read_to_string(format!("/proc/{}/status", status["pid"])).unwrap();
     assert!(
-        effective.contains("CapEff:\t0000008000001400"),
-        "net_admin, net_bind_service, bpf and no more: {effective}"
+        effective.contains("CapEff:\t0000008000003400"),
+        "net_admin, net_bind_service, net_raw, bpf and no more: {effective}"
     );
     let classes = || hub.sh(&format!("tc class show dev {}", hub.interface)).ok();
     assert!(classes().contains("rate 10Mbit"), "{}", classes());

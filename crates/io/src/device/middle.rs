@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub(super) struct Between {
     state: Mutex<State>,
     /// Whether what was decrypted is judged here, and not by the kernel.
     judges: bool,
+    /// Disciplines that are none: packets pass them by.
+    idle: AtomicBool,
     /// Runs out when something is due to leave.
     timer: Timer,
     /// For local delivery.
@@ -146,6 +148,7 @@ impl Between {
         };
         let between = Self {
             judges: matches!(core, Core::Gateway(_)),
+            idle: AtomicBool::new(matches!(&core, Core::Egress(egress) if is_plain(egress))),
             state: Mutex::new(State { core, armed: None }),
             timer: Timer::new()?,
             host: host.map(Queue::try_clone).transpose()?,
@@ -183,6 +186,11 @@ impl Between {
         self.judges
     }
 
+    /// Whether nothing stands in between now, and nothing waits there.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
     /// Readable when [`Session::distribute`] has something to do.
     pub(super) fn timer(&self) -> BorrowedFd<'_> {
         self.timer.0.as_fd()
@@ -210,6 +218,11 @@ impl Between {
     pub(super) fn take_losses(&self) -> (u64, u64) {
         (self.lost.swap(0, Ordering::Relaxed), self.refused.swap(0, Ordering::Relaxed))
     }
+}
+
+/// Whether there are no disciplines, and nothing is left in what was there before.
+fn is_plain(egress: &Egress) -> bool {
+    egress.is_empty() && egress.stats().iter().all(|stats| stats.is_default())
 }
 
 /// A batch on its way through, under the lock.
@@ -263,7 +276,11 @@ impl Session<'_> {
 
     pub(super) fn egress<T>(&mut self, work: impl FnOnce(&mut Egress, u64) -> T) -> Option<T> {
         match &mut self.state.core {
-            Core::Egress(egress) => Some(work(egress, self.now.mono)),
+            Core::Egress(egress) => {
+                let result = work(egress, self.now.mono);
+                self.between.idle.store(is_plain(egress), Ordering::Relaxed);
+                Some(result)
+            }
             Core::Gateway(_) => None,
         }
     }

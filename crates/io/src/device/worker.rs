@@ -387,7 +387,7 @@ impl Worker {
     /// Takes what the kernel sent to the interface, until there is no more or others should have a turn.
     fn transmit(&mut self, read: &mut [u8], sockets: &Sockets, now: Instant) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        if let Some(between) = &shared.between {
+        if let Some(between) = shared.between.as_ref().filter(|between| !between.is_idle()) {
             self.read_for(between, read)?;
             self.read_mails(sockets, now);
             self.flush(sockets);

@@ -35,7 +35,7 @@ pub(super) const fn by_any_sockets() -> Uplink {
 
 /// By an interface of the hub's own.
 pub(super) fn by_packets(packet: &PacketExit) -> Result<(Uplink, PacketPort)> {
-    let mut port = PacketPort::open(&packet.interface).context("[hub.packet] interface")?;
+    let port = PacketPort::open(&packet.interface).context("[hub.packet] interface")?;
     let uplink = Uplink {
         addresses: packet.addresses.clone(),
         gateways: packet.gateways.clone(),
