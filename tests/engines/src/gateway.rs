@@ -8,7 +8,7 @@ use fielato_oracle::engine;
 use fielato_oracle::subject::{Connection, Output, Port};
 use fielato_policy::gateway::{self, Exit, HOST, TUNNEL, UPLINK, Uplink};
 use fielato_qdisc::Stats;
-use fielato_wire::Family;
+use fielato_wire::{Extensions, Family, Headers};
 
 use crate::error::Error;
 use crate::network::{self, INTERFACE, UPLINK_MTU, UPLINK_NAME};
@@ -131,6 +131,11 @@ pub fn rule_tallies(gateway: &Gateway, scene: &Scene) -> Tallies {
 }
 
 impl Subject for UserSpace {
+    /// Ports behind IPv6's authentication header are seen by us, as by ip6tables, and not by nft (see `fielato_iptables::nft`).
+    fn takes(&self, _scene: &Scene, packet: &[u8]) -> bool {
+        Headers::parse(packet).is_ok_and(|headers| headers.family == Family::V4 || headers.extensions.0 & Extensions::AH == 0)
+    }
+
     fn load(&mut self, scene: &Scene) -> Result<(), Error> {
         self.seed = self.seed.wrapping_add(1);
         let mut config = config(scene);
