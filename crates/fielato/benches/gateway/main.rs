@@ -16,6 +16,7 @@ mod quiet;
 #[allow(dead_code, reason = "the tunnel's benchmark uses the rest")]
 mod traffic;
 
+#[allow(dead_code, reason = "the shaping benchmark uses the rest")]
 mod hub;
 
 use std::path::Path;

@@ -3,12 +3,12 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use fielato_gateway::Buffer;
 
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::fd::{Waker, readable};
 use crate::packet_port::PacketPort;
 use crate::proxy::{self, Proxy};
@@ -74,7 +74,7 @@ pub(super) struct Frames {
 }
 
 struct Inner {
-    port: Mutex<PacketPort>,
+    port: PacketPort,
     /// Used when the thread is to end.
     waker: Waker,
     ending: AtomicBool,
@@ -83,7 +83,7 @@ struct Inner {
 impl Frames {
     fn start(port: PacketPort, back: WayBack) -> io::Result<Self> {
         let inner = Arc::new(Inner {
-            port: Mutex::new(port),
+            port,
             waker: Waker::new()?,
             ending: false.into(),
         });
@@ -98,7 +98,7 @@ impl Frames {
     }
 
     fn send(&self, frames: &[Buffer]) -> u64 {
-        match lock(&self.inner.port).send(frames) {
+        match self.inner.port.send(frames) {
             Ok(sent) => (frames.len() - sent) as u64,
             Err(error) => {
                 log::debug!("packet port: {error}");
@@ -110,13 +110,13 @@ impl Frames {
 
 impl Inner {
     fn read(&self, back: &WayBack) {
-        let descriptor = match lock(&self.port).as_fd().try_clone_to_owned() {
+        let descriptor = match self.port.as_fd().try_clone_to_owned() {
             Ok(descriptor) => descriptor,
             Err(error) => return log::error!("packet port: {error}"),
         };
         let mut frames = Vec::new();
         while !self.ending.load(Ordering::Acquire) {
-            let outcome = lock(&self.port).receive(&mut frames);
+            let outcome = self.port.receive(&mut frames);
             if !frames.is_empty() {
                 proxy::Sink::send(back, &mut frames);
             }
