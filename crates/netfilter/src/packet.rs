@@ -174,13 +174,18 @@ impl Packet {
         }
     }
 
-    /// The first `len` bytes of the transport are needed in one piece, to be written or summed (`skb_ensure_writable`): the first
-    /// fragment becomes longer if it had fewer, and what it was put together from is cut anew when it leaves.
+    /// The first `len` bytes of the transport are needed in one piece, to be written or summed (`skb_ensure_writable`): if the first
+    /// fragment has fewer it takes them from those behind it (`__pskb_pull_tail`).
     pub(crate) fn join_header(&mut self, len: u16) {
-        let first = self.pieces.as_ref().and_then(|pieces| pieces.sizes.first());
-        if first.is_some_and(|&first| first < len) {
-            self.pieces = None;
+        let Some(pieces) = &mut self.pieces else { return };
+        let Some((first, behind)) = pieces.sizes.split_first_mut() else {
+            return;
+        };
+        for size in behind {
+            let taken = len.saturating_sub(*first).min(*size);
+            (*first, *size) = (*first + taken, *size - taken);
         }
+        pieces.sizes.retain(|&size| size > 0);
     }
 
     /// The transport header and payload.
