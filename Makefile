@@ -25,7 +25,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test interop testsuite oracle engines test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle engines test-day test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ engines: ## compare the user-space engine with the kernel engine under random po
 	$(CARGO) run --release --locked --package fielato-engines --bin engines -- run \
 	    --packets $(or $(PACKETS),5000000) --seed $(or $(SEED),$$(date +%s)000000) \
 	    --save tests/engines/regressions --json $(TARGET)/engines.json
+
+test-day: ## 24 simulated hours of 1,000 members with churn: every limit reached, nothing left behind (minutes)
+	@$(NEED) $(BUILD)
+	FIELATO_DAY=full $(CARGO) test --release --locked --package fielato-gateway --test day -- --nocapture
 
 test-vm: build ## the talk and the kernel tests on Debian's own kernel in a virtual machine
 	@$(NEED) $(LAB)
