@@ -142,7 +142,14 @@ fn a_killed_engine_is_followed_by_the_other() {
     for (first, second) in [("kernel", "userspace"), ("userspace", "kernel")] {
         hub.fielato(&format!("up --wireguard userspace --engine {first}")).ok();
         let pid = hub.fielato("status --json").json()["pid"].clone();
-        hub.sh(&format!("kill -9 {pid}")).ok();
+        // Its lock is its own until its last thread has ended.
+        let ended = format!(
+            "[ ! -e /proc/{pid} ] || {{ grep -q 'State:.Z' /proc/{pid}/status && [ $(ls /proc/{pid}/task | wc -l) = 1 ]; }}"
+        );
+        hub.sh(&format!(
+            "kill -9 {pid}; for i in $(seq 100); do {{ {ended}; }} && break; sleep 0.05; done"
+        ))
+        .ok();
         hub.fielato(&format!("up --wireguard userspace --engine {second}")).ok();
         assert_eq!(hub.fielato("status --json").json()["engine"], second);
         let rules = hub.sh("nft list ruleset").ok();
