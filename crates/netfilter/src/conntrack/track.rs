@@ -412,6 +412,16 @@ impl Conntrack {
         }
     }
 
+    /// Keeps a connection for a moment, outside of the table: no packet finds it.
+    pub(crate) fn lend(&mut self, conn: Conn, now: Now) -> ConnId {
+        self.slab.insert(conn, now.mono)
+    }
+
+    /// Ends what [`Conntrack::lend`] began.
+    pub(crate) fn take_back(&mut self, id: ConnId) {
+        self.discard(id);
+    }
+
     /// Forgets a connection.
     pub(super) fn forget(&mut self, id: ConnId) {
         if self.slab.get(id).is_some() {
