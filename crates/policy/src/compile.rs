@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fielato_qdisc::Handle;
+use fielato_qdisc::{Handle, Item};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::config::{Config, Member, Party, Rule, Shape, ShapeItem, Strategy, Transit};
-use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Peer, PerFamily, Plan, Shaping, ShapingItem};
+use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Peer, PerFamily, Plan, Shaping};
 
 impl Plan {
     /// What the hub is to be at `now`. `forwarding_before` says in which families the machine forwarded packets
@@ -73,8 +73,8 @@ impl HostPlan {
 
 fn shaping(shape: &Shape) -> Shaping {
     let item = match &shape.item {
-        ShapeItem::Qdisc(qdisc) => ShapingItem::Qdisc(qdisc.clone()),
-        ShapeItem::Class { class, parties: _ } => ShapingItem::Class(class.clone()),
+        ShapeItem::Qdisc(qdisc) => Item::Qdisc(qdisc.clone()),
+        ShapeItem::Class { class, parties: _ } => Item::Class(class.clone()),
     };
     Shaping {
         dev: shape.dev.clone(),

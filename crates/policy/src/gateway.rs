@@ -6,6 +6,6 @@ mod rules;
 mod sets;
 
 pub(crate) use config::is_supposed;
-pub use config::{Exit, HOST, TUNNEL, UPLINK, Uplink, config, item, rules};
+pub use config::{Exit, HOST, TUNNEL, UPLINK, Uplink, config, rules};
 pub use origin::Origin;
 pub use rules::Rules;

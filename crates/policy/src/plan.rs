@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use fielato_qdisc::{Class, Filter, Handle, Qdisc};
+use fielato_qdisc::{Handle, Item};
 use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Action, Ban, GuardConfig, PortSpec};
 
@@ -50,21 +50,12 @@ pub struct Peer {
 }
 
 /// One discipline, class or filter on a device.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shaping {
     /// Interface.
     pub dev: String,
     /// What is added.
-    pub item: ShapingItem,
-}
-
-/// A discipline, a class or a filter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub enum ShapingItem {
-    Qdisc(Qdisc),
-    Class(Class),
-    Filter(Filter),
+    pub item: Item,
 }
 
 /// The hub's rule set, in netfilter's terms, before it is written as nft or iptables.
