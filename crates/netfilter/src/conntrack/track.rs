@@ -353,8 +353,9 @@ impl Conntrack {
         let fresh = entry.phase == Phase::Unconfirmed;
         let conn = &mut entry.conn;
         let state = conn.state(direction);
-        if self.config.checksum && hook == Hook::Prerouting && packet.headers.protocol == number::SCTP {
-            // `sctp_error` verifies the checksum.
+        let sums = self.config.checksum && hook == Hook::Prerouting && !packet.summed.is_vouched();
+        if sums && packet.headers.protocol == number::SCTP {
+            // `sctp_error` writes into the header while it sums.
             packet.join_header(12);
         }
         let seen = ProtoPacket {
