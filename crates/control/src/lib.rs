@@ -4,18 +4,23 @@
 //! the rules stand before the interface and fall after it; [`undo`] writes down what was changed before it is changed,
 //! so that whatever was killed half way, the next command ends in a known state.
 
+pub mod accounting;
+pub mod audit;
 pub mod bans;
 pub mod client;
 pub mod daemon;
 pub mod edit;
 pub mod files;
 pub mod forwarding;
+pub mod grants;
 pub mod hub;
 pub mod live;
 pub mod lock;
 pub mod logging;
 pub mod paths;
 pub mod protocol;
+mod records;
+pub mod revisions;
 pub mod secrets;
 pub mod source;
 pub mod tc;
