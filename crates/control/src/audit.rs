@@ -272,3 +272,143 @@ fn mend(file: &mut File) -> io::Result<u64> {
     }
     Ok(whole)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn entry(second: i64, request: &str) -> Entry {
+        Entry {
+            time: Timestamp::from_second(second).unwrap(),
+            who: Who::User {
+                uid: 1000,
+                name: Some("anna".into()),
+                pid: Some(42),
+            },
+            from: Way::Overlay("fd00::7".parse().unwrap()),
+            request: request.into(),
+            result: Outcome::Done("revision 7".into()),
+        }
+    }
+
+    fn entries(path: &Path) -> Vec<Entry> {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_of_json_that_only_their_owner_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut audit = Audit::open(&path, Limits::default()).unwrap();
+        let first = entry(1, "apply, to be confirmed in 60s:\n\"new printer\"");
+        let second = Entry {
+            who: Who::Daemon,
+            from: Way::Daemon,
+            result: Outcome::Failed("nobody confirmed it".into()),
+            ..entry(2, "roll back")
+        };
+        audit.record(&first);
+        drop(audit);
+        let mut audit = Audit::open(&path, Limits::default()).unwrap();
+        audit.record(&second);
+        assert_eq!(entries(&path), [first, second]);
+        let line = fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned();
+        assert_eq!(
+            line,
+            r#"{"time":"1970-01-01T00:00:01Z","who":{"user":{"uid":1000,"name":"anna","pid":42}},"from":{"overlay":"fd00::7"},"request":"apply, to be confirmed in 60s:\n\"new printer\"","result":{"done":"revision 7"}}"#
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn rotated_by_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let limits = Limits { bytes: 1_000, files: 3 };
+        let mut audit = Audit::open(&path, limits).unwrap();
+        for number in 0..100 {
+            audit.record(&entry(number, &format!("request {number}")));
+        }
+        let mut all = Vec::new();
+        for path in [numbered(&path, 3), numbered(&path, 2), numbered(&path, 1), path.clone()] {
+            assert!(fs::metadata(&path).unwrap().len() <= 1_000);
+            all.extend(entries(&path));
+        }
+        assert!(!numbered(&path, 4).exists());
+        let first = 100 - all.len() as i64;
+        let expected: Vec<Entry> = (first..100)
+            .map(|number| entry(number, &format!("request {number}")))
+            .collect();
+        assert!(all.len() > 12, "{} are left", all.len());
+        assert_eq!(all, expected, "none is missing between the oldest and the newest");
+        // A rotation that was interrupted has left a gap: it is closed, and nothing is lost.
+        fs::remove_file(numbered(&path, 2)).unwrap();
+        let third = fs::read(numbered(&path, 3)).unwrap();
+        while fs::metadata(&path).unwrap().len() > 300 || !numbered(&path, 2).exists() {
+            audit.record(&entry(100, "more"));
+        }
+        assert_eq!(fs::read(numbered(&path, 3)).unwrap(), third);
+        // And where nothing older is to be kept.
+        let path = dir.path().join("short.jsonl");
+        let mut audit = Audit::open(&path, Limits { files: 0, ..limits }).unwrap();
+        (0..20).for_each(|number| audit.record(&entry(number, "request")));
+        assert!(entries(&path).last().unwrap().time == Timestamp::from_second(19).unwrap());
+        assert!(!numbered(&path, 1).exists());
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_wherever_it_was_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let long = "x".repeat(10_000);
+        let (first, second) = (entry(1, "first"), entry(2, &long));
+        let (one, two) = (line(&first).unwrap(), line(&second).unwrap());
+        for cut in (0..one.len() + two.len())
+            .step_by(97)
+            .chain([one.len(), one.len() + two.len() - 1])
+        {
+            fs::write(&path, &(one.clone() + &two)[..cut]).unwrap();
+            let mut audit = Audit::open(&path, Limits::default()).unwrap();
+            audit.record(&first);
+            let expected = if cut < one.len() { 1 } else { 2 };
+            assert_eq!(entries(&path), vec![first.clone(); expected], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn words_are_bounded() {
+        let line = line(&entry(1, &"ü".repeat(MAX_WORDS))).unwrap();
+        assert!(line.len() < MAX_WORDS + 1_000);
+        serde_json::from_str::<Entry>(&line).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_survived() {
+        let Some(dir) = fielato_testkit::small_disk("audit::tests::a_full_disk_is_survived", 64 << 10) else {
+            return;
+        };
+        let path = dir.join("audit.jsonl");
+        let mut audit = Audit::open(&path, Limits::default()).unwrap();
+        audit.record(&entry(1, "before"));
+        let filler = dir.join("filler");
+        let mut file = File::create(&filler).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+        for number in 0..200 {
+            audit.record(&entry(number, &"while it is full ".repeat(20)));
+        }
+        let written = entries(&path).len() as u64;
+        assert!(written < 201, "it was full");
+        assert_eq!(audit.lost, 201 - written);
+        fs::remove_file(&filler).unwrap();
+        audit.record(&entry(300, "after"));
+        let all = entries(&path);
+        let lost = Outcome::Failed(format!("{} entries are lost", 201 - written));
+        assert_eq!(all[all.len() - 2].result, lost);
+        assert_eq!(all[all.len() - 1], entry(300, "after"));
+        drop((audit, file));
+    }
+}

@@ -3,30 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use fielato_policy::Grant;
 use fielato_store::{Store, Txn};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::records;
 
 const PREFIX: &str = "grants/";
-
-/// A member may use a service until a moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
-    /// Who may.
-    pub member: String,
-    /// What.
-    pub service: String,
-    /// Until when.
-    pub until: Timestamp,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Who gave it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-}
 
 /// The grants in the store, one for each member and service.
 #[derive(Clone)]
@@ -85,12 +68,13 @@ impl Grants {
         Ok(self.list()?.into_iter().map(|grant| grant.until).min())
     }
 
-    /// The grants, in order of member and service.
+    /// The grants, in the order in which they were given.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self) -> Result<Vec<Grant>> {
-        let (_, entries) = self.store.list(PREFIX)?;
+        let (_, mut entries) = self.store.list(PREFIX)?;
+        entries.sort_by_key(|(_, entry)| entry.revision);
         entries.iter().map(|(key, entry)| records::read(key, &entry.value)).collect()
     }
 
@@ -142,7 +126,11 @@ mod tests {
         let grants = open();
         assert_eq!(grants.next_end().unwrap(), Some(at(200)));
         assert_eq!(grants.expire(at(199)).unwrap(), []);
-        assert_eq!(grants.list().unwrap(), [odd.clone(), longer.clone()]);
+        assert_eq!(
+            grants.list().unwrap(),
+            [odd.clone(), longer.clone()],
+            "in the order in which they were given"
+        );
         assert_eq!(grants.expire(at(200)).unwrap(), [longer]);
         assert_eq!(grants.revoke("anna", "printer").unwrap(), None);
         assert_eq!(grants.revoke("anna/printer", "x").unwrap(), Some(odd));

@@ -147,7 +147,7 @@ impl Meter {
     ///
     /// `device` names one life of the interface, such that another life has another name (the boot's identity and the interface's
     /// index; a new random text for each of our own devices). What a peer transfers between its last sample and its removal is
-    /// not seen, so whoever removes a peer asks for a sample first.
+    /// not seen, so whoever removes a peer, or an interface, takes a sample first (and flushes it).
     pub fn observe(&mut self, device: &str, samples: &[Sample<'_>], now: Timestamp) -> BTreeMap<String, Counters> {
         if self.device.as_deref() != Some(device) {
             self.device = Some(device.into());

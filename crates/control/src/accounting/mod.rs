@@ -5,7 +5,6 @@
 //! history under the name they had.
 
 mod meter;
-mod period;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fielato_policy::Config;
+use fielato_policy::config::{Over, Period};
 use fielato_store::{Options, Store, Txn};
 use jiff::Timestamp;
 
 pub use self::meter::{Counters, Hour, Key, Meter, Sample};
-pub use self::period::Period;
 use crate::records;
 
 /// How long hours are kept: a year, and the day that some have more.
@@ -173,25 +173,46 @@ impl Accounting {
         Ok(())
     }
 
-    /// What a member has used of a quota's period, up to now.
+    /// What these members have used together of the period that `now` is in.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn used(&self, member: &str, period: Period, now: Timestamp) -> Result<Counters> {
+    pub fn used(&self, members: &[&str], period: Period, now: Timestamp) -> Result<Counters> {
         let mut state = self.state();
-        let first = day(Hour::of(period.begin(now)));
-        // A clock that was set back may have left sums of later days; they are of this period all the same.
-        let end = day(Hour::of(period.end(now)));
+        let period = period.around(now);
         let mut used = Counters::default();
-        for day in first..end {
+        // To the period's end: a clock that was set back may have left sums of days to come.
+        for day in day(Hour::of(period.start))..day(Hour::of(period.end)) {
             if !state.days.contains_key(&day) {
                 let sums = self.read_day(&state, day)?;
                 state.days.insert(day, sums);
             }
-            let sum = state.days.get(&day).and_then(|sums| sums.get(member));
-            used.add(&sum.copied().unwrap_or_default());
+            let Some(sums) = state.days.get(&day) else { continue };
+            for counters in members.iter().filter_map(|member| sums.get(*member)) {
+                used.add(counters);
+            }
         }
         Ok(used)
+    }
+
+    /// The members that have used up a quota, and what follows from it: as a plan wants it
+    /// ([`Circumstances::over_quota`](fielato_policy::Circumstances)).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn over_quota(&self, config: &Config, now: Timestamp) -> Result<BTreeMap<String, Over>> {
+        let mut over: BTreeMap<String, Over> = BTreeMap::new();
+        for quota_of in config.quotas() {
+            let quota = quota_of.quota;
+            if self.used(&quota_of.members, quota.period, now)?.bytes() < quota.bytes {
+                continue;
+            }
+            for member in quota_of.members {
+                let stricter = over.get(member).map_or(quota.over, |other| quota.over.stricter(*other));
+                over.insert(member.into(), stricter);
+            }
+        }
+        Ok(over)
     }
 
     /// What each member has sent and received from the hour of `since` on, up to the one of `until`.
