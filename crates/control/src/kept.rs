@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use fielato_policy::config::{Over, Period as QuotaPeriod};
+use fielato_policy::config::Over;
 use fielato_policy::{Config, Grant};
 use fielato_store::{Embedded, Error, Options};
 use fielato_wireguard::DeviceStatus;
 use jiff::Timestamp;
 
-use crate::accounting::{self, Accounting, Counters, Period, Sample};
+use crate::accounting::{self, Accounting, Counters, Sample};
 use crate::audit::{self, Audit};
 use crate::grants::Grants;
 use crate::revisions::{Revisions, last_good};
@@ -144,41 +144,14 @@ impl Kept {
     /// # Errors
     /// When the accounts cannot be read.
     pub(crate) fn judge_quotas(&mut self, config: &Config, now: Timestamp) -> Result<bool> {
-        let mut over: BTreeMap<String, Over> = BTreeMap::new();
-        for quota in config.quotas() {
-            let mut used = 0_u64;
-            for member in &quota.members {
-                let counters = self.accounting.used(member, period(quota.quota.period), now)?;
-                used = used.saturating_add(counters.bytes());
-            }
-            if used < quota.quota.bytes {
-                continue;
-            }
-            for member in &quota.members {
-                let then = quota.quota.over;
-                let known = over.entry((*member).to_owned()).or_insert(then);
-                *known = known.stricter(then);
-            }
-        }
+        let over = self.accounting.over_quota(config, now)?;
         let changed = over != self.over_quota;
         if changed {
-            log::info!("quotas used up: {}", over.keys().map(String::as_str).collect::<Vec<_>>().join(", "));
+            let names: Vec<&str> = over.keys().map(String::as_str).collect();
+            log::info!("members that have used up a quota: [{}]", names.join(", "));
         }
         self.over_quota = over;
         Ok(changed)
-    }
-
-    /// Who has used up a quota, as it was before [`Kept::judge_quotas`].
-    pub(crate) fn restore_quotas(&mut self, over: BTreeMap<String, Over>) {
-        self.over_quota = over;
-    }
-}
-
-const fn period(period: QuotaPeriod) -> Period {
-    match period {
-        QuotaPeriod::Day => Period::Day,
-        QuotaPeriod::Week => Period::Week,
-        QuotaPeriod::Month => Period::Month,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod files;
 pub mod forwarding;
 pub mod grants;
 pub mod hub;
+mod kept;
 pub mod live;
 pub mod lock;
 pub mod logging;
@@ -26,5 +27,7 @@ pub mod source;
 pub mod tc;
 pub mod tunnel;
 pub mod undo;
+pub mod watchdog;
+pub mod who;
 
 pub use paths::Paths;

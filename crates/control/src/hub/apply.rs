@@ -7,10 +7,11 @@
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 
 use super::Hub;
+use crate::audit::Outcome;
 use crate::protocol::{Applied, Changes};
 use crate::revisions::{NewRevision, Origin, Revision};
 use crate::source::Source;
@@ -219,10 +220,13 @@ impl Hub {
     }
 
     /// Notes that a revision is no more.
-    fn undone(&mut self, pending: Pending, why: &str) {
+    pub(super) fn undone(&mut self, pending: Pending, why: &str) {
         if let Err(error) = self.kept.revisions.roll_back(pending.number, why) {
             // It stays one that waits: the next start goes back from it as well.
-            log::error!("that revision {} was taken back cannot be recorded: {error:#}", pending.number);
+            log::error!(
+                "that revision {} was taken back cannot be recorded: {error:#}",
+                pending.number
+            );
         }
         pending.dismiss();
     }
@@ -232,7 +236,14 @@ impl Hub {
         if !self.pending.as_ref().is_some_and(|pending| pending.is_over(now)) {
             return;
         }
-        if let Err(error) = self.take_back("it was not confirmed in time", now) {
+        let taken_back = self.take_back("it was not confirmed in time", now);
+        let result = match &taken_back {
+            Ok(Some((number, good))) => Outcome::Done(format!("revision {number} is undone, {good} in force")),
+            Ok(None) => return,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        self.note("rollback: not confirmed in time", result, now);
+        if let Err(error) = taken_back {
             log::error!("{error:#}; tried again in {} s", AGAIN.as_secs());
             if let Some(pending) = &mut self.pending {
                 pending.until = now.checked_add(AGAIN).unwrap_or(Timestamp::MAX);

@@ -68,15 +68,19 @@ fn last_confirmed(paths: &Paths, kept: &mut Kept) -> Option<Source> {
     let stored = from_store.and_then(|files| match files.and_then(|files| Source::of(paths, files)) {
         Ok(source) => Some(source),
         Err(error) => {
-            kept.warnings.push(format!("the last policy cannot be read from the store: {error:#}"));
+            kept.warnings
+                .push(format!("the last policy cannot be read from the store: {error:#}"));
             None
         }
     });
-    stored.or_else(|| match kept::last_good(paths).and_then(|files| files.map(|files| Source::of(paths, files)).transpose()) {
-        Ok(source) => source,
-        Err(error) => {
-            kept.warnings.push(format!("the last policy cannot be read from its files: {error:#}"));
-            None
-        }
-    })
+    stored.or_else(
+        || match kept::last_good(paths).and_then(|files| files.map(|files| Source::of(paths, files)).transpose()) {
+            Ok(source) => source,
+            Err(error) => {
+                kept.warnings
+                    .push(format!("the last policy cannot be read from its files: {error:#}"));
+                None
+            }
+        },
+    )
 }

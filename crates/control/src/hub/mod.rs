@@ -6,6 +6,7 @@
 //! cleans up after a process that was killed.
 
 mod apply;
+mod audited;
 mod begin;
 mod engine;
 mod grants;
@@ -42,7 +43,7 @@ use crate::secrets::{self, PskStore, Replaced};
 use crate::source::Source;
 use crate::tc::Command;
 use crate::tunnel::Choice;
-use crate::{Paths, audit};
+use crate::{Paths, who};
 
 use apply::{How, Pending};
 use engine::{Counted, Engine, Step};
@@ -85,6 +86,8 @@ pub struct Hub {
     lock: Arc<Lock>,
     again: Vec<OsString>,
     accounted: Instant,
+    /// Names this life of the interface, for the accounts.
+    life: String,
     since: Timestamp,
 }
 
@@ -93,13 +96,7 @@ impl Hub {
     ///
     /// # Errors
     /// The first thing that could not be done; everything is then as before.
-    pub fn up(
-        paths: &Paths,
-        options: &Options,
-        lock: Arc<Lock>,
-        now: Timestamp,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Self> {
+    pub fn up(paths: &Paths, options: &Options, lock: Arc<Lock>, now: Timestamp, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         progress("configuration");
         let mut kept = Kept::open(paths)?;
         kept.expire(now)?;
@@ -122,12 +119,18 @@ impl Hub {
             kept: &kept,
             now,
         };
-        let (engine, plan) = start.bring_up(progress)?;
-        if let Err(error) = begin.record(&kept, &audit::user_name(), now) {
-            let undone = engine.down();
-            undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
-            return Err(error);
-        }
+        let (mut engine, plan) = start.bring_up(progress)?;
+        let life = begin
+            .record(&kept, &who::own_name(), now)
+            .and_then(|()| engine.life(&plan, now));
+        let life = match life {
+            Ok(life) => life,
+            Err(error) => {
+                let undone = engine.down();
+                undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+                return Err(error);
+            }
+        };
         Ok(Self {
             paths: paths.clone(),
             chosen: (config.hub.engine, config.hub.exit.clone()),
@@ -137,6 +140,7 @@ impl Hub {
             lock,
             again: options.again.clone(),
             accounted: Instant::now(),
+            life,
             plan,
             private_key: key,
             psks,
@@ -210,6 +214,17 @@ impl Hub {
             bail!("a change under [hub.guard] needs a restart: `fielato down`, then `fielato up`");
         }
         let peers = self.peer_changes(&plan, replaced);
+        let removed: Vec<[u8; 32]> = peers
+            .iter()
+            .filter_map(|change| match change {
+                PeerChange::Remove(key) => Some(key.0),
+                PeerChange::Set(_) => None,
+            })
+            .collect();
+        if !removed.is_empty() {
+            // Their counters go with them.
+            self.account(Timestamp::now());
+        }
         let port_or_key = (plan.listen_port, &key) != (self.plan.listen_port, &self.private_key);
         let device = port_or_key.then(|| device_config(&plan, key.clone(), &self.psks));
         let changes = self.engine.change(&Step {
@@ -219,6 +234,7 @@ impl Hub {
             device: device.as_ref(),
             bans: &self.bans,
         })?;
+        removed.iter().for_each(|key| self.kept.accounting.forget(key));
         self.plan = plan;
         self.private_key = key;
         Ok(changes)
@@ -280,8 +296,10 @@ impl Hub {
             log::info!("bans ended: {ended:?}");
         }
         self.expire_pending(now);
-        self.account(now);
-        let quotas = self.judge_quotas(now)?;
+        let quotas = self.is_time_to_account() && {
+            self.account(now);
+            self.judge_quotas(now)?
+        };
         if quotas || self.plan.next_change.is_some_and(|change| change <= now) {
             let ended = self.kept.expire(now)?;
             for grant in &ended {
@@ -301,9 +319,13 @@ impl Hub {
         Ok(match request {
             Request::Status => Response::Status(Box::new(self.status()?)),
             Request::Reload => Response::Reloaded(self.reload(author, now)?),
-            Request::Apply { message, confirm } => {
+            Request::Apply {
+                message,
+                confirm,
+                rollback_of,
+            } => {
                 let how = How {
-                    origin: Origin::Apply,
+                    origin: rollback_of.map_or(Origin::Apply, Origin::Rollback),
                     author,
                     message: message.as_deref(),
                     confirm: confirm.map(Duration::from_secs),

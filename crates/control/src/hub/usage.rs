@@ -17,11 +17,15 @@ impl Hub {
     /// Reads the counters.
     pub(super) fn account(&mut self, now: Timestamp) {
         self.accounted = Instant::now();
-        let names = self.plan.peers.iter().map(|peer| (peer.public_key.0, peer.name.clone())).collect();
+        let names = self
+            .plan
+            .peers
+            .iter()
+            .map(|peer| (peer.public_key.0, peer.name.clone()))
+            .collect();
         match self.engine.device() {
             Ok(status) => {
-                let device = self.engine.life();
-                self.kept.account(&device, &status, &names, now);
+                self.kept.account(&self.life, &status, &names, now);
                 self.kept.flush(now);
             }
             Err(error) => log::warn!("the members' counters cannot be read: {error:#}"),
@@ -49,10 +53,11 @@ impl Hub {
             By::Member => members,
             By::Group => {
                 let contents = self.source.config.group_contents();
-                let groups: BTreeMap<&str, BTreeSet<String>> = contents
-                    .iter()
-                    .map(|(group, content)| (*group, content.members.iter().map(ToString::to_string).collect()))
-                    .collect();
+                let owned = contents.iter().map(|(group, content)| {
+                    let members = content.members.iter().map(ToString::to_string);
+                    (group, members.collect::<BTreeSet<String>>())
+                });
+                let groups: BTreeMap<&str, BTreeSet<String>> = owned.collect();
                 by_group(&members, groups.iter().map(|(group, members)| (*group, members)))
             }
         };

@@ -15,6 +15,7 @@ use fielato_store::{MAX_VALUE, Store, Txn};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::{RevisionReport, VERSION};
 use crate::records;
 
 /// How many revisions are kept.
@@ -238,6 +239,40 @@ impl Revisions {
             &format!("revision {to}"),
             &self.text(to)?,
         ))
+    }
+
+    /// A revision with its text and what it changed; the one in force when `None`.
+    ///
+    /// # Errors
+    /// As [`Revisions::text`].
+    pub fn report(&self, number: Option<u64>) -> Result<RevisionReport> {
+        let number = match number {
+            Some(number) => number,
+            None => self.current().context("no policy was applied yet; `fielato apply`")?.number,
+        };
+        let revision = self.find(number)?;
+        // What was rolled back was never what another followed.
+        let stood = |earlier: &&Revision| !matches!(earlier.state, State::RolledBack(_));
+        let before = self
+            .index()
+            .by_number
+            .range(..number)
+            .map(|(_, earlier)| earlier)
+            .rev()
+            .find(stood)
+            .map(|earlier| earlier.number);
+        let files = self.text(number)?;
+        let diff = match before {
+            Some(before) => self.diff(before, number)?,
+            None => diff::unified("nothing", &[], &format!("revision {number}"), &files),
+        };
+        Ok(RevisionReport {
+            version: VERSION,
+            revision,
+            files,
+            before,
+            diff,
+        })
     }
 
     /// What would change if these files were applied to a revision.
