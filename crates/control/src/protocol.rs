@@ -1,8 +1,10 @@
 //! What is said on the control socket: one JSON line each way.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use fielato_policy::Grant;
+use fielato_policy::config::Over;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,8 @@ pub enum Request {
         service: String,
     },
     Grants,
+    /// What a plan depends on beside the file and the time.
+    Standing,
     Usage {
         since: Timestamp,
         by: By,
@@ -80,6 +84,15 @@ pub struct NewGrant {
     pub until: Timestamp,
     /// What for.
     pub reason: Option<String>,
+}
+
+/// What a plan depends on beside the file and the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Temporary access.
+    pub grants: Vec<Grant>,
+    /// Members that have used up a quota.
+    pub over_quota: BTreeMap<String, Over>,
 }
 
 /// What `fielato usage` sums up.
@@ -214,6 +227,7 @@ pub enum Response {
     /// Whether there was one.
     Revoked(bool),
     Grants(Vec<Grant>),
+    Standing(Standing),
     Usage(Usage),
     Unbanned(bool),
     Bans(BanList),

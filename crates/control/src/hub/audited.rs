@@ -72,6 +72,7 @@ fn words(request: &Request) -> Option<String> {
         | Request::Revisions { .. }
         | Request::Revision { .. }
         | Request::Grants
+        | Request::Standing
         | Request::Usage { .. } => return None,
         Request::Reload => "reload".to_owned(),
         Request::Apply {

@@ -37,7 +37,7 @@ use crate::bans::Bans;
 use crate::kept::Kept;
 use crate::live::serve::Watching;
 use crate::lock::Lock;
-use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Watch};
+use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Standing, Watch};
 use crate::revisions::Origin;
 use crate::secrets::{self, PskStore, Replaced};
 use crate::source::Source;
@@ -344,6 +344,10 @@ impl Hub {
             Request::Grant(grant) => Response::Granted(self.grant(grant, author, now)?),
             Request::Revoke { member, service } => Response::Revoked(self.revoke(&member, &service, now)?),
             Request::Grants => Response::Grants(self.kept.granted().to_vec()),
+            Request::Standing => Response::Standing(Standing {
+                grants: self.kept.granted().to_vec(),
+                over_quota: self.kept.over_quota().clone(),
+            }),
             Request::Usage { since, by } => Response::Usage(self.usage(since, by, now)?),
             Request::Ban { network, until } => {
                 let mut bans = self.bans.clone();
