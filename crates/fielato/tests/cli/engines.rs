@@ -118,6 +118,11 @@ fn tc_changes_the_running_hub_until_it_is_reloaded() {
             ("qdisc add dev lo root pfifo".to_owned(), "lo is not the hub's"),
             (format!("qdisc add dev {dev} root nettem"), "did you mean `netem`?"),
             (format!("qdisc add dev {dev} parent 7:1 pfifo"), "7:"),
+            (format!("qdisc del dev {dev} handle 7:"), "there is no `qdisc handle 7:`"),
+            (
+                format!("qdisc change dev {dev} root netem delay 9ms 1ms distribution nobodys"),
+                "^^^^^^^",
+            ),
         ] {
             let said = hub.fielato(&format!("tc {words}")).fails(1);
             assert!(said.contains(reason), "{engine}: tc {words}: {said}");
