@@ -53,7 +53,7 @@ fn serve(server: &Machine) {
 /// Whom the server saw, if all of the file came.
 fn fetch(client: &Machine, from: IpAddr) -> Option<IpAddr> {
     let received = client.within(|| {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(from, PORT), Duration::from_secs(3)).ok()?;
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(from, PORT), Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut received = Vec::new();
         stream.read_to_end(&mut received).ok()?;
@@ -98,13 +98,25 @@ fn members_reach_a_server_by_an_interface_of_the_hubs_own() {
 [[rule]]\nfrom = \"staff\"\nto = [\"hub\", \"files\"]\naction = \"accept\"\n",
         HUB[0], HUB[1], SERVER[0], SERVER[1]
     );
-    let base = hub.config().replacen("[hub]\n", "[hub]\nengine = \"userspace\"\nexit = \"packet\"\n", 1) + &more;
+    // What `init` found on the uplink is not what the server sees.
+    let init = hub
+        .config()
+        .replace("\nsource = ", "\n# source = ")
+        .replace("\nenabled = true\n", "\nenabled = true\nuplink = true\n");
+    let base = init.replacen("[hub]\n", "[hub]\nengine = \"userspace\"\nexit = \"packet\"\n", 1) + &more;
     let masquerading = |masquerade: bool| {
         let text = base.replace("masquerade = true", &format!("masquerade = {masquerade}"));
         assert_eq!(text == base, masquerade);
         hub.write_config(&text);
     };
     masquerading(true);
+    let (guarded, proxied) = (hub.config(), base.replace("exit = \"packet\"", "exit = \"proxy\""));
+    hub.write_config(&proxied);
+    assert!(
+        hub.fielato("up").fails(1).contains("set exit = \"packet\""),
+        "nothing to guard"
+    );
+    hub.write_config(&guarded);
     hub.fielato("up --engine userspace").ok();
     let status = hub.fielato("status --json").json();
     assert_eq!(
@@ -159,9 +171,32 @@ fn members_reach_a_server_by_an_interface_of_the_hubs_own() {
     assert_eq!(seen(&ada), [Some(v4.clone()), Some(v6.clone())], "as they are");
     assert_eq!(seen(&bob), [None, None], "no rule lets bob pass");
     for server in SERVER {
+        // The hub lets it out as it is; a host that admits the hub alone (this test's has no rules) would not let it in.
         let (code, text) = trace("ada", server);
-        assert!(code == 0 && !text.contains("nat "), "{text}");
+        assert!(
+            code == 1 && !text.contains("nat  ") && text.contains("stopped at host server"),
+            "{text}"
+        );
     }
+    // The guard stands at both interfaces.
+    let guard = &hub.fielato("status --json").json()["guard"];
+    let at: Vec<&str> = guard
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|guard| guard["interface"].as_str().unwrap())
+        .collect();
+    assert_eq!(at, [hub.interface.as_str(), "out0"]);
+    let top = hub.fielato("top --once --json").json()["sources"].clone();
+    let seen_at = |address: &str| {
+        let found = top.as_array().unwrap().iter().find(|source| source["address"] == address);
+        found.unwrap_or_else(|| panic!("{address}: {top}"))["interface"].clone()
+    };
+    assert_eq!([seen_at(v4), seen_at(SERVER[1])], [json!(hub.interface), json!("out0")]);
+    hub.fielato(&format!("ban {}", SERVER[0])).ok();
+    assert_eq!(seen(&ada), [None, Some(v6.clone())], "the server's IPv4 address is banned");
+    hub.fielato(&format!("unban {}", SERVER[0])).ok();
+
     masquerading(true);
     hub.fielato("reload").ok();
     assert_eq!(seen(&ada), HUB.map(|address| Some(address.to_owned())), "masqueraded again");
