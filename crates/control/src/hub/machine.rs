@@ -146,6 +146,15 @@ impl Machine {
         forwarding::enable(families(&plan.addresses), &plan.uplink)
     }
 
+    /// Leaves what comes in by `interface` to the gateway alone; how it was is in the record before.
+    pub(super) fn leave_to_gateway(&mut self, interface: &str) -> Result<()> {
+        forwarding::record_interface(&mut self.undo, interface)?;
+        self.undo.save(&self.paths)?;
+        forwarding::refuse_on(interface)
+            .map(drop)
+            .with_context(|| format!("[hub.packet] interface: cannot stop the kernel's forwarding from {interface}"))
+    }
+
     /// Gives the interface exactly these addresses; link-local ones are the kernel's.
     pub(super) fn sync_addresses(&mut self, index: u32, wanted: &[IpNet]) -> Result<()> {
         let listed = address::list(&mut self.netlink)?;

@@ -84,6 +84,12 @@ fn members_reach_a_server_by_an_interface_of_the_hubs_own() {
         .sh("ip addr add 10.8.0.2/24 dev eth0 && ip addr add fd08::2/64 dev eth0 nodad && ip link set eth0 up")
         .ok();
     bob.sh("ip route add 10.9.0.1 via 10.7.0.1").ok();
+    // A machine that forwards for others must not forward what is the hub's: by its default route that would come to ada.
+    machine
+        .sh("sysctl -qw net.ipv4.ip_forward=1 && ip route add default via 10.9.0.2")
+        .ok();
+    ada.sh("nft 'table ip strays { chain in { type filter hook prerouting priority -300; iifname eth0 ip daddr 10.8.0.0/24 counter; }; }'")
+        .ok();
     let hub = Hub {
         machine,
         interface: unique("c"),
@@ -178,6 +184,9 @@ fn members_reach_a_server_by_an_interface_of_the_hubs_own() {
             "{text}"
         );
     }
+    let strays = ada.sh("nft list table ip strays").ok();
+    assert!(strays.contains("counter packets 0 "), "{strays}");
+
     // The guard stands at both interfaces.
     let guard = &hub.fielato("status --json").json()["guard"];
     let at: Vec<&str> = guard
@@ -200,6 +209,9 @@ fn members_reach_a_server_by_an_interface_of_the_hubs_own() {
     masquerading(true);
     hub.fielato("reload").ok();
     assert_eq!(seen(&ada), HUB.map(|address| Some(address.to_owned())), "masqueraded again");
+
+    hub.fielato("down").ok();
+    assert_eq!(hub.sh("cat /proc/sys/net/ipv4/conf/out0/forwarding").ok(), "1\n", "as it was");
 }
 
 fn at(address: &str) -> String {

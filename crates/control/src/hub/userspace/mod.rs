@@ -25,7 +25,7 @@ use ipnet::IpNet;
 use super::{Counted, Machine, Missing, Step, banned, shape_device};
 use crate::bans::Bans;
 use crate::protocol::{Changes, DropCount, GuardStatus, RulesChange, ShapeDevice};
-use crate::tunnel;
+use crate::{forwarding, tunnel};
 
 /// The process's own parts, made like the plan.
 pub(super) struct Userspace {
@@ -72,7 +72,11 @@ impl Userspace {
             }
             (Exit::Proxy, None) => (uplink::by_any_sockets(), WayOut::Proxy(proxy_options(plan, false)?)),
         };
-        match bring_up(&mut machine, way_out, &uplink, plan, device, bans, progress) {
+        let left = match (&mut machine, &hub.exit) {
+            (Some(machine), Exit::Packet(packet)) => machine.leave_to_gateway(&packet.interface),
+            _ => Ok(()),
+        };
+        match left.and_then(|()| bring_up(&mut machine, way_out, &uplink, plan, device, bans, progress)) {
             Ok(device) => Ok(Self {
                 machine,
                 device,
@@ -183,8 +187,14 @@ impl Userspace {
         }
     }
 
-    /// Notices when the interface was taken away, or the device could not go on.
+    /// Notices when the interface was taken away, or the device could not go on. Keeps what is the gateway's from the kernel: who
+    /// writes `ip_forward` writes it for every interface.
     pub(super) fn check(&mut self, plan: &Plan) -> Result<()> {
+        if let Some(interface) = &self.packet_interface
+            && forwarding::refuse_on(interface)?
+        {
+            log::warn!("somebody turned the kernel's forwarding on for {interface}, which is the hub's own; it is off again");
+        }
         match self.device.wait(Duration::ZERO) {
             Some(fielato_io::Exit::InterfaceRemoved) => bail!("interface {} was removed by somebody else", plan.interface),
             Some(_) => bail!("the device ended; the log says why"),
