@@ -13,27 +13,13 @@ use std::time::Duration;
 use fielato_testkit::unique;
 use serde_json::json;
 
-use crate::common::{Client, Hub, Machine, can_run, overlay, values};
+use crate::common::{Client, Hub, Machine, can_run, overlay, values, wire};
 
 /// What is fetched is larger than every buffer on its way.
 const FILE: usize = 2_000_000;
 const PORT: u16 = 8000;
 const SERVER: [&str; 2] = ["10.8.0.2", "fd08::2"];
 const HUB: [&str; 2] = ["10.8.0.9", "fd08::9"];
-
-fn wire(hub: &Machine, name: &str, other: &Machine, net: u8) {
-    hub.sh(&format!(
-        "ip link add {name} type veth peer name eth0 netns {}",
-        other.netns()
-    ))
-    .ok();
-    for (machine, name, host) in [(hub, name, 1), (other, "eth0", 2)] {
-        let up = format!(
-            "ip addr add 10.{net}.0.{host}/24 dev {name} && ip addr add fd0{net}::{host}/64 dev {name} nodad && ip link set {name} up"
-        );
-        machine.sh(&up).ok();
-    }
-}
 
 /// Tells everybody who connects the address that is seen of them, and sends the file, until its process ends.
 fn serve(server: &Machine) {
