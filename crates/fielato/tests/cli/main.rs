@@ -8,6 +8,7 @@ mod documents;
 mod engines;
 mod import;
 mod members;
+mod packet;
 mod refused;
 mod rendered;
 mod rootless;
