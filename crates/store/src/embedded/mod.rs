@@ -181,7 +181,8 @@ impl Embedded {
             self.reopen()?;
         }
         let result = self.attempt(|database| {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
             let Some(changed) = change(&transaction)? else {
                 transaction.abort()?;
                 return Ok(None);
