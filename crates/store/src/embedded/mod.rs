@@ -7,6 +7,8 @@
 mod fail;
 mod file;
 mod leases;
+#[cfg(test)]
+mod power_cut;
 mod record;
 mod tables;
 
