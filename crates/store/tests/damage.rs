@@ -161,4 +161,12 @@ fn a_damaged_store_is_set_aside() {
         assert_eq!(fs::read(&beside).unwrap(), format!("damage {number}").as_bytes());
         assert_eq!(store.commit(Txn::new().put("k", "v")).unwrap(), Revision(1));
     }
+    let (store, damage) = Embedded::open_or_set_aside(&path, Options::default()).unwrap();
+    assert!(damage.is_none() && store.get("k").unwrap().is_some());
+    drop(store);
+    fs::write(&path, "damage 3").unwrap();
+    let (store, damage) = Embedded::open_or_set_aside(&path, Options::default()).unwrap();
+    assert_eq!(store.get("k").unwrap(), None);
+    let (beside, error) = damage.unwrap();
+    assert!(beside.ends_with("store.redb.damaged-3") && matches!(error, Error::Corrupt { .. }));
 }

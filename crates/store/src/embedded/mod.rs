@@ -137,6 +137,20 @@ impl Embedded {
         Ok((Self::open_with(path, options)?, beside))
     }
 
+    /// Opens the store; a damaged one is set aside, and then it is also told where it is now and what is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`], but for a damaged file.
+    pub fn open_or_set_aside(path: &Path, options: Options) -> Result<(Self, Option<(PathBuf, Error)>)> {
+        match Self::open_with(path, options) {
+            Err(damage @ Error::Corrupt { .. }) => {
+                let (store, beside) = Self::set_aside(path, options)?;
+                Ok((store, Some((beside, damage))))
+            }
+            opened => Ok((opened?, None)),
+        }
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
