@@ -5,6 +5,7 @@
 //! history under the name they had.
 
 mod meter;
+mod packed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fielato_policy::Config;
 use fielato_policy::config::{Over, Period};
-use fielato_store::{Options, Store, Txn};
+use fielato_store::{MAX_VALUE, Options, Store, Txn};
 use jiff::Timestamp;
 
 pub use self::meter::{Counters, Hour, Key, Meter, Sample};
@@ -30,7 +31,10 @@ const REMOVED_AT_ONCE: usize = 24;
 const DEVICE: &str = "device";
 const SEEN: &str = "seen/";
 const HOURS: &str = "hours/";
+/// Sums of an hour that is being written: hour and member.
 const SUMS: &str = "sums/";
+/// Sums of an hour that is over: hour and part.
+const PACKED: &str = "packed/";
 
 /// Options for a store that is written every few seconds, and that nobody watches.
 pub fn store_options() -> Options {
@@ -53,7 +57,7 @@ struct State {
     meter: Meter,
     /// Hours of which there is something in the store.
     stored: BTreeSet<Hour>,
-    /// Sums as they are stored, of hours that were written lately.
+    /// Sums as they are stored, of hours that were written and are not packed yet.
     written: BTreeMap<Hour, Sums>,
     /// Sums of whole days, with what is not stored yet, for quotas.
     days: BTreeMap<i64, Sums>,
@@ -80,15 +84,26 @@ impl Accounting {
             let hour = key.strip_prefix(HOURS).and_then(|hour| hour.parse().ok());
             stored.insert(Hour(hour.with_context(|| damaged(&key))?));
         }
-        let state = State {
+        let mut unpacked = BTreeSet::new();
+        for (key, _) in store.list(SUMS)?.1 {
+            let hour = key.strip_prefix(SUMS).and_then(|key| key.split_once('/')?.0.parse().ok());
+            unpacked.insert(Hour(hour.with_context(|| damaged(&key))?));
+        }
+        let accounts = Self {
+            store,
+            state: Mutex::default(),
+        };
+        let mut written = BTreeMap::new();
+        for hour in unpacked {
+            written.insert(hour, accounts.read_hour(hour)?);
+        }
+        *accounts.state() = State {
             meter: Meter::resume(device, seen),
             stored,
+            written,
             ..State::default()
         };
-        Ok(Self {
-            store,
-            state: Mutex::new(state),
-        })
+        Ok(accounts)
     }
 
     /// Takes the counters of all peers of a device, as [`Meter::observe`]; what is new counts for the hour of `now`.
@@ -145,12 +160,19 @@ impl Accounting {
         if let Some(device) = state.meter.device().filter(|_| state.meter.fresh.device) {
             txn = txn.put(DEVICE, device);
         }
-        let old = state.too_old(now);
-        for hour in old.difference(&hours) {
-            txn = txn.delete(hour_key(*hour));
-            for member in self.read_hour(*hour)?.keys() {
-                txn = txn.delete(sum_key(*hour, member));
+        // Hours that are over are packed; one that is written again later is packed again.
+        let over: Vec<Hour> = state.written.keys().filter(|hour| !hours.contains(hour)).copied().collect();
+        for hour in &over {
+            let sums = state.written.get(hour).map(packed::pack).unwrap_or_default();
+            txn = self.delete_hour(txn, *hour, |key| !key.starts_with(PACKED))?;
+            for (part, bytes) in sums.chunks(MAX_VALUE).enumerate() {
+                txn = txn.put(packed_key(*hour, part), bytes);
             }
+        }
+        let mut old = state.too_old(now);
+        old.retain(|hour| !hours.contains(hour) && !over.contains(hour));
+        for hour in &old {
+            txn = self.delete_hour(txn.delete(hour_key(*hour)), *hour, |_| true)?;
         }
         self.store
             .commit(txn)
@@ -159,14 +181,9 @@ impl Accounting {
         state.meter.fresh = Default::default();
         state.stored.retain(|hour| !old.contains(hour));
         state.stored.extend(&hours);
+        state.written.retain(|hour, _| !over.contains(hour));
         for (hour, member, sum) in new_sums {
             state.written.entry(hour).or_default().insert(member, sum);
-        }
-        // Two, for a clock that goes to and fro at the end of an hour.
-        while state.written.len() > 2 {
-            let hour = Hour::of(now);
-            let farthest = state.written.keys().copied().max_by_key(|other| other.0.abs_diff(hour.0));
-            farthest.and_then(|farthest| state.written.remove(&farthest));
         }
         let today = day(Hour::of(now));
         state.days.retain(|day, _| day.abs_diff(today) <= 40);
@@ -278,13 +295,37 @@ impl Accounting {
     }
 
     fn read_hour(&self, hour: Hour) -> Result<Sums> {
+        let mut parts = Vec::new();
+        for part in 0.. {
+            let Some(entry) = self.store.get(&packed_key(hour, part))? else {
+                break;
+            };
+            parts.extend(entry.value);
+            // Only the last part is shorter than a value may be.
+            if parts.len() % MAX_VALUE != 0 {
+                break;
+            }
+        }
+        let mut sums = packed::unpack(&parts).with_context(|| damaged(&packed_key(hour, 0)))?;
+        // What was written since is newer.
         let prefix = sum_key(hour, "");
-        let mut sums = Sums::new();
         for (key, entry) in self.store.list(&prefix)?.1 {
             let member = key.strip_prefix(&prefix).and_then(records::text);
             sums.insert(member.with_context(|| damaged(&key))?, counters(&key, &entry.value)?);
         }
         Ok(sums)
+    }
+
+    /// Deletes what is stored of an hour, as far as it is wanted so.
+    fn delete_hour(&self, mut txn: Txn, hour: Hour, wanted: impl Fn(&str) -> bool) -> Result<Txn> {
+        for prefix in [sum_key(hour, ""), packed_prefix(hour)] {
+            for (key, _) in self.store.list(&prefix)?.1 {
+                if wanted(&key) {
+                    txn = txn.delete(key);
+                }
+            }
+        }
+        Ok(txn)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -309,15 +350,16 @@ impl State {
     }
 }
 
-/// Sums by member as sums by group: a member counts for each group it is in.
+/// Sums by member as sums by group: a member counts for each group it is in. The groups are those of
+/// [`Config::group_contents`], with their members.
 pub fn by_group<'a>(
     usage: &BTreeMap<String, Counters>,
-    groups: impl IntoIterator<Item = (&'a str, &'a BTreeSet<String>)>,
+    groups: impl IntoIterator<Item = (&'a str, &'a BTreeSet<&'a str>)>,
 ) -> BTreeMap<String, Counters> {
     let mut sums = Sums::new();
     for (group, members) in groups {
         let sum = sums.entry(group.into()).or_default();
-        for counters in members.iter().filter_map(|member| usage.get(member)) {
+        for counters in members.iter().filter_map(|member| usage.get(*member)) {
             sum.add(counters);
         }
     }
@@ -352,6 +394,14 @@ fn hour_key(Hour(hour): Hour) -> String {
 
 fn sum_key(Hour(hour): Hour, member: &str) -> String {
     format!("{SUMS}{hour}/{}", records::part(member))
+}
+
+fn packed_prefix(Hour(hour): Hour) -> String {
+    format!("{PACKED}{hour}/")
+}
+
+fn packed_key(hour: Hour, part: usize) -> String {
+    format!("{}{part}", packed_prefix(hour))
 }
 
 fn seen_key(key: &Key) -> String {

@@ -47,6 +47,13 @@ pub struct Revision {
     files: Vec<StoredFile>,
 }
 
+impl Revision {
+    /// The names of its files, the configuration file first.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+}
+
 /// What brought a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -307,12 +314,13 @@ impl Revisions {
             files: stored(files),
         };
         let mut kept = index.by_number.clone();
-        kept.insert(revision.number, revision.clone());
+        let changed: Vec<Revision> = replaced(&kept, &revision).into_iter().chain([revision.clone()]).collect();
+        kept.extend(changed.iter().map(|revision| (revision.number, revision.clone())));
         let dropped = drop_oldest(&mut kept, self.limits);
 
         let mut txn = Txn::new().expect_as_read(HEAD, index.head);
         txn = txn.put(HEAD, records::write(&revision.number)?);
-        txn = txn.put(key(revision.number), records::write(&revision)?);
+        txn = put_all(txn, changed.iter().filter(|changed| kept.contains_key(&changed.number)))?;
         let (before, after) = (texts(&index.by_number), texts(&kept));
         let mut written = BTreeSet::new();
         for (file, (_, text)) in revision.files.iter().zip(files) {
@@ -339,7 +347,7 @@ impl Revisions {
         Ok(revision)
     }
 
-    /// Confirms a revision that waits for it. Those before it that still wait stand with it.
+    /// Confirms a revision that waits for it. Those before it that still wait are replaced by it.
     ///
     /// # Errors
     /// [`NoRevision`], [`WrongState`]; when the store cannot be written.
@@ -368,12 +376,15 @@ impl Revisions {
         let mut revision = self.find(number)?;
         revision.state = state;
         let mut index = self.index();
+        let replaced = replaced(&index.by_number, &revision);
         let txn = Txn::new()
             .expect_as_read(HEAD, index.head)
-            .put(HEAD, records::write(&index.last)?)
-            .put(key(number), records::write(&revision)?);
+            .put(HEAD, records::write(&index.last)?);
+        let txn = put_all(txn, replaced.iter().chain([&revision]))?;
         index.head = Some(self.store.commit(txn).context("the revision's state cannot be recorded")?);
-        index.by_number.insert(number, revision.clone());
+        for changed in replaced.into_iter().chain([revision.clone()]) {
+            index.by_number.insert(changed.number, changed);
+        }
         Ok(revision)
     }
 
@@ -432,6 +443,30 @@ impl Index {
         let stands = |revision: &&Revision| !matches!(revision.state, State::RolledBack(_)) && wanted(&revision.state);
         self.by_number.values().rev().find(stands).cloned()
     }
+}
+
+fn put_all<'a>(mut txn: Txn, revisions: impl IntoIterator<Item = &'a Revision>) -> Result<Txn> {
+    for revision in revisions {
+        txn = txn.put(key(revision.number), records::write(revision)?);
+    }
+    Ok(txn)
+}
+
+/// The revisions before a confirmed one that still wait, with their new state: nobody can confirm them any more.
+fn replaced(revisions: &BTreeMap<u64, Revision>, by: &Revision) -> Vec<Revision> {
+    if by.state != State::Confirmed {
+        return Vec::new();
+    }
+    let waiting = revisions
+        .range(..by.number)
+        .filter(|(_, revision)| matches!(revision.state, State::Pending(_)));
+    let why = format!("replaced by revision {} before it was confirmed", by.number);
+    waiting
+        .map(|(_, revision)| Revision {
+            state: State::RolledBack(why.clone()),
+            ..revision.clone()
+        })
+        .collect()
 }
 
 /// Removes the oldest revisions beyond the limits, but never the one in force nor the one to go back to. Returns their numbers.

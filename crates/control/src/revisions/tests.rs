@@ -73,6 +73,30 @@ fn recorded_confirmed_rolled_back_and_there_after_a_restart() {
 }
 
 #[test]
+fn what_still_waits_is_replaced_by_what_is_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let revisions = open(dir.path());
+    let text = |number: u64| files(&[("fielato.toml", &format!("number = {number}\n"))]);
+    revisions.record(new(&text(1), None)).unwrap();
+    for number in 2..=4 {
+        revisions.record(new(&text(number), Some(1_060))).unwrap();
+    }
+    revisions.roll_back(4, "a test").unwrap();
+    assert_eq!(revisions.current().unwrap().number, 3, "it waits, and is in force again");
+    revisions.confirm(3).unwrap();
+    let replaced = State::RolledBack("replaced by revision 3 before it was confirmed".into());
+    assert_eq!(revisions.get(2).unwrap().state, replaced);
+    assert_eq!(revisions.get(4).unwrap().state, State::RolledBack("a test".into()));
+    revisions.record(new(&text(5), Some(1_060))).unwrap();
+    revisions.record(new(&text(6), None)).unwrap();
+    assert!(matches!(revisions.get(5).unwrap().state, State::RolledBack(_)));
+    assert_eq!(revisions.get(6).unwrap().file_names().collect::<Vec<_>>(), ["fielato.toml"]);
+    let all = revisions.log(9);
+    drop(revisions);
+    assert_eq!(open(dir.path()).log(9), all);
+}
+
+#[test]
 fn long_texts_come_back_and_equal_ones_are_stored_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Embedded::open(&dir.path().join("store.redb")).unwrap());
