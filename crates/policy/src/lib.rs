@@ -10,6 +10,7 @@ pub mod facts;
 pub mod gateway;
 pub mod import;
 pub mod init;
+pub mod judge;
 mod parse;
 mod places;
 pub mod plan;

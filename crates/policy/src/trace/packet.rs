@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// What a packet carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Tcp {
         sport: u16,
         dport: u16,
@@ -89,7 +89,7 @@ impl Transport {
 }
 
 /// What the receiver of `packet` would answer; `None` for what is not answered.
-pub(super) fn answer(packet: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn answer(packet: &[u8]) -> Option<Vec<u8>> {
     let headers = Headers::parse(packet).ok()?;
     let to_ip = |address: fielato_wire::Addr| address.to_ip(headers.family);
     let ip = Ip::between(to_ip(headers.dst), to_ip(headers.src))?;

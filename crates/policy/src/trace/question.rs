@@ -1,5 +1,6 @@
 //! What is asked: from whom, to what, and as which packet; names resolved by the configuration.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -61,6 +62,15 @@ impl IpVersion {
     }
 }
 
+impl fmt::Display for IpVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IpVersion::V4 => "IPv4",
+            IpVersion::V6 => "IPv6",
+        })
+    }
+}
+
 /// What the packet is to its connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,7 +96,7 @@ pub enum Sender {
 
 /// A question whose names are resolved.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Case {
+pub(crate) struct Case {
     pub sender: Sender,
     pub source: IpAddr,
     pub destination: IpAddr,

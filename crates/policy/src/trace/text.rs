@@ -146,14 +146,15 @@ fn line(station: &Station, file: &str) -> String {
 }
 
 /// `[[rule]] 2, fielato.toml:27`, or what else a rule is called.
-pub(super) fn named(origin: Origin, file: &str) -> String {
+pub fn named(origin: Origin, file: &str) -> String {
     match origin {
         Origin::Rule { number, line } => format!("[[rule]] {number}, {file}:{line}"),
         other => other.comment(),
     }
 }
 
-pub(super) fn why(reason: &Reason, file: &str) -> String {
+/// Why a packet was stopped, in a few words.
+pub fn why(reason: &Reason, file: &str) -> String {
     match reason {
         Reason::NotTunnelled => "it never comes to the hub".to_owned(),
         Reason::NoPeer { member, state } => format!("{member} {state}"),
