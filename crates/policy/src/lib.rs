@@ -2,6 +2,7 @@
 //!
 //! Sans-IO: texts and the time come in as arguments, texts and plain data go out.
 
+pub mod analyse;
 mod compile;
 pub mod config;
 pub mod diagnostic;
