@@ -4,9 +4,9 @@ mod judging;
 
 use std::path::PathBuf;
 
-pub use judging::{Can, Matrix, WhoCan};
+pub use judging::{Can, Matrix, Test, WhoCan};
 
-use judging::{CAN_EXAMPLES, MATRIX_EXAMPLES, WHO_CAN_EXAMPLES};
+use judging::{CAN_EXAMPLES, MATRIX_EXAMPLES, TEST_EXAMPLES, WHO_CAN_EXAMPLES};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -132,6 +132,9 @@ pub enum Command {
     /// Show which member reaches which service
     #[command(after_help = MATRIX_EXAMPLES)]
     Matrix(Matrix),
+    /// Judge every [[test]] of the configuration, along the whole way and back
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(Test),
     /// Refuse packets from an address or network, before anything else sees them
     #[command(after_help = "Examples:\n  fielato ban 192.168.4.3\n  fielato ban 2001:db8::/32 --for 1h")]
     Ban(Ban),

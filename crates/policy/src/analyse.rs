@@ -21,6 +21,7 @@ pub use finding::{About, Finding, Kind, Severity};
 use fielato_wire::Family;
 use ipnet::IpNet;
 
+use crate::config::Rule;
 use crate::{Config, Plan};
 
 use chain::{Chain, Sets};
@@ -66,5 +67,6 @@ fn chains(config: &Config, plan: &Plan) -> Vec<Chain> {
 
 /// Which rules the clock adds or takes away.
 fn conditional(config: &Config) -> Vec<bool> {
-    config.rules.iter().map(|_| false).collect()
+    let by_the_clock = |rule: &Rule| !rule.when.is_empty() || rule.until.is_some();
+    config.rules.iter().map(by_the_clock).collect()
 }

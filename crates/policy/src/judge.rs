@@ -2,12 +2,14 @@
 
 mod answer;
 mod cuts;
+mod expectation;
 
 pub use answer::{Answer, Matrix, Outcome, Reach, Verdict, Way};
+pub use expectation::{Checked, Failure, test};
 
 use jiff::Timestamp;
 
-use crate::config::{PortSpec, Protocol};
+use crate::config::PortSpec;
 use crate::gateway::Origin;
 use crate::trace::{
     Case, Gone, IpVersion, Question, QuestionError, Reason, Role, Station, Step, Walk, answer as reply, sender_at,
@@ -42,25 +44,16 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// The question has no sense with this configuration.
     pub fn ask(&mut self, from: &str, to: &str) -> Result<Answer, QuestionError> {
-        let ports = match self.config.services.get(to) {
-            Some(service) => self.cuts.pieces(&service.ports).into_iter().map(Some).collect(),
-            None => vec![None],
-        };
         let mut ways: Vec<Way> = Vec::new();
-        for version in [IpVersion::V4, IpVersion::V6] {
-            for port in &ports {
-                let question = Question {
-                    version: Some(version),
-                    ..Question::new(from, spelled(to, *port))
-                };
-                let case = match Case::of(&question, self.config) {
-                    Ok(case) => case,
-                    Err(QuestionError::NoFamily { .. }) => break,
-                    Err(error) => return Err(error),
-                };
-                let outcome = self.judge(&case)?;
-                Way::push(&mut ways, version, *port, outcome);
-            }
+        for Piece { host, port, question } in self.pieces(from, to, None) {
+            let case = match Case::of(&question, self.config) {
+                Ok(case) => case,
+                Err(QuestionError::NoFamily { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let outcome = self.judge(&case)?;
+            let version = question.version.unwrap_or(IpVersion::V4);
+            Way::push(&mut ways, version, host.as_deref(), port, outcome);
         }
         if ways.is_empty() {
             return Err(QuestionError::NoFamily {
@@ -70,6 +63,35 @@ impl<'a> Judge<'a> {
             });
         }
         Ok(Answer::new(ways))
+    }
+
+    /// Everything that a question asks for: each family, of a service each host and each range of ports that may be judged
+    /// differently.
+    fn pieces(&self, from: &str, to: &str, via: Option<&str>) -> Vec<Piece> {
+        let service = self.config.services.get(to);
+        let places: Vec<(Option<&str>, &str)> = match service.map_or(&[][..], |service| &service.hosts) {
+            [] | [_] => vec![(None, to)],
+            several => several.iter().map(|host| (Some(host.as_str()), host.as_str())).collect(),
+        };
+        let ports: Vec<Option<PortSpec>> = match service {
+            Some(service) => self.cuts.pieces(&service.ports).into_iter().map(Some).collect(),
+            None => vec![None],
+        };
+        let mut pieces = Vec::new();
+        for (host, place) in places {
+            for version in [IpVersion::V4, IpVersion::V6] {
+                pieces.extend(ports.iter().map(|port| Piece {
+                    host: host.map(str::to_owned),
+                    port: *port,
+                    question: Question {
+                        version: Some(version),
+                        by: via.map(str::to_owned),
+                        ..Question::new(from, spelled(place, *port))
+                    },
+                }));
+            }
+        }
+        pieces
     }
 
     /// What every member reaches of every service.
@@ -142,6 +164,14 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// A question about one packet, which stands for all ports of a range.
+struct Piece {
+    /// Of a service on several hosts, which.
+    host: Option<String>,
+    port: Option<PortSpec>,
+    question: Question,
+}
+
 /// As [`Question::to`] takes it.
 fn spelled(to: &str, port: Option<PortSpec>) -> String {
     match port {
@@ -149,23 +179,15 @@ fn spelled(to: &str, port: Option<PortSpec>) -> String {
             protocol,
             first,
             last: _,
-        }) => {
-            let protocol = match protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
-            format!("{to}:{first}/{protocol}")
-        }
+        }) => format!("{to}:{first}/{}", protocol.word()),
         None => to.to_owned(),
     }
 }
 
-/// The last rule that a packet met on the hub: it let it pass.
+/// The last rule that a packet met on the hub, or on a host that judges by itself: it let it pass.
 fn decided(stations: &[Station]) -> Option<Origin> {
-    stations.iter().rev().find_map(|station| match station.step {
-        Step::Table {
-            origin: Some(origin), ..
-        } if !matches!(origin, Origin::Masquerade) => Some(origin),
+    stations.iter().rev().find_map(|station| match &station.step {
+        Step::Table { origin, .. } => origin.clone().filter(|origin| *origin != Origin::Masquerade),
         _ => None,
     })
 }

@@ -3,6 +3,7 @@
 //! Sans-IO: texts and the time come in as arguments, texts and plain data go out.
 
 pub mod analyse;
+pub mod circumstances;
 mod compile;
 pub mod config;
 pub mod diagnostic;
@@ -12,6 +13,7 @@ pub mod gateway;
 pub mod import;
 pub mod init;
 pub mod judge;
+mod origin;
 mod parse;
 mod places;
 pub mod plan;
@@ -19,6 +21,7 @@ pub mod render;
 mod schema;
 pub mod trace;
 
+pub use circumstances::{Circumstances, Grant};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use facts::MachineFacts;

@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fielato_policy::analyse::{About, Finding, Kind, Severity, analyse};
-use fielato_policy::config::{Action, Protocol};
-use fielato_policy::plan::{Addresses, FilterRule, PerFamily};
-use fielato_policy::{Config, Plan};
+use fielato_policy::config::Action;
+use fielato_policy::plan::{Addresses, FilterRule, Origin, PerFamily};
+use fielato_policy::{Circumstances, Config, Plan};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use common::{A, B, NOW, config};
 
 fn compile(config: &Config) -> Plan {
-    Plan::compile(config, NOW.parse::<Timestamp>().unwrap(), PerFamily::default())
+    let now = NOW.parse::<Timestamp>().unwrap();
+    Plan::compile(config, &Circumstances::at(now, PerFamily::default()))
 }
 
 fn found(text: &str) -> Vec<Finding> {
@@ -262,16 +263,20 @@ fn holds(plan: &Plan, addresses: &Addresses, address: IpAddr) -> bool {
     }
 }
 
+/// Its place in the file.
+fn number(rule: &FilterRule) -> usize {
+    match rule.origin {
+        Origin::Rule { number, .. } => number,
+        _ => 0,
+    }
+}
+
 fn matches(plan: &Plan, rule: &FilterRule, packet: Packet) -> bool {
     rule.from.iter().any(|from| holds(plan, from, packet.src))
         && rule.to.iter().any(|to| {
-            let number = |protocol| match protocol {
-                Protocol::Tcp => 6,
-                Protocol::Udp => 17,
-            };
             let mut ports = to.ports.iter();
             let port = to.ports.is_empty()
-                || ports.any(|port| number(port.protocol) == packet.protocol && (port.first..=port.last).contains(&packet.port));
+                || ports.any(|port| port.protocol.number() == packet.protocol && (port.first..=port.last).contains(&packet.port));
             port && holds(plan, &to.addresses, packet.dst)
         })
 }
@@ -322,10 +327,7 @@ fn services(plan: &Plan) -> Vec<(u8, u16)> {
     let mut points = BTreeSet::from([(1, 0), (6, 0), (17, 0)]);
     let rules = plan.firewall.forward.iter().chain(&plan.firewall.input);
     for port in rules.flat_map(|rule| &rule.to).flat_map(|to| &to.ports) {
-        let protocol = match port.protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-        };
+        let protocol = port.protocol.number();
         points.insert((protocol, port.first));
         points.extend(port.last.checked_add(1).map(|next| (protocol, next)));
     }
@@ -380,9 +382,9 @@ fn brute(config: &Config, plan: &Plan) -> Brute {
                     let met: Vec<&FilterRule> = rules.iter().filter(|rule| matches(plan, rule, packet)).collect();
                     let Some(first) = met.first() else { continue };
                     for rule in &met {
-                        brute.takers.entry(rule.number).or_default().insert(first.number);
+                        brute.takers.entry(number(rule)).or_default().insert(number(first));
                         if accepts(rule) != accepts(first) {
-                            brute.opposite.insert((first.number, rule.number));
+                            brute.opposite.insert((number(first), number(rule)));
                         }
                     }
                     if let Some(peer) = peer
@@ -434,7 +436,7 @@ fn random_policies_against_every_packet() {
                 .forward
                 .iter()
                 .chain(&plan.firewall.input)
-                .any(|rule| rule.number == number);
+                .any(|rule| self::number(rule) == number);
             let dead = takers.is_some_and(|takers| !takers.contains(&number));
             assert_eq!(
                 about(Kind::NeverReached).any(|one| one == number),

@@ -4,11 +4,10 @@ mod common;
 #[path = "common/random.rs"]
 mod random;
 
-use fielato_policy::config::Protocol;
 use fielato_policy::judge::{Answer, Judge, Reach, Verdict};
 use fielato_policy::plan::PerFamily;
 use fielato_policy::trace::{self, IpVersion, Question, QuestionError};
-use fielato_policy::{Config, Plan};
+use fielato_policy::{Circumstances, Config, Plan};
 use jiff::Timestamp;
 
 use common::{A, B, NOW, config};
@@ -64,7 +63,7 @@ fn rule(from: &str, to: &str, action: &str) -> String {
 
 fn plan(config: &Config) -> (Plan, Timestamp) {
     let now: Timestamp = NOW.parse().unwrap();
-    (Plan::compile(config, now, PerFamily::default()), now)
+    (Plan::compile(config, &Circumstances::at(now, PerFamily::default())), now)
 }
 
 fn ask(text: &str, from: &str, to: &str) -> Result<Answer, QuestionError> {
@@ -90,7 +89,7 @@ fn yes_with_the_rule_and_both_families() {
     let because = format!("accept: [[rule]] 1, f:{line}");
     let what = "tcp/1094-1100 udp/2049, IPv4 and IPv6".to_owned();
     assert_eq!(parts(&answer), [(what, because)]);
-    assert_eq!(answer.lines(), [line]);
+    assert_eq!(answer.lines(), [line.to_string()]);
 }
 
 #[test]
@@ -224,10 +223,7 @@ fn random_policies_as_traced_port_by_port() {
                     let all = port.last - port.first;
                     let some = [0, rng.u16(..=all)];
                     for number in some.map(|step| port.first + step) {
-                        let protocol = match port.protocol {
-                            Protocol::Tcp => "tcp",
-                            Protocol::Udp => "udp",
-                        };
+                        let protocol = port.protocol.word();
                         let to = format!("{service}:{number}/{protocol}");
                         let question = Question {
                             version: Some(way.version),

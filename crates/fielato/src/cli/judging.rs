@@ -24,12 +24,25 @@ Examples:
 
 A cell says yes, no or partly, and in which line of the file the rule stands that decides; `-` where the two have no common family.";
 
+pub const TEST_EXAMPLES: &str = "\
+Examples:
+  fielato test
+  fielato test --config new.toml --json | jq '.tests[] | select(.failure != null)'
+
+A test in the file:
+  [[test]]
+  from = \"staff\"
+  to = \"storage\"
+  expect = \"accept\"
+
+Exit codes: 0 all pass; 1 some do not; 2 a configuration that is refused.";
+
 #[derive(Debug, Args)]
 pub struct Can {
     /// Who begins the connection: a member, a host, `hub`, `internet` or an address
     #[arg(value_name = "MEMBER")]
     pub from: String,
-    /// What it goes to: a service, a host, a member, `hub`, `internet` or an address; behind a colon PORT/tcp, PORT/udp, icmp,
+    /// What it goes to: a service, a host, a member, `hub`, `internet` or an address; behind a colon PORT/tcp, PORT/udp, PORT/sctp, icmp,
     /// icmp/TYPE or ip/NUMBER [default: all ports of a service, else a ping]
     #[arg(value_name = "SERVICE[:PORT/PROTOCOL]")]
     pub to: String,
@@ -53,6 +66,13 @@ pub struct Matrix {
     /// Comma-separated values: one line for each member, one column for each service
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    /// Print JSON, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Test {
     /// Print JSON, with a `version` field
     #[arg(long)]
     pub json: bool,

@@ -15,6 +15,7 @@ mod run;
 mod shape;
 mod status;
 mod tc;
+mod tests;
 mod top;
 mod trace;
 
@@ -76,6 +77,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Can(args) => return judge::can(&paths, &args),
         Command::WhoCan(args) => return judge::who_can(&paths, &args),
         Command::Matrix(args) => return judge::matrix(&paths, &args),
+        Command::Test(args) => return tests::run(&paths, &args),
         Command::Ban(args) => ban::ban(&paths, args)?,
         Command::Unban(args) => ban::unban(&paths, args.network)?,
         Command::Bans(args) => ban::list(&paths, args.json)?,

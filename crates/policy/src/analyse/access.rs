@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fielato_wire::Family;
 use ipnet::IpNet;
 
-use super::chain::{Chain, Effect, Reached, nets, services};
+use super::chain::{Chain, Effect, Line, Reached, nets, services};
 use super::finding::{About, Finding, Kind, Severity};
 use super::ranges::Ranges;
 use super::region::Region;
-use crate::config::{Config, Member, Party, Strategy};
+use crate::config::{Config, Member, Party, Service};
 use crate::plan::Plan;
 use crate::render::wg_quick::allowed_ips;
 
@@ -21,7 +21,7 @@ pub(super) fn idle_members(config: &Config, plan: &Plan, chains: &[Chain]) -> Ve
         let mut addresses = addresses(config, chain.family, &left);
         let there = destinations(plan, chain.family);
         let accepting = chain.lines.iter().enumerate();
-        for (place, line) in accepting.filter(|(_, line)| line.effect == Effect::Accept) {
+        for (place, line) in accepting.filter(|(_, line)| lets_in(line)) {
             if addresses.is_empty() {
                 break;
             }
@@ -115,13 +115,13 @@ pub(super) fn open_services(config: &Config, chains: &[Chain]) -> Vec<Finding> {
         for (place, line) in chain.lines.iter().enumerate() {
             let rule = line.number.checked_sub(1).and_then(|index| config.rules.get(index));
             let wide = rule.is_some_and(|rule| rule.from.iter().any(|party| matches!(party, Party::Any | Party::Internet)));
-            if line.effect != Effect::Accept || !wide {
+            if !lets_in(line) || !wide {
                 continue;
             }
             for (name, service) in &config.services {
                 let at = Region {
                     src: Ranges::One((0, u128::MAX)),
-                    dst: nets(&service_nets(config, &service.host), chain.family),
+                    dst: nets(&service_nets(config, service), chain.family),
                     service: services(&service.ports),
                 };
                 for region in &line.regions {
@@ -176,13 +176,16 @@ fn internet(config: &Config, family: Family) -> Ranges {
 }
 
 /// Where rules that name a service find it.
-fn service_nets(config: &Config, host: &str) -> Vec<IpNet> {
-    let Some(known) = config.hosts.get(host) else {
-        return Vec::new();
-    };
-    let member = config.members.get(host).filter(|_| known.strategy == Strategy::Member);
-    let overlay = member.into_iter().flat_map(|member| &member.addresses);
-    known.addresses.iter().chain(overlay).copied().map(IpNet::from).collect()
+fn service_nets(config: &Config, service: &Service) -> Vec<IpNet> {
+    let hosts = service.hosts.iter().filter_map(|name| config.hosts.get(name));
+    let members = service.hosts.iter().filter_map(|name| config.members.get(name));
+    let addresses = hosts.flat_map(|host| &host.addresses);
+    let overlay = members.flat_map(|member| &member.addresses);
+    addresses.chain(overlay).copied().map(IpNet::from).collect()
+}
+
+fn lets_in(line: &Line) -> bool {
+    matches!(line.effect, Effect::Accept | Effect::Limit)
 }
 
 fn some(names: &BTreeSet<&str>) -> String {

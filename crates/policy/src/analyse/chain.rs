@@ -10,22 +10,26 @@ use ipnet::IpNet;
 
 use super::ranges::{Range, Ranges};
 use super::region::{ANY_SERVICE, Point, Region};
-use crate::config::{Action, PortSpec, Protocol};
-use crate::plan::{Addresses, Destination, FilterRule, Firewall};
+use crate::config::{Action, PortSpec};
+use crate::plan::{Addresses, Destination, FilterRule, Firewall, Origin};
 
 /// What a rule does with the packets that it matches first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Lets them pass.
     Accept,
+    /// Lets as many pass as its rate allows.
+    Limit,
     /// Stops them, told or untold.
     Stop,
+    /// Leaves them to the next rule.
+    Pass,
 }
 
 /// One rule.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// Its place among the file's rules, 1-based.
+    /// Its place among the file's rules, 1-based; 0 for what was granted.
     pub number: usize,
     pub effect: Effect,
     /// The clock decides whether it is there.
@@ -115,24 +119,29 @@ impl Chain {
     ) -> Chain {
         let lines: Vec<Line> = rules
             .iter()
-            .map(|rule| Line {
-                number: rule.number,
-                effect: match rule.action {
-                    Action::Accept => Effect::Accept,
-                    Action::Drop | Action::Reject => Effect::Stop,
-                },
-                conditional: rule
-                    .number
-                    .checked_sub(1)
-                    .and_then(|place| conditional.get(place))
-                    .copied()
-                    .unwrap_or(true),
-                regions: regions(firewall, rule, family, sets),
+            .map(|rule| {
+                let number = match &rule.origin {
+                    Origin::Rule { number, .. } => *number,
+                    _ => 0,
+                };
+                let place = number.checked_sub(1);
+                Line {
+                    number,
+                    effect: match &rule.action {
+                        Action::Accept => Effect::Accept,
+                        Action::Limit(_) => Effect::Limit,
+                        Action::Drop | Action::Reject => Effect::Stop,
+                        Action::Log { .. } => Effect::Pass,
+                    },
+                    conditional: place.and_then(|place| conditional.get(place)).copied().unwrap_or(true),
+                    regions: regions(firewall, rule, family, sets),
+                }
             })
             .collect();
         let mut bounds: Vec<Bounds> = Vec::new();
         let mut places = Vec::new();
-        for (line, Line { regions, .. }) in lines.iter().enumerate() {
+        let deciding = lines.iter().enumerate().filter(|(_, line)| line.effect != Effect::Pass);
+        for (line, Line { regions, .. }) in deciding {
             for (place, region) in regions.iter().enumerate() {
                 let (boxes, exact) = region.boxes();
                 places.extend(boxes.iter().map(|_| (line, place, exact)));
@@ -149,7 +158,7 @@ impl Chain {
         }
     }
 
-    /// The first line before `below` that matches a packet. Rules that the clock takes away count on demand.
+    /// The first line before `below` that decides over a packet. Rules that the clock takes away count on demand.
     pub fn first(&self, point: Point, below: usize, conditional: bool) -> First {
         let key = point.key();
         for (candidates, found) in self.classifier.matches(&key, 0).enumerate() {
@@ -304,10 +313,7 @@ pub(super) fn services(ports: &[PortSpec]) -> Ranges {
         return any_service();
     }
     let range = |port: &PortSpec| {
-        let protocol: u128 = match port.protocol {
-            Protocol::Tcp => fielato_wire::number::TCP.into(),
-            Protocol::Udp => fielato_wire::number::UDP.into(),
-        };
+        let protocol = u128::from(port.protocol.number());
         (
             protocol << 16 | u128::from(port.first),
             protocol << 16 | u128::from(port.last),

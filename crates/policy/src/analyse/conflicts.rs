@@ -32,6 +32,9 @@ struct Item<'a> {
     region: &'a Region,
 }
 
+/// An item with its range along the side that is looked at.
+type Along<'a> = (Range, Item<'a>);
+
 pub(super) fn conflicts(chains: &[Chain], fates: &[Fate], names: &Names<'_>) -> Conflicts {
     let mut found = Conflicts {
         findings: Vec::new(),
@@ -44,7 +47,8 @@ pub(super) fn conflicts(chains: &[Chain], fates: &[Fate], names: &Names<'_>) -> 
             fate.is_none_or(Fate::is_dead)
         };
         let lines = chain.lines.iter().enumerate();
-        let lines = lines.filter(|(_, line)| !line.conditional && !is_dead(line.number));
+        let decides = |effect| matches!(effect, Effect::Accept | Effect::Stop);
+        let lines = lines.filter(|(_, line)| !line.conditional && decides(line.effect) && !is_dead(line.number));
         let items: Vec<Item<'_>> = lines
             .flat_map(|(place, line)| {
                 line.regions.iter().map(move |region| Item {
@@ -107,12 +111,12 @@ fn pairs<'a>(items: &[Item<'a>], mut told: impl FnMut(Item<'a>, Item<'a>)) -> bo
         true => by_source,
         false => by_destination,
     };
-    let (mut accepting, mut stopping): (Vec<(Range, Item<'a>)>, Vec<(Range, Item<'a>)>) = (Vec::new(), Vec::new());
+    let (mut accepting, mut stopping): (Vec<Along<'a>>, Vec<Along<'a>>) = (Vec::new(), Vec::new());
     let mut left = PAIRS;
     for (range, item) in sorted {
         let (same, opposite) = match item.effect {
             Effect::Accept => (&mut accepting, &mut stopping),
-            Effect::Stop => (&mut stopping, &mut accepting),
+            _ => (&mut stopping, &mut accepting),
         };
         let mut place = 0;
         while let Some(&(other_range, other)) = opposite.get(place) {
@@ -135,14 +139,14 @@ fn pairs<'a>(items: &[Item<'a>], mut told: impl FnMut(Item<'a>, Item<'a>)) -> bo
     true
 }
 
-fn sorted<'a>(items: &[Item<'a>], side: impl Fn(&Region) -> Option<Range>) -> Vec<(Range, Item<'a>)> {
-    let mut sorted: Vec<(Range, Item<'a>)> = items.iter().filter_map(|item| Some((side(item.region)?, *item))).collect();
+fn sorted<'a>(items: &[Item<'a>], side: impl Fn(&Region) -> Option<Range>) -> Vec<Along<'a>> {
+    let mut sorted: Vec<Along<'a>> = items.iter().filter_map(|item| Some((side(item.region)?, *item))).collect();
     sorted.sort_by_key(|(range, item)| (*range, item.line));
     sorted
 }
 
 /// How many pairs share an address, whatever they do.
-fn crossings(sorted: &[(Range, Item<'_>)]) -> u64 {
+fn crossings(sorted: &[Along<'_>]) -> u64 {
     let mut ends: Vec<u128> = sorted.iter().map(|(range, _)| range.1).collect();
     ends.sort_unstable();
     let mut count = 0;

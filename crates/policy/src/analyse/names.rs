@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fielato_wire::{Family, number};
+use fielato_wire::Family;
 use ipnet::IpNet;
 
 use super::region::Point;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 
 /// Who has which address.
 pub(super) struct Names<'a>(HashMap<IpAddr, &'a str>);
@@ -24,12 +24,9 @@ impl<'a> Names<'a> {
 
     /// `alice (192.168.4.2) > 10.0.0.9 tcp/22`
     pub fn packet(&self, point: Point, family: Family) -> String {
-        let service = match point.protocol() {
-            number::TCP => format!(" tcp/{}", point.port()),
-            number::UDP => format!(" udp/{}", point.port()),
-            // A rule that names no protocol.
-            _ => String::new(),
-        };
+        let known = Protocol::ALL.iter().find(|protocol| protocol.number() == point.protocol());
+        // Nothing for a rule that names no protocol.
+        let service = known.map_or_else(String::new, |protocol| format!(" {}/{}", protocol.word(), point.port()));
         format!("{} > {}{service}", self.end(point.src, family), self.end(point.dst, family))
     }
 

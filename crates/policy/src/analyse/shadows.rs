@@ -42,7 +42,7 @@ pub(super) fn fates(chains: &[Chain], count: usize) -> Vec<Fate> {
                     Reached::Never(takers) => {
                         let takers = takers.iter().filter_map(|taker| chain.lines.get(*taker));
                         for taker in takers {
-                            fate.opposed |= taker.effect != line.effect;
+                            fate.opposed |= taker.effect != line.effect && line.effect != Effect::Pass;
                             fate.takers.insert(taker.number);
                         }
                     }
@@ -115,6 +115,8 @@ pub(super) fn rules(numbers: &BTreeSet<usize>) -> String {
 pub(super) const fn word(effect: Effect) -> &'static str {
     match effect {
         Effect::Accept => "accepts",
+        Effect::Limit => "limits",
         Effect::Stop => "stops",
+        Effect::Pass => "logs",
     }
 }

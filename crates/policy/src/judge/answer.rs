@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{PortSpec, Protocol};
+use crate::config::PortSpec;
 use crate::gateway::Origin;
 use crate::trace::{IpVersion, Place, Reason, why};
 
@@ -46,6 +46,8 @@ pub struct Answer {
 pub struct Way {
     /// IPv4 or IPv6.
     pub version: IpVersion,
+    /// Of a service on several hosts, which.
+    pub host: Option<String>,
     /// Which ports of the service; none: what was asked for.
     #[serde(serialize_with = "ports")]
     pub ports: Vec<PortSpec>,
@@ -80,9 +82,9 @@ impl Outcome {
         }
     }
 
-    pub(super) const fn stopped(verdict: Verdict, at: Place, reason: Reason, answer: bool) -> Outcome {
+    pub(super) fn stopped(verdict: Verdict, at: Place, reason: Reason, answer: bool) -> Outcome {
         let by = match &reason {
-            Reason::Rule { origin } => Some(*origin),
+            Reason::Rule { origin } => Some(origin.clone()),
             _ => None,
         };
         Outcome {
@@ -94,17 +96,22 @@ impl Outcome {
         }
     }
 
-    /// The rule of the file that decides: its number and line.
-    pub const fn rule(&self) -> Option<(usize, usize)> {
-        match self.by {
-            Some(Origin::Rule { number, line }) => Some((number, line)),
-            _ => None,
-        }
+    /// Where the rule that decides stands in the file: `27`, or `staff.toml:27` in an included one.
+    pub fn line(&self) -> Option<String> {
+        let (Origin::Rule { file, line, .. } | Origin::Publish { file, line, .. } | Origin::Raw { file, line, .. }) =
+            self.by.as_ref()?
+        else {
+            return None;
+        };
+        Some(match file {
+            Some(file) => format!("{file}:{line}"),
+            None => line.to_string(),
+        })
     }
 
     /// Why, in a few words. `file` is how the configuration file is called.
     pub fn because(&self, file: &str) -> String {
-        let mut text = match (&self.reason, self.by) {
+        let mut text = match (&self.reason, &self.by) {
             (Some(reason), _) => why(reason, file),
             (None, Some(Origin::NotOurs)) => "what comes from elsewhere than the VPN is not judged here".to_owned(),
             (None, Some(origin)) => crate::trace::named(origin, file),
@@ -122,8 +129,9 @@ impl Outcome {
 
 impl Way {
     /// Adds a piece of the question; to the way before where that has the same outcome.
-    pub(super) fn push(ways: &mut Vec<Way>, version: IpVersion, port: Option<PortSpec>, outcome: Outcome) {
-        let same = ways.iter_mut().find(|way| way.version == version && way.outcome == outcome);
+    pub(super) fn push(ways: &mut Vec<Way>, version: IpVersion, host: Option<&str>, port: Option<PortSpec>, outcome: Outcome) {
+        let is = |way: &&mut Way| (way.version, way.host.as_deref(), &way.outcome) == (version, host, &outcome);
+        let same = ways.iter_mut().find(is);
         match (same, port) {
             (Some(way), Some(port)) => match way.ports.last_mut() {
                 Some(last) if last.protocol == port.protocol && last.last.checked_add(1) == Some(port.first) => {
@@ -134,6 +142,7 @@ impl Way {
             (Some(_), None) => {}
             (None, port) => ways.push(Way {
                 version,
+                host: host.map(str::to_owned),
                 ports: port.into_iter().collect(),
                 outcome,
             }),
@@ -154,34 +163,38 @@ impl Answer {
 
     /// The ways as one can say them: those of both families that end alike are one.
     pub fn parts(&self) -> Vec<(String, &Outcome)> {
-        let mut parts: Vec<(Vec<IpVersion>, &[PortSpec], &Outcome)> = Vec::new();
+        let mut parts: Vec<(Vec<IpVersion>, &Way)> = Vec::new();
         for way in &self.ways {
             let same = parts
                 .iter_mut()
-                .find(|(_, ports, outcome)| *ports == way.ports && **outcome == way.outcome);
+                .find(|(_, known)| (&known.host, &known.ports, &known.outcome) == (&way.host, &way.ports, &way.outcome));
             match same {
-                Some((versions, ..)) => versions.push(way.version),
-                None => parts.push((vec![way.version], &way.ports, &way.outcome)),
+                Some((versions, _)) => versions.push(way.version),
+                None => parts.push((vec![way.version], way)),
             }
         }
-        let worded = parts.into_iter().map(|(versions, ports, outcome)| {
-            let ports: Vec<String> = ports.iter().map(port_text).collect();
+        let worded = parts.into_iter().map(|(versions, way)| {
+            let Way {
+                host, ports, outcome, ..
+            } = way;
+            let host = host.iter().map(|host| format!("at {host}"));
+            let ports = (!ports.is_empty()).then(|| ports.iter().map(port_text).collect::<Vec<_>>().join(" "));
             let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-            let versions = versions.join(" and ");
-            let text = match ports.is_empty() {
-                true => versions,
-                false => format!("{}, {versions}", ports.join(" ")),
-            };
-            (text, outcome)
+            let all: Vec<String> = host.chain(ports).chain([versions.join(" and ")]).collect();
+            (all.join(", "), outcome)
         });
         worded.collect()
     }
 
-    /// The lines of the file that decide, each once, in order.
-    pub fn lines(&self) -> Vec<usize> {
-        let lines = self.ways.iter().filter_map(|way| way.outcome.rule());
-        let lines: std::collections::BTreeSet<usize> = lines.map(|(_, line)| line).collect();
-        lines.into_iter().collect()
+    /// The lines of the file that decide, each once.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for line in self.ways.iter().filter_map(|way| way.outcome.line()) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        lines
     }
 }
 
@@ -197,10 +210,7 @@ pub struct Matrix {
 /// `tcp/80`, `udp/5000-5010`, as the file has them.
 fn port_text(port: &PortSpec) -> String {
     let PortSpec { protocol, first, last } = port;
-    let protocol = match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
+    let protocol = protocol.word();
     if first == last {
         format!("{protocol}/{first}")
     } else {

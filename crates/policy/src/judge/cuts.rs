@@ -1,28 +1,23 @@
 //! Where ports begin to be judged differently: a range of ports is asked about once for each piece that no rule cuts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{PortSpec, Protocol};
 use crate::{Config, Plan};
 
-/// First ports of pieces, of TCP and UDP.
-pub(super) struct Cuts {
-    tcp: BTreeSet<u16>,
-    udp: BTreeSet<u16>,
-}
+/// First ports of pieces, of each protocol.
+#[derive(Default)]
+pub(super) struct Cuts(BTreeMap<Protocol, BTreeSet<u16>>);
 
 impl Cuts {
     /// Every bound of every range that a rule of the hub or of a protected host names.
     pub fn of(config: &Config, plan: &Plan) -> Cuts {
-        let mut cuts = Cuts {
-            tcp: BTreeSet::new(),
-            udp: BTreeSet::new(),
-        };
+        let mut cuts = Cuts::default();
         let rules = plan.firewall.forward.iter().chain(&plan.firewall.input);
         let named = rules.flat_map(|rule| &rule.to).flat_map(|to| &to.ports);
         let protected = config.services.values().flat_map(|service| &service.ports);
         for port in named.chain(protected) {
-            let of = cuts.of_protocol(port.protocol);
+            let of = cuts.0.entry(port.protocol).or_default();
             of.insert(port.first);
             of.extend(port.last.checked_add(1));
         }
@@ -30,19 +25,18 @@ impl Cuts {
     }
 
     /// The same ports, cut where anything begins or ends.
-    pub fn pieces(&mut self, ports: &[PortSpec]) -> Vec<PortSpec> {
+    pub fn pieces(&self, ports: &[PortSpec]) -> Vec<PortSpec> {
         let mut pieces = Vec::new();
         for &PortSpec { protocol, first, last } in ports {
             let mut begin = first;
-            if first < last {
-                for cut in self.of_protocol(protocol).range(first.saturating_add(1)..=last) {
-                    pieces.push(PortSpec {
-                        protocol,
-                        first: begin,
-                        last: cut.saturating_sub(1),
-                    });
-                    begin = *cut;
-                }
+            let cuts = self.0.get(&protocol).into_iter().flatten();
+            for cut in cuts.filter(|cut| first < **cut && **cut <= last) {
+                pieces.push(PortSpec {
+                    protocol,
+                    first: begin,
+                    last: cut.saturating_sub(1),
+                });
+                begin = *cut;
             }
             pieces.push(PortSpec {
                 protocol,
@@ -51,12 +45,5 @@ impl Cuts {
             });
         }
         pieces
-    }
-
-    fn of_protocol(&mut self, protocol: Protocol) -> &mut BTreeSet<u16> {
-        match protocol {
-            Protocol::Tcp => &mut self.tcp,
-            Protocol::Udp => &mut self.udp,
-        }
     }
 }

@@ -166,7 +166,9 @@ pub enum QuestionError {
         interface: String,
     },
     /// What stands behind the colon.
-    #[error("{text:?} is not a port: say PORT, PORT/tcp, PORT/udp, icmp, icmp/TYPE or a protocol's number as ip/NUMBER")]
+    #[error(
+        "{text:?} is not a port: say PORT, PORT/tcp, PORT/udp, PORT/sctp, icmp, icmp/TYPE or a protocol's number as ip/NUMBER"
+    )]
     Port {
         /// It.
         text: String,
@@ -229,8 +231,11 @@ impl Case {
         let source_port = question.source_port.unwrap_or(40_000);
         let transport = match (transport, to.port) {
             (Some(said), _) => said,
-            (None, Some(port)) if port.protocol == Protocol::Udp => Transport::udp(port.first),
-            (None, Some(port)) => Transport::tcp(port.first),
+            (None, Some(port)) => match port.protocol {
+                Protocol::Tcp => Transport::tcp(port.first),
+                Protocol::Udp => Transport::udp(port.first),
+                Protocol::Sctp => Transport::sctp(port.first),
+            },
             (None, None) => Transport::PING,
         };
         Ok(Case {
@@ -293,6 +298,7 @@ fn transport(text: &str) -> Result<Transport, QuestionError> {
     match word {
         "" | "tcp" => parsed(number).map(Transport::tcp),
         "udp" => parsed(number).map(Transport::udp),
+        "sctp" => parsed(number).map(Transport::sctp),
         "icmp" if number.is_empty() => Some(Transport::PING),
         "icmp" => parsed(number).map(|kind| Transport::Icmp {
             kind: Some(kind),
@@ -311,7 +317,7 @@ fn destination(name: &str, config: &Config) -> Result<Known, QuestionError> {
     }
     if let Some(service) = config.services.get(name) {
         return Ok(Known {
-            addresses: host_addresses(&service.host, config),
+            addresses: service.hosts.iter().flat_map(|host| host_addresses(host, config)).collect(),
             port: service.ports.first().copied(),
         });
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fielato_gateway::trace::{self as seen, TraceFilter};
 use fielato_gateway::{Buffer, Gateway, Now, PortId};
-use fielato_qdisc::{Class, Handle, Parent};
+use fielato_qdisc::{Class, Handle, Item, Parent};
 use fielato_wire::Headers;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use super::question::{Case, QuestionError, Sender};
 use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace};
 use crate::config::{Config, Member, Route};
 use crate::gateway::{self, Exit, HOST, Rules, TUNNEL, UPLINK, Uplink};
-use crate::plan::{HostPlan, Plan, ShapingItem};
+use crate::plan::{HostPlan, Plan};
 use crate::render::wg_quick::allowed_ips;
 
 /// The machines as the configuration has them, and the time on them.
@@ -337,7 +337,7 @@ impl<'a> Walk<'a> {
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
         if !self.hosts.contains_key(name) {
-            let Some(plan) = HostPlan::compile(self.config, name) else {
+            let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
                 return Ok(None);
             };
             self.hosts.insert(name.to_owned(), FarEnd::new(&plan, self.now)?);
@@ -429,7 +429,7 @@ impl<'a> Walk<'a> {
     /// was sent, or on the tunnel by the destination as it is received.
     fn planned_queue(&self, interface: &str, sent: &[u8], received: &[u8]) -> Vec<String> {
         let roots = self.plan.shaping.iter().filter_map(|shaping| match &shaping.item {
-            ShapingItem::Qdisc(qdisc) if shaping.dev == interface && qdisc.parent == Parent::Root => qdisc.handle,
+            Item::Qdisc(qdisc) if shaping.dev == interface && qdisc.parent == Parent::Root => qdisc.handle,
             _ => None,
         });
         let address = match interface == self.plan.interface {
@@ -457,7 +457,7 @@ impl<'a> Walk<'a> {
 
     fn planned_class(&self, interface: &str, handle: Handle) -> Option<&Class> {
         self.plan.shaping.iter().find_map(|shaping| match &shaping.item {
-            ShapingItem::Class(class) if shaping.dev == interface && class.classid == handle => Some(class),
+            Item::Class(class) if shaping.dev == interface && class.classid == handle => Some(class),
             _ => None,
         })
     }
