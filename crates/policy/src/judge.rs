@@ -7,6 +7,8 @@ mod expectation;
 pub use answer::{Answer, Matrix, Outcome, Reach, Verdict, Way};
 pub use expectation::{Checked, Failure, test};
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use crate::config::PortSpec;
@@ -36,6 +38,27 @@ impl<'a> Judge<'a> {
             walk: Walk::unshaped(config, plan, now)?,
             cuts: Cuts::of(config, plan),
         })
+    }
+
+    /// The same on a machine that is known to have these addresses too.
+    ///
+    /// # Errors
+    /// As [`Judge::new`].
+    pub fn on_machine(config: &'a Config, plan: &'a Plan, now: Timestamp, own: &[IpAddr]) -> Result<Judge<'a>, QuestionError> {
+        Ok(Judge {
+            config,
+            walk: Walk::on_machine(config, plan, now, own)?,
+            cuts: Cuts::of(config, plan),
+        })
+    }
+
+    /// What becomes of the connection that one packet begins.
+    ///
+    /// # Errors
+    /// The question has no sense with this configuration.
+    pub fn outcome(&mut self, question: &Question) -> Result<Outcome, QuestionError> {
+        let case = Case::of(question, self.config)?;
+        self.judge(&case)
     }
 
     /// Whether connections from `from` to `to` come about, both named as in a [`Question`]. A service is asked for with all its

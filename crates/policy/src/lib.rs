@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod import;
 pub mod init;
 pub mod judge;
+pub mod lockout;
 mod origin;
 mod parse;
 mod places;

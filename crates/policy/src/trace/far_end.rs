@@ -33,7 +33,6 @@ const OWN_NETWORK: &str = "network";
 
 /// A protected host with its rules in force.
 pub(super) struct FarEnd {
-    name: String,
     rules: Rules,
     engine: Netfilter,
 }
@@ -66,8 +65,7 @@ impl FarEnd {
             let replaced = engine.execute(Caller::Admin, replace, now);
             replaced.map_err(|error| refused(error.to_string()))?;
         }
-        let name = plan.name.clone();
-        Ok(FarEnd { name, rules, engine })
+        Ok(FarEnd { rules, engine })
     }
 
     /// As if no packet had come.
@@ -79,13 +77,16 @@ impl FarEnd {
 
     /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules it meets, and why it is
     /// stopped there.
-    ///
-    /// # Errors
-    /// It is no packet.
-    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> Result<(Vec<Step>, Option<Reason>), QuestionError> {
+    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
         let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
-        let packet = Packet::received(packet.to_vec(), interface);
-        let mut packet = packet.map_err(|malformed| refused(&self.name, malformed.name().to_owned()))?;
+        let mut packet = match Packet::received(packet.to_vec(), interface) {
+            Ok(packet) => packet,
+            // Its own stack drops what is no packet before any rule, as the hub's does.
+            Err(malformed) => {
+                let name = malformed.name().to_owned();
+                return (Vec::new(), Some(Reason::Gateway { name }));
+            }
+        };
         packet.trace = true;
         let family = packet.headers.family;
         let ended = self.engine.receive_in_place(&mut packet, &mut Alone, now);
@@ -101,7 +102,7 @@ impl FarEnd {
                 origin: Origin::Protected,
             }),
         };
-        Ok((steps, reason))
+        (steps, reason)
     }
 }
 

@@ -385,7 +385,7 @@ fn outer(hub: &Hub) -> Vec<IpAddr> {
 }
 
 /// Who has this address.
-pub(super) fn whose(address: IpAddr, config: &Config) -> Sender {
+pub(crate) fn whose(address: IpAddr, config: &Config) -> Sender {
     let hub = &config.hub;
     if hub.addresses.iter().any(|net| net.addr() == address) || outer(hub).contains(&address) {
         return Sender::Hub;

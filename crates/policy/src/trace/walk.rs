@@ -75,7 +75,17 @@ impl<'a> Walk<'a> {
 
     /// The same without a twin that has disciplines, for many questions.
     pub fn unshaped(config: &'a Config, plan: &'a Plan, now: Timestamp) -> Result<Walk<'a>, QuestionError> {
-        let uplink = Uplink::supposed(config);
+        Walk::on_machine(config, plan, now, &[])
+    }
+
+    /// The same on a machine that has these addresses beside those that the configuration names.
+    pub fn on_machine(config: &'a Config, plan: &'a Plan, now: Timestamp, own: &[IpAddr]) -> Result<Walk<'a>, QuestionError> {
+        let mut uplink = Uplink::supposed(config);
+        let overlay = |address: &IpAddr| config.hub.addresses.iter().any(|net| net.contains(address));
+        let unknown = own.iter().filter(|address| !overlay(address));
+        let unknown = unknown.filter(|address| !uplink.addresses.iter().any(|net| net.addr() == **address));
+        let unknown: Vec<IpNet> = unknown.copied().map(IpNet::from).collect();
+        uplink.addresses.extend(unknown);
         let wall = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let moment = Now { mono: wall, wall };
         let unshaped = fielato_gateway::Config {
@@ -345,7 +355,7 @@ impl<'a> Walk<'a> {
         let Some(host) = self.hosts.get_mut(name) else {
             return Ok(None);
         };
-        let (steps, reason) = host.meet(tunnel, &journey.bytes, self.now)?;
+        let (steps, reason) = host.meet(tunnel, &journey.bytes, self.now);
         for step in steps {
             journey.add(&place, step);
         }
