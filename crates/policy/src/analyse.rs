@@ -10,6 +10,7 @@ mod access;
 mod chain;
 mod conflicts;
 mod finding;
+mod foreign;
 mod names;
 mod networks;
 mod ranges;
@@ -17,6 +18,7 @@ mod region;
 mod shadows;
 
 pub use finding::{About, Finding, Kind, Severity};
+pub use foreign::{ForeignError, foreign};
 
 use fielato_wire::Family;
 use ipnet::IpNet;

@@ -144,7 +144,9 @@ fn cut(
         }
         if old.listen_port != plan.listen_port {
             let (before, after) = (old.listen_port, plan.listen_port);
-            return Ok(Some(format!("the hub listens on port {after} instead of {before}, and {name} does not know")));
+            return Ok(Some(format!(
+                "the hub listens on port {after} instead of {before}, and {name} does not know"
+            )));
         }
         if let Sender::Outside(_) = crate::trace::whose(session.peer, config) {
             return Ok(Some(format!("member {name} has that address no longer")));
