@@ -1,6 +1,12 @@
 //! The command line: names, options, help. What they do is in [`commands`](crate::commands).
 
+mod judging;
+
 use std::path::PathBuf;
+
+pub use judging::{Can, Matrix, Test, WhoCan};
+
+use judging::{CAN_EXAMPLES, MATRIX_EXAMPLES, TEST_EXAMPLES, WHO_CAN_EXAMPLES};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -169,6 +175,18 @@ pub enum Command {
     /// Tell whether a packet would pass, and what decides: nothing is sent
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
+    /// Tell whether somebody reaches something, and which rule decides: nothing is sent
+    #[command(after_help = CAN_EXAMPLES)]
+    Can(Can),
+    /// Tell which members reach something
+    #[command(after_help = WHO_CAN_EXAMPLES)]
+    WhoCan(WhoCan),
+    /// Show which member reaches which service
+    #[command(after_help = MATRIX_EXAMPLES)]
+    Matrix(Matrix),
+    /// Judge every [[test]] of the configuration, along the whole way and back
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(Test),
     /// Refuse packets from an address or network, before anything else sees them
     #[command(after_help = "Examples:\n  fielato ban 192.168.4.3\n  fielato ban 2001:db8::/32 --for 1h")]
     Ban(Ban),

@@ -8,6 +8,7 @@ mod docs;
 mod grant;
 mod init;
 pub mod iptables;
+mod judge;
 mod lab;
 mod live;
 mod member;
@@ -17,6 +18,7 @@ mod run;
 mod shape;
 mod status;
 mod tc;
+mod tests;
 mod top;
 mod trace;
 mod usage;
@@ -86,6 +88,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Render(args) => render::run(&paths, args)?,
         Command::Trace(args) if args.live.live => live::run(&paths, &args.live, args.json)?,
         Command::Trace(args) => return trace::run(&paths, &args),
+        Command::Can(args) => return judge::can(&paths, &args),
+        Command::WhoCan(args) => return judge::who_can(&paths, &args),
+        Command::Matrix(args) => return judge::matrix(&paths, &args),
+        Command::Test(args) => return tests::run(&paths, &args),
         Command::Ban(args) => ban::ban(&paths, args)?,
         Command::Unban(args) => ban::unban(&paths, args.network)?,
         Command::Bans(args) => ban::list(&paths, args.json)?,

@@ -19,9 +19,9 @@ use crate::cli::{Trace, TraceState};
 use crate::output;
 
 /// It would be stopped.
-const STOPPED: u8 = 1;
+pub(super) const STOPPED: u8 = 1;
 /// The question has no sense with this configuration.
-const WRONG_USAGE: u8 = 2;
+pub(super) const WRONG_USAGE: u8 = 2;
 
 /// `fielato trace`: asks the configuration and the recorded bans alone; nothing is sent.
 pub fn run(paths: &Paths, args: &Trace) -> Result<ExitCode> {
@@ -56,7 +56,8 @@ pub fn run(paths: &Paths, args: &Trace) -> Result<ExitCode> {
     Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 
-fn refuse(refused: &QuestionError) {
+/// Says why a question can't be asked.
+pub(super) fn refuse(refused: &QuestionError) {
     eprintln!("fielato: {refused}");
 }
 
@@ -83,7 +84,7 @@ fn question(args: &Trace) -> Question {
 }
 
 /// As the running hub was compiled, or as it would be now, with grants and the bans that `fielato ban` made.
-fn plan(paths: &Paths, config: &Config, now: Timestamp) -> Result<Plan> {
+pub(super) fn plan(paths: &Paths, config: &Config, now: Timestamp) -> Result<Plan> {
     let undo = match Undo::load(paths)? {
         Some(undo) => undo,
         None => Undo::new(&config.hub.interface)?,
