@@ -7,7 +7,7 @@ use fielato_qdisc::{Class, Filter, Handle, Qdisc};
 use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Action, Ban, GuardConfig, PortSpec};
 
@@ -102,7 +102,7 @@ pub struct PerFamily<T> {
 }
 
 /// One rule; it matches when source, destination and ports all match.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FilterRule {
     /// Source addresses.
     pub from: Vec<Addresses>,
@@ -117,7 +117,7 @@ pub struct FilterRule {
 }
 
 /// A destination and the ports on it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Destination {
     /// Addresses.
     pub addresses: Addresses,
@@ -126,7 +126,7 @@ pub struct Destination {
 }
 
 /// A set of addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Addresses {
     /// Every address.
     Any,
@@ -139,7 +139,7 @@ pub enum Addresses {
 }
 
 /// What a protected host is to be made into.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostPlan {
     /// The host's name.
     pub name: String,
@@ -150,7 +150,7 @@ pub struct HostPlan {
 }
 
 /// Which packets a protected host lets in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admit {
     /// From these addresses of the hub (strategy `source`).
     Sources(Vec<IpAddr>),
