@@ -4,11 +4,13 @@
 //! the rules stand before the interface and fall after it; [`undo`] writes down what was changed before it is changed,
 //! so that whatever was killed half way, the next command ends in a known state.
 
+pub mod agent;
 pub mod bans;
 pub mod client;
 pub mod daemon;
 pub mod edit;
 pub mod files;
+pub mod fleet;
 pub mod forwarding;
 pub mod hub;
 pub mod live;

@@ -292,6 +292,11 @@ impl Hub {
         self.outputs.pop_front()
     }
 
+    /// Whether [`Hub::poll_event`] has something.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// What has happened, for the audit log.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

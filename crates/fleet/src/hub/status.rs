@@ -41,7 +41,7 @@ impl Host {
         connections: &BTreeMap<ConnectionId, Connection>,
         now: Now,
     ) -> HostStatus {
-        let greeted = self
+        let mut greeted = self
             .connections
             .iter()
             .filter_map(|id| connections.get(id))
@@ -54,7 +54,7 @@ impl Host {
             behind_ms: behind.map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX)),
             drift: self.drift,
             last_seen: self.last_seen,
-            connected: greeted.last().map(|connection| connection.from),
+            connected: greeted.next_back().map(|connection| connection.from),
             failure: self.failure.clone(),
             enrolling_until: self.enrolment.as_ref().map(|enrolment| enrolment.until),
         }
