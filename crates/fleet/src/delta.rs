@@ -1,10 +1,12 @@
 //! What differs between two plans of a host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use fielato_policy::HostPlan;
 use fielato_policy::config::PortSpec;
-use fielato_policy::plan::Admit;
+use fielato_policy::plan::{Admit, FilterRule, TunnelPlan};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, HostState};
@@ -18,6 +20,49 @@ pub struct Delta {
     /// The guarded ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<BTreeSet<PortSpec>>,
+    /// What the host judges of what comes out of its tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<TunnelDelta>,
+}
+
+/// What leads from one [`TunnelPlan`] to another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelDelta {
+    /// It comes or goes, with the strategy.
+    Other(Option<TunnelPlan>),
+    /// Parts of it differ.
+    Parts {
+        /// The overlay's networks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overlay: Option<Vec<IpNet>>,
+        /// The hub's addresses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hub: Option<Vec<IpAddr>>,
+        /// Sets, by name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        sets: BTreeMap<String, SetChange>,
+        /// The rules: they have an order, and are few.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rules: Option<Vec<FilterRule>>,
+    },
+}
+
+/// What becomes of a set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetChange {
+    /// It is there, with these elements more and these less than before; before there may have been none.
+    Elements {
+        /// Elements that come.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        add: Vec<IpNet>,
+        /// Elements that go.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<IpNet>,
+    },
+    /// It goes.
+    Gone,
 }
 
 /// Why a delta does not apply.
@@ -44,10 +89,20 @@ pub enum DeltaError {
 impl Delta {
     /// What leads from `old` to `new`, both in their canonical form and of one host.
     pub fn between(old: &HostPlan, new: &HostPlan) -> Self {
-        let HostPlan { name: _, admit, ports } = new;
+        let HostPlan {
+            name: _,
+            admit,
+            ports,
+            tunnel,
+        } = new;
         Self {
             admit: changed(&old.admit, admit),
             ports: changed(&old.ports, ports),
+            tunnel: match (&old.tunnel, tunnel) {
+                (old, new) if old == new => None,
+                (Some(old), Some(new)) => Some(TunnelDelta::between(old, new)),
+                (_, other) => Some(TunnelDelta::Other(other.clone())),
+            },
         }
     }
 
@@ -58,11 +113,15 @@ impl Delta {
 
     /// The plan with the difference.
     pub fn apply(&self, plan: &HostPlan) -> HostPlan {
-        let Self { admit, ports } = self.clone();
+        let Self { admit, ports, tunnel } = self.clone();
         HostPlan {
             name: plan.name.clone(),
             admit: admit.unwrap_or_else(|| plan.admit.clone()),
             ports: ports.unwrap_or_else(|| plan.ports.clone()),
+            tunnel: match tunnel {
+                Some(delta) => delta.apply(plan.tunnel.as_ref()),
+                None => plan.tunnel.clone(),
+            },
         }
     }
 
@@ -78,6 +137,70 @@ impl Delta {
         } else {
             let expected = digest.clone();
             Err(DeltaError::Digest { expected, found })
+        }
+    }
+}
+
+impl TunnelDelta {
+    fn between(old: &TunnelPlan, new: &TunnelPlan) -> Self {
+        let TunnelPlan {
+            overlay,
+            hub,
+            sets,
+            rules,
+        } = new;
+        let gone = old.sets.keys().filter(|name| !sets.contains_key(*name));
+        let gone = gone.map(|name| (name.clone(), SetChange::Gone));
+        let other = sets.iter().filter(|(name, nets)| old.sets.get(*name) != Some(nets));
+        let other = other.map(|(name, nets)| (name.clone(), SetChange::between(old.sets.get(name), nets)));
+        Self::Parts {
+            overlay: changed(&old.overlay, overlay),
+            hub: changed(&old.hub, hub),
+            sets: gone.chain(other).collect(),
+            rules: changed(&old.rules, rules),
+        }
+    }
+
+    /// Parts of a tunnel that is not there lead to none: the digest then tells that something is missing.
+    fn apply(self, tunnel: Option<&TunnelPlan>) -> Option<TunnelPlan> {
+        let (overlay, hub, changes, rules) = match self {
+            Self::Other(other) => return other,
+            Self::Parts {
+                overlay,
+                hub,
+                sets,
+                rules,
+            } => (overlay, hub, sets, rules),
+        };
+        let mut tunnel = tunnel?.clone();
+        for (name, change) in changes {
+            match change {
+                SetChange::Gone => drop(tunnel.sets.remove(&name)),
+                SetChange::Elements { add, remove } => {
+                    let nets = tunnel.sets.entry(name).or_default();
+                    let gone: BTreeSet<IpNet> = remove.into_iter().collect();
+                    nets.retain(|net| !gone.contains(net));
+                    nets.extend(add);
+                    nets.sort_unstable();
+                }
+            }
+        }
+        Some(TunnelPlan {
+            overlay: overlay.unwrap_or(tunnel.overlay),
+            hub: hub.unwrap_or(tunnel.hub),
+            sets: tunnel.sets,
+            rules: rules.unwrap_or(tunnel.rules),
+        })
+    }
+}
+
+impl SetChange {
+    fn between(old: Option<&Vec<IpNet>>, new: &[IpNet]) -> Self {
+        let old: BTreeSet<IpNet> = old.into_iter().flatten().copied().collect();
+        let new: BTreeSet<IpNet> = new.iter().copied().collect();
+        Self::Elements {
+            add: new.difference(&old).copied().collect(),
+            remove: old.difference(&new).copied().collect(),
         }
     }
 }

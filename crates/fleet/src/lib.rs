@@ -14,7 +14,7 @@ mod message;
 mod state;
 
 pub use agent::Agent;
-pub use delta::{Delta, DeltaError};
+pub use delta::{Delta, DeltaError, SetChange, TunnelDelta};
 pub use hub::Hub;
 pub use message::{PLAN_LINE_MAX, REQUEST_LINE_MAX, ToHost, ToHub, VERSION, line};
 pub use state::{Digest, HostState, canonical};

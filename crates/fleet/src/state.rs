@@ -4,6 +4,7 @@ use std::fmt;
 
 use blake2::{Blake2s256, Digest as _};
 use fielato_policy::HostPlan;
+use fielato_policy::plan::{Origin, TunnelPlan};
 use serde::{Deserialize, Serialize};
 
 /// What a host enforces.
@@ -22,10 +23,34 @@ impl HostState {
     }
 }
 
-/// The same plan in the one form that all equal plans share: what has no order is sorted.
+/// The same plan in the one form that all plans of the same effect share: sets are sorted, and a rule's line in the hub's file is left
+/// out, so that a member that is added above the rules changes nothing for a host.
 pub fn canonical(plan: HostPlan) -> HostPlan {
-    let HostPlan { name, admit, ports } = plan;
-    HostPlan { name, admit, ports }
+    let HostPlan {
+        name,
+        admit,
+        ports,
+        tunnel,
+    } = plan;
+    HostPlan {
+        name,
+        admit,
+        ports,
+        tunnel: tunnel.map(canonical_tunnel),
+    }
+}
+
+fn canonical_tunnel(mut tunnel: TunnelPlan) -> TunnelPlan {
+    for nets in tunnel.sets.values_mut() {
+        nets.sort_unstable();
+        nets.dedup();
+    }
+    for rule in &mut tunnel.rules {
+        if let Origin::Rule { file, line, .. } | Origin::Publish { file, line, .. } | Origin::Raw { file, line, .. } = &mut rule.origin {
+            (*file, *line) = (None, 0);
+        }
+    }
+    tunnel
 }
 
 /// BLAKE2s (RFC 7693) of a canonical plan's JSON, in hexadecimal. It finds mistakes and other versions of the program; that nobody has

@@ -1,37 +1,29 @@
-//! [`Config`] and the time to [`Plan`].
+//! [`Config`] and what else is true to [`Plan`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
-use fielato_qdisc::Handle;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::config::{Config, Member, Party, Rule, Shape, ShapeItem, Strategy, Transit};
-use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Peer, PerFamily, Plan, Shaping, ShapingItem};
+use crate::circumstances::Circumstances;
+use crate::config::{Config, Limits, Member, Over, Party, When};
+use crate::plan::{Addresses, Destination, HostPlan, Peer, PerFamily, Plan};
+
+mod firewall;
+mod host;
+mod shaping;
 
 impl Plan {
-    /// What the hub is to be at `now`. `forwarding_before` says in which families the machine forwarded packets
-    /// before `up` touched it; it decides what `transit = "auto"` means.
-    pub fn compile(config: &Config, now: Timestamp, forwarding_before: PerFamily<bool>) -> Self {
-        let Config {
-            hub,
-            members,
-            hosts: _,
-            services: _,
-            rules: _,
-            shapes,
-            bans,
-        } = config;
-        let world = World::new(config, now);
+    /// What the hub is to be.
+    pub fn compile(config: &Config, circumstances: &Circumstances<'_>) -> Self {
+        let Config { hub, bans, .. } = config;
+        let world = World::new(config, *circumstances);
         let peers = world.active().map(|(name, member)| Peer {
             name: name.clone(),
             public_key: member.public_key,
             allowed_ips: member.addresses.iter().copied().map(IpNet::from).collect(),
         });
-        let waiting = members
-            .values()
-            .filter(|member| !member.disabled)
-            .filter_map(|member| member.expires);
         Self {
             interface: hub.interface.clone(),
             uplink: hub.uplink.clone(),
@@ -39,88 +31,120 @@ impl Plan {
             mtu: hub.mtu,
             addresses: hub.addresses.clone(),
             peers: peers.collect(),
-            firewall: firewall(&world, forwarding_before),
-            shaping: shapes.iter().map(shaping).collect(),
+            firewall: firewall::firewall(&world),
+            shaping: shaping::items(&world),
             bans: bans
                 .iter()
-                .filter(|ban| ban.until.is_none_or(|until| until > now))
+                .filter(|ban| ban.until.is_none_or(|until| until > circumstances.now))
                 .cloned()
                 .collect(),
             guard: hub.guard.clone(),
-            next_change: waiting
-                .chain(bans.iter().filter_map(|ban| ban.until))
-                .filter(|end| *end > now)
-                .min(),
+            next_change: next_change(config, circumstances),
         }
     }
 }
 
 impl HostPlan {
     /// What the protected host `name` is to be; `None` when there is no such host.
-    pub fn compile(config: &Config, name: &str) -> Option<Self> {
-        let host = config.hosts.get(name)?;
-        let services = config.services.values().filter(|service| service.host == name);
-        Some(Self {
-            name: name.to_owned(),
-            admit: match host.strategy {
-                Strategy::Source => Admit::Sources(config.hub.source.clone()),
-                Strategy::Member => Admit::Interface(config.hub.interface.clone()),
-            },
-            ports: services.flat_map(|service| service.ports.iter().copied()).collect(),
-        })
+    pub fn compile(config: &Config, name: &str, circumstances: &Circumstances<'_>) -> Option<Self> {
+        config.hosts.contains_key(name).then_some(())?;
+        let world = World::new(config, *circumstances);
+        host::compile(config, &firewall::firewall(&world), name)
+    }
+
+    /// The same where the hub's plan has been compiled already, from the same configuration.
+    pub fn of(config: &Config, hub: &Plan, name: &str) -> Option<Self> {
+        host::compile(config, &hub.firewall, name)
     }
 }
 
-fn shaping(shape: &Shape) -> Shaping {
-    let item = match &shape.item {
-        ShapeItem::Qdisc(qdisc) => ShapingItem::Qdisc(qdisc.clone()),
-        ShapeItem::Class { class, parties: _ } => ShapingItem::Class(class.clone()),
-    };
-    Shaping {
-        dev: shape.dev.clone(),
-        item,
-    }
+/// When the clock next changes something.
+fn next_change(config: &Config, circumstances: &Circumstances<'_>) -> Option<Timestamp> {
+    let now = circumstances.now;
+    let members = config.members.values().filter(|member| !member.disabled);
+    let ends = members
+        .filter_map(|member| member.expires)
+        .chain(config.bans.iter().filter_map(|ban| ban.until))
+        .chain(config.rules.iter().filter_map(|rule| rule.until))
+        .chain(circumstances.grants.iter().map(|grant| grant.until));
+    let hours = config
+        .rules
+        .iter()
+        .filter(|rule| rule.until.is_none_or(|until| until > now))
+        .filter_map(|rule| When::next_change(&rule.when, now));
+    ends.filter(|end| *end > now).chain(hours).min()
 }
 
 /// The configuration with what is true of it at one moment.
 struct World<'a> {
     config: &'a Config,
-    now: Timestamp,
-    /// Which active members are in which group.
-    groups: HashMap<&'a str, Vec<&'a Member>>,
+    circumstances: Circumstances<'a>,
+    /// Which active members are in which group, in order of name.
+    members: HashMap<&'a str, Vec<&'a Member>>,
+    /// Which hosts are in which group.
+    hosts: HashMap<&'a str, Vec<&'a str>>,
     /// The nft set of each group.
     set_names: BTreeMap<&'a str, String>,
 }
 
 impl<'a> World<'a> {
-    fn new(config: &'a Config, now: Timestamp) -> Self {
+    fn new(config: &'a Config, circumstances: Circumstances<'a>) -> Self {
         let mut world = Self {
             config,
-            now,
-            groups: HashMap::new(),
+            circumstances,
+            members: HashMap::new(),
+            hosts: HashMap::new(),
             set_names: set_names(config),
         };
-        let mut groups: HashMap<&str, Vec<&Member>> = HashMap::new();
-        for (_, member) in world.active() {
-            for group in &member.groups {
-                groups.entry(group).or_default().push(member);
-            }
+        let (mut members, mut hosts) = (HashMap::new(), HashMap::new());
+        for (group, content) in config.group_contents().iter() {
+            let known = content.members.iter().filter_map(|name| config.members.get(*name));
+            members.insert(group, known.filter(|member| world.is_active(member)).collect());
+            hosts.insert(group, content.hosts.iter().copied().collect());
         }
-        world.groups = groups;
+        (world.members, world.hosts) = (members, hosts);
         world
     }
 
     /// Neither disabled nor expired.
     fn is_active(&self, member: &Member) -> bool {
-        !member.disabled && member.expires.is_none_or(|expiry| expiry > self.now)
+        !member.disabled && member.expires.is_none_or(|expiry| expiry > self.circumstances.now)
     }
 
     fn active(&self) -> impl Iterator<Item = (&'a String, &'a Member)> {
         self.config.members.iter().filter(|(_, member)| self.is_active(member))
     }
 
-    fn group(&self, name: &str) -> impl Iterator<Item = &'a Member> {
-        self.groups.get(name).into_iter().flatten().copied()
+    fn group_members(&self, name: &str) -> impl Iterator<Item = &'a Member> {
+        self.members.get(name).into_iter().flatten().copied()
+    }
+
+    /// The addresses of a group's members and hosts, each once.
+    fn group_nets(&self, name: &str) -> Vec<IpNet> {
+        let mut all = nets(self.group_members(name));
+        let hosts = self.hosts.get(name).map_or(&[][..], Vec::as_slice);
+        if !hosts.is_empty() {
+            let mut known: HashSet<IpNet> = all.iter().copied().collect();
+            let hosts = hosts.iter().flat_map(|host| self.host_nets(host));
+            all.extend(hosts.filter(|net| known.insert(*net)));
+        }
+        all
+    }
+
+    /// Whether anybody could be blocked for using up a quota.
+    fn may_block(&self) -> bool {
+        let blocks = |limits: &Limits| limits.quota.is_some_and(|quota| quota.over == Over::Block);
+        let Config { members, groups, .. } = self.config;
+        members.values().any(|member| blocks(&member.limits)) || groups.values().any(|group| blocks(&group.limits))
+    }
+
+    /// Active members that are blocked.
+    fn blocked(&self) -> impl Iterator<Item = &'a Member> {
+        let over = self.circumstances.over_quota;
+        let is_blocked = move |name: &str| over.get(name) == Some(&Over::Block);
+        self.active()
+            .filter(move |(name, _)| is_blocked(name))
+            .map(|(_, member)| member)
     }
 
     /// A member's overlay addresses; none when it is not active.
@@ -142,6 +166,18 @@ impl<'a> World<'a> {
                 .map(IpNet::from),
         );
         nets
+    }
+
+    /// Where a machine is reached from the hub: a host at its own addresses, who is a member only at its overlay addresses.
+    fn published_at(&self, name: &str) -> PerFamily<Option<IpAddr>> {
+        let addresses: Vec<IpAddr> = match self.config.hosts.get(name) {
+            Some(host) => host.addresses.clone(),
+            None => self.member_nets(name).iter().map(IpNet::addr).collect(),
+        };
+        PerFamily {
+            v4: addresses.iter().copied().find(IpAddr::is_ipv4),
+            v6: addresses.iter().copied().find(IpAddr::is_ipv6),
+        }
     }
 
     /// All that `internet` is not.
@@ -169,11 +205,10 @@ impl<'a> World<'a> {
             Party::Member(name) => nets(self.member_nets(name)),
             Party::Host(name) => nets(self.host_nets(name)),
             Party::Prefix(net) => Some(Addresses::Nets(vec![*net])),
-            Party::Service(name) => self
-                .config
-                .services
-                .get(name)
-                .and_then(|service| nets(self.host_nets(&service.host))),
+            Party::Service(name) => {
+                let service = self.config.services.get(name)?;
+                nets(service.hosts.iter().flat_map(|host| self.host_nets(host)).collect())
+            }
             Party::Hub => None,
         }
     }
@@ -194,11 +229,28 @@ impl<'a> World<'a> {
 /// The set of all members.
 const MEMBERS: &str = "members";
 
+/// The set of members that have used up a quota and are blocked.
+const BLOCKED: &str = "over_quota";
+
+/// The members' overlay addresses; no two members have the same.
+fn nets<'m>(members: impl Iterator<Item = &'m Member>) -> Vec<IpNet> {
+    let mut nets: Vec<IpNet> = members
+        .flat_map(|member| member.addresses.iter().copied().map(IpNet::from))
+        .collect();
+    nets.shrink_to_fit();
+    nets
+}
+
+/// Every party that becomes an address match.
+fn named_parties(config: &Config) -> impl Iterator<Item = &Party> {
+    let rules = config.rules.iter().flat_map(|rule| rule.from.iter().chain(&rule.to));
+    rules.chain(config.publish.iter().flat_map(|publish| &publish.from))
+}
+
 /// An nft identifier for every group that a rule names. Two groups that differ only in characters
 /// which nft does not take get different numbers.
 fn set_names(config: &Config) -> BTreeMap<&str, String> {
-    let parties = config.rules.iter().flat_map(|rule| rule.from.iter().chain(&rule.to));
-    let used: BTreeSet<&str> = parties
+    let used: BTreeSet<&str> = named_parties(config)
         .filter_map(|party| {
             if let Party::Group(name) = party {
                 Some(name.as_str())
@@ -227,129 +279,4 @@ pub(crate) fn identifier(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect()
-}
-
-fn firewall(world: &World<'_>, forwarding_before: PerFamily<bool>) -> Firewall {
-    let hub = &world.config.hub;
-    let numbered = || (1..).zip(&world.config.rules);
-    Firewall {
-        interface: hub.interface.clone(),
-        uplink: hub.uplink.clone(),
-        overlay: hub.addresses.iter().map(IpNet::trunc).collect(),
-        masquerade: hub.masquerade,
-        leave_transit: match hub.transit {
-            // Where the overlay has no address, `up` leaves forwarding alone, and so do the rules.
-            Transit::Auto => PerFamily {
-                v4: forwarding_before.v4 || !hub.addresses.iter().any(|net| net.addr().is_ipv4()),
-                v6: forwarding_before.v6 || !hub.addresses.iter().any(|net| net.addr().is_ipv6()),
-            },
-            Transit::Drop => PerFamily { v4: false, v6: false },
-            Transit::Leave => PerFamily { v4: true, v6: true },
-        },
-        sets: sets(world),
-        forward: numbered().filter_map(|(number, rule)| forward(world, number, rule)).collect(),
-        input: numbered().filter_map(|(number, rule)| input(world, number, rule)).collect(),
-        classes: classes(world),
-    }
-}
-
-/// The members' overlay addresses; no two members have the same.
-fn nets<'m>(members: impl Iterator<Item = &'m Member>) -> Vec<IpNet> {
-    let mut nets: Vec<IpNet> = members
-        .flat_map(|member| member.addresses.iter().copied().map(IpNet::from))
-        .collect();
-    nets.shrink_to_fit();
-    nets
-}
-
-fn sets(world: &World<'_>) -> BTreeMap<String, Vec<IpNet>> {
-    let groups = world
-        .set_names
-        .iter()
-        .map(|(group, name)| (name.clone(), nets(world.group(group))));
-    let mut sets: BTreeMap<_, _> = groups.collect();
-    let parties = || world.config.rules.iter().flat_map(|rule| rule.from.iter().chain(&rule.to));
-    if parties().any(|party| *party == Party::Members) {
-        sets.insert(MEMBERS.to_owned(), nets(world.active().map(|(_, member)| member)));
-    }
-    sets
-}
-
-/// The part of a rule that concerns packets crossing the hub.
-fn forward(world: &World<'_>, number: usize, rule: &Rule) -> Option<FilterRule> {
-    filter_rule(
-        world,
-        number,
-        rule,
-        rule.to.iter().filter_map(|party| world.destination(party)).collect(),
-    )
-}
-
-/// The part of a rule that concerns packets to the hub itself. Addresses are there too: one of
-/// the hub's own may be among them.
-fn input(world: &World<'_>, number: usize, rule: &Rule) -> Option<FilterRule> {
-    let to = rule.to.iter().filter_map(|party| match party {
-        Party::Hub => Some(Destination {
-            addresses: Addresses::Any,
-            ports: Vec::new(),
-        }),
-        Party::Any | Party::Prefix(_) => world.destination(party),
-        _ => None,
-    });
-    filter_rule(world, number, rule, to.collect())
-}
-
-/// `None` when nobody is left on one of the sides, such as when the only member it names has expired.
-fn filter_rule(world: &World<'_>, number: usize, rule: &Rule, to: Vec<Destination>) -> Option<FilterRule> {
-    let from: Vec<Addresses> = rule.from.iter().filter_map(|party| world.addresses(party)).collect();
-    if from.is_empty() || to.is_empty() {
-        return None;
-    }
-    Some(FilterRule {
-        from,
-        to,
-        action: rule.action,
-        number,
-        line: rule.line,
-    })
-}
-
-/// Who goes into which class, by device. A member's own name (or an address) says more than its group, a group more than `members`.
-fn classes(world: &World<'_>) -> BTreeMap<String, BTreeMap<IpNet, Handle>> {
-    let mut ranked: BTreeMap<String, BTreeMap<IpNet, (Rank, Handle)>> = BTreeMap::new();
-    for shape in &world.config.shapes {
-        let ShapeItem::Class { class, parties } = &shape.item else {
-            continue;
-        };
-        for party in parties {
-            let claims = ranked.entry(shape.dev.clone()).or_default();
-            let (rank, nets) = class_nets(world, party);
-            for net in nets {
-                let claim = claims.entry(net).or_insert((rank, class.classid));
-                if rank > claim.0 {
-                    *claim = (rank, class.classid);
-                }
-            }
-        }
-    }
-    let plain = |claims: BTreeMap<IpNet, (Rank, Handle)>| claims.into_iter().map(|(net, (_, class))| (net, class)).collect();
-    ranked.into_iter().map(|(dev, claims)| (dev, plain(claims))).collect()
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Everyone,
-    Group,
-    Own,
-}
-
-fn class_nets(world: &World<'_>, party: &Party) -> (Rank, Vec<IpNet>) {
-    match party {
-        Party::Members => (Rank::Everyone, nets(world.active().map(|(_, member)| member))),
-        Party::Group(name) => (Rank::Group, nets(world.group(name))),
-        Party::Member(name) => (Rank::Own, world.member_nets(name)),
-        Party::Prefix(net) => (Rank::Own, vec![*net]),
-        // The parser lets none of these have a class.
-        Party::Any | Party::Hub | Party::Internet | Party::Host(_) | Party::Service(_) => (Rank::Everyone, Vec::new()),
-    }
 }

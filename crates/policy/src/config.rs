@@ -10,6 +10,18 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod expect;
+mod group;
+mod limits;
+mod nat;
+mod schedule;
+
+pub use expect::{Expect, Test};
+pub use group::Group;
+pub use limits::{Limits, Over, Period, Quota, QuotaOf};
+pub use nat::{Publish, RawRule, RawTable};
+pub use schedule::{Days, Hours, When};
+
 /// A validated `fielato.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
@@ -17,6 +29,8 @@ pub struct Config {
     pub hub: Hub,
     /// `[member.NAME]`, by name.
     pub members: BTreeMap<String, Member>,
+    /// `[group.NAME]`, by name. A group that only `groups` of members and hosts name is not among them.
+    pub groups: BTreeMap<String, Group>,
     /// `[host.NAME]`, by name.
     pub hosts: BTreeMap<String, Host>,
     /// `[service.NAME]`, by name.
@@ -27,6 +41,12 @@ pub struct Config {
     pub shapes: Vec<Shape>,
     /// `[[ban]]`
     pub bans: Vec<Ban>,
+    /// `[[nat.publish]]`, in the file's order.
+    pub publish: Vec<Publish>,
+    /// `[raw]`, in the file's order.
+    pub raw: Vec<RawRule>,
+    /// `[[test]]`, in the file's order.
+    pub tests: Vec<Test>,
 }
 
 /// The machine that all connections cross.
@@ -119,7 +139,7 @@ pub enum Transit {
 }
 
 /// `[hub.guard]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardConfig {
     /// Attach on the WireGuard interface. Default yes.
     pub enabled: bool,
@@ -146,6 +166,8 @@ pub struct Member {
     pub expires: Option<Timestamp>,
     /// Not a peer while set.
     pub disabled: bool,
+    /// How fast and how much.
+    pub limits: Limits,
 }
 
 /// `route = "all" | "lab" | ["PREFIX", …]`
@@ -167,6 +189,8 @@ pub struct Host {
     pub addresses: Vec<IpAddr>,
     /// How it tells the VPN's packets from others.
     pub strategy: Strategy,
+    /// Groups it is in.
+    pub groups: Vec<String>,
 }
 
 /// How a protected host tells the VPN's packets from others.
@@ -179,11 +203,11 @@ pub enum Strategy {
     Member,
 }
 
-/// Ports on a host.
+/// Ports on hosts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Service {
-    /// Name of a `[host.NAME]`.
-    pub host: String,
+    /// Names of `[host.NAME]`s, at least one; where the file names a group, its hosts.
+    pub hosts: Vec<String>,
     /// What is open.
     pub ports: Vec<PortSpec>,
 }
@@ -206,17 +230,49 @@ pub struct PortSpec {
 pub enum Protocol {
     Tcp,
     Udp,
+    Sctp,
+}
+
+impl Protocol {
+    /// Every one, in the order in which rules name them.
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
+    /// Its name in the file, in nft and in iptables.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        }
+    }
+
+    /// Its number in an IP header.
+    pub const fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => fielato_wire::number::TCP,
+            Protocol::Udp => fielato_wire::number::UDP,
+            Protocol::Sctp => fielato_wire::number::SCTP,
+        }
+    }
 }
 
 /// One line of the policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rule {
+    /// What people call it.
+    pub name: Option<String>,
     /// Who.
     pub from: Vec<Party>,
     /// To what.
     pub to: Vec<Party>,
     /// What happens.
     pub action: Action,
+    /// When it holds: in any of these times; always when there are none.
+    pub when: Vec<When>,
+    /// Gone from this moment on.
+    pub until: Option<Timestamp>,
+    /// The included file it stands in; `None` for the main one.
+    pub file: Option<String>,
     /// Line in the file, 1-based, for people who ask why.
     pub line: usize,
 }
@@ -246,13 +302,58 @@ pub enum Party {
 }
 
 /// What a rule does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Action {
     Accept,
     Drop,
     Reject,
+    /// Writes a line and leaves the packet to the next rule.
+    Log {
+        /// What the line begins with; at most 29 bytes, which is what iptables takes.
+        prefix: String,
+    },
+    /// Accepts what is within a rate, in each family by itself, and drops the rest.
+    Limit(Rate),
+}
+
+/// `limit = "10/second"`, `burst = 20`: of new connections, since what belongs to one that was let in passes before the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many in a [unit](Self::per).
+    pub count: u32,
+    /// Of what.
+    pub per: RateUnit,
+    /// How many at once after a pause.
+    pub burst: u32,
+}
+
+/// Units of a [`Rate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum RateUnit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+}
+
+impl RateUnit {
+    /// Every one with its word, which is nft's and iptables' too, and its seconds.
+    pub const WORDS: [(&'static str, RateUnit, u32); 4] = [
+        ("second", RateUnit::Second, 1),
+        ("minute", RateUnit::Minute, 60),
+        ("hour", RateUnit::Hour, 3600),
+        ("day", RateUnit::Day, 86400),
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        let known = RateUnit::WORDS.iter().find(|(_, unit, _)| *unit == self);
+        known.map_or("second", |(word, _, _)| word)
+    }
 }
 
 /// `[[shape]]`: `qdisc = "…"` or `class = "…"` in tc's words, on `dev`.
@@ -262,6 +363,8 @@ pub struct Shape {
     pub dev: String,
     /// What is added.
     pub item: ShapeItem,
+    /// The included file it stands in; `None` for the main one.
+    pub file: Option<String>,
     /// Line in the file, 1-based.
     pub line: usize,
 }
@@ -281,7 +384,7 @@ pub enum ShapeItem {
 }
 
 /// `[[ban]]`
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ban {
     /// Address or network.
     pub network: IpNet,

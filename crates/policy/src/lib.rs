@@ -2,6 +2,7 @@
 //!
 //! Sans-IO: texts and the time come in as arguments, texts and plain data go out.
 
+pub mod circumstances;
 mod compile;
 pub mod config;
 pub mod diagnostic;
@@ -10,6 +11,7 @@ pub mod facts;
 pub mod gateway;
 pub mod import;
 pub mod init;
+mod origin;
 mod parse;
 mod places;
 pub mod plan;
@@ -17,6 +19,7 @@ pub mod render;
 mod schema;
 pub mod trace;
 
+pub use circumstances::{Circumstances, Grant};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use facts::MachineFacts;

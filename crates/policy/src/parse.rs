@@ -11,6 +11,7 @@ mod names;
 mod scalar;
 mod shapes;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -73,9 +74,13 @@ fn read<'a>(root: &'a DeTable<'a>, text: &str, lines: &Lines, sink: &mut Sink) -
         members: members.into_iter().map(|(name, read)| (name, read.value)).collect(),
         hosts: hosts.into_iter().map(|(name, read)| (name, read.value)).collect(),
         services: services.into_iter().map(|(name, read)| (name, read.value)).collect(),
+        groups: BTreeMap::new(),
         rules,
         shapes,
         bans,
+        publish: Vec::new(),
+        raw: Vec::new(),
+        tests: Vec::new(),
     }
 }
 
@@ -161,7 +166,16 @@ fn rule<'a>(span: Range<usize>, table: &'a DeTable<'a>, names: &mut Names<'_>, l
             return None;
         }
     };
-    Some(Rule { from, to, action, line })
+    Some(Rule {
+        name: None,
+        from,
+        to,
+        action,
+        when: Vec::new(),
+        until: None,
+        file: None,
+        line,
+    })
 }
 
 fn bare(parties: Vec<(Party, Range<usize>)>) -> Vec<Party> {

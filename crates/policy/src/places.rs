@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use fielato_wire::filter::{NameKind, Network, Place};
-use fielato_wire::number;
 
-use crate::config::{Config, PortSpec, Protocol};
+use crate::config::{Config, PortSpec};
 
 impl Config {
     /// Where a member or a service is found among the packets within the tunnel, whether or not it is disabled; `None` when there is
@@ -18,9 +17,11 @@ impl Config {
             }
             NameKind::Service => {
                 let service = self.services.get(name)?;
-                let host = self.hosts.get(&service.host).into_iter().flat_map(|host| &host.addresses);
-                let member = self.members.get(&service.host).into_iter();
-                let addresses = host.chain(member.flat_map(|member| &member.addresses));
+                let addresses = service.hosts.iter().flat_map(|name| {
+                    let host = self.hosts.get(name).into_iter().flat_map(|host| &host.addresses);
+                    let member = self.members.get(name).into_iter();
+                    host.chain(member.flat_map(|member| &member.addresses))
+                });
                 let at = |address: &IpAddr| {
                     service
                         .ports
@@ -37,13 +38,7 @@ impl Config {
 fn place(address: IpAddr, port: Option<PortSpec>) -> Place {
     Place {
         network: Network::new(address, u8::MAX),
-        ports: port.map(|PortSpec { protocol, first, last }| {
-            let protocol = match protocol {
-                Protocol::Tcp => number::TCP,
-                Protocol::Udp => number::UDP,
-            };
-            (protocol, first, last)
-        }),
+        ports: port.map(|PortSpec { protocol, first, last }| (protocol.number(), first, last)),
     }
 }
 

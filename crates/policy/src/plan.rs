@@ -1,4 +1,4 @@
-//! What a hub is to be made into: plain data, compiled from a [`Config`](crate::Config) and the time.
+//! What a hub is to be made into: plain data, compiled from a [`Config`](crate::Config) and the [circumstances](crate::Circumstances).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,10 +9,12 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Action, Ban, GuardConfig, PortSpec};
+use crate::config::{Action, Ban, GuardConfig, PortSpec, RawRule};
+
+pub use crate::origin::Origin;
 
 /// Everything that `up` makes of the hub.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The WireGuard interface.
     pub interface: String,
@@ -34,12 +36,12 @@ pub struct Plan {
     pub bans: Vec<Ban>,
     /// The guard.
     pub guard: GuardConfig,
-    /// When the next member or ban of the file expires: compile again then.
+    /// When the clock next changes something (a member, ban, rule or grant ends, or a rule's hours begin): compile again then.
     pub next_change: Option<Timestamp>,
 }
 
 /// A member as the WireGuard device knows it. Its pre-shared key, if any, is a file that the engine reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// The member's name.
     pub name: String,
@@ -50,7 +52,7 @@ pub struct Peer {
 }
 
 /// One discipline, class or filter on a device.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shaping {
     /// Interface.
     pub dev: String,
@@ -59,7 +61,7 @@ pub struct Shaping {
 }
 
 /// A discipline, a class or a filter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum ShapingItem {
     Qdisc(Qdisc),
@@ -68,7 +70,7 @@ pub enum ShapingItem {
 }
 
 /// The hub's rule set, in netfilter's terms, before it is written as nft or iptables.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Firewall {
     /// The WireGuard interface.
     pub interface: String,
@@ -83,6 +85,12 @@ pub struct Firewall {
     /// Named address sets: groups and "members". Names are valid nft identifiers. Each address once, in order of the members'
     /// names, so that plans for almost the same members are almost the same.
     pub sets: BTreeMap<String, Vec<IpNet>>,
+    /// The set of members that no packet comes from or goes to, since they have used up a quota.
+    pub blocked: Option<String>,
+    /// Ports of the hub that lead to machines behind it, in order.
+    pub published: Vec<Published>,
+    /// Rules in iptables' words, in order.
+    pub raw: Vec<RawRule>,
     /// Rules for packets that cross the hub, in order; what none matches is dropped.
     pub forward: Vec<FilterRule>,
     /// Rules for packets from the VPN to the hub itself, in order; what none matches is dropped.
@@ -93,7 +101,7 @@ pub struct Firewall {
 }
 
 /// A value for each address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PerFamily<T> {
     /// IPv4.
     pub v4: T,
@@ -110,10 +118,25 @@ pub struct FilterRule {
     pub to: Vec<Destination>,
     /// What happens.
     pub action: Action,
-    /// Place among the file's `[[rule]]`s, 1-based. Unlike the line it stays when a member is added above.
-    pub number: usize,
-    /// Line of the `[[rule]]` in the configuration file.
-    pub line: usize,
+    /// What it was made from.
+    pub origin: Origin,
+}
+
+/// A published port: what comes for it goes on to a machine behind the hub, and is let through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// The hub's port, or ports.
+    pub port: PortSpec,
+    /// Who may use it.
+    pub from: Vec<Addresses>,
+    /// The hub's addresses at which it is; when empty, every one of its own, for what comes in by the uplink.
+    pub at: Vec<IpAddr>,
+    /// Where it leads, in each family.
+    pub to: PerFamily<Option<IpAddr>>,
+    /// The first port there.
+    pub to_port: u16,
+    /// What it was made from.
+    pub origin: Origin,
 }
 
 /// A destination and the ports on it.
@@ -147,6 +170,21 @@ pub struct HostPlan {
     pub admit: Admit,
     /// Ports that only the VPN may reach.
     pub ports: BTreeSet<PortSpec>,
+    /// For strategy `member`: what the host itself judges of what comes out of its tunnel.
+    pub tunnel: Option<TunnelPlan>,
+}
+
+/// What a protected host judges by itself: the hub's decisions again, and who may come by which interface.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TunnelPlan {
+    /// The overlay's networks: their addresses come out of the tunnel alone, and what comes out of it must have its way back there.
+    pub overlay: Vec<IpNet>,
+    /// The hub's overlay addresses. What the hub itself sends is not filtered, here neither.
+    pub hub: Vec<IpAddr>,
+    /// Sets that the rules name.
+    pub sets: BTreeMap<String, Vec<IpNet>>,
+    /// The hub's rules about this host, in order; what none matches is dropped.
+    pub rules: Vec<FilterRule>,
 }
 
 /// Which packets a protected host lets in.

@@ -4,8 +4,7 @@ mod common;
 
 use common::{config, full, plan, plan_at, talk};
 use fielato_policy::config::Action;
-use fielato_policy::plan::{Addresses, Admit, PerFamily};
-use fielato_policy::{HostPlan, Plan};
+use fielato_policy::plan::{Addresses, Admit, Origin, PerFamily};
 
 fn nets(texts: &[&str]) -> Vec<ipnet::IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -69,7 +68,13 @@ fn peers_own_single_addresses() {
 #[test]
 fn hub_and_any_are_input_and_any_is_forward_too() {
     let firewall = plan(&full()).firewall;
-    let numbers = |rules: &[fielato_policy::plan::FilterRule]| rules.iter().map(|rule| rule.number).collect::<Vec<_>>();
+    let numbers = |rules: &[fielato_policy::plan::FilterRule]| {
+        let number = |rule: &fielato_policy::plan::FilterRule| match &rule.origin {
+            Origin::Rule { number, .. } => *number,
+            other => panic!("{other:?}"),
+        };
+        rules.iter().map(number).collect::<Vec<_>>()
+    };
     assert_eq!(numbers(&firewall.forward), [1, 2, 3, 4, 5, 6, 7]);
     // Rule 1 names addresses, of which one might be the hub's.
     assert_eq!(numbers(&firewall.input), [1, 4, 7]);
@@ -108,7 +113,9 @@ fn the_closer_word_chooses_the_class() {
 fn transit_is_left_alone_where_it_was_before() {
     let now = "2026-06-01T12:00:00Z".parse().unwrap();
     let leave = |text: &str, v4, v6| {
-        let PerFamily { v4, v6 } = Plan::compile(&config(text), now, PerFamily { v4, v6 }).firewall.leave_transit;
+        let PerFamily { v4, v6 } = common::compile(&config(text), now, PerFamily { v4, v6 })
+            .firewall
+            .leave_transit;
         (v4, v6)
     };
     let with = |word: &str| full().replace("uplink = \"eth0\"", &format!("uplink = \"eth0\"\ntransit = \"{word}\""));
@@ -122,15 +129,15 @@ fn transit_is_left_alone_where_it_was_before() {
 
 #[test]
 fn hosts_by_strategy() {
-    let server = HostPlan::compile(&config(&full()), "server").unwrap();
+    let server = common::host(&config(&full()), "server").unwrap();
     assert_eq!(
         server.admit,
         Admit::Sources(vec!["10.0.123.2".parse().unwrap(), "2001:db8::2".parse().unwrap()])
     );
     assert_eq!(server.ports.len(), 3);
-    let bob = HostPlan::compile(&config(&full()), "bob").unwrap();
+    let bob = common::host(&config(&full()), "bob").unwrap();
     assert_eq!(bob.admit, Admit::Interface("wg0".to_owned()));
-    assert_eq!(HostPlan::compile(&config(&full()), "nobody"), None);
+    assert_eq!(common::host(&config(&full()), "nobody"), None);
 }
 
 #[test]
@@ -143,6 +150,6 @@ fn plans_and_configurations_are_json() {
     let json = serde_json::to_value(config(&full())).unwrap();
     assert_eq!(json["members"]["bob"]["route"], "all");
     assert_eq!(json["members"]["alice"]["keepalive"], 25);
-    let json = serde_json::to_value(HostPlan::compile(&config(&full()), "server").unwrap()).unwrap();
+    let json = serde_json::to_value(common::host(&config(&full()), "server").unwrap()).unwrap();
     assert_eq!(json["ports"][0]["protocol"], "tcp");
 }

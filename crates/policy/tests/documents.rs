@@ -1,6 +1,6 @@
 //! What the manual shows is a configuration that is accepted.
 
-use fielato_policy::{Config, Plan};
+use fielato_policy::{Circumstances, Config, Plan};
 use jiff::Timestamp;
 
 const MANUAL: &str = include_str!("../../../packaging/fielato.toml.5");
@@ -22,7 +22,7 @@ fn the_manuals_example_is_accepted() {
     assert!(!examples.is_empty());
     for example in examples {
         let config = Config::parse(&example).unwrap_or_else(|faults| panic!("{}", faults.display("fielato.toml.5", &example)));
-        let plan = Plan::compile(&config, Timestamp::UNIX_EPOCH, Default::default());
+        let plan = Plan::compile(&config, &Circumstances::at(Timestamp::UNIX_EPOCH, Default::default()));
         assert_eq!(plan.peers.len(), config.members.len());
     }
 }

@@ -13,10 +13,10 @@ use fielato_netfilter::engine::Ended;
 use fielato_netfilter::engine::command::{Caller, Command};
 use fielato_netfilter::host::{AddressType, Host, Route, RouteKey};
 use fielato_netfilter::{Interface, Netfilter, Now, Packet};
-use fielato_policy::config::{Action, Config, Member, Party, Protocol, Transit};
+use fielato_policy::HostPlan;
+use fielato_policy::config::{Action, Config, Member, Party, Rule, Transit};
 use fielato_policy::gateway::{Origin, Rules};
 use fielato_policy::plan::{Admit, PerFamily};
-use fielato_policy::{HostPlan, Plan};
 use fielato_wire::build::{Ip, Tcp};
 use fielato_wire::{Addr, Family, TcpFlags};
 use ipnet::IpNet;
@@ -161,17 +161,20 @@ impl Reader<'_> {
             Party::Member(name) => self.is_member(name, address),
             Party::Group(group) => self.any_member(address, |member| member.groups.contains(group)),
             Party::Host(name) => self.is_host(name, address),
-            Party::Service(name) => self.is_host(&self.config.services[name].host, address),
+            Party::Service(name) => {
+                let mut hosts = self.config.services[name].hosts.iter();
+                hosts.any(|host| self.is_host(host, address))
+            }
             Party::Prefix(net) => net.contains(&address),
         }
     }
 
     fn serves(&self, party: &Party, protocol: u8, port: u16) -> bool {
         let Party::Service(name) = party else { return true };
-        self.config.services[name].ports.iter().any(|spec| {
-            let number = if spec.protocol == Protocol::Tcp { 6 } else { 17 };
-            number == protocol && (spec.first..=spec.last).contains(&port)
-        })
+        self.config.services[name]
+            .ports
+            .iter()
+            .any(|spec| spec.protocol.number() == protocol && (spec.first..=spec.last).contains(&port))
     }
 
     /// Whether a new connection's first packet passes, and what decides.
@@ -198,8 +201,13 @@ impl Reader<'_> {
                 _ => !to_hub && self.is(party, dst) && self.serves(party, protocol, port),
             };
             if rule.from.iter().any(|party| self.is(party, src)) && rule.to.iter().any(reaches) {
-                let line = rule.line;
-                return (rule.action == Action::Accept, Origin::Rule { number, line });
+                let Rule { file, line, action, .. } = rule;
+                let origin = Origin::Rule {
+                    number,
+                    file: file.clone(),
+                    line: *line,
+                };
+                return (*action == Action::Accept, origin);
             }
         }
         (false, Origin::NoRule)
@@ -218,7 +226,7 @@ fn every_verdict_and_rule_is_what_the_file_says() {
             v4: forwarded,
             v6: forwarded,
         };
-        let plan = Plan::compile(&config, NOW.parse().unwrap(), before);
+        let plan = common::compile(&config, NOW.parse().unwrap(), before);
         let rules = Rules::hub(&plan.firewall);
         let reader = Reader {
             config: &config,
@@ -251,7 +259,7 @@ fn every_verdict_and_rule_is_what_the_file_says() {
                 Ended::Dropped(_) => assert!(!expected, "dropped: {case}"),
                 other => panic!("{other:?}: {case}"),
             }
-            assert_eq!(counted(&engine, &rules, family, &counts), Some(origin), "{case}");
+            assert_eq!(counted(&engine, &rules, family, &counts), Some(origin.clone()), "{case}");
             if ended == Ended::Transmit {
                 let hidden = config.hub.masquerade && hub.is_inside(src) && !hub.is_inside(dst);
                 let expected = if hidden { hub.own[2 + usize::from(!v4)] } else { src };
@@ -366,7 +374,7 @@ fn a_protected_host_lets_the_vpn_in_alone() {
         ("bob", "eth0", "fd00:4::2", "fd00:4::3", 22, false),
     ];
     for (name, interface, src, dst, port, expected) in cases {
-        let plan = HostPlan::compile(&config, name).unwrap();
+        let plan = common::host(&config, name).unwrap();
         assert_eq!(
             reaches_the_host(&plan, interface, src, dst, port),
             expected,
@@ -378,7 +386,7 @@ fn a_protected_host_lets_the_vpn_in_alone() {
 #[test]
 fn a_host_may_know_two_addresses_of_the_hub_in_a_family() {
     let config = common::config(&common::full());
-    let mut plan = HostPlan::compile(&config, "server").unwrap();
+    let mut plan = common::host(&config, "server").unwrap();
     plan.admit = Admit::Sources(["10.0.123.2", "10.0.123.3"].map(|own| own.parse().unwrap()).into());
     for (src, expected) in [("10.0.123.2", true), ("10.0.123.3", true), ("10.0.123.4", false)] {
         assert_eq!(reaches_the_host(&plan, "eth0", src, "10.0.123.4", 443), expected, "{src}");

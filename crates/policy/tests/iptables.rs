@@ -3,11 +3,10 @@
 mod common;
 
 use common::{config, full, in_namespace, plan, talk};
-use fielato_policy::HostPlan;
 use fielato_policy::render::{iptables, script};
 
 fn host(text: &str, name: &str) -> String {
-    iptables::host(&HostPlan::compile(&config(text), name).unwrap())
+    iptables::host(&common::host(&config(text), name).unwrap())
 }
 
 #[test]
@@ -113,7 +112,7 @@ fn scripts_are_scripts() {
         hub.contains("tc class add dev wg0 parent 1: classid 1:10 htb rate 10mbit\n"),
         "{hub}"
     );
-    let host = script::host(&HostPlan::compile(&config(&full()), "server").unwrap());
+    let host = script::host(&common::host(&config(&full()), "server").unwrap());
     for text in [hub, host, script::member("alice", "wg0")] {
         assert!(fielato_testkit::run("sh", &["-n"], &text).status.success(), "{text}");
     }

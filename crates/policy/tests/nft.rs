@@ -3,7 +3,6 @@
 mod common;
 
 use common::{config, full, in_namespace, plan, plan_at, talk};
-use fielato_policy::HostPlan;
 use fielato_policy::plan::Firewall;
 use fielato_policy::render::nft::{self, ElementChange};
 
@@ -203,7 +202,7 @@ fn single_addresses_have_the_last_word_over_ranges() {
 
 #[test]
 fn hosts() {
-    let talk_host = nft::host(&HostPlan::compile(&config(&talk()), "client-b").unwrap());
+    let talk_host = nft::host(&common::host(&config(&talk()), "client-b").unwrap());
     assert!(
         talk_host.contains("\t\tip saddr != 10.0.123.2 tcp dport 1234 counter drop\n"),
         "{talk_host}"
@@ -213,7 +212,7 @@ fn hosts() {
         "{talk_host}"
     );
     let member = talk().replace("strategy = \"source\"", "strategy = \"member\"");
-    let member = nft::host(&HostPlan::compile(&config(&member), "client-b").unwrap());
+    let member = nft::host(&common::host(&config(&member), "client-b").unwrap());
     assert!(
         member.contains("\t\tiifname != \"wg0\" tcp dport 1234 counter drop\n"),
         "{member}"
@@ -222,10 +221,10 @@ fn hosts() {
     for text in [
         talk_host,
         member,
-        nft::host(&HostPlan::compile(&both, "server").unwrap()),
-        nft::host(&HostPlan::compile(&both, "bob").unwrap()),
+        nft::host(&common::host(&both, "server").unwrap()),
+        nft::host(&common::host(&both, "bob").unwrap()),
     ] {
         in_namespace("hosts", "nft -c -f -", &text);
     }
-    assert_eq!(HostPlan::compile(&both, "alice"), None);
+    assert_eq!(common::host(&both, "alice"), None);
 }

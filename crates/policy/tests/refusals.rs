@@ -534,8 +534,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("\"tcp/1234\"", "\"1234\"", "22:10: service web: \"1234\" has no protocol"),
     (
         "\"tcp/1234\"",
-        "\"sctp/1234\"",
-        "22:10: service web: unknown protocol \"sctp\"",
+        "\"dccp/1234\"",
+        "22:10: service web: unknown protocol \"dccp\"",
     ),
     (
         "\"tcp/1234\"",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fielato_policy::edit::{NewMember, add_member};
 use fielato_policy::render::nft;
-use fielato_policy::{Config, Plan};
+use fielato_policy::{Circumstances, Config, Plan};
 use fielato_wireguard::PublicKey;
 
 fn many(count: u32) -> String {
@@ -44,7 +44,9 @@ fn ten_thousand_members() {
     let text = many(10_000);
     let (config, parsed) = timed("parse", || Config::parse(&text).unwrap());
     let now = common::NOW.parse().unwrap();
-    let (plan, _) = timed("compile", || Plan::compile(&config, now, Default::default()));
+    let (plan, _) = timed("compile", || {
+        Plan::compile(&config, &Circumstances::at(now, Default::default()))
+    });
     let (rules, _) = timed("nft text", || nft::hub(&plan.firewall));
     assert_eq!(plan.peers.len(), 10_000);
     assert!(rules.lines().filter(|line| line.contains("counter")).count() < 30);
@@ -53,7 +55,7 @@ fn ten_thousand_members() {
     });
     assert_eq!(addresses[0], "10.8.39.18".parse::<std::net::IpAddr>().unwrap());
     assert_eq!(addresses[1], "fd00:8::2712".parse::<std::net::IpAddr>().unwrap());
-    let more = Plan::compile(&Config::parse(&edited).unwrap(), now, Default::default());
+    let more = Plan::compile(&Config::parse(&edited).unwrap(), &Circumstances::at(now, Default::default()));
     let (update, _) = timed("update", || nft::update(&plan.firewall, &more.firewall).unwrap());
     assert_eq!(update.len(), 4, "{update:?}");
     // Errors in every member take no longer than none.

@@ -6,7 +6,6 @@ mod random;
 mod common;
 
 use common::{NOW, config, full, talk};
-use fielato_policy::Plan;
 use fielato_policy::config::Ban;
 use fielato_policy::gateway::Origin;
 use fielato_policy::plan::PerFamily;
@@ -23,7 +22,7 @@ fn now() -> Timestamp {
 
 fn asked(text: &str, question: &Question) -> Result<Vec<Trace>, QuestionError> {
     let config = config(text);
-    let plan = Plan::compile(&config, now(), PerFamily::default());
+    let plan = common::compile(&config, now(), PerFamily::default());
     trace::trace(&config, &plan, now(), question)
 }
 
@@ -181,7 +180,15 @@ fn a_host_of_strategy_source_refuses_what_comes_through_its_tunnel() {
     let shown = talk().replace("uplink = \"eth0\"", "uplink = \"eth0\"\nmasquerade = false");
     let trace = one(&shown, &Question::new("client-a", "echo"));
     let (at, reason, advice) = stopped(&trace);
-    assert_eq!((at, reason), (&host("client-b"), &Reason::Rule { origin }));
+    assert_eq!(
+        (at, reason),
+        (
+            &host("client-b"),
+            &Reason::Rule {
+                origin: Origin::Protected
+            }
+        )
+    );
     assert!(advice.contains("masquerade = true"), "{advice}");
     // A port that it does not protect.
     let trace = one(&talk(), &Question::new("client-a", "192.168.4.3:1235"));
@@ -193,7 +200,11 @@ fn the_line_of_the_rule_that_decides_is_named() {
     let text = full().replace("to = [\"10.0.123.66\", \"2001:db8:bad::/48\"]", "to = \"server\"");
     let trace = one(&text, &Question::new("alice", "web"));
     let line = line_of(&text, "[[rule]]");
-    let origin = Origin::Rule { number: 1, line };
+    let origin = Origin::Rule {
+        number: 1,
+        file: None,
+        line,
+    };
     let (at, reason, advice) = stopped(&trace);
     assert_eq!((at, reason), (&Place::Hub, &Reason::Rule { origin }));
     assert!(
@@ -238,7 +249,7 @@ fn bans_of_the_file_and_others() {
     // A member that `fielato ban` banned, in each family.
     for (version, address) in [(IpVersion::V4, "192.168.4.2/32"), (IpVersion::V6, "fd00:4::2/128")] {
         let config = config(&full());
-        let mut plan = Plan::compile(&config, now(), PerFamily::default());
+        let mut plan = common::compile(&config, now(), PerFamily::default());
         let network = address.parse().unwrap();
         plan.bans.push(Ban { network, until: None });
         let question = Question {
@@ -399,7 +410,7 @@ fn transit_and_who_is_outside() {
 #[test]
 fn captured_packets_know_each_other() {
     let config = config(&talk());
-    let plan = Plan::compile(&config, now(), PerFamily::default());
+    let plan = common::compile(&config, now(), PerFamily::default());
     let there = Ip::v4([192, 168, 4, 2], [10, 0, 123, 4]);
     let back = Ip::v4([10, 0, 123, 4], [10, 0, 123, 2]);
     let all = [
@@ -553,7 +564,7 @@ fn what_disciplines_lose_is_not_the_policys_to_judge() {
 fn any_bytes_are_traced_or_refused() {
     let mut rng = fastrand::Rng::with_seed(3);
     let config = config(&full());
-    let plan = Plan::compile(&config, now(), PerFamily::default());
+    let plan = common::compile(&config, now(), PerFamily::default());
     let (mut traced, mut refused) = (0, 0);
     for sport in 0..300 {
         let v4 = rng.bool();

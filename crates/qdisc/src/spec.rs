@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use distribution::{Distribution, Table, TableError};
 pub use filter::{Filter, FilterKind, FilterProtocol, Flower, U32Field, U32Key};
@@ -20,7 +20,7 @@ mod sfq;
 mod stab;
 
 /// A tc handle or class identifier `MAJOR:MINOR` (both hexadecimal when written).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Handle {
     /// The discipline's number.
     pub major: u16,
@@ -29,7 +29,7 @@ pub struct Handle {
 }
 
 /// Where a discipline or class hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Parent {
     /// The device's own egress.
     Root,
@@ -38,7 +38,7 @@ pub enum Parent {
 }
 
 /// `qdisc add dev DEV <parent> [handle H:] [stab …] <kind …>`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Qdisc {
     /// Where it hangs.
     pub parent: Parent,
@@ -51,7 +51,7 @@ pub struct Qdisc {
 }
 
 /// `class add dev DEV parent H classid C htb …`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Class {
     /// The class or discipline it belongs to.
     pub parent: Handle,
@@ -62,7 +62,7 @@ pub struct Class {
 }
 
 /// The disciplines and their parameters. Rates are bytes per second, sizes are bytes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum QdiscKind {
     /// `pfifo limit PACKETS`
     Pfifo {
@@ -119,7 +119,7 @@ impl QdiscKind {
 }
 
 /// Parameters of a token bucket.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tbf {
     /// Bytes per second.
     pub rate: u64,
@@ -134,7 +134,7 @@ pub struct Tbf {
 }
 
 /// Parameters of an HTB class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HtbClass {
     /// Guaranteed bytes per second.
     pub rate: u64,
@@ -151,7 +151,7 @@ pub struct HtbClass {
 }
 
 /// Parameters of codel, a single queue; the kernel's defaults when absent.
-#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Codel {
     /// Packets.
     pub limit: Option<u32>,
@@ -166,7 +166,7 @@ pub struct Codel {
 }
 
 /// Parameters of fq_codel; the kernel's defaults when absent.
-#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct FqCodel {
     /// Packets in all queues.
     pub limit: Option<u32>,
@@ -189,7 +189,7 @@ pub struct FqCodel {
 }
 
 /// What is a host for fairness between hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub enum HostFairness {
     /// Who sends: towards a network, before its source is translated.
     Src,
@@ -210,7 +210,7 @@ impl HostFairness {
 }
 
 /// Parameters of CAKE; the kernel's defaults when absent.
-#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Cake {
     /// Bytes per second; `None` for unlimited.
     pub bandwidth: Option<u64>,
@@ -233,7 +233,7 @@ pub struct Cake {
 }
 
 /// CAKE's priority tins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum CakeDiffserv {
     Diffserv3,
@@ -255,7 +255,7 @@ impl CakeDiffserv {
 }
 
 /// CAKE's flow isolation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum CakeFlowMode {
     Flowblind,

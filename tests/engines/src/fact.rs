@@ -239,7 +239,7 @@ fn claim(scene: &Scene, trace: &Trace) -> Fate {
                 chain,
                 origin: Some(origin),
                 ..
-            } if table == "filter" && is_counted(*origin) => {
+            } if table == "filter" && is_counted(origin) => {
                 fate.met.insert(scene.tally(&chain.to_lowercase(), &origin.comment()));
             }
             Step::Queue { interface, path } if [INTERFACE, UPLINK_NAME].contains(&interface.as_str()) => {
@@ -278,9 +278,23 @@ fn with_parents(scene: &Scene, device: &str, handle: &str) -> Vec<String> {
 }
 
 /// Whether nft counts the packets of such a rule.
-fn is_counted(origin: Origin) -> bool {
+fn is_counted(origin: &Origin) -> bool {
     match origin {
-        Origin::Rule { .. } | Origin::ForgedSource | Origin::Transit | Origin::Invalid | Origin::NoRule => true,
-        Origin::Established | Origin::Loopback | Origin::NotOurs | Origin::Masquerade | Origin::Protected => false,
+        Origin::Rule { .. }
+        | Origin::Grant { .. }
+        | Origin::OverQuota
+        | Origin::Raw { .. }
+        | Origin::ForgedSource
+        | Origin::Transit
+        | Origin::Invalid
+        | Origin::NoRule => true,
+        Origin::Established
+        | Origin::Loopback
+        | Origin::NotOurs
+        | Origin::Masquerade
+        | Origin::Publish { .. }
+        | Origin::FromHub
+        | Origin::ReversePath
+        | Origin::Protected => false,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fielato_oracle::network::Surroundings;
 use fielato_oracle::random::Random;
 use fielato_policy::plan::PerFamily;
-use fielato_policy::{Config, Plan, render};
+use fielato_policy::{Circumstances, Config, Plan, render};
 use jiff::Timestamp;
 
 use crate::error::Error;
@@ -79,7 +79,7 @@ impl Scene {
             v4: setup.forwards_v4,
             v6: setup.forwards_v6,
         };
-        let plan = Plan::compile(&config, now, before);
+        let plan = Plan::compile(&config, &Circumstances::at(now, before));
         let nft = render::nft::hub(&plan.firewall);
         Ok(Self {
             around: network::surroundings(&config),

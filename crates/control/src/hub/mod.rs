@@ -18,7 +18,7 @@ use std::os::fd::BorrowedFd;
 use anyhow::{Result, bail};
 use fielato_kernel::memory;
 use fielato_policy::plan::{Peer, Shaping};
-use fielato_policy::{Plan, config};
+use fielato_policy::{Circumstances, Plan, config};
 use fielato_qdisc::{Parent, Stats};
 use fielato_wireguard::config::{changes, differing};
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey};
@@ -127,7 +127,7 @@ impl Hub {
         let key = secrets::hub_key(&self.paths, &config.hub.interface)?;
         let before = self.engine.forwarded_before()?;
         let replaced = self.psks.refresh(&self.paths)?;
-        let plan = Plan::compile(config, now, before);
+        let plan = Plan::compile(config, &Circumstances::at(now, before));
         let changes = self.change_to(plan, key, &replaced);
         match &changes {
             Ok(_) => self.shaping_by_command = None,
@@ -213,7 +213,8 @@ impl Hub {
         }
         if self.plan.next_change.is_some_and(|change| change <= now) {
             // The configuration as it was last loaded: the clock must not bring in edits that nobody has asked to load.
-            let mut plan = Plan::compile(&self.source.config, now, self.engine.forwarded_before()?);
+            let circumstances = Circumstances::at(now, self.engine.forwarded_before()?);
+            let mut plan = Plan::compile(&self.source.config, &circumstances);
             plan.shaping = self.shaping_by_command.clone().unwrap_or(plan.shaping);
             let changes = self.change_to(plan, self.private_key.clone(), &Replaced::default())?;
             log::info!("expired: {} members, {} bans", changes.peers_removed, changes.bans);

@@ -5,9 +5,9 @@ use fielato_kernel::guard::GuardError;
 use fielato_kernel::link::LinkError;
 use fielato_kernel::nft::NftError;
 use fielato_kernel::tc::TcError;
-use fielato_policy::Plan;
 use fielato_policy::config::{self, Config, Exit};
 use fielato_policy::plan::PerFamily;
+use fielato_policy::{Circumstances, Plan};
 use fielato_wireguard::{DeviceConfig, PrivateKey};
 use jiff::Timestamp;
 use rustix::thread::CapabilitySet;
@@ -65,7 +65,7 @@ impl Start<'_> {
     }
 
     fn plan(&self, forwarded_before: PerFamily<bool>) -> (Plan, DeviceConfig) {
-        let plan = Plan::compile(self.config, self.now, forwarded_before);
+        let plan = Plan::compile(self.config, &Circumstances::at(self.now, forwarded_before));
         let device = device_config(&plan, self.key.clone(), self.psks);
         (plan, device)
     }

@@ -7,7 +7,7 @@ use fielato_kernel::netns::NetnsGuard;
 use fielato_kernel::nft::element::{self, Action, Change};
 use fielato_kernel::{address, link, nft};
 use fielato_policy::edit::{NewMember, add_member};
-use fielato_policy::{Config, Plan, render};
+use fielato_policy::{Circumstances, Config, Plan, render};
 use fielato_wireguard::{DeviceConfig, PeerConfig, PrivateKey, PublicKey};
 use jiff::Timestamp;
 
@@ -20,7 +20,7 @@ pub fn measure(members: usize, rows: &mut Rows) -> Result<()> {
     let now = Timestamp::now();
     let config = rows.time(members, "part: parse", || Ok(Config::parse(&text)?))?;
     let plan = rows.time(members, "part: compile", || {
-        Ok(Plan::compile(&config, now, Default::default()))
+        Ok(Plan::compile(&config, &Circumstances::at(now, Default::default())))
     })?;
     let mut psks = PskStore::default();
     rows.time(members, "part: read pre-shared keys", || Ok(psks.refresh(&bench.paths)?))?;
@@ -35,7 +35,7 @@ pub fn measure(members: usize, rows: &mut Rows) -> Result<()> {
         grown.insert(&insertion);
         Ok(())
     })?;
-    let more = Plan::compile(&grown, now, Default::default());
+    let more = Plan::compile(&grown, &Circumstances::at(now, Default::default()));
     let steps = rows.time(members, "part: rules compared", || {
         Ok(render::nft::update(&plan.firewall, &more.firewall).ok_or("not seen as elements")?)
     })?;

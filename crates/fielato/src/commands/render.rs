@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use fielato_control::undo::Undo;
 use fielato_control::{Paths, forwarding, source};
 use fielato_policy::plan::HostPlan;
-use fielato_policy::{Config, Plan, render};
+use fielato_policy::{Circumstances, Config, Plan, render};
 use jiff::Timestamp;
 
 use super::member::wg_quick_file;
@@ -32,7 +32,7 @@ fn hub(paths: &Paths, config: &Config, format: Format) -> Result<String> {
         Some(undo) => undo,
         None => Undo::new(&config.hub.interface)?,
     };
-    let plan = Plan::compile(config, Timestamp::now(), forwarding::before(&undo)?);
+    let plan = Plan::compile(config, &Circumstances::at(Timestamp::now(), forwarding::before(&undo)?));
     let key = paths.hub_key(&plan.interface).display().to_string();
     Ok(match format {
         Format::Nft => render::nft::hub(&plan.firewall),
@@ -43,7 +43,7 @@ fn hub(paths: &Paths, config: &Config, format: Format) -> Result<String> {
 }
 
 fn host(config: &Config, name: &str, format: Option<Format>) -> Result<String> {
-    let Some(plan) = HostPlan::compile(config, name) else {
+    let Some(plan) = HostPlan::compile(config, name, &Circumstances::at(Timestamp::now(), Default::default())) else {
         bail!("there is no host {name}")
     };
     Ok(match format.unwrap_or(Format::Nft) {

@@ -10,7 +10,7 @@ use fielato_control::undo::Undo;
 use fielato_control::{Paths, forwarding, protocol, source};
 use fielato_policy::config::Ban;
 use fielato_policy::trace::{self, IpVersion, Question, QuestionError, State};
-use fielato_policy::{Config, Plan};
+use fielato_policy::{Circumstances, Config, Plan};
 use fielato_wire::pcap::{self, Captured, PcapError};
 use fielato_wire::pcapng::{self, Block, Direction, LinkType, PcapngError};
 use jiff::Timestamp;
@@ -88,7 +88,7 @@ fn plan(paths: &Paths, config: &Config, now: Timestamp) -> Result<Plan> {
         Some(undo) => undo,
         None => Undo::new(&config.hub.interface)?,
     };
-    let mut plan = Plan::compile(config, now, forwarding::before(&undo)?);
+    let mut plan = Plan::compile(config, &Circumstances::at(now, forwarding::before(&undo)?));
     let mut bans = Bans::load(paths)?;
     bans.expire(now);
     plan.bans.extend(bans.iter().map(|(network, until)| Ban { network, until }));

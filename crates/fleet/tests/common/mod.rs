@@ -38,6 +38,7 @@ pub fn plan(name: &str, port: u16) -> HostPlan {
             first: port,
             last: port,
         }]),
+        tunnel: None,
     }
 }
 

@@ -6,17 +6,17 @@ use fielato_netfilter::matches::comment::Comment;
 use fielato_netfilter::matches::conntrack::{Conntrack, StateMatch, States};
 use fielato_netfilter::matches::multiport::{Multiport, PortSide};
 use fielato_netfilter::matches::set::{Parameters, Set, Sides};
-use fielato_netfilter::matches::{Range, tcp, udp};
+use fielato_netfilter::matches::{Range, sctp, tcp, udp};
 use fielato_netfilter::rule::{AddressMatch, InterfaceMatch, IpMatch, Policy, ProtocolMatch};
+use fielato_netfilter::targets::log::{Log, LogFlags};
 use fielato_netfilter::targets::{masquerade::Masquerade, reject::Reject};
 use fielato_netfilter::{Hook, InterfaceName, Match, Rule, Ruleset, Table, Target};
-use fielato_wire::{Addr, Family, number};
+use fielato_wire::{Addr, Family};
 use ipnet::IpNet;
 
-use super::origin::Origin;
 use super::sets::{Sets, of_family};
 use crate::config::{Action, PortSpec, Protocol};
-use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, PerFamily};
+use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Origin, PerFamily};
 
 /// Tables of rules for both families, with what each rule was made from.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl Rules {
     pub fn origin(&self, family: Family, table: &str, chain: &str, rule: usize) -> Option<Origin> {
         let mut chains = self.origins.iter();
         let known = chains.find(|of| (of.family, of.table, of.chain) == (family, table, chain));
-        known.and_then(|of| of.origins.get(rule)).copied()
+        known.and_then(|of| of.origins.get(rule)).cloned()
     }
 
     fn empty(tables: &[&'static str]) -> Rules {
@@ -306,13 +306,8 @@ impl Maker<'_> {
             from,
             to,
             action,
-            number,
-            line,
+            origin,
         } = rule;
-        let origin = Origin::Rule {
-            number: *number,
-            line: *line,
-        };
         let sources = self.sides(&from.iter().collect::<Vec<_>>());
         for (addresses, ports) in by_ports(to) {
             let destinations = self.sides(&addresses);
@@ -324,7 +319,7 @@ impl Maker<'_> {
                             .side(End::Source, source)
                             .side(End::Destination, destination)
                             .ports(port);
-                        list.push(origin, parts, target(*action, self.family));
+                        list.push(origin.clone(), parts, target(action, self.family));
                     }
                 }
             }
@@ -387,7 +382,7 @@ fn port_matches(ports: &[PortSpec]) -> Vec<PortMatch> {
         return vec![None];
     }
     let mut matches = Vec::new();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    for protocol in Protocol::ALL {
         let ranges = joined(ports.iter().filter(|port| port.protocol == protocol));
         for ranges in full_matches(&ranges) {
             matches.push(Some(port_match(protocol, ranges)));
@@ -397,10 +392,6 @@ fn port_matches(ports: &[PortSpec]) -> Vec<PortMatch> {
 }
 
 fn port_match(protocol: Protocol, ranges: &[Range<u16>]) -> (u8, Match) {
-    let number = match protocol {
-        Protocol::Tcp => number::TCP,
-        Protocol::Udp => number::UDP,
-    };
     let m = match (ranges, protocol) {
         ([one], Protocol::Tcp) => Match::Tcp(tcp::Tcp {
             dport: *one,
@@ -410,13 +401,17 @@ fn port_match(protocol: Protocol, ranges: &[Range<u16>]) -> (u8, Match) {
             dport: *one,
             ..udp::Udp::default()
         }),
+        ([one], Protocol::Sctp) => Match::Sctp(sctp::Sctp {
+            dport: Some(*one),
+            ..sctp::Sctp::default()
+        }),
         _ => Match::Multiport(Multiport {
             side: PortSide::Destination,
             ports: ranges.into(),
             negated: false,
         }),
     };
-    (number, m)
+    (protocol.number(), m)
 }
 
 /// In order, without overlaps or neighbours.
@@ -448,10 +443,16 @@ fn full_matches(ranges: &[Range<u16>]) -> impl Iterator<Item = &[Range<u16>]> {
     })
 }
 
-fn target(action: Action, family: Family) -> Target {
+fn target(action: &Action, family: Family) -> Target {
     match action {
         Action::Accept => Target::Accept,
         Action::Drop => Target::Drop,
+        Action::Log { prefix } => Target::Log(Log {
+            level: Log::DEFAULT_LEVEL,
+            flags: LogFlags::default(),
+            prefix: prefix.as_str().into(),
+        }),
+        Action::Limit(_) => Target::Drop,
         // What nft calls admin-prohibited: ICMP_PKT_FILTERED, ICMPV6_ADM_PROHIBITED.
         Action::Reject => Target::Reject(Reject::Unreachable(match family {
             Family::V4 => 13,
@@ -462,7 +463,12 @@ fn target(action: Action, family: Family) -> Target {
 
 /// A host's protected ports, closed to all but the VPN.
 fn protected(plan: &HostPlan, family: Family, sets: &mut Sets) -> List {
-    let HostPlan { name: _, admit, ports } = plan;
+    let HostPlan {
+        name: _,
+        admit,
+        ports,
+        tunnel: _,
+    } = plan;
     let mut list = List::new();
     let ports: Vec<PortSpec> = ports.iter().copied().collect();
     let others = match admit {

@@ -8,7 +8,7 @@ use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Host, Hub, Member, Route, Service, Strategy};
+use crate::config::{Host, Hub, Limits, Member, Route, Service, Strategy};
 use crate::diagnostic::Sink;
 use crate::schema::{Section, Text, closest};
 
@@ -80,6 +80,7 @@ impl<'a> MemberReader<'a> {
                 .and_then(|seconds| u16::try_from(seconds).ok()),
             expires: scalar::time(&section, "expires", sink),
             disabled: section.flag("disabled", false, sink),
+            limits: Limits::default(),
         };
         (member, places)
     }
@@ -279,7 +280,11 @@ pub fn hosts(top: &Section<'_>, hub: &Hub, members: &Table<Member>, sink: &mut S
         hosts.insert(
             name.to_owned(),
             Read {
-                value: Host { addresses, strategy },
+                value: Host {
+                    addresses,
+                    strategy,
+                    groups: Vec::new(),
+                },
                 span,
                 groups: Vec::new(),
             },
@@ -383,7 +388,10 @@ pub fn services(top: &Section<'_>, hosts: &Table<Host>, sink: &mut Sink) -> Tabl
         services.insert(
             name.to_owned(),
             Read {
-                value: Service { host, ports },
+                value: Service {
+                    hosts: vec![host],
+                    ports,
+                },
                 span,
                 groups: Vec::new(),
             },

@@ -98,6 +98,7 @@ pub fn ports(what: &str, (text, span): Text<'_>, sink: &mut Sink) -> Option<Port
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,
         "udp" => Protocol::Udp,
+        "sctp" => Protocol::Sctp,
         _ => return refuse(format!("unknown protocol \"{protocol}\"")),
     };
     let (first, last) = range.split_once('-').unwrap_or((range, range));

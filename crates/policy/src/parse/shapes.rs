@@ -55,6 +55,7 @@ fn one<'a>(
                     Some(Shape {
                         dev,
                         item: ShapeItem::Qdisc(qdisc),
+                        file: None,
                         line,
                     })
                 }
@@ -75,6 +76,7 @@ fn one<'a>(
                     Some(Shape {
                         dev,
                         item: ShapeItem::Class { class, parties },
+                        file: None,
                         line,
                     })
                 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use super::family::{Family, plain};
-use crate::config::{Action, PortSpec, Protocol};
+use crate::config::{Action, PortSpec};
 use crate::plan::{Addresses, Admit, FilterRule, Firewall, HostPlan};
 
 /// The hub's rule set as commands. Its own chains are filled first and hooked in last.
@@ -45,6 +45,9 @@ impl Hub<'_> {
             masquerade,
             leave_transit,
             sets: _,
+            blocked: _,
+            published: _,
+            raw: _,
             forward,
             input,
             classes: _,
@@ -90,8 +93,8 @@ impl Hub<'_> {
     fn rules(&mut self, chain: &str, prefix: &str, rules: &[FilterRule]) {
         self.line(&format!("-A {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"));
         self.line(&format!("-A {chain} -m conntrack --ctstate INVALID -j DROP"));
-        for rule in rules {
-            self.rule(chain, &format!("{prefix}{}", rule.number), rule);
+        for (place, rule) in (1..).zip(rules) {
+            self.rule(chain, &format!("{prefix}{}", place), rule);
         }
         self.line(&format!("-A {chain} -j DROP"));
     }
@@ -112,8 +115,8 @@ impl Hub<'_> {
         if from.is_empty() || to.is_empty() {
             return;
         }
-        let comment = format!("-m comment --comment \"rule {}\"", rule.number);
-        let action = verdict(rule.action, self.family);
+        let comment = format!("-m comment --comment \"{}\"", rule.origin.comment());
+        let action = verdict(&rule.action, self.family);
         match (from.as_slice(), to.as_slice()) {
             ([Side::Match(source)], all) if all.iter().all(|side| matches!(side, Side::Match(_))) => {
                 for destination in all.iter().filter_map(Side::text) {
@@ -207,10 +210,10 @@ impl Side {
     }
 }
 
-fn verdict(action: Action, family: Family) -> &'static str {
+fn verdict(action: &Action, family: Family) -> &'static str {
     match (action, family) {
         (Action::Accept, _) => "ACCEPT",
-        (Action::Drop, _) => "DROP",
+        (Action::Drop | Action::Limit(_) | Action::Log { .. }, _) => "DROP",
         (Action::Reject, Family::V4) => "REJECT --reject-with icmp-admin-prohibited",
         (Action::Reject, Family::V6) => "REJECT --reject-with icmp6-adm-prohibited",
     }
@@ -222,15 +225,8 @@ fn port_matches(ports: &[PortSpec]) -> Vec<String> {
     }
     ports
         .iter()
-        .map(|port| format!(" -p {} --dport {}", word(port.protocol), range(port)))
+        .map(|port| format!(" -p {} --dport {}", port.protocol.word(), range(port)))
         .collect()
-}
-
-fn word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
 }
 
 fn range(port: &PortSpec) -> String {
@@ -254,7 +250,12 @@ pub fn host(plan: &HostPlan) -> String {
 }
 
 fn host_family(plan: &HostPlan, family: Family, out: &mut String) {
-    let HostPlan { name: _, admit, ports } = plan;
+    let HostPlan {
+        name: _,
+        admit,
+        ports,
+        tunnel: _,
+    } = plan;
     let program = family.iptables();
     let (chain, others) = match admit {
         Admit::Interface(interface) => ("INPUT", format!(" ! -i {interface}")),
@@ -276,7 +277,7 @@ fn host_family(plan: &HostPlan, family: Family, out: &mut String) {
         let _ = writeln!(
             out,
             "{program} -A {chain} -p {}{others} --dport {} -j DROP",
-            word(port.protocol),
+            port.protocol.word(),
             range(port)
         );
     }

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use super::family::{Family, plain};
 use super::ranges::disjoint;
 use crate::compile::identifier;
-use crate::config::{Action, PortSpec, Protocol};
-use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, PerFamily};
+use crate::config::{Action, PortSpec, Protocol, RawRule};
+use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Origin, PerFamily, Published};
 
 /// The hub's whole rule set as one transaction that replaces what was there.
 pub fn hub(firewall: &Firewall) -> String {
@@ -54,12 +54,24 @@ pub fn update(old: &Firewall, new: &Firewall) -> Option<Vec<ElementChange>> {
         masquerade,
         leave_transit,
         sets,
+        blocked,
+        published,
+        raw,
         forward,
         input,
         classes,
     } = old;
-    let same = (interface, uplink, overlay, masquerade, leave_transit)
-        == (&new.interface, &new.uplink, &new.overlay, &new.masquerade, &new.leave_transit)
+    let same = (interface, uplink, overlay, masquerade, leave_transit, blocked)
+        == (
+            &new.interface,
+            &new.uplink,
+            &new.overlay,
+            &new.masquerade,
+            &new.leave_transit,
+            &new.blocked,
+        )
+        && same_published(published, &new.published)
+        && same_raw(raw, &new.raw)
         && same_rules(forward, &new.forward)
         && same_rules(input, &new.input)
         && sets.keys().eq(new.sets.keys())
@@ -130,12 +142,31 @@ fn same_rules(old: &[FilterRule], new: &[FilterRule]) -> bool {
             from,
             to,
             action,
-            number,
-            line: _,
+            origin,
         } = a;
-        (from, to, action, number) == (&b.from, &b.to, &b.action, &b.number)
+        (from, to, action) == (&b.from, &b.to, &b.action) && origin.is_same(&b.origin)
     };
     old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))
+}
+
+fn same_published(old: &[Published], new: &[Published]) -> bool {
+    let same = |a: &Published, b: &Published| {
+        let Published {
+            port,
+            from,
+            at,
+            to,
+            to_port,
+            origin,
+        } = a;
+        (port, from, at, to, to_port) == (&b.port, &b.from, &b.at, &b.to, &b.to_port) && origin.is_same(&b.origin)
+    };
+    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))
+}
+
+fn same_raw(old: &[RawRule], new: &[RawRule]) -> bool {
+    let text = |rule: &RawRule| (rule.table, rule.chain.clone(), rule.families, rule.words.clone(), rule.after);
+    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| text(a) == text(b))
 }
 
 /// A set, or a map to classes, of one family.
@@ -349,11 +380,11 @@ fn classify_chain(firewall: &Firewall, out: &mut String) {
 
 /// Neighbouring rules that differ only in `from` become one: with the same action their order does not matter.
 fn rules(rules: &[FilterRule], out: &mut String) {
-    for run in rules.chunk_by(|a, b| a.to == b.to && a.action == b.action) {
+    let alike = |a: &FilterRule, b: &FilterRule| a.to == b.to && a.action == b.action && is_plain(a) && is_plain(b);
+    for run in rules.chunk_by(alike) {
         let from: Vec<&Addresses> = run.iter().flat_map(|rule| &rule.from).collect();
-        let numbers: Vec<String> = run.iter().map(|rule| rule.number.to_string()).collect();
-        let comment = comment(&numbers);
-        let (to, verdict) = (by_ports(&run[0].to), verdict(run[0].action));
+        let comment = comment(run);
+        let (to, verdict) = (by_ports(&run[0].to), verdict(&run[0].action));
         for conditions in conditions(&from, &to) {
             let space = if conditions.is_empty() { "" } else { " " };
             let _ = writeln!(out, "\t\t{conditions}{space}counter {verdict} comment \"{comment}\"");
@@ -361,20 +392,34 @@ fn rules(rules: &[FilterRule], out: &mut String) {
     }
 }
 
+/// A rule of the file that decides: it can share a line with others.
+fn is_plain(rule: &FilterRule) -> bool {
+    let decides = matches!(rule.action, Action::Accept | Action::Drop | Action::Reject);
+    decides && matches!(rule.origin, Origin::Rule { .. })
+}
+
 /// A comment holds 128 bytes.
-fn comment(numbers: &[String]) -> String {
-    match numbers {
-        [one] => format!("rule {one}"),
+fn comment(run: &[FilterRule]) -> String {
+    if let [one] = run {
+        return one.origin.comment();
+    }
+    let number = |rule: &FilterRule| match &rule.origin {
+        Origin::Rule { number, .. } => Some(number.to_string()),
+        _ => None,
+    };
+    let numbers: Vec<String> = run.iter().filter_map(number).collect();
+    match numbers.as_slice() {
         _ if numbers.len() <= 12 => format!("rules {}", numbers.join(", ")),
         _ => format!("rules {} to {}", numbers[0], numbers[numbers.len() - 1]),
     }
 }
 
-fn verdict(action: Action) -> &'static str {
+fn verdict(action: &Action) -> String {
     match action {
-        Action::Accept => "accept",
-        Action::Drop => "drop",
-        Action::Reject => "reject with icmpx admin-prohibited",
+        Action::Accept => "accept".to_owned(),
+        Action::Drop | Action::Limit(_) => "drop".to_owned(),
+        Action::Reject => "reject with icmpx admin-prohibited".to_owned(),
+        Action::Log { prefix } => format!("log prefix \"{prefix}\""),
     }
 }
 
@@ -465,10 +510,9 @@ fn port_matches(ports: &[PortSpec]) -> Vec<String> {
         return vec![String::new()];
     }
     let of = |protocol: Protocol| ports.iter().filter(move |port| port.protocol == protocol);
-    let found = [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")];
-    let found = found.into_iter().filter(|(protocol, _)| of(*protocol).next().is_some());
+    let found = Protocol::ALL.into_iter().filter(|protocol| of(*protocol).next().is_some());
     found
-        .map(|(protocol, word)| format!("{word} dport {}", port_set(of(protocol))))
+        .map(|protocol| format!("{} dport {}", protocol.word(), port_set(of(protocol))))
         .collect()
 }
 
@@ -498,7 +542,12 @@ fn port_set<'p>(ports: impl Iterator<Item = &'p PortSpec>) -> String {
 /// A protected host's rules as one transaction. They say what the iptables text says: also the host's own
 /// processes reach the service only in the admitted way.
 pub fn host(plan: &HostPlan) -> String {
-    let HostPlan { name: _, admit, ports } = plan;
+    let HostPlan {
+        name: _,
+        admit,
+        ports,
+        tunnel: _,
+    } = plan;
     let mut out = String::from("table inet fielato_host\ndelete table inet fielato_host\ntable inet fielato_host {\n");
     out.push_str("\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
     let ports: Vec<PortSpec> = ports.iter().copied().collect();

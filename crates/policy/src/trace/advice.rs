@@ -8,7 +8,7 @@ use super::packet::Shown;
 use super::proxy::UNCARRIED;
 use super::question::{Sender, parties, whose};
 use super::station::{MemberState, Place, Reason};
-use crate::config::{Config, Party, Protocol, Strategy};
+use crate::config::{Config, Party, Strategy};
 use crate::gateway::Origin;
 
 /// What is known when a packet is stopped.
@@ -48,7 +48,7 @@ impl Stopped<'_> {
                     format!("run `fielato unban {network}`")
                 }
             }
-            Reason::Rule { origin } => self.rule(*origin),
+            Reason::Rule { origin } => self.rule(origin),
             Reason::Gateway { name } => match name.as_str() {
                 "ttl-exceeded" => "its TTL is used up: send it with a larger one".to_owned(),
                 "too-big" => format!("it is larger than the way out allows: send at most {} bytes", hub.mtu),
@@ -92,7 +92,7 @@ impl Stopped<'_> {
         )
     }
 
-    fn rule(&self, origin: Origin) -> String {
+    fn rule(&self, origin: &Origin) -> String {
         let Shown { source, destination, .. } = self.packet;
         let hub = &self.config.hub;
         if let (Origin::Rule { .. } | Origin::NoRule, Some((member, state))) = (origin, self.absent) {
@@ -105,7 +105,7 @@ impl Stopped<'_> {
             {
                 self.nobody()
             }
-            Origin::Rule { number, line: _ } => {
+            Origin::Rule { number, .. } => {
                 format!(
                     "change [[rule]] {number}, or put one that accepts before it:\n{}",
                     self.new_rule()
@@ -130,8 +130,20 @@ impl Stopped<'_> {
             }
             Origin::Protected => self.protected(),
             Origin::Masquerade => format!("the hub has no address of this family on {}: give it one there", hub.uplink),
+            Origin::OverQuota => {
+                "a quota of the member is used up: give it a larger `quota`, or `over = \"throttle 1mbit\"`".to_owned()
+            }
+            Origin::Raw { number, .. } => format!("change rule {number} of [raw], or put one that accepts before it"),
+            Origin::ReversePath => {
+                format!("{source} is no address of the overlay: let it be translated to one before it goes into the tunnel")
+            }
             // These accept.
-            Origin::Established | Origin::Loopback | Origin::NotOurs => format!("look at the rules for {destination}"),
+            Origin::Grant { .. }
+            | Origin::Publish { .. }
+            | Origin::FromHub
+            | Origin::Established
+            | Origin::Loopback
+            | Origin::NotOurs => format!("look at the rules for {destination}"),
         }
     }
 
@@ -195,15 +207,10 @@ impl Stopped<'_> {
             host.is_some_and(|host| host.addresses.contains(destination))
                 || member.is_some_and(|member| member.addresses.contains(destination))
         };
-        let opens = |spec: &crate::config::PortSpec| {
-            let word = match spec.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
-            word == protocol && (spec.first..=spec.last).contains(port)
-        };
+        let opens = |spec: &crate::config::PortSpec| spec.protocol.word() == protocol && (spec.first..=spec.last).contains(port);
         let mut services = self.config.services.iter();
-        let found = services.find(|(_, service)| is_host(&service.host) && service.ports.iter().any(opens));
+        let found =
+            services.find(|(_, service)| service.hosts.iter().any(|host| is_host(host)) && service.ports.iter().any(opens));
         found.map(|(name, _)| name.clone())
     }
 

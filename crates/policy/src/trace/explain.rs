@@ -88,7 +88,7 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             rule,
             origin,
             verdict,
-        } => table_verdict(place, [hook, table, chain], *rule, *origin, verdict, file),
+        } => table_verdict(place, [hook, table, chain], *rule, origin.as_ref(), verdict, file),
         Step::Nat {
             end: PacketEnd::Source,
             before,
@@ -146,12 +146,17 @@ fn table_verdict(
     place: &Place,
     [hook, table, chain]: [&str; 3],
     rule: Option<usize>,
-    origin: Option<Origin>,
+    origin: Option<&Origin>,
     verdict: &str,
     file: &str,
 ) -> String {
     let meaning = match origin {
-        Some(Origin::Rule { .. }) | None => "",
+        Some(Origin::Rule { .. } | Origin::Raw { .. }) | None => "",
+        Some(Origin::Grant { .. }) => ": what was granted for a time passes before every rule",
+        Some(Origin::OverQuota) => ": a quota is used up, and nothing more passes",
+        Some(Origin::Publish { .. }) => ": a published port leads to a machine behind the hub",
+        Some(Origin::FromHub) => ": what the hub itself sends is not filtered",
+        Some(Origin::ReversePath) => ": an answer to that source would not go into the tunnel",
         Some(Origin::ForgedSource) => ": overlay addresses come out of the tunnel alone",
         Some(Origin::Transit) => ": it neither comes from the VPN nor goes to it",
         Some(Origin::Established) => ": whoever may begin a connection may go on with it",

@@ -152,7 +152,7 @@ pub(super) fn reason(stations: &[seen::Station], steps: &[Step]) -> Option<Reaso
         return Some(Reason::Banned { network });
     }
     let last = steps.iter().rev().find_map(|step| match step {
-        Step::Table { origin, .. } => Some(*origin),
+        Step::Table { origin, .. } => Some(origin.clone()),
         _ => None,
     });
     Some(match (name, last.flatten()) {

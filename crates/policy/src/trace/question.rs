@@ -301,7 +301,7 @@ fn destination(name: &str, config: &Config) -> Result<Known, QuestionError> {
     }
     if let Some(service) = config.services.get(name) {
         return Ok(Known {
-            addresses: host_addresses(&service.host, config),
+            addresses: service.hosts.iter().flat_map(|host| host_addresses(host, config)).collect(),
             port: service.ports.first().copied(),
         });
     }

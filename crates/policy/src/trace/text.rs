@@ -113,7 +113,9 @@ fn line(station: &Station, file: &str) -> String {
                 Some(rule) => format!("rule {rule}"),
                 None => "policy".to_owned(),
             };
-            let origin = origin.map_or_else(String::new, |origin| format!(" ({})", named(origin, file)));
+            let origin = origin
+                .as_ref()
+                .map_or_else(String::new, |origin| format!(" ({})", named(origin, file)));
             format!("{table} {chain} {place}{origin}: {verdict}")
         }
         Step::Nat {
@@ -146,9 +148,25 @@ fn line(station: &Station, file: &str) -> String {
 }
 
 /// `[[rule]] 2, fielato.toml:27`, or what else a rule is called.
-pub(super) fn named(origin: Origin, file: &str) -> String {
+pub(super) fn named(origin: &Origin, main: &str) -> String {
+    let file = |included: &Option<String>| included.clone().unwrap_or_else(|| main.to_owned());
     match origin {
-        Origin::Rule { number, line } => format!("[[rule]] {number}, {file}:{line}"),
+        Origin::Rule {
+            number,
+            file: included,
+            line,
+        } => format!("[[rule]] {number}, {}:{line}", file(included)),
+        Origin::Publish {
+            number,
+            file: included,
+            line,
+        } => format!("[[nat.publish]] {number}, {}:{line}", file(included)),
+        Origin::Raw {
+            number,
+            file: included,
+            line,
+        } => format!("[raw] rule {number}, {}:{line}", file(included)),
+        Origin::Grant { member, service } => format!("grant of {service} to {member}"),
         other => other.comment(),
     }
 }
@@ -160,7 +178,7 @@ pub(super) fn why(reason: &Reason, file: &str) -> String {
         Reason::NobodysAddress => "no member has that address".to_owned(),
         Reason::ForeignSource => "the source is not the member's".to_owned(),
         Reason::Banned { network } => format!("{network} is banned"),
-        Reason::Rule { origin } => named(*origin, file),
+        Reason::Rule { origin } => named(origin, file),
         Reason::Gateway { name } => name.clone(),
     }
 }

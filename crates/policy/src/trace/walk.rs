@@ -305,7 +305,7 @@ impl<'a> Walk<'a> {
         tunnel: Option<&str>,
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
-        let Some(plan) = HostPlan::compile(self.config, name) else {
+        let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
             return Ok(None);
         };
         let (steps, reason) = far_end::meet(&plan, tunnel, &journey.bytes, self.now)?;

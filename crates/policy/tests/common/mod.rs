@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use fielato_policy::plan::PerFamily;
-use fielato_policy::{Config, Plan};
+use fielato_policy::{Circumstances, Config, HostPlan, Plan};
 use jiff::Timestamp;
 
 pub const NOW: &str = "2026-06-01T12:00:00Z";
@@ -166,7 +166,15 @@ pub fn plan(text: &str) -> Plan {
 }
 
 pub fn plan_at(text: &str, now: &str) -> Plan {
-    Plan::compile(&config(text), now.parse::<Timestamp>().unwrap(), PerFamily::default())
+    compile(&config(text), now.parse::<Timestamp>().unwrap(), PerFamily::default())
+}
+
+pub fn host(config: &Config, name: &str) -> Option<HostPlan> {
+    HostPlan::compile(config, name, &Circumstances::at(NOW.parse().unwrap(), PerFamily::default()))
+}
+
+pub fn compile(config: &Config, now: Timestamp, before: PerFamily<bool>) -> Plan {
+    Plan::compile(config, &Circumstances::at(now, before))
 }
 
 /// Runs a shell script in a fresh network namespace, which goes away with it; its output. `None`, with

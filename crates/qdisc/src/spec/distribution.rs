@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// What stands in a table for one deviation (`NETEM_DIST_SCALE` in linux/pkt_sched.h).
 pub const SCALE: i64 = 8192;
@@ -73,6 +73,17 @@ impl Distribution {
 impl Serialize for Distribution {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
+    }
+}
+
+/// By its word; a table of somebody's own is not written, so it can't be read back.
+impl<'de> Deserialize<'de> for Distribution {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = Distribution::WORDS.into_iter().find(|(word, _)| *word == name);
+        known
+            .map(|(_, distribution)| distribution)
+            .ok_or_else(|| de::Error::custom(format!("{name:?} is a table of somebody's own, which is not kept")))
     }
 }
 

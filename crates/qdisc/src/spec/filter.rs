@@ -1,12 +1,12 @@
 //! Filters: which packets go into which class.
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Handle;
 
 /// `filter add dev DEV parent H [protocol P] [prio N] KIND … [classid C]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// The discipline or class whose packets it looks at.
     pub parent: Handle,
@@ -21,7 +21,7 @@ pub struct Filter {
 }
 
 /// Packets of which protocol a filter looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum FilterProtocol {
     /// Any.
@@ -43,7 +43,7 @@ impl FilterProtocol {
 }
 
 /// What a filter looks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilterKind {
     /// `u32 match …`: all keys must match (`man 8 tc-u32`).
     U32(Vec<U32Key>),
@@ -56,7 +56,7 @@ pub enum FilterKind {
 }
 
 /// Four bytes of a packet, or its mark, compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct U32Key {
     /// What is compared.
     pub field: U32Field,
@@ -67,7 +67,7 @@ pub struct U32Key {
 }
 
 /// What a u32 key compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum U32Field {
     /// The four bytes at this offset from the IP header.
     At(i32),
@@ -78,7 +78,7 @@ pub enum U32Field {
 }
 
 /// Header fields; all that are given must match.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flower {
     /// The source address.
     pub src_ip: Option<IpNet>,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::distribution::Distribution;
 
 /// Parameters of the network emulator. Probabilities are percentages, 0 to 100.
-#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Netem {
     /// Packets that may wait; 1,000 when absent.
     pub limit: Option<u32>,
@@ -52,7 +52,7 @@ pub struct Netem {
 }
 
 /// Which packets the emulator loses. Percent throughout.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Loss {
     /// `loss random PERCENT [CORRELATION]`: each on its own, or depending on the one before.
     Random {
@@ -103,7 +103,7 @@ impl Default for Loss {
 }
 
 /// Packets are collected and leave when a slot opens.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     /// When the next one opens.
     pub wait: SlotWait,
@@ -114,7 +114,7 @@ pub struct Slot {
 }
 
 /// How long it is from one slot to the next.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum SlotWait {
     /// `slot MIN [MAX]`: anything between the two.
     Between(Duration, Duration),

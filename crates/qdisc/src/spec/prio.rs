@@ -1,9 +1,9 @@
 //! prio's parameters.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Parameters of prio (`man 8 tc-prio`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prio {
     /// Number of bands, 2 to 16; the first is served first.
     pub bands: u8,

@@ -1,10 +1,10 @@
 //! How lengths are charged.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A discipline's own way to charge lengths (`man 8 tc-stab`). Lengths are computed exactly, so the table's own parameters (`mtu`,
 /// `tsize`) matter to the kernel only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Stab {
     /// Bytes added to every packet. On a WireGuard link layer: the outer IP and UDP headers, 28 or 48.
     pub overhead: Option<i32>,
@@ -19,7 +19,7 @@ pub struct Stab {
 }
 
 /// What carries packets: how much a length grows on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkLayer {
     /// Lengths are as they are.
