@@ -46,7 +46,9 @@ fn canonical_tunnel(mut tunnel: TunnelPlan) -> TunnelPlan {
         nets.dedup();
     }
     for rule in &mut tunnel.rules {
-        if let Origin::Rule { file, line, .. } | Origin::Publish { file, line, .. } | Origin::Raw { file, line, .. } = &mut rule.origin {
+        if let Origin::Rule { file, line, .. } | Origin::Publish { file, line, .. } | Origin::Raw { file, line, .. } =
+            &mut rule.origin
+        {
             (*file, *line) = (None, 0);
         }
     }

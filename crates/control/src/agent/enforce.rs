@@ -148,7 +148,12 @@ fn recorded(paths: &Paths) -> Result<BTreeMap<String, String>> {
     let Some(text) = files::read_if_exists(&path)? else {
         return Ok(BTreeMap::new());
     };
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged; it says how the machine was; remove it if that is known", path.display()))
+    serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is damaged; it says how the machine was; remove it if that is known",
+            path.display()
+        )
+    })
 }
 
 fn record(paths: &Paths, before: &BTreeMap<String, String>) -> Result<()> {

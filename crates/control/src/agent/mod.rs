@@ -53,7 +53,9 @@ fn lock(paths: &Paths) -> Result<File> {
 
 /// Whether an agent runs.
 pub fn is_running(paths: &Paths) -> bool {
-    let Ok(file) = File::open(paths.agent_lock()) else { return false };
+    let Ok(file) = File::open(paths.agent_lock()) else {
+        return false;
+    };
     // A shared lock, so that two who look don't take each other for the agent.
     flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }

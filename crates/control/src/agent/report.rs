@@ -40,7 +40,9 @@ impl Report {
     /// When the file cannot be read.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.agent_status();
-        let Some(text) = files::read_if_exists(&path)? else { return Ok(None) };
+        let Some(text) = files::read_if_exists(&path)? else {
+            return Ok(None);
+        };
         let mut report: Self = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
         report.running = super::is_running(paths);
         report.connected &= report.running;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use fielato_fleet::agent::{Agent, Application, Note, Output, Patience};
 use fielato_fleet::Now;
+use fielato_fleet::agent::{Agent, Application, Note, Output, Patience};
 use fielato_kernel::nft::Watch;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -218,7 +218,9 @@ impl Process<'_> {
 
     fn connect(&mut self, now: Now) {
         let hubs = &self.settings.hub;
-        let Some(to) = self.turn.checked_rem(hubs.len()).and_then(|turn| hubs.get(turn)) else { return };
+        let Some(to) = self.turn.checked_rem(hubs.len()).and_then(|turn| hubs.get(turn)) else {
+            return;
+        };
         match Link::open(*to, &self.settings.interface, now.instant) {
             Ok(link) => self.link = Some(link),
             Err(error) => self.hung_up(format!("{to} by {}: {error}", self.settings.interface), now),

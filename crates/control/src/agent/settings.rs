@@ -27,7 +27,9 @@ impl Settings {
     /// When the file cannot be read, or is none.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.agent();
-        let Some(text) = files::read_if_exists(&path)? else { return Ok(None) };
+        let Some(text) = files::read_if_exists(&path)? else {
+            return Ok(None);
+        };
         let settings = serde_json::from_str(&text);
         settings
             .map(Some)

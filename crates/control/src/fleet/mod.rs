@@ -108,7 +108,9 @@ impl Fleet {
     fn start_with(listen: &Listen, hosts: &BTreeMap<String, Vec<IpAddr>>, limits: Limits) -> Result<Self> {
         let listeners = listen.addresses.iter().map(|address| self::listen(listen, *address));
         let listeners: Vec<Socket> = listeners.collect::<Result<_>>()?;
-        let bound = listeners.iter().filter_map(|listener| listener.local_addr().ok()?.as_socket());
+        let bound = listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok()?.as_socket());
         let bound = bound.collect();
         let mut hub = Hub::new(limits);
         hub.set_hosts(hosts, now());
@@ -222,5 +224,10 @@ fn listen(listen: &Listen, address: IpAddr) -> Result<Socket> {
         socket.set_nonblocking(true)?;
         Ok::<_, std::io::Error>(socket)
     };
-    open().with_context(|| format!("cannot listen on {at} of {} for the agents of protected hosts", listen.interface))
+    open().with_context(|| {
+        format!(
+            "cannot listen on {at} of {} for the agents of protected hosts",
+            listen.interface
+        )
+    })
 }

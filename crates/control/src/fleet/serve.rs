@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fielato_fleet::hub::{ConnectionId, Output};
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use socket2::Socket;
 
@@ -78,7 +78,9 @@ impl Server {
                 state.hub.next_time(now())
             };
             let wait = wait.or((!self.closing.is_empty()).then(|| Instant::now() + FAREWELL));
-            let timeout = wait.map(|at| Timespec::try_from(at.saturating_duration_since(Instant::now()))).transpose()?;
+            let timeout = wait
+                .map(|at| Timespec::try_from(at.saturating_duration_since(Instant::now())))
+                .transpose()?;
             let events = match epoll::wait(&self.poll, &mut ready, timeout.as_ref()) {
                 Ok((events, _)) => events,
                 Err(Errno::INTR) => continue,
@@ -107,9 +109,10 @@ impl Server {
             let Some(from) = from.as_socket() else { continue };
             let id = ConnectionId(self.next);
             self.next += 1;
-            let ready = socket.set_nonblocking(true).and_then(|()| socket.set_tcp_nodelay(true)).and_then(|()| {
-                epoll::add(&self.poll, &socket, EventData::new_u64(id.0), EventFlags::IN).map_err(Into::into)
-            });
+            let ready = socket
+                .set_nonblocking(true)
+                .and_then(|()| socket.set_tcp_nodelay(true))
+                .and_then(|()| epoll::add(&self.poll, &socket, EventData::new_u64(id.0), EventFlags::IN).map_err(Into::into));
             if ready.is_err() {
                 continue;
             }
@@ -200,7 +203,11 @@ impl Server {
         }
         let waits = !state.hub.outgoing(id).is_empty();
         if waits != stream.waits_to_write {
-            let flags = if waits { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            let flags = if waits {
+                EventFlags::IN | EventFlags::OUT
+            } else {
+                EventFlags::IN
+            };
             // It is in the set, so the kernel has nothing to refuse.
             epoll::modify(&self.poll, &stream.socket, EventData::new_u64(id.0), flags).ok();
             stream.waits_to_write = waits;
@@ -208,7 +215,9 @@ impl Server {
     }
 
     fn close(&mut self, id: ConnectionId, last: &[u8]) {
-        let Some(Stream { mut socket, .. }) = self.streams.remove(&id) else { return };
+        let Some(Stream { mut socket, .. }) = self.streams.remove(&id) else {
+            return;
+        };
         if last.is_empty() || self.closing.len() >= FAREWELLS {
             return;
         }
