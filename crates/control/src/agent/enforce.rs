@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use fielato_fleet::agent::Application;
 use fielato_fleet::{Digest, HostState};
-use fielato_kernel::nft::{self, Family, NftError};
+use fielato_kernel::nft::{self, Family, NftError, element};
 use fielato_kernel::sysctl::{self, SysctlError};
 use fielato_policy::HostPlan;
 use fielato_policy::plan::Admit;
 use fielato_policy::render;
+use fielato_policy::render::nft::ElementChange;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::hub::{ELEMENTS_MAX, element_change};
 use crate::{Paths, files};
 
 /// The nftables table of a protected host, in family `inet`. No other is touched.
@@ -73,8 +75,17 @@ impl Enforcer {
 
     /// Makes the machine so, then the file: a plan that the kernel refuses must not be the one that is tried after a reboot.
     pub(super) fn apply(&mut self, application: &Application) -> Result<()> {
-        let Application { state, before: _ } = application;
-        nft::apply(&render::nft::host(&state.plan))?;
+        let Application { state, before } = application;
+        let elements = before
+            .as_ref()
+            .and_then(|before| render::nft::update_host(&before.plan, &state.plan));
+        let by_elements = match elements {
+            Some(steps) if steps.len() <= ELEMENTS_MAX => self.change_elements(&steps)?,
+            _ => false,
+        };
+        if !by_elements {
+            nft::apply(&render::nft::host(&state.plan))?;
+        }
         self.seen = fingerprint()?;
         self.strict = tunnel(&state.plan);
         self.keep_strict()?;
@@ -83,6 +94,21 @@ impl Enforcer {
             state: state.clone(),
         };
         files::replace(&self.paths.agent_plan(), &serde_json::to_vec(&kept)?, 0o600)
+    }
+
+    /// Changes single elements of sets. Not in a table that somebody else has changed: it has to be loaded whole.
+    fn change_elements(&self, steps: &[ElementChange]) -> Result<bool> {
+        if self.seen.is_none() || self.drift()?.is_some() {
+            return Ok(false);
+        }
+        let steps: Vec<element::Change> = steps.iter().map(element_change).collect();
+        match element::change(Family::Inet, TABLE, &steps) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                log::warn!("{error}; loading all rules");
+                Ok(false)
+            }
+        }
     }
 
     /// What somebody has changed of ours.

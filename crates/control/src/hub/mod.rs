@@ -36,6 +36,7 @@ use crate::tunnel::Choice;
 
 use engine::{Counted, Engine, Step};
 use kernel::Missing;
+pub(crate) use machine::{ELEMENTS_MAX, element_change};
 pub use machine::{Machine, TABLE};
 use start::Start;
 

@@ -1,6 +1,8 @@
 //! Plans as nft text (`man 8 nft`; held to what 1.0.6, Debian 12's, takes).
 
-use std::collections::BTreeSet;
+mod host;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -11,7 +13,9 @@ use super::family::{Family, plain};
 use super::ranges::disjoint;
 use crate::compile::identifier;
 use crate::config::{Action, PortSpec, Protocol, RawRule};
-use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Origin, PerFamily, Published};
+use crate::plan::{Addresses, Destination, FilterRule, Firewall, Origin, PerFamily, Published};
+
+pub use host::{host, update_host};
 
 /// The hub's whole rule set as one transaction that replaces what was there.
 pub fn hub(firewall: &Firewall) -> String {
@@ -79,8 +83,25 @@ pub fn update(old: &Firewall, new: &Firewall) -> Option<Vec<ElementChange>> {
     if !same {
         return None;
     }
+    let mut steps = set_steps(sets, &new.sets)?;
+    for ((dev, before), after) in classes.iter().zip(new.classes.values()) {
+        let step = |net: &IpNet, class: Option<Handle>| {
+            element_change(net, class.is_some(), class, |family| map_name(new, "class", dev, family))
+        };
+        for (net, _) in before.iter().filter(|(net, class)| after.get(net) != Some(class)) {
+            steps.push(step(net, None)?);
+        }
+        for (net, class) in after.iter().filter(|(net, class)| before.get(net) != Some(class)) {
+            steps.push(step(net, Some(*class))?);
+        }
+    }
+    Some(steps)
+}
+
+/// What leads from the sets of one rule set to those of another, which have the same names.
+fn set_steps(old: &BTreeMap<String, Vec<IpNet>>, new: &BTreeMap<String, Vec<IpNet>>) -> Option<Vec<ElementChange>> {
     let mut steps = Vec::new();
-    for ((name, before), after) in sets.iter().zip(new.sets.values()) {
+    for ((name, before), after) in old.iter().zip(new.values()) {
         if before == after {
             continue;
         }
@@ -95,17 +116,6 @@ pub fn update(old: &Firewall, new: &Firewall) -> Option<Vec<ElementChange>> {
         }
         for net in after.difference(&before) {
             steps.push(step(net, true)?);
-        }
-    }
-    for ((dev, before), after) in classes.iter().zip(new.classes.values()) {
-        let step = |net: &IpNet, class: Option<Handle>| {
-            element_change(net, class.is_some(), class, |family| map_name(new, "class", dev, family))
-        };
-        for (net, _) in before.iter().filter(|(net, class)| after.get(net) != Some(class)) {
-            steps.push(step(net, None)?);
-        }
-        for (net, class) in after.iter().filter(|(net, class)| before.get(net) != Some(class)) {
-            steps.push(step(net, Some(*class))?);
         }
     }
     Some(steps)
@@ -212,24 +222,29 @@ fn joined(elements: &[(String, String)]) -> String {
     text
 }
 
-/// Every set and map, in a fixed order.
-fn element_sets(firewall: &Firewall) -> Vec<ElementSet> {
-    let mut all = Vec::new();
-    for (name, nets) in &firewall.sets {
-        for family in Family::BOTH {
+/// Sets of addresses, one of each family.
+fn address_sets(sets: &BTreeMap<String, Vec<IpNet>>) -> Vec<ElementSet> {
+    let both = |(name, nets): (&String, &Vec<IpNet>)| {
+        let (name, nets) = (name.clone(), nets.clone());
+        Family::BOTH.map(move |family| {
             let interval = nets.iter().any(|net| Family::of(net.addr()) == family && !is_single(net));
-            let nets = family.sorted_nets(nets);
+            let nets = family.sorted_nets(&nets);
             let nets = if interval { IpNet::aggregate(&nets) } else { nets };
-            let elements = nets.iter().map(|net| (plain(net), String::new())).collect();
-            all.push(ElementSet {
+            ElementSet {
                 kind: "set",
-                name: set_name(name, family),
+                name: set_name(&name, family),
                 family,
                 interval,
-                elements,
-            });
-        }
-    }
+                elements: nets.iter().map(|net| (plain(net), String::new())).collect(),
+            }
+        })
+    };
+    sets.iter().flat_map(both).collect()
+}
+
+/// Every set and map, in a fixed order.
+fn element_sets(firewall: &Firewall) -> Vec<ElementSet> {
+    let mut all = address_sets(&firewall.sets);
     for (dev, classes) in &firewall.classes {
         for family in Family::BOTH {
             let value = |class: &Handle| format!(" : {class}");
@@ -537,39 +552,4 @@ fn port_set<'p>(ports: impl Iterator<Item = &'p PortSpec>) -> String {
         [one] => text(one),
         all => format!("{{ {} }}", all.iter().map(text).collect::<Vec<_>>().join(", ")),
     }
-}
-
-/// A protected host's rules as one transaction. They say what the iptables text says: also the host's own
-/// processes reach the service only in the admitted way.
-pub fn host(plan: &HostPlan) -> String {
-    let HostPlan {
-        name: _,
-        admit,
-        ports,
-        tunnel: _,
-    } = plan;
-    let mut out = String::from("table inet fielato_host\ndelete table inet fielato_host\ntable inet fielato_host {\n");
-    out.push_str("\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
-    let ports: Vec<PortSpec> = ports.iter().copied().collect();
-    let matches = if ports.is_empty() { Vec::new() } else { port_matches(&ports) };
-    for port in matches {
-        match admit {
-            Admit::Interface(interface) => {
-                let _ = writeln!(out, "\t\tiifname != \"{interface}\" {port} counter drop");
-            }
-            Admit::Sources(sources) => {
-                for family in Family::BOTH {
-                    let admitted: Vec<IpNet> = family.addresses(sources).into_iter().map(IpNet::from).collect();
-                    let others = match admitted.as_slice() {
-                        // The hub has no address there, so nobody comes from it.
-                        [] => format!("meta nfproto {}", family.protocol()),
-                        some => format!("{} saddr != {}", family.header(), braces(some)),
-                    };
-                    let _ = writeln!(out, "\t\t{others} {port} counter drop");
-                }
-            }
-        }
-    }
-    out.push_str("\t}\n}\n");
-    out
 }
