@@ -1,8 +1,9 @@
 //! Plans as nft text (`man 8 nft`; held to what 1.0.6, Debian 12's, takes).
 
 mod host;
+mod update_host;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -15,7 +16,8 @@ use crate::compile::identifier;
 use crate::config::{Action, PortSpec, Protocol, RawRule};
 use crate::plan::{Addresses, Destination, FilterRule, Firewall, Origin, PerFamily, Published};
 
-pub use host::{host, update_host};
+pub use host::host;
+pub use update_host::update_host;
 
 /// The hub's whole rule set as one transaction that replaces what was there.
 pub fn hub(firewall: &Firewall) -> String {
@@ -83,25 +85,8 @@ pub fn update(old: &Firewall, new: &Firewall) -> Option<Vec<ElementChange>> {
     if !same {
         return None;
     }
-    let mut steps = set_steps(sets, &new.sets)?;
-    for ((dev, before), after) in classes.iter().zip(new.classes.values()) {
-        let step = |net: &IpNet, class: Option<Handle>| {
-            element_change(net, class.is_some(), class, |family| map_name(new, "class", dev, family))
-        };
-        for (net, _) in before.iter().filter(|(net, class)| after.get(net) != Some(class)) {
-            steps.push(step(net, None)?);
-        }
-        for (net, class) in after.iter().filter(|(net, class)| before.get(net) != Some(class)) {
-            steps.push(step(net, Some(*class))?);
-        }
-    }
-    Some(steps)
-}
-
-/// What leads from the sets of one rule set to those of another, which have the same names.
-fn set_steps(old: &BTreeMap<String, Vec<IpNet>>, new: &BTreeMap<String, Vec<IpNet>>) -> Option<Vec<ElementChange>> {
     let mut steps = Vec::new();
-    for ((name, before), after) in old.iter().zip(new.values()) {
+    for ((name, before), after) in sets.iter().zip(new.sets.values()) {
         if before == after {
             continue;
         }
@@ -116,6 +101,17 @@ fn set_steps(old: &BTreeMap<String, Vec<IpNet>>, new: &BTreeMap<String, Vec<IpNe
         }
         for net in after.difference(&before) {
             steps.push(step(net, true)?);
+        }
+    }
+    for ((dev, before), after) in classes.iter().zip(new.classes.values()) {
+        let step = |net: &IpNet, class: Option<Handle>| {
+            element_change(net, class.is_some(), class, |family| map_name(new, "class", dev, family))
+        };
+        for (net, _) in before.iter().filter(|(net, class)| after.get(net) != Some(class)) {
+            steps.push(step(net, None)?);
+        }
+        for (net, class) in after.iter().filter(|(net, class)| before.get(net) != Some(class)) {
+            steps.push(step(net, Some(*class))?);
         }
     }
     Some(steps)
@@ -222,29 +218,24 @@ fn joined(elements: &[(String, String)]) -> String {
     text
 }
 
-/// Sets of addresses, one of each family.
-fn address_sets(sets: &BTreeMap<String, Vec<IpNet>>) -> Vec<ElementSet> {
-    let both = |(name, nets): (&String, &Vec<IpNet>)| {
-        let (name, nets) = (name.clone(), nets.clone());
-        Family::BOTH.map(move |family| {
-            let interval = nets.iter().any(|net| Family::of(net.addr()) == family && !is_single(net));
-            let nets = family.sorted_nets(&nets);
-            let nets = if interval { IpNet::aggregate(&nets) } else { nets };
-            ElementSet {
-                kind: "set",
-                name: set_name(&name, family),
-                family,
-                interval,
-                elements: nets.iter().map(|net| (plain(net), String::new())).collect(),
-            }
-        })
-    };
-    sets.iter().flat_map(both).collect()
-}
-
 /// Every set and map, in a fixed order.
 fn element_sets(firewall: &Firewall) -> Vec<ElementSet> {
-    let mut all = address_sets(&firewall.sets);
+    let mut all = Vec::new();
+    for (name, nets) in &firewall.sets {
+        for family in Family::BOTH {
+            let interval = nets.iter().any(|net| Family::of(net.addr()) == family && !is_single(net));
+            let nets = family.sorted_nets(nets);
+            let nets = if interval { IpNet::aggregate(&nets) } else { nets };
+            let elements = nets.iter().map(|net| (plain(net), String::new())).collect();
+            all.push(ElementSet {
+                kind: "set",
+                name: set_name(name, family),
+                family,
+                interval,
+                elements,
+            });
+        }
+    }
     for (dev, classes) in &firewall.classes {
         for family in Family::BOTH {
             let value = |class: &Handle| format!(" : {class}");

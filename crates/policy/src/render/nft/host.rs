@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
-use super::{ElementChange, address_sets, braces, port_matches, rules, same_rules, set_steps};
+use super::{ElementSet, braces, is_single, plain, port_matches, rules, set_name};
 use crate::config::PortSpec;
 use crate::plan::{Admit, HostPlan, TunnelPlan};
 use crate::render::family::Family;
@@ -19,8 +19,20 @@ pub fn host(plan: &HostPlan) -> String {
         tunnel,
     } = plan;
     let mut out = String::from("table inet fielato_host\ndelete table inet fielato_host\ntable inet fielato_host {\n");
-    for set in tunnel.iter().flat_map(|tunnel| address_sets(&tunnel.sets)) {
-        set.declare(&mut out);
+    for (name, nets) in tunnel.iter().flat_map(|tunnel| &tunnel.sets) {
+        for family in Family::BOTH {
+            let interval = nets.iter().any(|net| Family::of(net.addr()) == family && !is_single(net));
+            let nets = family.sorted_nets(nets);
+            let nets = if interval { IpNet::aggregate(&nets) } else { nets };
+            let set = ElementSet {
+                kind: "set",
+                name: set_name(name, family),
+                family,
+                interval,
+                elements: nets.iter().map(|net| (plain(net), String::new())).collect(),
+            };
+            set.declare(&mut out);
+        }
     }
     out.push_str("\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
     guarded_ports(admit, ports.iter().copied().collect(), &mut out);
@@ -29,36 +41,6 @@ pub fn host(plan: &HostPlan) -> String {
     }
     out.push_str("\t}\n}\n");
     out
-}
-
-/// The steps that lead from one plan of a host to another when only single addresses in sets differ, as for the hub's
-/// [`update`](super::update); the table is `inet fielato_host`. `None` when more differs: load [`host`] then.
-pub fn update_host(old: &HostPlan, new: &HostPlan) -> Option<Vec<ElementChange>> {
-    let HostPlan {
-        name: _,
-        admit,
-        ports,
-        tunnel,
-    } = old;
-    if (admit, ports) != (&new.admit, &new.ports) {
-        return None;
-    }
-    let (old, new) = match (tunnel, &new.tunnel) {
-        (None, None) => return Some(Vec::new()),
-        (Some(old), Some(new)) => (old, new),
-        _ => return None,
-    };
-    let TunnelPlan {
-        overlay,
-        hub,
-        sets,
-        rules,
-    } = old;
-    let same = (overlay, hub) == (&new.overlay, &new.hub) && same_rules(rules, &new.rules) && sets.keys().eq(new.sets.keys());
-    match same {
-        true => set_steps(sets, &new.sets),
-        false => None,
-    }
 }
 
 fn guarded_ports(admit: &Admit, ports: Vec<PortSpec>, out: &mut String) {
