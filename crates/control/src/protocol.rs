@@ -294,6 +294,9 @@ pub struct Changes {
     pub interface: bool,
     /// Bans added or removed.
     pub bans: usize,
+    /// Connections that were ended because the rules of now would not let them begin.
+    #[serde(default)]
+    pub connections_cut: usize,
 }
 
 /// How much of the rule set changed.

@@ -3,9 +3,9 @@
 //! Both engines make a device exactly what a list of items says and keep what stays the same, so a command is an edit of that
 //! list. It follows what tc says of `add`, `change`, `replace` and `delete` (man 8 tc).
 
-use fielato_policy::plan::{Shaping, ShapingItem};
+use fielato_policy::plan::Shaping;
 use fielato_qdisc::units::HANDLE;
-use fielato_qdisc::{Class, Filter, Handle, Parent, ParseError, Qdisc};
+use fielato_qdisc::{Class, Filter, Handle, Item, Parent, ParseError, Qdisc};
 
 /// What a command is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Edit {
     /// An item comes, or takes another's place.
-    Put(How, ShapingItem),
+    Put(How, Item),
     /// `tc qdisc del`: the discipline at this place, or with this handle, goes with all below it.
     RemoveQdisc {
         /// `root` or `parent CLASSID`.
@@ -184,11 +184,11 @@ impl Command {
     }
 }
 
-fn item(object: Object, words: String) -> Result<ShapingItem, TcError> {
+fn item(object: Object, words: String) -> Result<Item, TcError> {
     let read = match object {
-        Object::Qdisc => fielato_qdisc::qdisc(&words).map(ShapingItem::Qdisc),
-        Object::Class => fielato_qdisc::class(&words).map(ShapingItem::Class),
-        Object::Filter => fielato_qdisc::filter(&words).map(ShapingItem::Filter),
+        Object::Qdisc => fielato_qdisc::qdisc(&words).map(Item::Qdisc),
+        Object::Class => fielato_qdisc::class(&words).map(Item::Class),
+        Object::Filter => fielato_qdisc::filter(&words).map(Item::Filter),
     };
     read.map_err(|error| TcError::Item { words, error })
 }
@@ -231,7 +231,7 @@ impl Change {
     pub fn apply(&self, shaping: &[Shaping]) -> Result<Vec<Shaping>, TcError> {
         let (own, mut others): (Vec<Shaping>, Vec<Shaping>) =
             shaping.iter().cloned().partition(|shaping| shaping.dev == self.dev);
-        let mut items: Vec<ShapingItem> = own.into_iter().map(|shaping| shaping.item).collect();
+        let mut items: Vec<Item> = own.into_iter().map(|shaping| shaping.item).collect();
         self.edit.apply(&mut items)?;
         others.extend(items.into_iter().map(|item| Shaping {
             dev: self.dev.clone(),
@@ -242,11 +242,11 @@ impl Change {
 }
 
 impl Edit {
-    fn apply(&self, items: &mut Vec<ShapingItem>) -> Result<(), TcError> {
+    fn apply(&self, items: &mut Vec<Item>) -> Result<(), TcError> {
         match self {
-            Self::Put(how, ShapingItem::Qdisc(qdisc)) => put_qdisc(items, *how, qdisc),
-            Self::Put(how, ShapingItem::Class(class)) => put_class(items, *how, class),
-            Self::Put(how, ShapingItem::Filter(filter)) => put_filter(items, *how, filter),
+            Self::Put(how, Item::Qdisc(qdisc)) => put_qdisc(items, *how, qdisc),
+            Self::Put(how, Item::Class(class)) => put_class(items, *how, class),
+            Self::Put(how, Item::Filter(filter)) => put_filter(items, *how, filter),
             Self::RemoveQdisc { parent, handle } => {
                 let is_it = |qdisc: &Qdisc| {
                     parent.is_none_or(|parent| qdisc.parent == parent) && (handle.is_none() || qdisc.handle == *handle)
@@ -255,14 +255,14 @@ impl Edit {
                     return Err(TcError::Missing("such discipline".into()));
                 };
                 remove_below(items, found.handle);
-                items.retain(|item| !matches!(item, ShapingItem::Qdisc(qdisc) if *qdisc == found));
+                items.retain(|item| !matches!(item, Item::Qdisc(qdisc) if *qdisc == found));
                 Ok(())
             }
             Self::RemoveClass(classid) => remove_class(items, *classid),
             Self::RemoveFilters { parent, prio } => {
                 let before = items.len();
                 items.retain(|item| {
-                    let ShapingItem::Filter(filter) = item else { return true };
+                    let Item::Filter(filter) = item else { return true };
                     filter.parent != *parent || prio.is_some() && filter.prio != *prio
                 });
                 match items.len() < before {
@@ -274,19 +274,19 @@ impl Edit {
     }
 }
 
-fn qdiscs(items: &[ShapingItem]) -> impl Iterator<Item = &Qdisc> {
+fn qdiscs(items: &[Item]) -> impl Iterator<Item = &Qdisc> {
     items.iter().filter_map(|item| match item {
-        ShapingItem::Qdisc(qdisc) => Some(qdisc),
-        ShapingItem::Class(_) | ShapingItem::Filter(_) => None,
+        Item::Qdisc(qdisc) => Some(qdisc),
+        Item::Class(_) | Item::Filter(_) => None,
     })
 }
 
-fn put_qdisc(items: &mut Vec<ShapingItem>, how: How, new: &Qdisc) -> Result<(), TcError> {
+fn put_qdisc(items: &mut Vec<Item>, how: How, new: &Qdisc) -> Result<(), TcError> {
     let place = items
         .iter()
-        .position(|item| matches!(item, ShapingItem::Qdisc(qdisc) if qdisc.parent == new.parent));
+        .position(|item| matches!(item, Item::Qdisc(qdisc) if qdisc.parent == new.parent));
     let old = place.and_then(|place| match items.get(place) {
-        Some(ShapingItem::Qdisc(qdisc)) => Some((place, qdisc.clone())),
+        Some(Item::Qdisc(qdisc)) => Some((place, qdisc.clone())),
         _ => None,
     });
     match (how, old) {
@@ -302,7 +302,7 @@ fn put_qdisc(items: &mut Vec<ShapingItem>, how: How, new: &Qdisc) -> Result<(), 
             if let Some(item) = items.get_mut(place) {
                 // A discipline that stays itself keeps its handle, and what hangs below it.
                 let handle = if stays { handle } else { new.handle };
-                *item = ShapingItem::Qdisc(Qdisc { handle, ..new.clone() });
+                *item = Item::Qdisc(Qdisc { handle, ..new.clone() });
             }
             if !stays {
                 remove_below(items, old.handle);
@@ -310,59 +310,59 @@ fn put_qdisc(items: &mut Vec<ShapingItem>, how: How, new: &Qdisc) -> Result<(), 
             Ok(())
         }
         (_, None) => {
-            items.push(ShapingItem::Qdisc(new.clone()));
+            items.push(Item::Qdisc(new.clone()));
             Ok(())
         }
     }
 }
 
-fn put_class(items: &mut Vec<ShapingItem>, how: How, new: &Class) -> Result<(), TcError> {
+fn put_class(items: &mut Vec<Item>, how: How, new: &Class) -> Result<(), TcError> {
     let old = items
         .iter_mut()
-        .find(|item| matches!(item, ShapingItem::Class(class) if class.classid == new.classid));
+        .find(|item| matches!(item, Item::Class(class) if class.classid == new.classid));
     match (how, old) {
         (How::Add, Some(_)) => Err(TcError::Taken(format!("class {}", new.classid))),
         (How::Change, None) => Err(TcError::Missing(format!("class {}", new.classid))),
         (_, Some(item)) => {
-            *item = ShapingItem::Class(new.clone());
+            *item = Item::Class(new.clone());
             Ok(())
         }
         (_, None) => {
-            items.push(ShapingItem::Class(new.clone()));
+            items.push(Item::Class(new.clone()));
             Ok(())
         }
     }
 }
 
 /// tc knows a filter again by handle; here it is by discipline, priority and protocol.
-fn put_filter(items: &mut Vec<ShapingItem>, how: How, new: &Filter) -> Result<(), TcError> {
+fn put_filter(items: &mut Vec<Item>, how: How, new: &Filter) -> Result<(), TcError> {
     let is_it = |filter: &Filter| {
         new.prio.is_some() && (filter.parent, filter.prio, &filter.protocol) == (new.parent, new.prio, &new.protocol)
     };
     let old = items
         .iter_mut()
-        .find(|item| matches!(item, ShapingItem::Filter(filter) if is_it(filter)));
+        .find(|item| matches!(item, Item::Filter(filter) if is_it(filter)));
     match (how, old) {
         (How::Change, None) => Err(TcError::Missing(format!("such filter at {}", new.parent))),
         (How::Change | How::Replace, Some(item)) => {
-            *item = ShapingItem::Filter(new.clone());
+            *item = Item::Filter(new.clone());
             Ok(())
         }
         (How::Add | How::Replace, _) => {
-            items.push(ShapingItem::Filter(new.clone()));
+            items.push(Item::Filter(new.clone()));
             Ok(())
         }
     }
 }
 
-fn remove_class(items: &mut Vec<ShapingItem>, classid: Handle) -> Result<(), TcError> {
-    let is_it = |item: &ShapingItem| matches!(item, ShapingItem::Class(class) if class.classid == classid);
+fn remove_class(items: &mut Vec<Item>, classid: Handle) -> Result<(), TcError> {
+    let is_it = |item: &Item| matches!(item, Item::Class(class) if class.classid == classid);
     if !items.iter().any(is_it) {
         return Err(TcError::Missing(format!("class {classid}")));
     }
     if items
         .iter()
-        .any(|item| matches!(item, ShapingItem::Class(class) if class.parent == classid))
+        .any(|item| matches!(item, Item::Class(class) if class.parent == classid))
     {
         return Err(TcError::HasChildren(classid));
     }
@@ -371,27 +371,27 @@ fn remove_class(items: &mut Vec<ShapingItem>, classid: Handle) -> Result<(), TcE
         remove_below(items, leaf.handle);
     }
     items.retain(|item| match item {
-        ShapingItem::Class(class) => class.classid != classid,
-        ShapingItem::Qdisc(qdisc) => qdisc.parent != Parent::Class(classid),
-        ShapingItem::Filter(filter) => filter.classid != Some(classid),
+        Item::Class(class) => class.classid != classid,
+        Item::Qdisc(qdisc) => qdisc.parent != Parent::Class(classid),
+        Item::Filter(filter) => filter.classid != Some(classid),
     });
     Ok(())
 }
 
 /// Removes what hangs below a discipline: its classes and filters, and disciplines in its classes with what is below them.
-fn remove_below(items: &mut Vec<ShapingItem>, handle: Option<Handle>) {
+fn remove_below(items: &mut Vec<Item>, handle: Option<Handle>) {
     let mut going: Vec<u16> = handle.into_iter().map(|handle| handle.major).collect();
     while let Some(major) = going.pop() {
         items.retain(|item| match item {
-            ShapingItem::Qdisc(qdisc) => match qdisc.parent {
+            Item::Qdisc(qdisc) => match qdisc.parent {
                 Parent::Class(class) if class.major == major => {
                     going.extend(qdisc.handle.map(|handle| handle.major));
                     false
                 }
                 _ => true,
             },
-            ShapingItem::Class(class) => class.classid.major != major,
-            ShapingItem::Filter(filter) => filter.parent.major != major,
+            Item::Class(class) => class.classid.major != major,
+            Item::Filter(filter) => filter.parent.major != major,
         });
     }
 }
@@ -407,9 +407,9 @@ mod tests {
 
     fn told(shaping: &[Shaping]) -> Vec<String> {
         let text = |shaping: &Shaping| match &shaping.item {
-            ShapingItem::Qdisc(qdisc) => format!("{} qdisc {qdisc}", shaping.dev),
-            ShapingItem::Class(class) => format!("{} class {class}", shaping.dev),
-            ShapingItem::Filter(filter) => format!("{} filter {filter}", shaping.dev),
+            Item::Qdisc(qdisc) => format!("{} qdisc {qdisc}", shaping.dev),
+            Item::Class(class) => format!("{} class {class}", shaping.dev),
+            Item::Filter(filter) => format!("{} filter {filter}", shaping.dev),
         };
         shaping.iter().map(text).collect()
     }

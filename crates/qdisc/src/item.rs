@@ -3,11 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::spec::{Class, Filter, Qdisc};
 use crate::words::ParseError;
 
 /// A discipline, a class or a filter. As text: `qdisc root handle 1: htb`, `filter parent 1: matchall classid 1:10`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Item {
     /// `tc qdisc add dev DEV …`
     Qdisc(Qdisc),
@@ -42,8 +44,18 @@ impl FromStr for Item {
     type Err = ItemError;
 
     fn from_str(text: &str) -> Result<Self, ItemError> {
+        Item::parse_with_tables(text, &mut |_| Err(String::new()))
+    }
+}
+
+impl Item {
+    /// As [`Item::from_str`]; netem's `distribution NAME` may also name a table, whose text `tables` gives.
+    ///
+    /// # Errors
+    /// When it is none, or a table can't be read.
+    pub fn parse_with_tables(text: &str, tables: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Self, ItemError> {
         match text.trim_ascii_start().split_once(char::is_whitespace) {
-            Some(("qdisc", words)) => Ok(Item::Qdisc(crate::qdisc(words)?)),
+            Some(("qdisc", words)) => Ok(Item::Qdisc(crate::qdisc_with_tables(words, tables)?)),
             Some(("class", words)) => Ok(Item::Class(crate::class(words)?)),
             Some(("filter", words)) => Ok(Item::Filter(crate::filter(words)?)),
             _ => Err(ItemError::Object(text.to_owned())),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::Result;
-use fielato_policy::plan::{Shaping, ShapingItem};
+use fielato_policy::plan::Shaping;
+use fielato_qdisc::Item;
 use fielato_wireguard::PublicKey;
 use jiff::Timestamp;
 
@@ -134,7 +135,7 @@ impl Hub {
     fn tc_filters(&self, dev: Option<&str>) -> String {
         let mut text = String::new();
         for Shaping { dev: on, item } in &self.plan.shaping {
-            if let ShapingItem::Filter(filter) = item
+            if let Item::Filter(filter) = item
                 && dev.is_none_or(|dev| dev == on)
             {
                 text += &format!("{}\n", on_device(&format!("filter {filter}"), on, dev));

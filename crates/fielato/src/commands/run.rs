@@ -182,6 +182,9 @@ pub fn reload(paths: &Paths, json: bool) -> Result<()> {
     if changes.bans > 0 {
         parts.push(format!("bans: {}", changes.bans));
     }
+    if changes.connections_cut > 0 {
+        parts.push(format!("connections ended: {}", changes.connections_cut));
+    }
     println!("changed: {}", parts.join("; "));
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! A reload changes only what changed: sessions and connections of others go on.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use crate::common::{Client, Machine, Pair, Running, can_run, eventually, overlay};
@@ -124,6 +126,83 @@ fn a_connection_outlives_a_change_of_the_rules() {
     assert_eq!(changes["changes"]["rules"], "elements", "{changes}");
     carry(b"again...");
     assert!(client.ping(&server));
+}
+
+#[test]
+fn a_connection_that_is_forbidden_now_ends_and_others_go_on() {
+    if !can_run("sessions::a_connection_that_is_forbidden_now_ends_and_others_go_on") {
+        return;
+    }
+    for engine in ["kernel", "userspace"] {
+        let Pair { hub, outside } = Pair::new();
+        hub.fielato("member add alice").ok();
+        let rule = |to: &str, action: &str| format!("\n[[rule]]\nfrom = \"alice\"\nto = \"{to}\"\naction = \"{action}\"\n");
+        let before = hub.config();
+        hub.write_config(&(before.clone() + &rule("hub", "accept")));
+        hub.fielato(&format!("up --engine {engine} --wireguard userspace")).ok();
+        let [server4, server6] = &overlay(&hub)[..] else {
+            panic!("two addresses")
+        };
+        let client = Client::start(&hub, &outside, "alice");
+        eventually("the tunnel carries", || client.ping(server4) && client.ping(server6));
+
+        let mut over4 = Talk::begin(&hub, &outside, server4, "4321");
+        let mut over6 = Talk::begin(&hub, &outside, server6, "4321");
+        assert!(over4.carries() && over6.carries(), "{engine}");
+        hub.write_config(&(before + &rule(server4, "reject") + &rule("hub", "accept")));
+        let changes = hub.fielato("reload --json").json();
+        assert_eq!(changes["changes"]["rules"], "whole", "{engine}: {changes}");
+        assert!(over6.carries(), "{engine}: it is still allowed");
+        assert!(!over4.carries(), "{engine}: what is forbidden now went on");
+        assert!(
+            changes["changes"]["connections_cut"].as_u64() >= Some(1),
+            "{engine}: {changes}"
+        );
+        hub.fielato("down").ok();
+    }
+}
+
+/// A TCP connection from outside to a port of the hub.
+struct Talk {
+    _listener: Running,
+    _sender: Running,
+    input: std::process::ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Talk {
+    fn begin(hub: &Machine, outside: &Machine, server: &str, port: &str) -> Self {
+        let mut listen = hub.command("nc");
+        listen.args(["-l", "-n", "-s", server, "-p", port]).stdout(Stdio::piped());
+        let mut listener = hub.spawn(listen);
+        eventually("the server listens", || {
+            hub.sh(&format!("ss -Hltn src '[{server}]' sport = {port}"))
+                .ok()
+                .contains(port)
+        });
+        let mut command = outside.command("nc");
+        command.args(["-n", server, port]);
+        let mut sender = Running(command.stdin(Stdio::piped()).spawn().unwrap());
+        let output = listener.0.stdout.take().unwrap();
+        let (told, lines) = channel();
+        thread::spawn(move || {
+            BufReader::new(output)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| told.send(line))
+        });
+        Self {
+            input: sender.0.stdin.take().unwrap(),
+            _listener: listener,
+            _sender: sender,
+            lines,
+        }
+    }
+
+    /// Whether a line arrives. What stops it stops its repetitions too, of which there are some within this time.
+    fn carries(&mut self) -> bool {
+        writeln!(self.input, "hello").is_ok() && self.lines.recv_timeout(Duration::from_secs(2)).is_ok()
+    }
 }
 
 fn allow(hub: &Machine) {

@@ -65,7 +65,14 @@ pub(super) fn meet(
         replaced.map_err(|error| refused(error.to_string()))?;
     }
     let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
-    let mut packet = Packet::received(packet.to_vec(), interface).map_err(|malformed| refused(malformed.name().to_owned()))?;
+    let mut packet = match Packet::received(packet.to_vec(), interface) {
+        Ok(packet) => packet,
+        // Its own stack drops what is no packet before any rule, as the hub's does.
+        Err(malformed) => {
+            let name = malformed.name().to_owned();
+            return Ok((Vec::new(), Some(Reason::Gateway { name })));
+        }
+    };
     packet.trace = true;
     let family = packet.headers.family;
     let ended = engine.receive_in_place(&mut packet, &mut Alone, now);

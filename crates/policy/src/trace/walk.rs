@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fielato_gateway::trace::{self as seen, TraceFilter};
 use fielato_gateway::{Buffer, Gateway, Now, PortId};
-use fielato_qdisc::{Class, Handle, Parent};
+use fielato_qdisc::{Class, Handle, Item, Parent};
 use fielato_wire::Headers;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace
 use super::{far_end, observe};
 use crate::config::{Config, Member, Route};
 use crate::gateway::{self, Exit, HOST, Rules, TUNNEL, UPLINK, Uplink};
-use crate::plan::{HostPlan, Plan, ShapingItem};
+use crate::plan::{HostPlan, Plan};
 use crate::render::wg_quick::allowed_ips;
 
 /// The machines as the configuration has them, and the time on them.
@@ -392,7 +392,7 @@ impl<'a> Walk<'a> {
     /// was sent, or on the tunnel by the destination as it is received.
     fn planned_queue(&self, interface: &str, sent: &[u8], received: &[u8]) -> Vec<String> {
         let roots = self.plan.shaping.iter().filter_map(|shaping| match &shaping.item {
-            ShapingItem::Qdisc(qdisc) if shaping.dev == interface && qdisc.parent == Parent::Root => qdisc.handle,
+            Item::Qdisc(qdisc) if shaping.dev == interface && qdisc.parent == Parent::Root => qdisc.handle,
             _ => None,
         });
         let address = match interface == self.plan.interface {
@@ -420,7 +420,7 @@ impl<'a> Walk<'a> {
 
     fn planned_class(&self, interface: &str, handle: Handle) -> Option<&Class> {
         self.plan.shaping.iter().find_map(|shaping| match &shaping.item {
-            ShapingItem::Class(class) if shaping.dev == interface && class.classid == handle => Some(class),
+            Item::Class(class) if shaping.dev == interface && class.classid == handle => Some(class),
             _ => None,
         })
     }

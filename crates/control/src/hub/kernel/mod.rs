@@ -3,6 +3,7 @@
 //! Up: rules, forwarding, interface (down) with its peers, addresses, disciplines, guard with its bans, interface up.
 //! Down: interface, guard, disciplines, forwarding, rules.
 
+mod flows;
 mod guards;
 mod probe;
 mod shaper;
@@ -22,7 +23,7 @@ use super::machine::{self, Machine};
 use super::{Counted, Step};
 use crate::bans::Bans;
 use crate::forwarding;
-use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice, ShapeItem};
+use crate::protocol::{Changes, DropCount, GuardStatus, RulesChange, ShapeDevice, ShapeItem};
 use crate::tunnel::{Choice, Tunnel};
 
 use guards::{Attached, Guards};
@@ -136,7 +137,18 @@ impl Kernel {
         }
         changes.bans = self.guards.sync(new, bans)?;
         self.rules = machine::standing_rules()?;
+        if changes.rules != RulesChange::None {
+            changes.connections_cut = self.cut(new);
+        }
         Ok(changes)
+    }
+
+    /// The rules stand already: when connections can't be ended, that is said, and nothing is taken back.
+    fn cut(&mut self, plan: &Plan) -> usize {
+        flows::cut(&mut self.machine.netlink, plan).unwrap_or_else(|error| {
+            log::error!("connections that are forbidden now may go on until they end by themselves: {error:#}");
+            0
+        })
     }
 
     /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.

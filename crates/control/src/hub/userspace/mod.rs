@@ -109,7 +109,7 @@ impl Userspace {
             (Some(machine), compiled::Exit::Proxy) => uplink::by_sockets(&mut machine.netlink, &new.uplink)?,
             _ => self.uplink.clone(),
         };
-        self.swap(gateway_config(new, &uplink, &banned))?;
+        changes.connections_cut = self.swap(gateway_config(new, &uplink, &banned))?;
         if let Some(device) = device
             && let Err(error) = self.device.set(device)
         {
@@ -131,10 +131,10 @@ impl Userspace {
         Ok(changes)
     }
 
-    fn swap(&self, config: Config) -> Result<()> {
-        self.gateway(|gateway, now| gateway.swap(config, now))?
-            .context("the gateway refuses the plan")?;
-        Ok(())
+    /// Returns how many connections ended with it.
+    fn swap(&self, config: Config) -> Result<usize> {
+        let swapped = self.gateway(|gateway, now| gateway.swap(config, now))?;
+        Ok(swapped.context("the gateway refuses the plan")?.cut)
     }
 
     fn gateway<T>(&self, work: impl FnOnce(&mut Gateway, Now) -> T) -> Result<T> {
