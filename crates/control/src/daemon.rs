@@ -254,26 +254,27 @@ fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
 }
 
-fn notify(states: &[NotifyState<'_>]) {
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::warn!("cannot notify the service manager: {error}");
     }
 }
 
-enum Signal {
+/// What a signal asks for.
+pub(crate) enum Signal {
     Stop,
     Reload,
 }
 
 /// Signals set a flag and write a byte into a pipe, so that they wake the same wait as everything else.
-struct Signals {
+pub(crate) struct Signals {
     pipe: UnixStream,
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
 }
 
 impl Signals {
-    fn install() -> Result<Self> {
+    pub(crate) fn install() -> Result<Self> {
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -284,7 +285,12 @@ impl Signals {
         Ok(Self { pipe, stop, reload })
     }
 
-    fn take(&mut self) -> Result<Option<Signal>> {
+    /// Becomes readable when a signal has come.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    pub(crate) fn take(&mut self) -> Result<Option<Signal>> {
         let mut bytes = [0; 64];
         match self.pipe.read(&mut bytes) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error).context("cannot read the signal pipe"),

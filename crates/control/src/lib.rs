@@ -5,12 +5,14 @@
 //! so that whatever was killed half way, the next command ends in a known state.
 
 pub mod accounting;
+pub mod agent;
 pub mod audit;
 pub mod bans;
 pub mod client;
 pub mod daemon;
 pub mod edit;
 pub mod files;
+pub mod fleet;
 pub mod forwarding;
 pub mod grants;
 pub mod hub;

@@ -120,6 +120,36 @@ impl Paths {
         self.state().join("audit.jsonl")
     }
 
+    /// Of a protected host's agent: which hub it talks to, and by which interface.
+    pub fn agent(&self) -> PathBuf {
+        self.state().join("agent.json")
+    }
+
+    /// Of a protected host's agent: the plan that it enforces.
+    pub fn agent_plan(&self) -> PathBuf {
+        self.state().join("agent-plan.json")
+    }
+
+    /// Of a protected host's agent: what it changed on the machine beside its table, and how it was before.
+    pub fn agent_undo(&self) -> PathBuf {
+        self.state().join("agent-undo.json")
+    }
+
+    /// The private key of an enrolled host.
+    pub fn agent_key(&self) -> PathBuf {
+        self.keys().join("agent.key")
+    }
+
+    /// Held by a protected host's agent while it lives.
+    pub fn agent_lock(&self) -> PathBuf {
+        self.runtime().join("agent.lock")
+    }
+
+    /// What a protected host's agent is doing.
+    pub fn agent_status(&self) -> PathBuf {
+        self.runtime().join("agent.json")
+    }
+
     /// State that a reboot clears.
     pub fn runtime(&self) -> PathBuf {
         self.runtime.clone()

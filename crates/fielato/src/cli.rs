@@ -202,6 +202,9 @@ pub enum Command {
     /// Look at traffic shaping
     #[command(subcommand)]
     Shape(Shape),
+    /// On a protected host: enforce what the hub plans for it
+    #[command(subcommand)]
+    Agent(Agent),
     /// Write real packets to a capture file: within the tunnel, encrypted, or both
     #[command(after_help = CAPTURE_HELP)]
     Capture(Capture),
@@ -419,6 +422,34 @@ pub struct Import {
     /// Print the configuration and write nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Agent {
+    /// Enforce the last plan that came, then what the hub says, until stopped; the rules stay
+    #[command(
+        after_help = "Examples:\n  fielato agent run                              (after `fielato agent enrol`)\n  fielato agent run --hub 192.168.4.1 --interface wg0   (on a host that is a member by other means)"
+    )]
+    Run(AgentRun),
+    /// Show what is enforced here
+    #[command(after_help = "Example:\n  fielato agent status --json")]
+    Status(Json),
+    /// Take the rules away and put back what was changed: the host is open then, but for other rules on it
+    #[command(after_help = "Example:\n  systemctl stop fielato-agent && fielato agent remove")]
+    Remove,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentRun {
+    /// The hub's overlay address, with the control port if it is not 51821; may be repeated [default: as enrolled]
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub hub: Vec<String>,
+    /// The WireGuard interface towards the hub [default: as enrolled, else wg0]
+    #[arg(long)]
+    pub interface: Option<String>,
+    /// The host's name in the hub's configuration; the hub goes by its address, so this only finds mistakes
+    #[arg(long)]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -66,6 +66,9 @@ pub enum EditError {
     /// No member has that name.
     #[error("no member is called {0}")]
     Unknown(String),
+    /// No protected host has that name.
+    #[error("no host is called {0}; give it a [host.{0}] with address and strategy first")]
+    NoHost(String),
     /// The overlay is full.
     #[error("every address of {0} is taken; remove a member, or give hub.addresses a larger network")]
     Full(IpNet),
@@ -296,26 +299,52 @@ pub fn set_disabled(text: &str, name: &str, disabled: bool) -> Result<String, Ed
     if member.disabled == disabled {
         return Ok(text.to_owned());
     }
+    let edited = set_value(text, "member", name, "disabled", if disabled { "true" } else { "false" })?;
+    Config::parse(&edited).map_err(EditError::After)?;
+    Ok(edited)
+}
+
+/// Lets a protected host have an agent, whose member of the same name has this key: an existing member gets it instead of its own, else
+/// one is added with the next free addresses.
+///
+/// # Errors
+/// [`EditError::NoHost`] when there is no such host; else see [`EditError`].
+pub fn enrol_host(text: &str, name: &str, public_key: &PublicKey) -> Result<String, EditError> {
+    let config = Config::parse(text).map_err(EditError::Before)?;
+    let host = config.hosts.get(name).ok_or_else(|| EditError::NoHost(name.to_owned()))?;
+    let edited = match config.members.contains_key(name) {
+        true => {
+            let edited = set_value(text, "member", name, "public_key", &string(&public_key.to_string()))?;
+            match config.members.get(name).is_some_and(|member| member.disabled) {
+                true => set_value(&edited, "member", name, "disabled", "false")?,
+                false => edited,
+            }
+        }
+        false => add_member(text, &NewMember::new(name, *public_key))?.0,
+    };
+    let edited = match host.agent {
+        true => edited,
+        false => set_value(&edited, "host", name, "agent", "true")?,
+    };
+    Config::parse(&edited).map_err(EditError::After)?;
+    Ok(edited)
+}
+
+/// Sets one value of a table `[kind.NAME]`, which is there.
+fn set_value(text: &str, kind: &str, name: &str, key: &str, value: &str) -> Result<String, EditError> {
     let root = root(text);
-    let found = named(root.get_ref(), "member")
-        .into_iter()
-        .find(|(member, _)| *member == name);
+    let found = named(root.get_ref(), kind).into_iter().find(|(found, _)| *found == name);
     let (_, at) = found.ok_or_else(|| EditError::Unknown(name.to_owned()))?;
     let mut edited = text.to_owned();
-    match at.table.get("disabled") {
-        Some(value) => edited.replace_range(value.span(), if disabled { "true" } else { "false" }),
-        None if at.inline(text) => edited.insert_str(at.last_value(), ", disabled = true"),
+    match at.table.get(key) {
+        Some(old) => edited.replace_range(old.span(), value),
+        None if at.inline(text) => edited.insert_str(at.last_value(), &format!(", {key} = {value}")),
         None => {
             let end = at.extent(text).end;
-            let line = if text[..end].ends_with('\n') {
-                "disabled = true\n"
-            } else {
-                "\ndisabled = true\n"
-            };
-            edited.insert_str(end, line);
+            let newline = if text[..end].ends_with('\n') { "" } else { "\n" };
+            edited.insert_str(end, &format!("{newline}{key} = {value}\n"));
         }
     }
-    Config::parse(&edited).map_err(EditError::After)?;
     Ok(edited)
 }
 

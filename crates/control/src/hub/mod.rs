@@ -49,6 +49,7 @@ use crate::{Paths, who};
 use apply::{How, Pending};
 use engine::{Counted, Engine, Step};
 use kernel::Missing;
+pub(crate) use machine::{ELEMENTS_MAX, element_change};
 pub use machine::{Machine, TABLE};
 use start::Start;
 

@@ -1,6 +1,5 @@
 //! What members have sent and received: counted, told, and held against quotas.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -53,12 +52,7 @@ impl Hub {
             By::Member => members,
             By::Group => {
                 let contents = self.source.config.group_contents();
-                let owned = contents.iter().map(|(group, content)| {
-                    let members = content.members.iter().map(ToString::to_string);
-                    (group, members.collect::<BTreeSet<String>>())
-                });
-                let groups: BTreeMap<&str, BTreeSet<String>> = owned.collect();
-                by_group(&members, groups.iter().map(|(group, members)| (*group, members)))
+                by_group(&members, contents.iter().map(|(group, content)| (group, &content.members)))
             }
         };
         let usage = of.into_iter().map(|(name, counters)| UsageOf { name, counters });

@@ -1,5 +1,6 @@
 //! One file a command, or a family of them: each reads its arguments, calls the crate that does the work, and prints.
 
+mod agent;
 mod apply;
 mod ban;
 mod capture;
@@ -97,6 +98,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
+        Command::Agent(command) => return agent::run(&paths, command),
         Command::Capture(args) => capture::run(&paths, args)?,
         Command::Tc(args) => return tc::run(&paths, &args),
         Command::Lab(command) => return lab::run(command),

@@ -10,7 +10,7 @@ use crate::schema::Section;
 
 use super::{exit, scalar};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "interface",
     "endpoint",
     "addresses",
@@ -26,6 +26,7 @@ const KEYS: [&str; 15] = [
     "engine",
     "exit",
     "packet",
+    "control_port",
 ];
 
 /// Reads `[hub]`; what is missing or wrong is noted and stands as a default that nobody will use.
@@ -52,6 +53,7 @@ pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
         },
         engine: Engine::Auto,
         exit: Exit::Proxy,
+        control_port: 51821,
     };
     let Some(value) = top.value("hub") else {
         sink.error(
@@ -77,6 +79,10 @@ pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
         .number("listen_port", 1..=65535, sink)
         .and_then(|port| u16::try_from(port).ok())
         .unwrap_or(hub.listen_port);
+    hub.control_port = section
+        .number("control_port", 1..=65535, sink)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(hub.control_port);
     mtu(&section, &mut hub, sink);
     for text in section.texts("dns", false, "a list of addresses", sink) {
         hub.dns.extend(scalar::address("hub: dns", text, sink));

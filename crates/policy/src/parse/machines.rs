@@ -267,11 +267,25 @@ pub fn hosts(top: &Section<'_>, hub: &Hub, members: &Table<Member>, sink: &mut S
     let mut hosts = Table::new();
     for (name, span, table) in named_sections(top, "host", sink) {
         scalar::check_name("host", (name, span.clone()), sink);
-        let section = Section::new(format!("host {name}"), span.clone(), table, &["address", "strategy"], sink);
+        let section = Section::new(
+            format!("host {name}"),
+            span.clone(),
+            table,
+            &["address", "strategy", "agent"],
+            sink,
+        );
         let strategy = strategy(name, &section, hub, members, sink);
         let texts = section.texts("address", true, "an address, or a list of one per family", sink);
         if texts.is_empty() && section.value("address").is_none() {
             section.missing("address", "add address = \"…\"", sink);
+        }
+        let agent = section.flag("agent", false, sink);
+        if agent && !members.contains_key(name) {
+            sink.error(
+                section.span_of("agent"),
+                format!("host {name}: its agent has no way to the hub, since no member is called {name}"),
+                format!("`fielato host enrol {name}` makes the member and this key"),
+            );
         }
         let mut addresses = Vec::new();
         for text in texts {
@@ -283,6 +297,7 @@ pub fn hosts(top: &Section<'_>, hub: &Hub, members: &Table<Member>, sink: &mut S
                 value: Host {
                     addresses,
                     strategy,
+                    agent,
                     groups: Vec::new(),
                 },
                 span,

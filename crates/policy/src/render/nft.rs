@@ -1,5 +1,8 @@
 //! Plans as nft text (`man 8 nft`; held to what 1.0.6, Debian 12's, takes).
 
+mod host;
+mod update_host;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -11,7 +14,10 @@ use super::family::{Family, plain};
 use super::ranges::disjoint;
 use crate::compile::identifier;
 use crate::config::{Action, PortSpec, Protocol, RawRule};
-use crate::plan::{Addresses, Admit, Destination, FilterRule, Firewall, HostPlan, Origin, PerFamily, Published};
+use crate::plan::{Addresses, Destination, FilterRule, Firewall, Origin, PerFamily, Published};
+
+pub use host::host;
+pub use update_host::update_host;
 
 /// The hub's whole rule set as one transaction that replaces what was there.
 pub fn hub(firewall: &Firewall) -> String {
@@ -537,39 +543,4 @@ fn port_set<'p>(ports: impl Iterator<Item = &'p PortSpec>) -> String {
         [one] => text(one),
         all => format!("{{ {} }}", all.iter().map(text).collect::<Vec<_>>().join(", ")),
     }
-}
-
-/// A protected host's rules as one transaction. They say what the iptables text says: also the host's own
-/// processes reach the service only in the admitted way.
-pub fn host(plan: &HostPlan) -> String {
-    let HostPlan {
-        name: _,
-        admit,
-        ports,
-        tunnel: _,
-    } = plan;
-    let mut out = String::from("table inet fielato_host\ndelete table inet fielato_host\ntable inet fielato_host {\n");
-    out.push_str("\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
-    let ports: Vec<PortSpec> = ports.iter().copied().collect();
-    let matches = if ports.is_empty() { Vec::new() } else { port_matches(&ports) };
-    for port in matches {
-        match admit {
-            Admit::Interface(interface) => {
-                let _ = writeln!(out, "\t\tiifname != \"{interface}\" {port} counter drop");
-            }
-            Admit::Sources(sources) => {
-                for family in Family::BOTH {
-                    let admitted: Vec<IpNet> = family.addresses(sources).into_iter().map(IpNet::from).collect();
-                    let others = match admitted.as_slice() {
-                        // The hub has no address there, so nobody comes from it.
-                        [] => format!("meta nfproto {}", family.protocol()),
-                        some => format!("{} saddr != {}", family.header(), braces(some)),
-                    };
-                    let _ = writeln!(out, "\t\t{others} {port} counter drop");
-                }
-            }
-        }
-    }
-    out.push_str("\t}\n}\n");
-    out
 }
