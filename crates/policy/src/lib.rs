@@ -7,6 +7,7 @@ pub mod circumstances;
 mod compile;
 pub mod config;
 pub mod diagnostic;
+pub mod diff;
 pub mod edit;
 pub mod facts;
 pub mod gateway;
