@@ -19,6 +19,7 @@ use anyhow::{Result, bail};
 use fielato_kernel::memory;
 use fielato_policy::plan::{Peer, Shaping};
 use fielato_policy::{Circumstances, Plan, config};
+use fielato_qdisc::tc::Command;
 use fielato_qdisc::{Parent, Stats};
 use fielato_wireguard::config::{changes, differing};
 use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey};
@@ -31,7 +32,7 @@ use crate::live::serve::Watching;
 use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Watch};
 use crate::secrets::{self, PskStore, Replaced};
 use crate::source::Source;
-use crate::tc::Command;
+use crate::tc;
 use crate::tunnel::Choice;
 
 use engine::{Counted, Engine, Step};
@@ -268,25 +269,19 @@ impl Hub {
 
     /// A tc command: shows, or changes until the next reload.
     fn tc(&mut self, words: &[String]) -> Result<String> {
-        let change = match Command::parse(words)? {
-            Command::Show {
-                object,
-                dev,
-                statistics,
-                json,
-            } => return self.tc_show(object, dev.as_deref(), statistics, json),
-            Command::Change(change) => change,
+        let (dev, edit) = match tc::parse(words)? {
+            Command::Show(show) => return self.tc_show(&show),
+            Command::Edit { dev, edit } => (dev, edit),
         };
-        if ![&self.plan.interface, &self.plan.uplink].contains(&&change.dev) {
+        if ![&self.plan.interface, &self.plan.uplink].contains(&&dev) {
             bail!(
-                "{} is not the hub's; it shapes {} and {}",
-                change.dev,
+                "{dev} is not the hub's; it shapes {} and {}",
                 self.plan.interface,
                 self.plan.uplink
             );
         }
         let mut plan = self.plan.clone();
-        plan.shaping = change.apply(&self.plan.shaping)?;
+        plan.shaping = tc::apply(&self.plan.shaping, &dev, &edit)?;
         let shaping = plan.shaping.clone();
         self.change_to(plan, self.private_key.clone(), &Replaced::default())?;
         self.shaping_by_command = Some(shaping);

@@ -185,6 +185,21 @@ impl Machine {
     }
 }
 
+/// A wire from `name` on one machine, 10.NET.0.1/24 and fd0NET::1/64, to `eth0` on another, the same with 2.
+pub fn wire(one: &Machine, name: &str, other: &Machine, net: u8) {
+    one.sh(&format!(
+        "ip link add {name} type veth peer name eth0 netns {}",
+        other.netns()
+    ))
+    .ok();
+    for (machine, name, host) in [(one, name, 1), (other, "eth0", 2)] {
+        let up = format!(
+            "ip addr add 10.{net}.0.{host}/24 dev {name} && ip addr add fd0{net}::{host}/64 dev {name} nodad && ip link set {name} up"
+        );
+        machine.sh(&up).ok();
+    }
+}
+
 /// A program that stays until this goes.
 pub struct Running(pub Child);
 

@@ -7,6 +7,7 @@ mod documents;
 mod engines;
 mod import;
 mod members;
+mod packet;
 mod refused;
 mod rendered;
 mod rootless;
