@@ -15,8 +15,15 @@ use crate::plan::HostPlan;
 struct Alone;
 
 impl Host for Alone {
-    fn route(&mut self, _: &RouteKey) -> Route {
-        Route::Local
+    fn route(&mut self, key: &RouteKey) -> Route {
+        if key.in_interface != Interface::NONE {
+            return Route::Local;
+        }
+        Route::Out {
+            interface: Interface::new(1, OWN_NETWORK).unwrap_or(Interface::NONE),
+            mtu: u32::from(u16::MAX),
+            realm: 0,
+        }
     }
 
     fn address_type(&mut self, _: Family, _: Addr, _: Option<Interface>) -> AddressType {
@@ -31,28 +38,77 @@ impl Host for Alone {
 /// The host's interface that is not the tunnel's; the file does not know its name, and the rules do not ask.
 const OWN_NETWORK: &str = "network";
 
-/// What the host `plan` does with a packet that comes to it by its `tunnel`, or else by its own network: the rules it meets, and
-/// why it is stopped there.
-///
-/// # Errors
-/// Its rules can't be run.
-pub(super) fn meet(
-    plan: &HostPlan,
-    tunnel: Option<&str>,
-    packet: &[u8],
-    now: Now,
-) -> Result<(Vec<Step>, Option<Reason>), QuestionError> {
-    let refused = |problem: String| QuestionError::Gateway(format!("host {}: {problem}", plan.name));
-    let rules = Rules::host(plan);
+/// A protected host with its connections.
+pub(super) struct FarEnd {
+    engine: Netfilter,
+    rules: Rules,
+    name: String,
+}
+
+impl FarEnd {
+    /// # Errors
+    /// Its rules can't be run.
+    pub fn new(plan: &HostPlan, now: Now) -> Result<Self, QuestionError> {
+        let rules = Rules::host(plan);
+        let engine = engine(&rules, now).map_err(|problem| refused(&plan.name, &problem))?;
+        Ok(Self {
+            engine,
+            rules,
+            name: plan.name.clone(),
+        })
+    }
+
+    /// Notes a packet that it sends: the answer is let in.
+    pub fn send(&mut self, packet: &[u8], now: Now) {
+        if let Ok(mut packet) = Packet::local(packet.to_vec()) {
+            self.engine.send_local_in_place(&mut packet, &mut Alone, now);
+            self.engine.drain_effects().for_each(drop);
+        }
+    }
+
+    /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules that the packet meets, and
+    /// why it is stopped there.
+    ///
+    /// # Errors
+    /// It is no packet.
+    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> Result<(Vec<Step>, Option<Reason>), QuestionError> {
+        let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
+        let packet = Packet::received(packet.to_vec(), interface);
+        let mut packet = packet.map_err(|malformed| refused(&self.name, malformed.name()))?;
+        packet.trace = true;
+        let family = packet.headers.family;
+        let ended = self.engine.receive_in_place(&mut packet, &mut Alone, now);
+        let rules = &self.rules;
+        let met = self.engine.drain_effects().filter_map(|effect| match effect {
+            Effect::Trace { place, .. } => step(&place, family, rules, ended),
+            _ => None,
+        });
+        let steps: Vec<Step> = met.collect();
+        let last = steps.iter().rev().find_map(|step| match step {
+            Step::Table { origin, .. } => origin.clone(),
+            _ => None,
+        });
+        let reason = (ended != Ended::Deliver).then(|| Reason::Rule {
+            origin: last.unwrap_or(Origin::Protected),
+        });
+        Ok((steps, reason))
+    }
+}
+
+fn refused(name: &str, problem: &str) -> QuestionError {
+    QuestionError::Gateway(format!("host {name}: {problem}"))
+}
+
+fn engine(rules: &Rules, now: Now) -> Result<Netfilter, String> {
     let mut engine = Netfilter::new(conntrack::Config::default(), 1);
     for set in &rules.sets {
-        let shared = engine.shared_mut(Caller::Admin).map_err(|error| refused(error.to_string()))?;
+        let shared = engine.shared_mut(Caller::Admin).map_err(|error| error.to_string())?;
         let made = shared.sets.create(&set.name, set.kind.clone());
-        made.map_err(|error| refused(error.to_string()))?;
+        made.map_err(|error| error.to_string())?;
         for entry in &set.entries {
             if let Some(known) = shared.sets.get_mut(&set.name) {
                 let added = known.add(entry, None, false, now.mono);
-                added.map_err(|error| refused(error.to_string()))?;
+                added.map_err(|error| error.to_string())?;
             }
         }
     }
@@ -61,26 +117,11 @@ pub(super) fn meet(
             ruleset: ruleset.clone(),
             generation: None,
         };
-        let replaced = engine.execute(Caller::Admin, replace, now);
-        replaced.map_err(|error| refused(error.to_string()))?;
+        engine
+            .execute(Caller::Admin, replace, now)
+            .map_err(|error| error.to_string())?;
     }
-    let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
-    let mut packet = Packet::received(packet.to_vec(), interface).map_err(|malformed| refused(malformed.name().to_owned()))?;
-    packet.trace = true;
-    let family = packet.headers.family;
-    let ended = engine.receive_in_place(&mut packet, &mut Alone, now);
-    let met = engine.drain_effects().filter_map(|effect| match effect {
-        Effect::Trace { place, .. } => step(&place, family, &rules, ended),
-        _ => None,
-    });
-    let steps: Vec<Step> = met.collect();
-    let reason = match ended {
-        Ended::Deliver => None,
-        _ => Some(Reason::Rule {
-            origin: Origin::Protected,
-        }),
-    };
-    Ok((steps, reason))
+    Ok(engine)
 }
 
 /// `filter:INPUT:rule:1`, as the engine words it.

@@ -1,5 +1,6 @@
 //! A packet's whole way: out of the sender's machine, through the gateway, into the receiver's.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use jiff::Timestamp;
 
 use super::advice::Stopped;
 use super::cipher::{Cipher, endpoint};
+use super::far_end::FarEnd;
+use super::observe;
 use super::packet::{Shown, acknowledgement, answer};
 use super::proxy::{Proxy, UNCARRIED};
 use super::question::{Case, QuestionError, Sender};
 use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace};
-use super::{far_end, observe};
 use crate::config::{Config, Member, Route};
 use crate::gateway::{self, Exit, HOST, Rules, TUNNEL, UPLINK, Uplink};
 use crate::plan::{HostPlan, Plan, ShapingItem};
@@ -33,6 +35,8 @@ pub(super) struct Walk<'a> {
     rules: Rules,
     /// The sockets of `exit = "proxy"`.
     proxy: Option<Proxy>,
+    /// Protected hosts that a packet has met.
+    hosts: BTreeMap<String, FarEnd>,
     /// The hub's addresses on the uplink.
     own: Vec<IpNet>,
     begin: Timestamp,
@@ -79,6 +83,7 @@ impl<'a> Walk<'a> {
             shaped: Gateway::new(made, SEED, moment).ok(),
             rules: gateway::rules(plan, &uplink),
             proxy: (uplink.exit == Exit::Proxy).then(Proxy::default),
+            hosts: BTreeMap::new(),
             own: uplink.addresses,
             begin: now,
             now: moment,
@@ -190,6 +195,10 @@ impl<'a> Walk<'a> {
     fn go(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
         let port = match journey.from.clone() {
             Sender::Member(name) => {
+                let now = self.now;
+                if let Some(host) = self.host(&name)? {
+                    host.send(&journey.bytes, now);
+                }
                 if let Some(gone) = self.leave_member(journey, &name) {
                     return Ok(gone);
                 }
@@ -256,7 +265,7 @@ impl<'a> Walk<'a> {
     }
 
     /// From the hub's side of the tunnel to a member's socket.
-    fn enter_member(&self, journey: &mut Journey) -> Result<Gone, QuestionError> {
+    fn enter_member(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
         let Some(Shown { source, destination, .. }) = Shown::of(&journey.bytes) else {
             return Ok(Gone::Stopped(Place::Hub, Reason::NobodysAddress));
         };
@@ -285,7 +294,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Out of the uplink.
-    fn enter_network(&self, journey: &mut Journey) -> Result<Gone, QuestionError> {
+    fn enter_network(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
         let destination = Shown::of(&journey.bytes).map(|shown| shown.destination);
         let mut hosts = self.config.hosts.iter();
         let known = hosts.find(|(_, host)| destination.is_some_and(|to| host.addresses.contains(&to)));
@@ -297,18 +306,30 @@ impl<'a> Walk<'a> {
             .map(|gone| gone.unwrap_or(Gone::Arrived(place)))
     }
 
+    /// A protected host; `None` when there is none of that name.
+    fn host(&mut self, name: &str) -> Result<Option<&mut FarEnd>, QuestionError> {
+        if !self.hosts.contains_key(name) {
+            let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
+                return Ok(None);
+            };
+            self.hosts.insert(name.to_owned(), FarEnd::new(&plan, self.now)?);
+        }
+        Ok(self.hosts.get_mut(name))
+    }
+
     /// A host's own rules; `None` when it lets the packet in, or is no host.
     fn protected(
-        &self,
+        &mut self,
         journey: &mut Journey,
         name: &str,
         tunnel: Option<&str>,
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
-        let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
+        let now = self.now;
+        let Some(host) = self.host(name)? else {
             return Ok(None);
         };
-        let (steps, reason) = far_end::meet(&plan, tunnel, &journey.bytes, self.now)?;
+        let (steps, reason) = host.meet(tunnel, &journey.bytes, now)?;
         for step in steps {
             journey.add(&place, step);
         }
