@@ -134,9 +134,6 @@ impl Stopped<'_> {
                 "a quota of the member is used up: give it a larger `quota`, or `over = \"throttle 1mbit\"`".to_owned()
             }
             Origin::Raw { number, .. } => format!("change rule {number} of [raw], or put one that accepts before it"),
-            Origin::ReversePath => {
-                format!("{source} is no address of the overlay: let it be translated to one before it goes into the tunnel")
-            }
             // These accept.
             Origin::Grant { .. }
             | Origin::Publish { .. }
