@@ -17,6 +17,59 @@ use crate::config::{Config, Route, Strategy};
 use crate::diagnostic::{Diagnostics, Lines};
 use crate::parse::free_address;
 
+/// The file to be edited, with the files that it includes: the result must be right together with them, and they stay as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document<'t> {
+    /// The main file's text.
+    pub text: &'t str,
+    /// Name and text of each included file.
+    pub included: Vec<(&'t str, &'t str)>,
+}
+
+impl<'t> From<&'t str> for Document<'t> {
+    fn from(text: &'t str) -> Self {
+        Self {
+            text,
+            included: Vec::new(),
+        }
+    }
+}
+
+impl<'t> From<&'t String> for Document<'t> {
+    fn from(text: &'t String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl Document<'_> {
+    fn parse(&self) -> Result<Config, EditError> {
+        self.with(self.text).map_err(EditError::Before)
+    }
+
+    /// With another text of the main file.
+    fn with(&self, text: &str) -> Result<Config, Diagnostics> {
+        let files: Vec<(&str, &str)> = std::iter::once(("", text)).chain(self.included.iter().copied()).collect();
+        Config::parse_files(&files)
+    }
+
+    /// Why a member that is there cannot be edited here.
+    fn elsewhere(&self, name: &str) -> EditError {
+        let has = |text: &str| {
+            named(root(text).get_ref(), "member")
+                .iter()
+                .any(|(member, _)| *member == name)
+        };
+        let file = self.included.iter().find(|(_, text)| has(text));
+        match file {
+            Some((file, _)) => EditError::Included {
+                name: name.to_owned(),
+                file: (*file).to_owned(),
+            },
+            None => EditError::Unknown(name.to_owned()),
+        }
+    }
+}
+
 /// What `member add` knows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewMember {
@@ -66,6 +119,14 @@ pub enum EditError {
     /// No member has that name.
     #[error("no member is called {0}")]
     Unknown(String),
+    /// The member stands in another file.
+    #[error("member {name} stands in {file}: edit it there")]
+    Included {
+        /// The member.
+        name: String,
+        /// The file.
+        file: String,
+    },
     /// The overlay is full.
     #[error("every address of {0} is taken; remove a member, or give hub.addresses a larger network")]
     Full(IpNet),
@@ -87,8 +148,10 @@ fn list(lines: &[usize]) -> String {
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn add_member(text: &str, member: &NewMember) -> Result<(String, Vec<IpAddr>), EditError> {
-    let config = Config::parse(text).map_err(EditError::Before)?;
+pub fn add_member<'t>(document: impl Into<Document<'t>>, member: &NewMember) -> Result<(String, Vec<IpAddr>), EditError> {
+    let document = document.into();
+    let text = document.text;
+    let config = document.parse()?;
     if config.members.contains_key(&member.name) {
         return Err(EditError::Exists(member.name.clone()));
     }
@@ -114,7 +177,7 @@ pub fn add_member(text: &str, member: &NewMember) -> Result<(String, Vec<IpAddr>
     };
     let edited = format!("{before}{gap}{}{after}", member_table(member, &addresses));
     if config.insertion(text, &edited).is_none() {
-        Config::parse(&edited).map_err(EditError::After)?;
+        document.with(&edited).map_err(EditError::After)?;
     }
     Ok((edited, addresses))
 }
@@ -231,16 +294,32 @@ pub(crate) fn strings(items: &[impl ToString]) -> String {
     )
 }
 
-/// Removes a member: its table, and its name where it stands beside others in rules and shapes.
+/// Lists that name members, by the tables `[[kind]]` in which they are.
+const LISTED: [(&str, &str); 7] = [
+    ("rule", "from"),
+    ("rule", "to"),
+    ("shape", "for"),
+    ("test", "from"),
+    ("test", "to"),
+    ("nat.publish", "from"),
+    ("nat.publish", "to"),
+];
+
+/// Removes a member: its table, and its name where it stands beside others in rules, groups and other lists.
 ///
 /// # Errors
 /// [`EditError::Needed`] when a rule, a class or a host would be left with nobody; else see [`EditError`].
-pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
-    let config = Config::parse(text).map_err(EditError::Before)?;
+pub fn remove_member<'t>(document: impl Into<Document<'t>>, name: &str) -> Result<String, EditError> {
+    let document = document.into();
+    let text = document.text;
+    let config = document.parse()?;
     if !config.members.contains_key(name) {
         return Err(EditError::Unknown(name.to_owned()));
     }
     let root = root(text);
+    if !named(root.get_ref(), "member").iter().any(|(member, _)| *member == name) {
+        return Err(document.elsewhere(name));
+    }
     let lines = Lines::new(text);
     let mut needed = Vec::new();
     let mut cuts: Vec<Range<usize>> = Vec::new();
@@ -251,9 +330,8 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
     }
     // With a host of the same name the word still names somebody.
     let word_remains = config.hosts.contains_key(name);
-    let listed = [("rule", "from"), ("rule", "to"), ("shape", "for")];
-    for (kind, key) in listed {
-        if word_remains && kind == "rule" {
+    for (kind, key) in LISTED {
+        if word_remains && kind != "shape" {
             continue;
         }
         for value in lists(root.get_ref(), kind, key) {
@@ -262,6 +340,14 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
                 Cut::Span(span) => cuts.push(span),
                 Cut::Alone(span) => needed.push(lines.line(span.start)),
             }
+        }
+    }
+    for (_, at) in named(root.get_ref(), "group") {
+        match at.table.get("members").map(|value| cut(value, name)) {
+            None | Some(Cut::Nothing) => {}
+            Some(Cut::Span(span)) => cuts.push(span),
+            // A group may be empty.
+            Some(Cut::Alone(span)) => cuts.push(span.start + 1..span.end.saturating_sub(1)),
         }
     }
     if !needed.is_empty() {
@@ -282,7 +368,7 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
     for cut in cuts {
         edited.replace_range(cut, "");
     }
-    Config::parse(&edited).map_err(EditError::After)?;
+    document.with(&edited).map_err(EditError::After)?;
     Ok(edited)
 }
 
@@ -290,8 +376,10 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn set_disabled(text: &str, name: &str, disabled: bool) -> Result<String, EditError> {
-    let config = Config::parse(text).map_err(EditError::Before)?;
+pub fn set_disabled<'t>(document: impl Into<Document<'t>>, name: &str, disabled: bool) -> Result<String, EditError> {
+    let document = document.into();
+    let text = document.text;
+    let config = document.parse()?;
     let member = config.members.get(name).ok_or_else(|| EditError::Unknown(name.to_owned()))?;
     if member.disabled == disabled {
         return Ok(text.to_owned());
@@ -300,7 +388,7 @@ pub fn set_disabled(text: &str, name: &str, disabled: bool) -> Result<String, Ed
     let found = named(root.get_ref(), "member")
         .into_iter()
         .find(|(member, _)| *member == name);
-    let (_, at) = found.ok_or_else(|| EditError::Unknown(name.to_owned()))?;
+    let (_, at) = found.ok_or_else(|| document.elsewhere(name))?;
     let mut edited = text.to_owned();
     match at.table.get("disabled") {
         Some(value) => edited.replace_range(value.span(), if disabled { "true" } else { "false" }),
@@ -315,7 +403,7 @@ pub fn set_disabled(text: &str, name: &str, disabled: bool) -> Result<String, Ed
             edited.insert_str(end, line);
         }
     }
-    Config::parse(&edited).map_err(EditError::After)?;
+    document.with(&edited).map_err(EditError::After)?;
     Ok(edited)
 }
 
@@ -392,7 +480,10 @@ fn named<'a>(root: &'a DeTable<'a>, kind: &str) -> Vec<(&'a str, At<'a>)> {
 
 /// The values under `key` in the tables `[[kind]]`.
 fn lists<'a>(root: &'a DeTable<'a>, kind: &str, key: &str) -> Vec<&'a Spanned<DeValue<'a>>> {
-    let tables = root.get(kind).and_then(|value| value.get_ref().as_array());
+    let mut path = kind.split('.');
+    let first = path.next().and_then(|part| root.get(part));
+    let value = path.fold(first, |value, part| value?.get_ref().as_table()?.get(part));
+    let tables = value.and_then(|value| value.get_ref().as_array());
     let tables = tables.into_iter().flat_map(|array| array.iter());
     tables.filter_map(|table| table.get_ref().as_table()?.get(key)).collect()
 }
