@@ -11,6 +11,9 @@ use crate::Paths;
 
 mod include;
 
+/// The name of the configuration file among a policy's files, wherever it stands.
+pub const MAIN: &str = "fielato.toml";
+
 /// The configuration file is not one. The text shows each place, what stands there and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -124,9 +127,24 @@ impl Source {
         Ok(Self { texts, config })
     }
 
-    /// What the configuration was parsed from.
-    pub fn texts(&self) -> &Texts {
-        &self.texts
+    /// From files that were read before: names and texts, the configuration file first.
+    ///
+    /// # Errors
+    /// [`BadConfig`]: another version of Fielato wrote them.
+    pub fn of(paths: &Paths, files: Vec<(String, String)>) -> Result<Self> {
+        let mut files = files.into_iter();
+        let main = files.next().map(|(_, text)| text).context("it has no files")?;
+        let included = files.collect();
+        let texts = Texts { main, included };
+        let config = texts.parse_to_keep(paths)?;
+        Ok(Self { texts, config })
+    }
+
+    /// Its files: names and texts, the configuration file first.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let Texts { main, included } = &self.texts;
+        let main = std::iter::once((MAIN.to_owned(), main.clone()));
+        main.chain(included.iter().cloned()).collect()
     }
 
     /// Reads the files again. Returns what leads back, for [`Source::restore`].

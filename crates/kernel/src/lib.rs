@@ -2,6 +2,7 @@
 //! namespaces.
 
 pub mod address;
+pub mod conntrack;
 pub mod detect;
 pub mod generic;
 pub mod guard;

@@ -21,8 +21,8 @@ use std::time::Duration;
 use common::stamped;
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::netns::NetnsGuard;
-use fielato_kernel::tc::{Item, Previous, TcError, clear, replace};
-use fielato_qdisc::{DropReason, Extra, FqCodelStats, Packet, Settings, Tree};
+use fielato_kernel::tc::{Previous, TcError, clear, replace};
+use fielato_qdisc::{DropReason, Extra, FqCodelStats, Item, Packet, Settings, Tree};
 use fielato_wire::build::Ip;
 
 const SENDER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
@@ -264,8 +264,7 @@ fn ours(lines: &[&str], sendings: &[Sending], sent: &[u64], tos: u8) -> (Outcome
         seed: SEED.fetch_add(1, Ordering::Relaxed),
         ..Settings::default()
     });
-    let items: Vec<fielato_qdisc::Item> = lines.iter().map(|line| of_qdisc(line)).collect();
-    tree.apply(&items, 0).unwrap();
+    tree.apply(&items(lines), 0).unwrap();
     let template = |sending: &Sending| {
         let ip = Ip {
             tos,
@@ -294,13 +293,6 @@ fn ours(lines: &[&str], sendings: &[Sending], sent: &[u64], tos: u8) -> (Outcome
     }
     let sent = sent.to_vec();
     (Outcome { sent, arrived }, changed, tree)
-}
-
-fn of_qdisc(line: &str) -> fielato_qdisc::Item {
-    match line.split_once(' ').unwrap() {
-        ("qdisc", words) => fielato_qdisc::Item::Qdisc(fielato_qdisc::qdisc(words).unwrap()),
-        (_, words) => fielato_qdisc::Item::Class(fielato_qdisc::class(words).unwrap()),
-    }
 }
 
 const REST: Duration = Duration::from_millis(300);

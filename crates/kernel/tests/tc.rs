@@ -5,7 +5,8 @@ use std::net::UdpSocket;
 use std::process::Command;
 
 use fielato_kernel::netlink::Netlink;
-use fielato_kernel::tc::{Item, Object, Previous, TcError, clear, replace, show};
+use fielato_kernel::tc::{Object, Previous, TcError, clear, replace, show};
+use fielato_qdisc::Item;
 
 const LOOPBACK: u32 = 1;
 

@@ -41,7 +41,18 @@ impl<'t> From<&'t String> for Document<'t> {
     }
 }
 
-impl Document<'_> {
+impl<'t> Document<'t> {
+    /// The same with an edited text.
+    fn edited<'e>(&self, text: &'e str) -> Document<'e>
+    where
+        't: 'e,
+    {
+        Document {
+            text,
+            included: self.included.clone(),
+        }
+    }
+
     fn parse(&self) -> Result<Config, EditError> {
         self.with(self.text).map_err(EditError::Before)
     }
@@ -52,13 +63,9 @@ impl Document<'_> {
         Config::parse_files(&files)
     }
 
-    /// Why a member that is there cannot be edited here.
-    fn elsewhere(&self, name: &str) -> EditError {
-        let has = |text: &str| {
-            named(root(text).get_ref(), "member")
-                .iter()
-                .any(|(member, _)| *member == name)
-        };
+    /// Why a member or host that is there cannot be edited here.
+    fn elsewhere(&self, kind: &str, name: &str) -> EditError {
+        let has = |text: &str| named(root(text).get_ref(), kind).iter().any(|(member, _)| *member == name);
         let file = self.included.iter().find(|(_, text)| has(text));
         match file {
             Some((file, _)) => EditError::Included {
@@ -119,14 +126,17 @@ pub enum EditError {
     /// No member has that name.
     #[error("no member is called {0}")]
     Unknown(String),
-    /// The member stands in another file.
-    #[error("member {name} stands in {file}: edit it there")]
+    /// The member or host stands in another file.
+    #[error("{name} stands in {file}: edit it there")]
     Included {
-        /// The member.
+        /// Its name.
         name: String,
         /// The file.
         file: String,
     },
+    /// No protected host has that name.
+    #[error("no host is called {0}; give it a [host.{0}] with address and strategy first")]
+    NoHost(String),
     /// The overlay is full.
     #[error("every address of {0} is taken; remove a member, or give hub.addresses a larger network")]
     Full(IpNet),
@@ -318,7 +328,7 @@ pub fn remove_member<'t>(document: impl Into<Document<'t>>, name: &str) -> Resul
     }
     let root = root(text);
     if !named(root.get_ref(), "member").iter().any(|(member, _)| *member == name) {
-        return Err(document.elsewhere(name));
+        return Err(document.elsewhere("member", name));
     }
     let lines = Lines::new(text);
     let mut needed = Vec::new();
@@ -384,26 +394,54 @@ pub fn set_disabled<'t>(document: impl Into<Document<'t>>, name: &str, disabled:
     if member.disabled == disabled {
         return Ok(text.to_owned());
     }
+    let edited = set_value(&document, "member", name, "disabled", if disabled { "true" } else { "false" })?;
+    document.with(&edited).map_err(EditError::After)?;
+    Ok(edited)
+}
+
+/// Lets a protected host have an agent, whose member of the same name has this key: an existing member gets it instead of its own, else
+/// one is added with the next free addresses.
+///
+/// # Errors
+/// [`EditError::NoHost`] when there is no such host; else see [`EditError`].
+pub fn enrol_host<'t>(document: impl Into<Document<'t>>, name: &str, public_key: &PublicKey) -> Result<String, EditError> {
+    let document = document.into();
+    let config = document.parse()?;
+    let host = config.hosts.get(name).ok_or_else(|| EditError::NoHost(name.to_owned()))?;
+    let edited = match config.members.contains_key(name) {
+        true => {
+            let edited = set_value(&document, "member", name, "public_key", &string(&public_key.to_string()))?;
+            match config.members.get(name).is_some_and(|member| member.disabled) {
+                true => set_value(&document.edited(&edited), "member", name, "disabled", "false")?,
+                false => edited,
+            }
+        }
+        false => add_member(document.clone(), &NewMember::new(name, *public_key))?.0,
+    };
+    let edited = match host.agent {
+        true => edited,
+        false => set_value(&document.edited(&edited), "host", name, "agent", "true")?,
+    };
+    document.with(&edited).map_err(EditError::After)?;
+    Ok(edited)
+}
+
+/// Sets one value of a table `[kind.NAME]`, which is there.
+fn set_value(document: &Document<'_>, kind: &str, name: &str, key: &str, value: &str) -> Result<String, EditError> {
+    let text = document.text;
     let root = root(text);
-    let found = named(root.get_ref(), "member")
-        .into_iter()
-        .find(|(member, _)| *member == name);
-    let (_, at) = found.ok_or_else(|| document.elsewhere(name))?;
+    let found = named(root.get_ref(), kind).into_iter().find(|(found, _)| *found == name);
+    let (_, at) = found.ok_or_else(|| document.elsewhere(kind, name))?;
     let mut edited = text.to_owned();
-    match at.table.get("disabled") {
-        Some(value) => edited.replace_range(value.span(), if disabled { "true" } else { "false" }),
-        None if at.inline(text) => edited.insert_str(at.last_value(), ", disabled = true"),
+    match at.table.get(key) {
+        Some(old) => edited.replace_range(old.span(), value),
+        None if at.inline(text) => edited.insert_str(at.last_value(), &format!(", {key} = {value}")),
         None => {
             let end = at.extent(text).end;
-            let line = if text[..end].ends_with('\n') {
-                "disabled = true\n"
-            } else {
-                "\ndisabled = true\n"
-            };
-            edited.insert_str(end, line);
+            let newline = if text[..end].ends_with('\n') { "" } else { "\n" };
+            edited.insert_str(end, &format!("{newline}{key} = {value}\n"));
         }
     }
-    document.with(&edited).map_err(EditError::After)?;
     Ok(edited)
 }
 

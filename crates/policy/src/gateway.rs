@@ -6,5 +6,5 @@ mod sets;
 
 pub use crate::origin::Origin;
 pub(crate) use config::is_supposed;
-pub use config::{Exit, HOST, TUNNEL, UPLINK, Uplink, config, item, rules};
+pub use config::{Exit, HOST, TUNNEL, UPLINK, Uplink, config, rules};
 pub use rules::Rules;

@@ -2,6 +2,7 @@
 //!
 //! Sans-IO: texts and the time come in as arguments, texts and plain data go out.
 
+pub mod analyse;
 pub mod circumstances;
 mod compile;
 pub mod config;
@@ -12,7 +13,9 @@ pub mod gateway;
 pub mod import;
 pub mod init;
 mod json_schema;
+pub mod judge;
 mod keys;
+pub mod lockout;
 mod origin;
 mod parse;
 mod places;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use fielato_qdisc::{Class, Filter, Handle, Qdisc};
+use fielato_qdisc::{Handle, Item};
 use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -57,16 +57,7 @@ pub struct Shaping {
     /// Interface.
     pub dev: String,
     /// What is added.
-    pub item: ShapingItem,
-}
-
-/// A discipline, a class or a filter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub enum ShapingItem {
-    Qdisc(Qdisc),
-    Class(Class),
-    Filter(Filter),
+    pub item: Item,
 }
 
 /// The hub's rule set, in netfilter's terms, before it is written as nft or iptables.

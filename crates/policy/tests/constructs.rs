@@ -9,10 +9,11 @@ use common::{NOW, config, full, in_namespace, rich, talk};
 use fielato_gateway::{Buffer, Gateway, Now, PortId};
 use fielato_policy::config::Over;
 use fielato_policy::gateway::{self, TUNNEL, UPLINK, Uplink};
-use fielato_policy::plan::{Origin, PerFamily, ShapingItem};
+use fielato_policy::plan::{Origin, PerFamily};
 use fielato_policy::render::nft::ElementChange;
 use fielato_policy::render::{iptables, nft, script};
 use fielato_policy::{Circumstances, Grant, HostPlan, Plan};
+use fielato_qdisc::Item;
 use fielato_wire::Headers;
 use fielato_wire::build::{Ip, Tcp};
 use jiff::Timestamp;
@@ -110,7 +111,7 @@ fn who_is_over_quota_is_an_element_of_a_set_or_has_a_slow_class() {
     let class = |plan: &Plan| {
         let handle = plan.firewall.classes["wg0"][&"192.168.4.4/32".parse().unwrap()];
         let classes = plan.shaping.iter().filter_map(|shaping| match &shaping.item {
-            ShapingItem::Class(class) if shaping.dev == "wg0" && class.classid == handle => Some(class.htb.clone()),
+            Item::Class(class) if shaping.dev == "wg0" && class.classid == handle => Some(class.htb.clone()),
             _ => None,
         });
         classes.collect::<Vec<_>>()
@@ -131,9 +132,9 @@ fn rates_make_trees_that_tc_takes() {
         .iter()
         .filter(|shaping| shaping.dev == "eth0")
         .map(|shaping| match &shaping.item {
-            ShapingItem::Qdisc(qdisc) => format!("qdisc {qdisc}"),
-            ShapingItem::Class(class) => format!("class {class}"),
-            ShapingItem::Filter(filter) => format!("filter {filter}"),
+            Item::Qdisc(qdisc) => format!("qdisc {qdisc}"),
+            Item::Class(class) => format!("class {class}"),
+            Item::Filter(filter) => format!("filter {filter}"),
         })
         .collect();
     assert_eq!(
@@ -179,7 +180,7 @@ fn shares_follow_who_is_there() {
         let plan = common::plan(text);
         let handle = plan.firewall.classes["wg0"][&"192.168.4.4/32".parse().unwrap()];
         let mut classes = plan.shaping.iter().filter_map(|shaping| match &shaping.item {
-            ShapingItem::Class(class) if class.classid == handle => Some(class.htb.rate),
+            Item::Class(class) if class.classid == handle => Some(class.htb.rate),
             _ => None,
         });
         classes.next().unwrap()

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use fielato_oracle::subject::{Output, Port};
 use fielato_policy::gateway::Origin;
-use fielato_policy::plan::ShapingItem;
 use fielato_policy::trace::{self, End, Place, Sender, Step, Trace};
+use fielato_qdisc::Item;
 use fielato_wire::pcap::Captured;
 use fielato_wire::{Addr, Headers, number};
 use jiff::Timestamp;
@@ -264,7 +264,7 @@ fn claim(scene: &Scene, trace: &Trace) -> Fate {
 fn with_parents(scene: &Scene, device: &str, handle: &str) -> Vec<String> {
     let classes = || {
         scene.plan.shaping.iter().filter_map(|shaping| match &shaping.item {
-            ShapingItem::Class(class) if shaping.dev == device => Some(class),
+            Item::Class(class) if shaping.dev == device => Some(class),
             _ => None,
         })
     };
@@ -291,6 +291,7 @@ fn is_counted(origin: &Origin) -> bool {
         Origin::Established
         | Origin::Loopback
         | Origin::NotOurs
+        | Origin::ControlChannel
         | Origin::Masquerade
         | Origin::Publish { .. }
         | Origin::FromHub

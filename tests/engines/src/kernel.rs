@@ -18,8 +18,8 @@ use fielato_oracle::kernel::nfnetlink::{CountedRule, INET};
 use fielato_oracle::kernel::place::Place;
 use fielato_oracle::network::SETTINGS;
 use fielato_oracle::subject::{Connection, Output, Port};
-use fielato_policy::plan::ShapingItem;
 use fielato_policy::{Plan, render};
+use fielato_qdisc::Item;
 use ipnet::IpNet;
 
 use crate::error::Error;
@@ -51,7 +51,7 @@ struct Dress {
     /// Guards by interface.
     guards: BTreeMap<&'static str, Guarded>,
     /// Disciplines by interface.
-    shaping: BTreeMap<&'static str, Vec<tc::Item>>,
+    shaping: BTreeMap<&'static str, Vec<Item>>,
 }
 
 struct Guarded {
@@ -157,13 +157,12 @@ fn await_routes(own: &[Ipv6Addr]) -> Result<(), OracleError> {
     Ok(())
 }
 
-fn items(plan: &Plan, device: &str) -> Vec<tc::Item> {
+fn items(plan: &Plan, device: &str) -> Vec<Item> {
     let of_device = plan.shaping.iter().filter(|shaping| shaping.dev == device);
     of_device
         .filter_map(|shaping| match &shaping.item {
-            ShapingItem::Qdisc(qdisc) => Some(tc::Item::Qdisc(qdisc.clone())),
-            ShapingItem::Class(class) => Some(tc::Item::Class(class.clone())),
-            ShapingItem::Filter(_) => None,
+            item @ (Item::Qdisc(_) | Item::Class(_)) => Some(item.clone()),
+            Item::Filter(_) => None,
         })
         .collect()
 }

@@ -9,8 +9,9 @@ use fielato_kernel::netlink::Netlink;
 use fielato_kernel::nft::element;
 use fielato_kernel::tc::{self, Previous};
 use fielato_kernel::{address, link, nft};
-use fielato_policy::plan::{PerFamily, Shaping, ShapingItem};
+use fielato_policy::plan::{PerFamily, Shaping};
 use fielato_policy::{Plan, render};
+use fielato_qdisc::Item;
 use ipnet::IpNet;
 
 use crate::protocol::RulesChange;
@@ -99,10 +100,7 @@ impl Machine {
         self.unguard_but(&[])?;
         for (device, words) in &self.undo.shaped {
             if let Some(link) = link::find(&mut self.netlink, device)? {
-                let items = words
-                    .iter()
-                    .map(|words| words.parse())
-                    .collect::<Result<Vec<tc::Item>, _>>()?;
+                let items = crate::tc::recorded(words)?;
                 tc::clear(&mut self.netlink, link.index, Previous::Attempted(&items))
                     .with_context(|| format!("cannot clear the disciplines of {device}"))?;
             }
@@ -146,6 +144,15 @@ impl Machine {
         forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
         self.undo.save(&self.paths)?;
         forwarding::enable(families(&plan.addresses), &plan.uplink)
+    }
+
+    /// Leaves what comes in by `interface` to the gateway alone; how it was is in the record before.
+    pub(super) fn leave_to_gateway(&mut self, interface: &str) -> Result<()> {
+        forwarding::record_interface(&mut self.undo, interface)?;
+        self.undo.save(&self.paths)?;
+        forwarding::refuse_on(interface)
+            .map(drop)
+            .with_context(|| format!("[hub.packet] interface: cannot stop the kernel's forwarding from {interface}"))
     }
 
     /// Gives the interface exactly these addresses; link-local ones are the kernel's.
@@ -194,7 +201,7 @@ impl Machine {
         Ok(())
     }
 
-    fn shape_device(&mut self, device: &str, old: &[tc::Item], new: &[tc::Item]) -> Result<()> {
+    fn shape_device(&mut self, device: &str, old: &[Item], new: &[Item]) -> Result<()> {
         let Some(link) = link::find(&mut self.netlink, device)? else {
             if new.is_empty() {
                 // The device has gone, and what was on it too.
@@ -205,8 +212,8 @@ impl Machine {
         };
         // While it is being changed the record names both, since a root of either is ours.
         let recorded = self.undo.shaped.get(device).cloned().unwrap_or_default();
-        let left: Vec<tc::Item> = recorded.iter().map(|words| words.parse()).collect::<Result<_, _>>()?;
-        let words = |items: &[tc::Item]| -> Vec<String> { items.iter().map(ToString::to_string).collect() };
+        let left = crate::tc::recorded(&recorded)?;
+        let words = |items: &[Item]| -> Vec<String> { items.iter().map(ToString::to_string).collect() };
         let mut both = recorded.clone();
         both.extend(words(new).into_iter().filter(|words| !recorded.contains(words)));
         self.undo.shaped.insert(device.into(), both);
@@ -228,7 +235,7 @@ impl Machine {
     }
 }
 
-fn items<'a>(devices: &'a BTreeMap<&str, Vec<tc::Item>>, device: &str) -> &'a [tc::Item] {
+fn items<'a>(devices: &'a BTreeMap<&str, Vec<Item>>, device: &str) -> &'a [Item] {
     devices.get(device).map_or(&[], Vec::as_slice)
 }
 
@@ -259,9 +266,10 @@ pub(super) fn change_rules(old: &Plan, new: &Plan) -> Result<RulesChange> {
 }
 
 /// Beyond this many the whole text is loaded: the kernel's answers to one transaction must fit the socket's buffer.
-const ELEMENTS_MAX: usize = 100;
+pub(crate) const ELEMENTS_MAX: usize = 100;
 
-fn element_change(step: &render::nft::ElementChange) -> element::Change {
+/// A step as the kernel takes it.
+pub(crate) fn element_change(step: &render::nft::ElementChange) -> element::Change {
     element::Change {
         set: step.set.clone(),
         interval: false,
@@ -275,16 +283,11 @@ fn element_change(step: &render::nft::ElementChange) -> element::Change {
     }
 }
 
-/// What hangs on each device, but for filters, which the kernel does not get from us.
-pub(super) fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<tc::Item>> {
-    let mut devices: BTreeMap<&str, Vec<tc::Item>> = BTreeMap::new();
+/// What hangs on each device.
+pub(super) fn by_device(shaping: &[Shaping]) -> BTreeMap<&str, Vec<Item>> {
+    let mut devices: BTreeMap<&str, Vec<Item>> = BTreeMap::new();
     for Shaping { dev, item } in shaping {
-        let items = devices.entry(dev).or_default();
-        match item {
-            ShapingItem::Qdisc(qdisc) => items.push(tc::Item::Qdisc(qdisc.clone())),
-            ShapingItem::Class(class) => items.push(tc::Item::Class(class.clone())),
-            ShapingItem::Filter(_) => {}
-        }
+        devices.entry(dev).or_default().push(item.clone());
     }
     devices
 }

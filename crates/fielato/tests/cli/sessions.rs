@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{Client, Machine, Pair, Running, can_run, eventually, overlay};
+use crate::common::{Client, Machine, Pair, Running, Talk, can_run, eventually, overlay};
 
 /// A ping every 20 ms that counts what it lost when it is told to stop.
 fn pinging(machine: &Machine, address: &str) -> Running {
@@ -124,6 +124,40 @@ fn a_connection_outlives_a_change_of_the_rules() {
     assert_eq!(changes["changes"]["rules"], "elements", "{changes}");
     carry(b"again...");
     assert!(client.ping(&server));
+}
+
+#[test]
+fn a_connection_that_is_forbidden_now_ends_and_others_go_on() {
+    if !can_run("sessions::a_connection_that_is_forbidden_now_ends_and_others_go_on") {
+        return;
+    }
+    for engine in ["kernel", "userspace"] {
+        let Pair { hub, outside } = Pair::new();
+        hub.fielato("member add alice").ok();
+        let rule = |to: &str, action: &str| format!("\n[[rule]]\nfrom = \"alice\"\nto = \"{to}\"\naction = \"{action}\"\n");
+        let before = hub.config();
+        hub.write_config(&(before.clone() + &rule("hub", "accept")));
+        hub.fielato(&format!("up --engine {engine} --wireguard userspace")).ok();
+        let [server4, server6] = &overlay(&hub)[..] else {
+            panic!("two addresses")
+        };
+        let client = Client::start(&hub, &outside, "alice");
+        eventually("the tunnel carries", || client.ping(server4) && client.ping(server6));
+
+        let mut over4 = Talk::begin(&hub, &outside, server4, "4321");
+        let mut over6 = Talk::begin(&hub, &outside, server6, "4321");
+        assert!(over4.carries() && over6.carries(), "{engine}");
+        hub.write_config(&(before + &rule(server4, "reject") + &rule("hub", "accept")));
+        let changes = hub.fielato("reload --json").json();
+        assert_eq!(changes["changes"]["rules"], "whole", "{engine}: {changes}");
+        assert!(over6.carries(), "{engine}: it is still allowed");
+        assert!(!over4.carries(), "{engine}: what is forbidden now went on");
+        assert!(
+            changes["changes"]["connections_cut"].as_u64() >= Some(1),
+            "{engine}: {changes}"
+        );
+        hub.fielato("down").ok();
+    }
 }
 
 fn allow(hub: &Machine) {

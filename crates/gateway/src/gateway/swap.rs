@@ -1,5 +1,6 @@
 //! The configuration changes between two packets, whole or not at all.
 
+use fielato_netfilter::conntrack::Conn;
 use fielato_netfilter::engine::command::{Caller, Command, CommandError, Response};
 use fielato_netfilter::sets::{SetError, Sets};
 use fielato_netfilter::{Interface, Now, Ruleset, Table};
@@ -128,6 +129,14 @@ impl Gateway {
             let _ = self.netfilter.execute(Caller::Admin, Command::DeleteConnection(*id), now);
         }
         forbidden.len()
+    }
+
+    /// Whether a connection that somebody else tracks, such as the kernel, would be let begin now; yes when it can't be told.
+    pub fn would_admit(&mut self, conn: Conn, now: Now) -> bool {
+        self.router.at(now);
+        let admitted = self.netfilter.would_admit(conn, &mut self.router, now);
+        self.router.refusal = None;
+        admitted
     }
 
     /// Ports that stay keep their queues, others come and go.

@@ -1,14 +1,14 @@
 //! A device's disciplines and classes are made what they should be: all of them, or none.
 
 use fielato_qdisc::spec::{HostFairness, LinkLayer};
-use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
+use fielato_qdisc::{Class, Handle, Item, Parent, Qdisc, QdiscKind};
 
 use super::attributes::{find, u32_at};
 use super::error::TcError;
-use super::item::Item;
 use super::message::{
     HEADER_LEN, NLM_F_CREATE, NLM_F_EXCL, ROOT, TCA_KIND, classes, number, parent_number, qdiscs, remove, remove_root, set,
 };
+use super::node::{Node, nodes};
 use super::probe::{Probed, probe};
 use super::psched::Psched;
 use crate::netlink::{Netlink, NetlinkError};
@@ -34,7 +34,7 @@ impl<'a> Previous<'a> {
 }
 
 /// Makes the disciplines and classes of a device those of `items`, which come in the order in which tc would be given them;
-/// with no items the kernel's default comes back.
+/// with no items the kernel's default comes back. A filter among them is refused ([`TcError::Filter`]).
 ///
 /// - A root discipline that is neither the kernel's own (handle `0:`) nor ours is left alone, and an error.
 /// - All items are tried elsewhere first, so that what the kernel lacks or refuses is found before the device is touched.
@@ -57,32 +57,38 @@ pub fn replace(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>, item
         return Ok(());
     }
     let psched = Psched::read().map_err(TcError::Psched)?;
-    let standing = match previous {
-        Previous::Applied(previous) if ours && stands(netlink, ifindex, previous)? => previous,
-        _ => &[],
-    };
-    if standing == items {
+    let mut standing = Vec::new();
+    if let Previous::Applied(previous) = previous
+        && ours
+    {
+        standing = nodes(previous)?;
+        if !stands(netlink, ifindex, &standing)? {
+            standing.clear();
+        }
+    }
+    let nodes = nodes(items)?;
+    if standing == nodes {
         return Ok(());
     }
-    check_parents(items)?;
-    check_hosts(items)?;
-    check_link_layers(items)?;
-    let probed = probe(items, &psched)?;
+    check_parents(&nodes)?;
+    check_hosts(&nodes)?;
+    check_link_layers(&nodes)?;
+    let probed = probe(&nodes, &psched)?;
 
     let device = &mut Device {
         netlink,
         ifindex,
         psched,
     };
-    let changed = match changes(standing, items) {
+    let changed = match changes(&standing, &nodes) {
         Some(changes) => device.carry_out(&changes),
-        None => device.rebuild(ours, items),
+        None => device.rebuild(ours, &nodes),
     };
     let Err((failed, source)) = changed else { return Ok(()) };
     let item = failed.to_string();
-    match (device.put_back(standing), failed) {
+    match (device.put_back(&standing), failed) {
         // Every parent stands, so that "no such entry" can only mean the discipline itself. (After a trial it isn't that.)
-        (Ok(()), Item::Qdisc(qdisc)) if probed == Probed::Nowhere && source.errno() == Some(libc::ENOENT) => {
+        (Ok(()), Node::Qdisc(qdisc)) if probed == Probed::Nowhere && source.errno() == Some(libc::ENOENT) => {
             Err(TcError::lacks(qdisc))
         }
         (Ok(()), _) => Err(TcError::PutBack { ifindex, item, source }),
@@ -104,57 +110,57 @@ pub fn clear(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>) -> Res
 }
 
 /// Nobody asks for fairness between hosts, which the kernel's fq_codel would silently not do.
-fn check_hosts(items: &[Item]) -> Result<(), TcError> {
-    let asks = |item: &&Item| match item {
-        Item::Qdisc(Qdisc {
+fn check_hosts(nodes: &[Node<'_>]) -> Result<(), TcError> {
+    let asks = |node: &&Node<'_>| match node {
+        Node::Qdisc(Qdisc {
             kind: QdiscKind::FqCodel(fq_codel),
             ..
         }) => matches!(fq_codel.hosts, Some(HostFairness::Src | HostFairness::Dst)),
         _ => false,
     };
-    match items.iter().find(asks) {
-        Some(item) => Err(TcError::KnowsNoHosts { item: item.to_string() }),
+    match nodes.iter().find(asks) {
+        Some(node) => Err(TcError::KnowsNoHosts { item: node.to_string() }),
         None => Ok(()),
     }
 }
 
 /// Nobody asks for lengths that the kernel can't compute.
-fn check_link_layers(items: &[Item]) -> Result<(), TcError> {
-    let asks = |item: &&Item| match item {
-        Item::Qdisc(qdisc) => qdisc.stab.is_some_and(|stab| stab.linklayer == LinkLayer::Wireguard),
-        Item::Class(_) => false,
+fn check_link_layers(nodes: &[Node<'_>]) -> Result<(), TcError> {
+    let asks = |node: &&Node<'_>| match node {
+        Node::Qdisc(qdisc) => qdisc.stab.is_some_and(|stab| stab.linklayer == LinkLayer::Wireguard),
+        Node::Class(_) => false,
     };
-    match items.iter().find(asks) {
-        Some(item) => Err(TcError::KnowsNoWireguard { item: item.to_string() }),
+    match nodes.iter().find(asks) {
+        Some(node) => Err(TcError::KnowsNoWireguard { item: node.to_string() }),
         None => Ok(()),
     }
 }
 
 /// Every parent is made before its children.
-fn check_parents(items: &[Item]) -> Result<(), TcError> {
+fn check_parents(nodes: &[Node<'_>]) -> Result<(), TcError> {
     let mut made = std::collections::HashSet::new();
-    for item in items {
-        let (parent, makes) = match item {
-            Item::Qdisc(qdisc) => (qdisc.parent, qdisc.handle),
-            Item::Class(class) => (Parent::Class(class.parent), Some(class.classid)),
+    for &node in nodes {
+        let (parent, makes) = match node {
+            Node::Qdisc(qdisc) => (qdisc.parent, qdisc.handle),
+            Node::Class(class) => (Parent::Class(class.parent), Some(class.classid)),
         };
         if let Parent::Class(parent) = parent
             && !made.contains(&parent)
         {
             return Err(TcError::NoParent {
-                item: item.to_string(),
+                item: node.to_string(),
                 parent,
             });
         }
         made.extend(makes);
         // tbf and netem have one class each, without being told.
-        if let (Item::Qdisc(qdisc), Some(handle)) = (item, makes)
+        if let (Node::Qdisc(qdisc), Some(handle)) = (node, makes)
             && matches!(qdisc.kind, QdiscKind::Tbf(_) | QdiscKind::Netem(_))
         {
             made.insert(Handle { minor: 1, ..handle });
         }
         // prio's bands are classes.
-        if let (Item::Qdisc(qdisc), Some(handle)) = (item, makes)
+        if let (Node::Qdisc(qdisc), Some(handle)) = (node, makes)
             && let QdiscKind::Prio(prio) = &qdisc.kind
         {
             made.extend((1..=u16::from(prio.bands)).map(|minor| Handle { minor, ..handle }));
@@ -191,15 +197,15 @@ fn is_ours(netlink: &mut Netlink, ifindex: u32, previous: Previous<'_>) -> Resul
     })
 }
 
-/// Whether every one of `items` is on the device, so that only differences need to be carried out.
-fn stands(netlink: &mut Netlink, ifindex: u32, items: &[Item]) -> Result<bool, NetlinkError> {
+/// Whether every one of `nodes` is on the device, so that only differences need to be carried out.
+fn stands(netlink: &mut Netlink, ifindex: u32, nodes: &[Node<'_>]) -> Result<bool, NetlinkError> {
     let entries = |bodies: Vec<Vec<u8>>| -> Vec<Entry> { bodies.into_iter().map(Entry::new).collect() };
     let qdiscs = entries(qdiscs(netlink, ifindex)?);
     let classes = entries(classes(netlink, ifindex)?);
     let class_numbers: std::collections::HashMap<u32, u32> = classes.iter().map(|entry| (entry.handle, entry.parent)).collect();
-    Ok(items.iter().all(|item| match item {
-        Item::Qdisc(qdisc) => qdiscs.iter().any(|entry| entry.is_qdisc(qdisc)),
-        Item::Class(class) => {
+    Ok(nodes.iter().all(|node| match node {
+        Node::Qdisc(qdisc) => qdiscs.iter().any(|entry| entry.is_qdisc(qdisc)),
+        Node::Class(class) => {
             let parent = if class.parent.minor == 0 { ROOT } else { number(class.parent) };
             class_numbers.get(&number(class.classid)) == Some(&parent)
         }
@@ -231,15 +237,15 @@ impl Entry {
 }
 
 /// One step from a tree to another.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Step<'a> {
-    Remove(&'a Item),
-    Add(&'a Item),
-    Change(&'a Item),
+    Remove(Node<'a>),
+    Add(Node<'a>),
+    Change(Node<'a>),
 }
 
 /// The steps from `old` to `new`, or `None` when the tree must be made anew.
-fn changes<'a>(old: &'a [Item], new: &'a [Item]) -> Option<Vec<Step<'a>>> {
+fn changes<'a>(old: &[Node<'a>], new: &[Node<'a>]) -> Option<Vec<Step<'a>>> {
     let (old_root, new_root) = (root(old)?, root(new)?);
     if old_root != new_root {
         return None;
@@ -247,59 +253,59 @@ fn changes<'a>(old: &'a [Item], new: &'a [Item]) -> Option<Vec<Step<'a>>> {
     let (old_tree, new_tree) = (Tree::new(old), Tree::new(new));
     let mut steps = Vec::new();
     // Leaves first: a class with children can't be removed.
-    for item in old.iter().rev() {
-        match item {
-            Item::Class(class) => match new_tree.classes.get(&class.classid) {
-                None => steps.push(Step::Remove(item)),
+    for &node in old.iter().rev() {
+        match node {
+            Node::Class(class) => match new_tree.classes.get(&class.classid) {
+                None => steps.push(Step::Remove(node)),
                 Some(new) if new.parent != class.parent => return None,
                 Some(_) => {}
             },
-            Item::Qdisc(qdisc) => {
+            Node::Qdisc(qdisc) => {
                 // A class takes its discipline along.
                 let stays = matches!(qdisc.parent, Parent::Class(class) if new_tree.classes.contains_key(&class));
                 if stays && new_tree.qdiscs.get(&qdisc.parent) != Some(&qdisc) {
-                    steps.push(Step::Remove(item));
+                    steps.push(Step::Remove(node));
                 }
             }
         }
     }
-    for item in new {
-        match item {
-            Item::Class(class) => match old_tree.classes.get(&class.classid) {
-                None => steps.push(Step::Add(item)),
-                Some(old) if *old != class => steps.push(Step::Change(item)),
+    for &node in new {
+        match node {
+            Node::Class(class) => match old_tree.classes.get(&class.classid) {
+                None => steps.push(Step::Add(node)),
+                Some(old) if *old != class => steps.push(Step::Change(node)),
                 Some(_) => {}
             },
-            Item::Qdisc(qdisc) if old_tree.qdiscs.get(&qdisc.parent) != Some(&qdisc) => steps.push(Step::Add(item)),
-            Item::Qdisc(_) => {}
+            Node::Qdisc(qdisc) if old_tree.qdiscs.get(&qdisc.parent) != Some(&qdisc) => steps.push(Step::Add(node)),
+            Node::Qdisc(_) => {}
         }
     }
     Some(steps)
 }
 
-fn root(items: &[Item]) -> Option<&Qdisc> {
-    items.iter().find_map(|item| match item {
-        Item::Qdisc(qdisc) if qdisc.parent == Parent::Root => Some(qdisc),
+fn root<'a>(nodes: &[Node<'a>]) -> Option<&'a Qdisc> {
+    nodes.iter().find_map(|node| match *node {
+        Node::Qdisc(qdisc) if qdisc.parent == Parent::Root => Some(qdisc),
         _ => None,
     })
 }
 
-/// Items by what they are found by.
+/// Nodes by what they are found by.
 struct Tree<'a> {
     qdiscs: std::collections::HashMap<Parent, &'a Qdisc>,
     classes: std::collections::HashMap<Handle, &'a Class>,
 }
 
 impl<'a> Tree<'a> {
-    fn new(items: &'a [Item]) -> Self {
+    fn new(nodes: &[Node<'a>]) -> Self {
         let mut tree = Tree {
             qdiscs: Default::default(),
             classes: Default::default(),
         };
-        for item in items {
-            match item {
-                Item::Qdisc(qdisc) => drop(tree.qdiscs.insert(qdisc.parent, qdisc)),
-                Item::Class(class) => drop(tree.classes.insert(class.classid, class)),
+        for &node in nodes {
+            match node {
+                Node::Qdisc(qdisc) => drop(tree.qdiscs.insert(qdisc.parent, qdisc)),
+                Node::Class(class) => drop(tree.classes.insert(class.classid, class)),
             }
         }
         tree
@@ -313,33 +319,33 @@ struct Device<'n> {
 }
 
 impl Device<'_> {
-    fn carry_out<'a>(&mut self, steps: &[Step<'a>]) -> Result<(), (&'a Item, NetlinkError)> {
+    fn carry_out<'a>(&mut self, steps: &[Step<'a>]) -> Result<(), (Node<'a>, NetlinkError)> {
         for step in steps {
             match *step {
-                Step::Remove(item) => remove(self.netlink, self.ifindex, item).map_err(|error| (item, error))?,
-                Step::Add(item) => self.set(item, NLM_F_CREATE | NLM_F_EXCL)?,
-                Step::Change(item) => self.set(item, 0)?,
+                Step::Remove(node) => remove(self.netlink, self.ifindex, node).map_err(|error| (node, error))?,
+                Step::Add(node) => self.set(node, NLM_F_CREATE | NLM_F_EXCL)?,
+                Step::Change(node) => self.set(node, 0)?,
             }
         }
         Ok(())
     }
 
-    fn rebuild<'a>(&mut self, ours: bool, items: &'a [Item]) -> Result<(), (&'a Item, NetlinkError)> {
-        if ours {
-            remove_root(self.netlink, self.ifindex).map_err(|error| (&items[0], error))?;
+    fn rebuild<'a>(&mut self, ours: bool, nodes: &[Node<'a>]) -> Result<(), (Node<'a>, NetlinkError)> {
+        if let (true, Some(&first)) = (ours, nodes.first()) {
+            remove_root(self.netlink, self.ifindex).map_err(|error| (first, error))?;
         }
-        for item in items {
-            self.set(item, NLM_F_CREATE | NLM_F_EXCL)?;
+        for &node in nodes {
+            self.set(node, NLM_F_CREATE | NLM_F_EXCL)?;
         }
         Ok(())
     }
 
-    fn set<'a>(&mut self, item: &'a Item, flags: u16) -> Result<(), (&'a Item, NetlinkError)> {
-        set(self.netlink, self.ifindex, item, flags, &self.psched).map_err(|error| (item, error))
+    fn set<'a>(&mut self, node: Node<'a>, flags: u16) -> Result<(), (Node<'a>, NetlinkError)> {
+        set(self.netlink, self.ifindex, node, flags, &self.psched).map_err(|error| (node, error))
     }
 
     /// The tree that stood before, or the kernel's default.
-    fn put_back(&mut self, standing: &[Item]) -> Result<(), NetlinkError> {
+    fn put_back(&mut self, standing: &[Node<'_>]) -> Result<(), NetlinkError> {
         match remove_root(self.netlink, self.ifindex) {
             // The default is there already.
             Err(error) if error.errno() == Some(libc::ENOENT) => {}
@@ -366,11 +372,11 @@ mod tests {
     fn steps(new: &str) -> Option<Vec<String>> {
         let (old, new) = (items(TREE), items(new));
         let text = |step: &Step<'_>| match step {
-            Step::Remove(item) => format!("- {item}"),
-            Step::Add(item) => format!("+ {item}"),
-            Step::Change(item) => format!("~ {item}"),
+            Step::Remove(node) => format!("- {node}"),
+            Step::Add(node) => format!("+ {node}"),
+            Step::Change(node) => format!("~ {node}"),
         };
-        changes(&old, &new).map(|steps| steps.iter().map(text).collect())
+        changes(&nodes(&old).unwrap(), &nodes(&new).unwrap()).map(|steps| steps.iter().map(text).collect())
     }
 
     #[test]

@@ -41,6 +41,15 @@ pub enum TcError {
         /// What is missing.
         parent: Handle,
     },
+    /// A filter. In the kernel a packet's class is its priority, which the rules set.
+    #[error(
+        "`{item}`: the kernel is given no filters; say by `for` in [[shape]] who goes into a class, encrypt with our own device \
+         (`fielato up --wireguard userspace`), or use engine = \"userspace\""
+    )]
+    Filter {
+        /// The item in tc's words.
+        item: String,
+    },
     /// An option that only our own engine has.
     #[error(
         "`{item}`: the kernel's fq_codel knows no hosts; leave out `hosts`, shape with cake (`cake dual-dsthost`), or use \

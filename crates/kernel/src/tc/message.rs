@@ -4,7 +4,7 @@ use fielato_qdisc::{Handle, Parent, Qdisc};
 
 use super::attributes::push;
 use super::encode::{htb_class_options, qdisc_options, stab};
-use super::item::Item;
+use super::node::Node;
 use super::psched::Psched;
 use crate::netlink::{Netlink, NetlinkError};
 
@@ -47,16 +47,16 @@ fn header(ifindex: u32, handle: u32, parent: u32) -> Vec<u8> {
         .collect()
 }
 
-/// Adds an item, or changes it: `flags` say which.
-pub fn set(netlink: &mut Netlink, ifindex: u32, item: &Item, flags: u16, psched: &Psched) -> Result<(), NetlinkError> {
-    let (message_type, mut body, kind, options) = match item {
-        Item::Qdisc(qdisc) => (
+/// Adds a node, or changes it: `flags` say which.
+pub fn set(netlink: &mut Netlink, ifindex: u32, node: Node<'_>, flags: u16, psched: &Psched) -> Result<(), NetlinkError> {
+    let (message_type, mut body, kind, options) = match node {
+        Node::Qdisc(qdisc) => (
             RTM_NEWQDISC,
             header(ifindex, qdisc.handle.map_or(0, number), parent_number(qdisc.parent)),
             qdisc.kind.name(),
             qdisc_options(&qdisc.kind, psched),
         ),
-        Item::Class(class) => (
+        Node::Class(class) => (
             RTM_NEWTCLASS,
             header(ifindex, number(class.classid), number(class.parent)),
             "htb",
@@ -67,7 +67,7 @@ pub fn set(netlink: &mut Netlink, ifindex: u32, item: &Item, flags: u16, psched:
     if let Some(options) = options {
         push(&mut body, TCA_OPTIONS, &options);
     }
-    if let Item::Qdisc(Qdisc { stab: Some(options), .. }) = item
+    if let Node::Qdisc(Qdisc { stab: Some(options), .. }) = node
         && let Some(table) = stab(options)
     {
         push(&mut body, TCA_STAB, &table);
@@ -76,11 +76,11 @@ pub fn set(netlink: &mut Netlink, ifindex: u32, item: &Item, flags: u16, psched:
     Ok(())
 }
 
-/// Removes an item, and what hangs below it.
-pub fn remove(netlink: &mut Netlink, ifindex: u32, item: &Item) -> Result<(), NetlinkError> {
-    let (message_type, body) = match item {
-        Item::Qdisc(qdisc) => (RTM_DELQDISC, header(ifindex, 0, parent_number(qdisc.parent))),
-        Item::Class(class) => (RTM_DELTCLASS, header(ifindex, number(class.classid), 0)),
+/// Removes a node, and what hangs below it.
+pub fn remove(netlink: &mut Netlink, ifindex: u32, node: Node<'_>) -> Result<(), NetlinkError> {
+    let (message_type, body) = match node {
+        Node::Qdisc(qdisc) => (RTM_DELQDISC, header(ifindex, 0, parent_number(qdisc.parent))),
+        Node::Class(class) => (RTM_DELTCLASS, header(ifindex, number(class.classid), 0)),
     };
     netlink.request_raw(message_type, 0, &body)?;
     Ok(())

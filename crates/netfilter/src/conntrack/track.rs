@@ -353,8 +353,9 @@ impl Conntrack {
         let fresh = entry.phase == Phase::Unconfirmed;
         let conn = &mut entry.conn;
         let state = conn.state(direction);
-        if self.config.checksum && hook == Hook::Prerouting && packet.headers.protocol == number::SCTP {
-            // `sctp_error` verifies the checksum.
+        let sums = self.config.checksum && hook == Hook::Prerouting && !packet.summed.is_vouched();
+        if sums && packet.headers.protocol == number::SCTP {
+            // `sctp_error` writes into the header while it sums.
             packet.join_header(12);
         }
         let seen = ProtoPacket {
@@ -410,6 +411,16 @@ impl Conntrack {
         if self.slab.get(id).is_some_and(|entry| entry.phase == Phase::Unconfirmed) {
             self.destroy(id.index);
         }
+    }
+
+    /// Keeps a connection for a moment, outside of the table: no packet finds it.
+    pub(crate) fn lend(&mut self, conn: Conn, now: Now) -> ConnId {
+        self.slab.insert(conn, now.mono)
+    }
+
+    /// Ends what [`Conntrack::lend`] began.
+    pub(crate) fn take_back(&mut self, id: ConnId) {
+        self.discard(id);
     }
 
     /// Forgets a connection.

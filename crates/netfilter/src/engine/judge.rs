@@ -12,7 +12,7 @@ use fielato_wire::number;
 
 use super::Netfilter;
 use super::stage::Stage;
-use crate::conntrack::{ConnId, CtState, Direction, Status, Tuple};
+use crate::conntrack::{Conn, ConnId, CtState, Direction, Status, Tuple};
 use crate::context::Context;
 use crate::host::{Host, Route, RouteKey};
 use crate::table::Admission;
@@ -41,6 +41,14 @@ impl Netfilter {
     /// Whether the rules of now would let this connection begin; yes when it is gone, or can't be told.
     pub fn admits(&mut self, id: ConnId, host: &mut dyn Host, now: Now) -> bool {
         self.consider(id, host, now).unwrap_or(Admission::Doubt) != Admission::Drop
+    }
+
+    /// Whether the rules of now would let a connection begin that somebody else tracks; yes when it can't be told.
+    pub fn would_admit(&mut self, conn: Conn, host: &mut dyn Host, now: Now) -> bool {
+        let id = self.conntrack.lend(conn, now);
+        let admitted = self.admits(id, host, now);
+        self.conntrack.take_back(id);
+        admitted
     }
 
     fn consider(&mut self, id: ConnId, host: &mut dyn Host, now: Now) -> Option<Admission> {

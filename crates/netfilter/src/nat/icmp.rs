@@ -58,7 +58,7 @@ pub(super) fn translate_error(
     let Some(place) = Place::find(&packet.data[inner..]) else {
         return false;
     };
-    packet.join_header((inner - l4 + place.written_to()) as u16);
+    packet.join_header((inner - l4 + place.written_to(&packet.data[inner..])) as u16);
     let quotation = &mut packet.data[inner..];
     if !rewrite::rewrite_at(quotation, &place, other, manip.other()) {
         return false;

@@ -14,7 +14,7 @@ pub(super) fn rewrite(packet: &mut [u8], target: &Tuple, manip: Manip) -> bool {
 
 /// The same for a packet that is no quotation; its headers are kept in step.
 pub(super) fn rewrite_packet(packet: &mut Packet, target: &Tuple, manip: Manip) -> bool {
-    packet.join_header(written_header(packet.headers.protocol));
+    packet.join_header(written_header(packet.headers.protocol, packet.transport().len()));
     let headers = &packet.headers;
     let has_ports = matches!(headers.protocol, number::TCP | number::UDP) && headers.l4_whole;
     if !has_ports || headers.extensions.0 != 0 || headers.family != target.family || packet.data.len() < usize::from(headers.len)
@@ -42,12 +42,15 @@ pub(super) fn rewrite_packet(packet: &mut Packet, target: &Tuple, manip: Manip) 
     true
 }
 
-/// The part of a transport header that is written: up to the checksum.
-const fn written_header(protocol: u8) -> u16 {
+/// The part of a transport header that is written: up to the checksum, or the ports alone where less is there.
+const fn written_header(protocol: u8, there: usize) -> u16 {
     match protocol {
-        number::TCP => 20,
-        number::SCTP | number::DCCP => 12,
-        _ => 8,
+        number::TCP if there >= 20 => 20,
+        number::SCTP | number::DCCP if there >= 12 => 12,
+        number::TCP | number::SCTP | number::DCCP => 8,
+        number::UDP | number::UDPLITE | number::ICMP | number::ICMPV6 | number::GRE => 8,
+        // Of what NAT does not know it rewrites the addresses alone.
+        _ => 0,
     }
 }
 
@@ -83,8 +86,9 @@ pub(super) struct Place {
 
 impl Place {
     /// How many of the packet's bytes are in front of what is not written.
-    pub(super) fn written_to(&self) -> usize {
-        self.transport.map_or(0, |at| at + usize::from(written_header(self.protocol)))
+    pub(super) fn written_to(&self, packet: &[u8]) -> usize {
+        let end = |at| at + usize::from(written_header(self.protocol, packet.len().saturating_sub(at)));
+        self.transport.map_or(0, end)
     }
 
     /// Whether the packet has an SCTP checksum, which is made anew.

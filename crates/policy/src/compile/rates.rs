@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use fielato_qdisc::spec::{FqCodel, HtbClass};
-use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
+use fielato_qdisc::{Class, Handle, Item, Parent, Qdisc, QdiscKind};
 use ipnet::IpNet;
 
 use super::World;
 use crate::config::{Limits, Member, Over, Quota};
-use crate::plan::{Shaping, ShapingItem};
+use crate::plan::Shaping;
 
 /// The classes of one device, which both devices have, and whose traffic goes into which.
 #[derive(Default)]
@@ -178,7 +178,7 @@ impl Tree {
     /// It on one device: what has no class passes unshaped.
     pub fn items(&self, dev: &str) -> Vec<Shaping> {
         let qdisc = |parent, handle, kind| {
-            ShapingItem::Qdisc(Qdisc {
+            Item::Qdisc(Qdisc {
                 parent,
                 handle,
                 stab: None,
@@ -190,7 +190,7 @@ impl Tree {
             r2q: fielato_qdisc::spec::DEFAULT_R2Q,
         };
         let root = std::iter::once(qdisc(Parent::Root, Some(ROOT), root));
-        let classes = self.classes.iter().cloned().map(ShapingItem::Class);
+        let classes = self.classes.iter().cloned().map(Item::Class);
         let queues = self
             .leaves
             .iter()

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::{World, nets, rates};
 use crate::config::{Party, Shape, ShapeItem};
-use crate::plan::{Shaping, ShapingItem};
+use crate::plan::Shaping;
+use fielato_qdisc::Item;
 
 /// What is added to the devices, in order.
 pub fn items(world: &World<'_>) -> Vec<Shaping> {
@@ -24,8 +25,8 @@ pub fn items(world: &World<'_>) -> Vec<Shaping> {
 
 fn shaping(shape: &Shape) -> Shaping {
     let item = match &shape.item {
-        ShapeItem::Qdisc(qdisc) => ShapingItem::Qdisc(qdisc.clone()),
-        ShapeItem::Class { class, parties: _ } => ShapingItem::Class(class.clone()),
+        ShapeItem::Qdisc(qdisc) => Item::Qdisc(qdisc.clone()),
+        ShapeItem::Class { class, parties: _ } => Item::Class(class.clone()),
     };
     Shaping {
         dev: shape.dev.clone(),

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use fielato_gateway::{self as gateway, Link, Port, PortId, PortKind, Route, guard};
-use fielato_qdisc::Item;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use super::rules::Rules;
 use crate::config::{self, Ban, Config, Engine};
-use crate::plan::{Plan, Shaping, ShapingItem};
+use crate::plan::Plan;
 
 /// The port of the WireGuard peers.
 pub const TUNNEL: PortId = PortId(1);
@@ -181,21 +180,13 @@ fn routes(plan: &Plan, uplink: &Uplink) -> Vec<Route> {
 
 fn shaping(plan: &Plan) -> Vec<gateway::Shaping> {
     let port = |port, dev: &str| {
-        let items: Vec<Item> = plan.shaping.iter().filter(|shaping| shaping.dev == dev).map(item).collect();
+        let of_port = plan.shaping.iter().filter(|shaping| shaping.dev == dev);
+        let items = of_port.map(|shaping| shaping.item.clone()).collect();
         let classes = plan.firewall.classes.get(dev).cloned().unwrap_or_else(BTreeMap::new);
         gateway::Shaping { port, items, classes }
     };
     let all = [port(TUNNEL, &plan.interface), port(UPLINK, &plan.uplink)];
     all.into_iter().filter(|shaping| !shaping.items.is_empty()).collect()
-}
-
-/// An item as the disciplines take it.
-pub fn item(shaping: &Shaping) -> Item {
-    match &shaping.item {
-        ShapingItem::Qdisc(qdisc) => Item::Qdisc(qdisc.clone()),
-        ShapingItem::Class(class) => Item::Class(class.clone()),
-        ShapingItem::Filter(filter) => Item::Filter(filter.clone()),
-    }
 }
 
 fn ban(ban: &Ban) -> (IpNet, Option<u64>) {

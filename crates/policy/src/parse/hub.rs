@@ -35,6 +35,7 @@ pub fn read(top: &Top<'_>, sink: &mut Sink) -> Hub {
         },
         engine: Engine::Auto,
         exit: Exit::Proxy,
+        control_port: 51821,
     };
     let mut values = top.values("hub");
     let Some(value) = values.next() else {
@@ -65,6 +66,10 @@ pub fn read(top: &Top<'_>, sink: &mut Sink) -> Hub {
         .number("listen_port", 1..=65535, sink)
         .and_then(|port| u16::try_from(port).ok())
         .unwrap_or(hub.listen_port);
+    hub.control_port = section
+        .number("control_port", 1..=65535, sink)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(hub.control_port);
     mtu(&section, &mut hub, sink);
     for text in section.texts("dns", false, "a list of addresses", sink) {
         hub.dns.extend(scalar::address("hub: dns", text, sink));
@@ -72,12 +77,12 @@ pub fn read(top: &Top<'_>, sink: &mut Sink) -> Hub {
     for text in section.texts("lab", false, "a list of networks", sink) {
         hub.lab.extend(scalar::network("hub: lab", text, sink));
     }
-    source(&section, &mut hub, sink);
     hub.masquerade = section.flag("masquerade", hub.masquerade, sink);
     transit(&section, &mut hub, sink);
     guard(&section, &mut hub.guard, sink);
     engine(&section, &mut hub, sink);
     hub.exit = exit::read(&section, &hub, sink);
+    source(&section, &mut hub, sink);
     hub
 }
 
@@ -204,7 +209,20 @@ fn source(section: &Section<'_>, hub: &mut Hub, sink: &mut Sink) {
         }
     }
     if section.value("source").is_none() {
-        hub.source.extend(hub.endpoint.host.parse::<IpAddr>().ok());
+        hub.source = own_sources(hub);
+    }
+}
+
+/// The addresses that packets leave with, as far as the file tells: both ways' where it doesn't tell the engine.
+fn own_sources(hub: &Hub) -> Vec<IpAddr> {
+    let endpoint = hub.endpoint.host.parse::<IpAddr>().ok();
+    match (hub.engine, &hub.exit) {
+        (Engine::Kernel, _) | (_, Exit::Proxy) => endpoint.into_iter().collect(),
+        (engine, Exit::Packet(packet)) => {
+            let endpoint = endpoint.filter(|_| engine == Engine::Auto);
+            let packet = packet.addresses.iter().map(|net| net.addr());
+            endpoint.into_iter().chain(packet).collect()
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use fielato_qdisc::Item;
+
 use super::nft;
-use crate::plan::{HostPlan, Plan, ShapingItem};
+use crate::plan::{HostPlan, Plan};
 
 /// What `up` does on the hub. `key_path` is the file of the hub's private key, which the script names and never shows.
 pub fn hub(plan: &Plan, key_path: &str) -> String {
@@ -64,11 +66,12 @@ pub fn hub(plan: &Plan, key_path: &str) -> String {
     }
     for shaping in shaping {
         let dev = &shaping.dev;
-        let _ = match &shaping.item {
-            ShapingItem::Qdisc(qdisc) => writeln!(out, "tc qdisc add dev {dev} {qdisc}"),
-            ShapingItem::Class(class) => writeln!(out, "tc class add dev {dev} {class}"),
-            ShapingItem::Filter(filter) => writeln!(out, "tc filter add dev {dev} {filter}"),
+        let (object, words) = match &shaping.item {
+            Item::Qdisc(qdisc) => ("qdisc", qdisc.to_string()),
+            Item::Class(class) => ("class", class.to_string()),
+            Item::Filter(filter) => ("filter", filter.to_string()),
         };
+        let _ = writeln!(out, "tc {object} add dev {dev} {words}");
     }
     if !bans.is_empty() {
         out.push_str("\n# Bans are kept by the guard, an XDP program that this script does not load:\n");

@@ -42,7 +42,6 @@ const OWN_NETWORK: &str = "network";
 pub(super) struct FarEnd {
     engine: Netfilter,
     rules: Rules,
-    name: String,
 }
 
 impl FarEnd {
@@ -51,11 +50,14 @@ impl FarEnd {
     pub fn new(plan: &HostPlan, now: Now) -> Result<Self, QuestionError> {
         let rules = Rules::host(plan);
         let engine = engine(&rules, now).map_err(|problem| refused(&plan.name, &problem))?;
-        Ok(Self {
-            engine,
-            rules,
-            name: plan.name.clone(),
-        })
+        Ok(Self { engine, rules })
+    }
+
+    /// As if no packet had come.
+    pub fn forget(&mut self) {
+        if let Ok(connections) = self.engine.conntrack_mut(Caller::Admin) {
+            connections.flush();
+        }
     }
 
     /// Notes a packet that it sends: the answer is let in.
@@ -68,13 +70,16 @@ impl FarEnd {
 
     /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules that the packet meets, and
     /// why it is stopped there.
-    ///
-    /// # Errors
-    /// It is no packet.
-    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> Result<(Vec<Step>, Option<Reason>), QuestionError> {
+    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
         let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
-        let packet = Packet::received(packet.to_vec(), interface);
-        let mut packet = packet.map_err(|malformed| refused(&self.name, malformed.name()))?;
+        let mut packet = match Packet::received(packet.to_vec(), interface) {
+            Ok(packet) => packet,
+            // Its own stack drops what is no packet before any rule, as the hub's does.
+            Err(malformed) => {
+                let name = malformed.name().to_owned();
+                return (Vec::new(), Some(Reason::Gateway { name }));
+            }
+        };
         packet.trace = true;
         let family = packet.headers.family;
         let ended = self.engine.receive_in_place(&mut packet, &mut Alone, now);
@@ -91,7 +96,7 @@ impl FarEnd {
         let reason = (ended != Ended::Deliver).then(|| Reason::Rule {
             origin: last.unwrap_or(Origin::Protected),
         });
-        Ok((steps, reason))
+        (steps, reason)
     }
 }
 

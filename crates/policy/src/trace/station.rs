@@ -241,7 +241,7 @@ pub enum Reason {
         /// What it was made from.
         origin: Origin,
     },
-    /// Anything else that the gateway counts by name.
+    /// Anything else that the gateway counts by name, or that a host drops for the same reason.
     Gateway {
         /// The drop's name.
         name: String,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 /// What stands in a table for one deviation (`NETEM_DIST_SCALE` in linux/pkt_sched.h).
 pub const SCALE: i64 = 8192;
@@ -14,7 +14,8 @@ const ENTRIES: u32 = 4096;
 const MOST_ENTRIES: usize = 16_384;
 
 /// How random values spread around their middle.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub enum Distribution {
     /// Evenly.
     #[default]
@@ -70,26 +71,59 @@ impl Distribution {
     }
 }
 
-impl Serialize for Distribution {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+/// A distribution as it is serialized: by its name, and with its table only if nobody else knows it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Known(String),
+    Table { name: String, table: Table },
+}
+
+impl From<Distribution> for Written {
+    fn from(distribution: Distribution) -> Self {
+        match distribution {
+            Distribution::Table { name, table } => Written::Table { name, table },
+            known => Written::Known(known.name().to_owned()),
+        }
     }
 }
 
-/// By its word; a table of somebody's own is not written, so it can't be read back.
-impl<'de> Deserialize<'de> for Distribution {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let known = Distribution::WORDS.into_iter().find(|(word, _)| *word == name);
-        known
-            .map(|(_, distribution)| distribution)
-            .ok_or_else(|| de::Error::custom(format!("{name:?} is a table of somebody's own, which is not kept")))
+impl TryFrom<Written> for Distribution {
+    type Error = TableError;
+
+    fn try_from(written: Written) -> Result<Self, TableError> {
+        match written {
+            Written::Table { name, table } => Ok(Distribution::Table { name, table }),
+            Written::Known(name) => {
+                let known = Distribution::WORDS.into_iter().find(|(word, _)| *word == name);
+                known.map(|(_, distribution)| distribution).ok_or(TableError::Unknown(name))
+            }
+        }
     }
 }
 
 /// Values in units of a deviation divided by [`SCALE`], in ascending order of probability. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<i16>", try_from = "Vec<i16>")]
 pub struct Table(Arc<[i16]>);
+
+impl From<Table> for Vec<i16> {
+    fn from(table: Table) -> Self {
+        table.0.to_vec()
+    }
+}
+
+impl TryFrom<Vec<i16>> for Table {
+    type Error = TableError;
+
+    fn try_from(values: Vec<i16>) -> Result<Self, TableError> {
+        match values.len() {
+            0 => Err(TableError::Empty),
+            1..=MOST_ENTRIES => Ok(Table(values.into())),
+            _ => Err(TableError::Long),
+        }
+    }
+}
 
 /// Why a text is no table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +135,8 @@ pub enum TableError {
     Long,
     #[error("the table has no numbers; it is made of whole numbers, {SCALE} for one deviation")]
     Empty,
+    #[error("the distribution `{0}` has no table")]
+    Unknown(String),
 }
 
 impl Table {
@@ -125,10 +161,7 @@ impl Table {
                 return Err(TableError::Long);
             }
         }
-        match values.is_empty() {
-            true => Err(TableError::Empty),
-            false => Ok(Table(values.into())),
-        }
+        Table::try_from(values)
     }
 
     /// The entries.
@@ -254,5 +287,23 @@ mod tests {
         };
         assert_eq!(Table::parse("1\n2 40000"), Err(wrong(2, "40000")));
         assert_eq!(Table::parse("1 x"), Err(wrong(1, "x")));
+    }
+
+    #[test]
+    fn only_a_table_of_ones_own_is_serialized() {
+        let own = Distribution::Table {
+            name: "mine".to_owned(),
+            table: Table::parse("-1 0 1").unwrap(),
+        };
+        for (distribution, json) in [
+            (Distribution::ParetoNormal, r#""paretonormal""#),
+            (own, r#"{"name":"mine","table":[-1,0,1]}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&distribution).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Distribution>(json).unwrap(), distribution);
+        }
+        for json in [r#""mine""#, r#"{"name":"mine","table":[]}"#] {
+            assert!(serde_json::from_str::<Distribution>(json).is_err(), "{json}");
+        }
     }
 }

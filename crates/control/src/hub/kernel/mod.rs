@@ -3,6 +3,7 @@
 //! Up: rules, forwarding, interface (down) with its peers, addresses, disciplines, guard with its bans, interface up.
 //! Down: interface, guard, disciplines, forwarding, rules.
 
+mod flows;
 mod guards;
 mod probe;
 mod shaper;
@@ -12,7 +13,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::guard::{BanCount, Mode};
-use fielato_kernel::{link, nft, tc};
+use fielato_kernel::{address, link, nft, tc};
 use fielato_policy::Plan;
 use fielato_policy::plan::PerFamily;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
@@ -22,7 +23,7 @@ use super::machine::{self, Machine};
 use super::{Counted, Step};
 use crate::bans::Bans;
 use crate::forwarding;
-use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice, ShapeItem};
+use crate::protocol::{Changes, DropCount, GuardStatus, RulesChange, ShapeDevice, ShapeItem};
 use crate::tunnel::{Choice, Tunnel};
 
 use guards::{Attached, Guards};
@@ -136,7 +137,18 @@ impl Kernel {
         }
         changes.bans = self.guards.sync(new, bans)?;
         self.rules = machine::standing_rules()?;
+        if changes.rules != RulesChange::None {
+            changes.connections_cut = self.cut(new);
+        }
         Ok(changes)
+    }
+
+    /// The rules stand already: when connections can't be ended, that is said, and nothing is taken back.
+    fn cut(&mut self, plan: &Plan) -> usize {
+        flows::cut(&mut self.machine.netlink, plan).unwrap_or_else(|error| {
+            log::error!("connections that are forbidden now may go on until they end by themselves: {error:#}");
+            0
+        })
     }
 
     /// Makes the bans in force those of the file and of the list. Returns how many were added or removed.
@@ -172,6 +184,32 @@ impl Kernel {
         self.machine.set_rules(plan)?;
         self.rules = machine::standing_rules()?;
         Ok(())
+    }
+
+    /// Looks whether rules, interface and addresses are as the plan says.
+    pub(super) fn verify(&mut self, plan: &Plan) -> Result<()> {
+        if self.rules.is_none() || machine::standing_rules()? != self.rules {
+            bail!("the nftables table {} is not as it was loaded", machine::TABLE);
+        }
+        let netlink = &mut self.machine.netlink;
+        let link = link::get(netlink, &plan.interface)?;
+        if !link.up {
+            bail!("interface {} is down", plan.interface);
+        }
+        let listed = address::list(netlink)?;
+        let missing = plan.addresses.iter().find(|wanted| {
+            let has = |known: &&address::Address| known.index == link.index && known.address == **wanted;
+            !listed.iter().any(|known| has(&known))
+        });
+        match missing {
+            Some(address) => bail!("interface {} lacks the address {address}", plan.interface),
+            None => Ok(()),
+        }
+    }
+
+    /// The interface's number, which no other one gets.
+    pub(super) fn index(&mut self, plan: &Plan) -> Result<u32> {
+        Ok(link::get(&mut self.machine.netlink, &plan.interface)?.index)
     }
 
     /// Notices when the interface was taken away.

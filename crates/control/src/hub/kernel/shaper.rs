@@ -1,13 +1,12 @@
 //! Who shapes what leaves: the kernel as far as it can. What it lacks or refuses on the interface of our own device, the device
 //! does itself, on the packets' way from the interface to the peers.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use fielato_gateway::Egress;
 use fielato_io::Device;
 use fielato_kernel::tc::TcError;
 use fielato_policy::Plan;
-use fielato_policy::gateway;
-use fielato_policy::plan::{Shaping, ShapingItem};
+use fielato_policy::plan::Shaping;
 
 use crate::hub::{Machine, shape_device};
 use crate::protocol::ShapeDevice;
@@ -36,7 +35,7 @@ impl Shaper {
             .iter()
             .cloned()
             .partition(|shaping| shaping.dev == plan.interface);
-        let is_about_ours = refused.is::<Filters>() || refused.chain().any(|cause| cause.is::<TcError>());
+        let is_about_ours = refused.chain().any(|cause| cause.is::<TcError>());
         let Some(device) = device.filter(|_| is_about_ours && !ours.is_empty()) else {
             return Err(refused);
         };
@@ -52,9 +51,6 @@ impl Shaper {
 
     /// The kernel's part alone.
     fn by_kernel(&mut self, machine: &mut Machine, wanted: &[Shaping]) -> Result<()> {
-        if let Some(Shaping { dev, .. }) = wanted.iter().find(|shaping| matches!(shaping.item, ShapingItem::Filter(_))) {
-            return Err(anyhow!(Filters(dev.clone())));
-        }
         machine.shape(&self.kernels, wanted)?;
         self.kernels = wanted.to_vec();
         Ok(())
@@ -82,16 +78,9 @@ impl Shaper {
     }
 }
 
-/// The kernel has filters, but we don't write them.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "filters on {0}: they are for our own device and for the user-space engine; the kernel engine knows a class by `for` in [[shape]]"
-)]
-struct Filters(String);
-
 /// Makes what the device shapes exactly `items`.
 fn make(device: &Device, plan: &Plan, items: &[Shaping]) -> Result<()> {
-    let items: Vec<_> = items.iter().map(gateway::item).collect();
+    let items: Vec<_> = items.iter().map(|shaping| shaping.item.clone()).collect();
     let classes = plan.firewall.classes.get(&plan.interface).cloned().unwrap_or_default();
     let apply = |egress: &mut Egress, now| egress.apply(&items, &classes, now);
     device
