@@ -16,6 +16,7 @@ pub mod init;
 mod json_schema;
 pub mod judge;
 mod keys;
+pub mod locate;
 pub mod lockout;
 mod origin;
 mod parse;

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fielato_qdisc::units::write_rate;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Change, Op};
 
 /// Where something stands in the file is no part of what it says.
 const PLACE: [&str; 2] = ["file", "line"];
+
+/// Bytes per second.
+const RATES: [&str; 2] = ["rate", "ceil"];
 
 /// What came, went and changed between two tables of named things. Fields in `without` do not count.
 pub(super) fn named<T: Serialize>(
@@ -79,6 +83,10 @@ fn put(name: &str, value: &Value, without: &[&str], fields: &mut BTreeMap<String
         Value::Array(items) if items.is_empty() => {}
         Value::Object(object) => {
             for (key, value) in object {
+                if let (true, Some(bytes)) = (RATES.contains(&key.as_str()), value.as_u64()) {
+                    fields.insert(key.clone(), write_rate(bytes));
+                    continue;
+                }
                 if PLACE.contains(&key.as_str()) || without.contains(&key.as_str()) {
                     continue;
                 }
@@ -101,7 +109,28 @@ pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(object) => of_object(object).unwrap_or_else(|| value.to_string()),
         other => other.to_string(),
+    }
+}
+
+/// Ports as the file has them, and who a rule names.
+fn of_object(object: &Map<String, Value>) -> Option<String> {
+    if let (3, Some(protocol), Some(first), Some(last)) = (
+        object.len(),
+        object.get("protocol").and_then(Value::as_str),
+        object.get("first"),
+        object.get("last"),
+    ) {
+        return Some(match first == last {
+            true => format!("{protocol}/{first}"),
+            false => format!("{protocol}/{first}-{last}"),
+        });
+    }
+    let mut values = object.values();
+    match (values.next(), values.next()) {
+        (Some(Value::String(name)), None) => Some(name.clone()),
+        _ => None,
     }
 }
 
