@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use fielato_fleet::hub::HostStatus;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Token;
 use crate::live::report::LivePacket;
 
 /// Version of every JSON that Fielato prints or answers.
@@ -27,6 +29,10 @@ pub enum Request {
         network: IpNet,
     },
     Bans,
+    /// Makes a token for a protected host. Answered by [`Response::Token`].
+    EnrolHost {
+        host: String,
+    },
     Top,
     Shape,
     Tc {
@@ -95,6 +101,7 @@ pub enum Response {
     Reloaded(Changes),
     Unbanned(bool),
     Bans(BanList),
+    Token(Box<Token>),
     Top(Top),
     Shape(ShapeReport),
     /// What tc would print, or nothing.
@@ -150,6 +157,9 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Packets that our own parts dropped, by reason; empty with the kernel's WireGuard under the kernel engine.
     pub drops: Vec<DropCount>,
+    /// Protected hosts that have an agent.
+    #[serde(default)]
+    pub hosts: Vec<HostStatus>,
     /// What an administrator should look at.
     pub warnings: Vec<String>,
 }

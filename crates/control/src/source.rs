@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use fielato_policy::edit::EditError;
 use fielato_policy::{Config, Insertion};
 
 use crate::Paths;
@@ -93,6 +94,19 @@ impl Source {
             self.config.insert(&insertion);
             let before = std::mem::replace(&mut self.text, text);
             return Ok(Before::Without(Box::new(insertion), before));
+        }
+        let config = parse_to_keep(paths, &text)?;
+        Ok(Before::Other(Box::new(std::mem::replace(self, Self { text, config }))))
+    }
+
+    /// Edits what is in force, and not the file. Returns what leads back, for [`Source::restore`].
+    ///
+    /// # Errors
+    /// When the edit is refused; nothing has changed then.
+    pub fn edit(&mut self, paths: &Paths, edit: impl FnOnce(&str) -> Result<String, EditError>) -> Result<Before> {
+        let text = edit(&self.text)?;
+        if text == self.text {
+            return Ok(Before::Same);
         }
         let config = parse_to_keep(paths, &text)?;
         Ok(Before::Other(Box::new(std::mem::replace(self, Self { text, config }))))

@@ -6,6 +6,7 @@
 //! cleans up after a process that was killed.
 
 mod engine;
+mod enrol;
 mod kernel;
 mod machine;
 mod report;
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 
 use crate::Paths;
 use crate::bans::Bans;
+use crate::fleet::Hosts;
 use crate::live::serve::Watching;
 use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Watch};
 use crate::secrets::{self, PskStore, Replaced};
@@ -62,6 +64,8 @@ pub struct Hub {
     engine: Engine,
     /// What `fielato tc` has made of the file's shaping since it was last loaded.
     shaping_by_command: Option<Vec<Shaping>>,
+    /// Protected hosts with an agent.
+    hosts: Hosts,
     /// Engine and exit as the file had them when the hub came up.
     chosen: (config::Engine, config::Exit),
     since: Timestamp,
@@ -77,6 +81,7 @@ impl Hub {
         let source = Source::load(paths)?;
         let config = &source.config;
         let key = secrets::hub_key(paths, &config.hub.interface)?;
+        let mut hosts = Hosts::load(paths)?;
         let mut psks = PskStore::default();
         psks.refresh(paths)?;
         let mut bans = Bans::load(paths)?;
@@ -92,6 +97,7 @@ impl Hub {
             now,
         };
         let (engine, plan) = start.bring_up(progress)?;
+        hosts.follow(config, &plan);
         Ok(Self {
             paths: paths.clone(),
             chosen: (config.hub.engine, config.hub.exit.clone()),
@@ -102,6 +108,7 @@ impl Hub {
             bans,
             engine,
             shaping_by_command: None,
+            hosts,
             since: now,
         })
     }
@@ -137,6 +144,14 @@ impl Hub {
         changes
     }
 
+    /// The same policy under other circumstances. The clock must not bring in edits that nobody has asked to load.
+    fn change_to_circumstances(&mut self, now: Timestamp) -> Result<Changes> {
+        let circumstances = Circumstances::at(now, self.engine.forwarded_before()?);
+        let mut plan = Plan::compile(&self.source.config, &circumstances);
+        plan.shaping = self.shaping_by_command.clone().unwrap_or(plan.shaping);
+        self.change_to(plan, self.private_key.clone(), &Replaced::default())
+    }
+
     /// Gives back what [`Hub::up`] or a change took for a moment: reading the file takes many times what is kept of it.
     pub fn settle(&self) {
         memory::give_back();
@@ -162,6 +177,7 @@ impl Hub {
         })?;
         self.plan = plan;
         self.private_key = key;
+        self.hosts.follow(&self.source.config, &self.plan);
         Ok(changes)
     }
 
@@ -185,7 +201,13 @@ impl Hub {
 
     /// When [`Hub::handle_time`] has something to do next.
     pub fn next_event(&self) -> Option<Timestamp> {
-        self.plan.next_change.into_iter().chain(self.bans.next_end()).min()
+        let ends = [self.plan.next_change, self.bans.next_end(), self.hosts.next_event()];
+        ends.into_iter().flatten().min()
+    }
+
+    /// Becomes readable when the agents of protected hosts have something for [`Hub::handle_hosts`].
+    pub fn hosts_news(&self) -> Option<BorrowedFd<'_>> {
+        self.hosts.news()
     }
 
     /// Becomes readable when somebody changes what is ours on the machine: [`Hub::handle_watched`] looks at what it was.
@@ -213,11 +235,7 @@ impl Hub {
             log::info!("bans ended: {ended:?}");
         }
         if self.plan.next_change.is_some_and(|change| change <= now) {
-            // The configuration as it was last loaded: the clock must not bring in edits that nobody has asked to load.
-            let circumstances = Circumstances::at(now, self.engine.forwarded_before()?);
-            let mut plan = Plan::compile(&self.source.config, &circumstances);
-            plan.shaping = self.shaping_by_command.clone().unwrap_or(plan.shaping);
-            let changes = self.change_to(plan, self.private_key.clone(), &Replaced::default())?;
+            let changes = self.change_to_circumstances(now)?;
             log::info!("expired: {} members, {} bans", changes.peers_removed, changes.bans);
         }
         self.engine.check(&self.plan)
@@ -247,6 +265,7 @@ impl Hub {
                 self.set_bans(bans)?;
                 Response::Unbanned(removed)
             }
+            Request::EnrolHost { host } => Response::Token(Box::new(self.make_token(&host, now)?)),
             Request::Bans => Response::Bans(self.ban_list()?),
             Request::Top => Response::Top(self.top()?),
             Request::Shape => Response::Shape(self.shape()?),

@@ -50,7 +50,13 @@ impl Hub {
             guard: self.engine.guard(&self.plan),
             members: members.collect(),
             drops: self.engine.drops()?,
-            warnings: self.engine.warnings(),
+            hosts: self.hosts.status(),
+            warnings: self
+                .engine
+                .warnings()
+                .into_iter()
+                .chain(self.hosts.trouble().map(str::to_owned))
+                .collect(),
         })
     }
 
