@@ -72,7 +72,7 @@ uplink = "eth0"
 
 [host.storage]
 address = "10.89.0.2"
-strategy = "member"
+strategy = "source"
 
 [service.files]
 host = "storage"
@@ -187,7 +187,7 @@ fn from_a_token_to_rules_that_follow() {
     wait_until("the host enforces the plan", Duration::from_secs(30), || at(0));
     let before = world.status()["hosts"][0]["revision"].as_u64().unwrap();
 
-    // A change of the policy, made as people make it.
+    // A change of the policy, made as people make it; now that the host is a member, it can be guarded as one.
     let text = fs::read_to_string(world.file("hub/etc/fielato/fielato.toml")).unwrap();
     fs::write(
         world.file("hub/etc/fielato/fielato.toml"),

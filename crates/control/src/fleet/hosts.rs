@@ -131,6 +131,11 @@ impl Hosts {
         Ok(())
     }
 
+    /// Says goodbye, while there is still a tunnel to say it through.
+    pub fn stop(&mut self) {
+        self.serving = None;
+    }
+
     /// Every host that has an agent.
     pub fn status(&self) -> Vec<HostStatus> {
         self.serving.as_ref().map_or_else(Vec::new, |(_, fleet)| fleet.status())

@@ -195,7 +195,8 @@ impl Hub {
     ///
     /// # Errors
     /// The first thing that could not be taken down; the record stays for another try.
-    pub fn down(self) -> Result<()> {
+    pub fn down(mut self) -> Result<()> {
+        self.hosts.stop();
         self.engine.down()
     }
 
