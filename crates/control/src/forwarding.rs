@@ -93,6 +93,42 @@ pub fn enable(families: PerFamily<bool>, uplink: &str) -> Result<()> {
     Ok(())
 }
 
+/// The settings by which the machine's own kernel would forward what comes in by `interface`, which is the gateway's.
+fn of_interface(interface: &str) -> [String; 2] {
+    ["ipv4", "ipv6"].map(|family| format!("net/{family}/conf/{interface}/forwarding"))
+}
+
+/// Writes into the record how the machine forwards what comes in by `interface`.
+///
+/// # Errors
+/// When the settings cannot be read.
+pub fn record_interface(undo: &mut Undo, interface: &str) -> Result<()> {
+    for name in of_interface(interface) {
+        if undo.sysctl_before(&name).is_none()
+            && let Some(value) = read(&name)?
+        {
+            undo.sysctls.push((name, value));
+        }
+    }
+    Ok(())
+}
+
+/// Sees to it that the machine's own kernel forwards nothing that comes in by `interface`; true when that was to be changed.
+/// The kernel sees every frame that a packet socket sees, and would send it on by its own routes.
+///
+/// # Errors
+/// When a setting cannot be read or written.
+pub fn refuse_on(interface: &str) -> Result<bool> {
+    let mut changed = false;
+    for name in of_interface(interface) {
+        if read(&name)?.is_some_and(|value| value != "0") {
+            sysctl::write(&name, "0")?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
 /// Puts every recorded setting back.
 ///
 /// # Errors

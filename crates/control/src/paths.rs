@@ -104,6 +104,27 @@ impl Paths {
         self.state().join("fleet.json")
     }
 
+    /// Revisions, grants, what hosts acknowledged: everything that must be consistent with each other.
+    pub fn store(&self) -> PathBuf {
+        self.state().join("store.redb")
+    }
+
+    /// What members have sent and received, by the hour. Its own file: it is written every few seconds, and nobody is locked
+    /// out when it is lost.
+    pub fn usage(&self) -> PathBuf {
+        self.state().join("usage.redb")
+    }
+
+    /// The folder of the last confirmed policy's text, as plain files.
+    pub fn last_good(&self) -> PathBuf {
+        self.state().join("policy")
+    }
+
+    /// Who did what from where.
+    pub fn audit(&self) -> PathBuf {
+        self.state().join("audit.jsonl")
+    }
+
     /// Of a protected host's agent: which hub it talks to, and by which interface.
     pub fn agent(&self) -> PathBuf {
         self.state().join("agent.json")

@@ -8,6 +8,9 @@ use fielato_policy::{Config, Insertion};
 
 use crate::Paths;
 
+/// The name of the configuration file among a policy's files, wherever it stands.
+pub const MAIN: &str = "fielato.toml";
+
 /// The configuration file is not one. The text shows each place, what stands there and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -79,6 +82,21 @@ impl Source {
         let text = read(paths)?;
         let config = parse_to_keep(paths, &text)?;
         Ok(Self { text, config })
+    }
+
+    /// From files that were read before: names and texts, the configuration file first.
+    ///
+    /// # Errors
+    /// [`BadConfig`]: another version of Fielato wrote them.
+    pub fn of(paths: &Paths, files: Vec<(String, String)>) -> Result<Self> {
+        let text = files.into_iter().next().map(|(_, text)| text).context("it has no files")?;
+        let config = parse_to_keep(paths, &text)?;
+        Ok(Self { text, config })
+    }
+
+    /// Its files: names and texts, the configuration file first.
+    pub fn files(&self) -> Vec<(String, String)> {
+        vec![(MAIN.to_owned(), self.text.clone())]
     }
 
     /// Reads the file again. Returns what leads back, for [`Source::restore`].

@@ -18,16 +18,17 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.chain([header[column].trim().len()]).max().unwrap_or(0)
+            let cells = rows.iter().map(|row| width(&row[column]));
+            cells.chain([width(header[column].trim())]).max().unwrap_or(0)
         })
         .collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
-        for ((cell, title), &width) in cells.zip(header).zip(&widths) {
+        for ((cell, title), &wide) in cells.zip(header).zip(&widths) {
+            let gap = " ".repeat(wide.saturating_sub(width(cell)));
             match title.starts_with(' ') {
-                true => line += &format!("{cell:>width$}  "),
-                false => line += &format!("{cell:<width$}  "),
+                true => line += &format!("{gap}{cell}  "),
+                false => line += &format!("{cell}{gap}  "),
             }
         }
         line.trim_end().to_string() + "\n"
@@ -37,6 +38,53 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         text += &line(&mut row.iter().map(String::as_str));
     }
     text
+}
+
+/// Rows whose columns align, without a header. All have as many cells as the first.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let text = table(&vec![""; first.len()], rows);
+    text.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned())
+}
+
+/// As many columns as a terminal needs.
+fn width(text: &str) -> usize {
+    let mut width = 0;
+    let mut rest = text.chars();
+    while let Some(char) = rest.next() {
+        match char {
+            // A colour ends with its `m`.
+            '\x1b' => drop(rest.by_ref().find(|char| *char == 'm')),
+            _ => width += 1,
+        }
+    }
+    width
+}
+
+/// What a word shall stand out as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    Red,
+    Green,
+    Yellow,
+}
+
+/// The text in colour, where standard output is a terminal and nobody objects (no-color.org).
+pub fn paint(colour: Colour, text: &str) -> String {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if !wanted || !std::io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    painted(colour, text)
+}
+
+fn painted(colour: Colour, text: &str) -> String {
+    let number = match colour {
+        Colour::Red => 31,
+        Colour::Green => 32,
+        Colour::Yellow => 33,
+    };
+    format!("\x1b[{number}m{text}\x1b[0m")
 }
 
 /// Bytes as `wg show` writes them.
@@ -117,6 +165,15 @@ mod tests {
             table(&["name", " packets"], &rows),
             "name   packets\nalice        7\nbo        1234\n"
         );
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let rows = [
+            vec![painted(Colour::Green, "yes"), "1".into()],
+            vec!["partly".into(), "2".into()],
+        ];
+        assert_eq!(columns(&rows), "\x1b[32myes\x1b[0m     1\npartly  2\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Sans-IO: texts and the time come in as arguments, texts and plain data go out.
 
+pub mod analyse;
 pub mod circumstances;
 mod compile;
 pub mod config;
@@ -11,6 +12,8 @@ pub mod facts;
 pub mod gateway;
 pub mod import;
 pub mod init;
+pub mod judge;
+pub mod lockout;
 mod origin;
 mod parse;
 mod places;

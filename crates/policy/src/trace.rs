@@ -19,14 +19,16 @@ pub use observe::steps;
 pub use packet::{Layer, Shown};
 pub use question::{IpVersion, Question, QuestionError, Sender, State};
 pub use station::{End, MemberState, PacketEnd, Place, Reason, Role, Station, Step, Trace};
-pub use text::text;
+pub use text::{named, text, why};
+
+pub(crate) use packet::answer;
+pub(crate) use question::{Case, whose};
+pub(crate) use walk::{Gone, Walk, sender_at};
 
 use fielato_wire::pcap::Captured;
 use jiff::Timestamp;
 
 use crate::{Config, Plan};
-use question::Case;
-use walk::Walk;
 
 /// What happens to the packet of a question, then to its answer where that is asked for. When it is to be of an established
 /// connection and none can be established, the trace is that of the packet which was stopped ([`Role::Opening`]).

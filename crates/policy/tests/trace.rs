@@ -462,7 +462,7 @@ fn questions_without_sense() {
             "lab-staff is a group; ask about one of its members: alice, bob",
         ),
         (Question::new("alice", "web:x"), "\"x\" is not a port"),
-        (Question::new("alice", "web:80/sctp"), "\"80/sctp\" is not a port"),
+        (Question::new("alice", "web:80/dccp"), "\"80/dccp\" is not a port"),
         (
             Question::new("bob", "10.0.123.4"),
             "bob and 10.0.123.4 have no address of the same family",

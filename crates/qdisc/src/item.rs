@@ -9,7 +9,11 @@ use crate::spec::{Class, Filter, Qdisc};
 use crate::words::ParseError;
 
 /// A discipline, a class or a filter. As text: `qdisc root handle 1: htb`, `filter parent 1: matchall classid 1:10`.
+///
+/// Serialized it is a structure, which brings the tables that netem's distributions name. What can't be written in tc's words
+/// (65,537 queues, a probability of 101%) is not read back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub enum Item {
     /// `tc qdisc add dev DEV …`
     Qdisc(Qdisc),
@@ -17,6 +21,29 @@ pub enum Item {
     Class(Class),
     /// `tc filter add dev DEV …`
     Filter(Filter),
+}
+
+/// An item whose numbers nobody has looked at.
+#[derive(Deserialize)]
+enum Unchecked {
+    Qdisc(Qdisc),
+    Class(Class),
+    Filter(Filter),
+}
+
+impl TryFrom<Unchecked> for Item {
+    type Error = ItemError;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, ItemError> {
+        let item = match unchecked {
+            Unchecked::Qdisc(qdisc) => Item::Qdisc(qdisc),
+            Unchecked::Class(class) => Item::Class(class),
+            Unchecked::Filter(filter) => Item::Filter(filter),
+        };
+        // The limits are those of the words. A table was checked when it was read, so any will do.
+        Item::parse_with_tables(&item.to_string(), &mut |_| Ok("0".to_owned()))?;
+        Ok(item)
+    }
 }
 
 /// Why a text is no [`Item`].

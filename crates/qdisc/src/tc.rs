@@ -1,44 +1,52 @@
 //! Whole commands: what follows `tc`, as typed values, and what they do to a device's items.
 //!
 //! ```
-//! use fielato_qdisc::tc::{self, Command};
+//! use fielato_qdisc::tc::Command;
 //!
 //! let mut items = Vec::new();
-//! let command = Command::parse("qdisc add dev wg0 root netem delay 500ms").unwrap();
-//! assert_eq!(command.dev.as_deref(), Some("wg0"));
-//! tc::edit(&mut items, &command.action).unwrap();
-//! assert_eq!(items[0].to_string(), "qdisc root netem delay 500ms");
+//! let Ok(Command::Edit { dev, edit }) = Command::parse("qdisc add dev wg0 root netem delay 500ms") else { panic!() };
+//! edit.apply(&mut items).unwrap();
+//! assert_eq!((dev.as_str(), items[0].to_string().as_str()), ("wg0", "qdisc root netem delay 500ms"));
 //! ```
 
 use crate::item::Item;
 use crate::parse;
-use crate::spec::{FilterProtocol, Handle, Parent};
+use crate::spec::{FilterProtocol, Handle, Parent, Qdisc};
 use crate::units::{HANDLE, NUMBER, Unit};
 use crate::words::{ParseError, Word, Words, put};
 
 /// What follows `tc`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Command {
+pub enum Command {
+    /// `tc [-s] [-j] OBJECT show …`
+    Show(Show),
+    /// A command that changes what hangs on a device.
+    Edit {
+        /// The device.
+        dev: String,
+        /// What happens there.
+        edit: Edit,
+    },
+}
+
+/// What is to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Show {
+    /// Of which kind.
+    pub object: Object,
+    /// Of which device; of all when absent.
+    pub dev: Option<String>,
+    /// Only what hangs there.
+    pub parent: Option<Parent>,
     /// `-s`: with statistics.
     pub statistics: bool,
     /// `-j`: as JSON.
     pub json: bool,
-    /// The device; absent only from `show`, which then means all.
-    pub dev: Option<String>,
-    /// What to do.
-    pub action: Action,
 }
 
-/// What a command does.
+/// What happens to the items of a device.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Shows what there is.
-    Show {
-        /// Of which kind.
-        object: Object,
-        /// Only what hangs there.
-        parent: Option<Parent>,
-    },
+pub enum Edit {
     /// Adds what must not be there yet.
     Add(Item),
     /// Changes what must be there.
@@ -63,11 +71,11 @@ pub enum Object {
 /// What is removed, and everything below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// The discipline at a place.
+    /// The discipline that is known by its place, its handle or both; by neither it is none.
     Qdisc {
         /// The place.
-        parent: Parent,
-        /// Its handle, if it must be this one.
+        parent: Option<Parent>,
+        /// The handle.
         handle: Option<Handle>,
     },
     /// A class.
@@ -91,19 +99,19 @@ enum Verb {
     Change,
     Replace,
     Delete,
-    Show,
 }
 
-const VERBS: [(&str, Verb); 9] = [
-    ("add", Verb::Add),
-    ("change", Verb::Change),
-    ("replace", Verb::Replace),
-    ("delete", Verb::Delete),
-    ("del", Verb::Delete),
-    ("show", Verb::Show),
-    ("list", Verb::Show),
-    ("ls", Verb::Show),
-    ("lst", Verb::Show),
+/// Every one with its words; none shows.
+const VERBS: [(&str, Option<Verb>); 9] = [
+    ("add", Some(Verb::Add)),
+    ("change", Some(Verb::Change)),
+    ("replace", Some(Verb::Replace)),
+    ("delete", Some(Verb::Delete)),
+    ("del", Some(Verb::Delete)),
+    ("show", None),
+    ("list", None),
+    ("ls", None),
+    ("lst", None),
 ];
 
 impl Command {
@@ -140,15 +148,25 @@ impl Command {
         };
         let verb = match words.next() {
             Some(word) => find(word, &VERBS, "what can be done with it")?,
-            None => Verb::Show,
+            None => None,
         };
         // The rest is read as if the words up to here and the device had not been there, but places stay what they are.
         let mut rest = blank(text, 0, words.place());
         let dev = take_device(&mut rest, text)?;
         let rest = rest.as_str();
-        if dev.is_none() && !matches!(verb, Verb::Show) {
+        let Some(verb) = verb else {
+            let parent = shown(rest)?;
+            return Ok(Command::Show(Show {
+                object,
+                dev,
+                parent,
+                statistics,
+                json,
+            }));
+        };
+        let Some(dev) = dev else {
             return Err(words.ended("the device is missing: `dev DEV`"));
-        }
+        };
         let mut item = |rest: &str| -> Result<Item, ParseError> {
             Ok(match object {
                 Object::Qdisc => Item::Qdisc(parse::qdisc_with_tables(rest, tables)?),
@@ -156,22 +174,13 @@ impl Command {
                 Object::Filter => Item::Filter(parse::filter(rest)?),
             })
         };
-        let action = match verb {
-            Verb::Add => Action::Add(item(rest)?),
-            Verb::Change => Action::Change(item(rest)?),
-            Verb::Replace => Action::Replace(item(rest)?),
-            Verb::Delete => Action::Delete(target(object, rest)?),
-            Verb::Show => Action::Show {
-                object,
-                parent: shown(rest)?,
-            },
+        let edit = match verb {
+            Verb::Add => Edit::Add(item(rest)?),
+            Verb::Change => Edit::Change(item(rest)?),
+            Verb::Replace => Edit::Replace(item(rest)?),
+            Verb::Delete => Edit::Delete(target(object, rest)?),
         };
-        Ok(Command {
-            statistics,
-            json,
-            dev,
-            action,
-        })
+        Ok(Command::Edit { dev, edit })
     }
 }
 
@@ -251,8 +260,10 @@ fn target(object: Object, rest: &str) -> Result<Target, ParseError> {
         }
     }
     match (object, parent, classid) {
-        (Object::Qdisc, Some(parent), _) => Ok(Target::Qdisc { parent, handle }),
-        (Object::Qdisc, None, _) => Err(words.ended("which one is missing: `root` or `parent CLASSID`")),
+        (Object::Qdisc, None, _) if handle.is_none() => {
+            Err(words.ended("which one is missing: `root`, `parent CLASSID` or `handle MAJOR:`"))
+        }
+        (Object::Qdisc, ..) => Ok(Target::Qdisc { parent, handle }),
         (Object::Class, _, Some(classid)) => Ok(Target::Class(classid)),
         (Object::Class, _, None) => Err(words.ended("which one is missing: `classid MAJOR:MINOR`")),
         (Object::Filter, Some(Parent::Class(parent)), _) => Ok(Target::Filters { parent, prio, protocol }),
@@ -269,78 +280,88 @@ const PRIO: Unit<u16> = Unit {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// It is there already.
-    #[error("`{0}` is there already: use `replace` or `change`")]
+    #[error("`{0}` hangs there already: `replace` puts another in its place, `change` gives it other parameters")]
     Exists(String),
     /// It is not there.
-    #[error("`{0}` is not there: use `add` or `replace`, or look with `show`")]
+    #[error("there is no `{0}`: `add` or `replace` makes it, `show` lists what there is")]
     Missing(String),
     /// A discipline of another kind or handle stands there.
-    #[error("`{0}` stands there: use `replace`, or delete it first")]
+    #[error("`{0}` hangs there, which `change` can't make another of: use `replace`")]
     Another(String),
     /// A class with classes below it can't be removed alone.
     #[error("class `{0}` has classes or filters: delete these first")]
     Busy(Handle),
 }
 
-/// Does to `items` what a command says. Whether the result makes sense is for [`crate::Tree::apply`] to say. `show` does nothing.
-///
-/// # Errors
-/// When what is to be added exists, or what is to be changed or removed doesn't.
-pub fn edit(items: &mut Vec<Item>, action: &Action) -> Result<(), EditError> {
-    match action {
-        Action::Show { .. } => Ok(()),
-        Action::Add(item) => match find_item(items, item) {
-            Some(there) => Err(EditError::Exists(items[there].to_string())),
-            None => {
-                items.push(item.clone());
-                Ok(())
-            }
-        },
-        Action::Change(item) => match find_item(items, item) {
-            None => Err(EditError::Missing(item.to_string())),
-            Some(there) => {
-                let mut new = item.clone();
-                if let (Item::Qdisc(old), Item::Qdisc(new)) = (&items[there], &mut new) {
-                    let another_handle = new.handle.is_some_and(|handle| Some(handle) != old.handle);
-                    if old.kind.name() != new.kind.name() || another_handle {
-                        return Err(EditError::Another(items[there].to_string()));
-                    }
-                    new.handle = old.handle;
-                    // tc can't take a size table away by a change.
-                    new.stab = new.stab.or(old.stab);
-                }
-                items[there] = new;
-                Ok(())
-            }
-        },
-        Action::Replace(item) => {
-            let Some(there) = find_item(items, item) else {
-                items.push(item.clone());
-                return Ok(());
-            };
-            let mut new = item.clone();
-            if let (Item::Qdisc(old), Item::Qdisc(new)) = (&items[there], &mut new) {
-                if old.kind.name() == new.kind.name() && new.handle.is_none_or(|handle| Some(handle) == old.handle) {
-                    new.handle = old.handle;
-                } else if let Some(handle) = old.handle {
-                    // Another discipline: what hung on the old one goes with it.
-                    let kept = items[there].clone();
-                    remove_below(items, handle.major);
-                    items.retain(|item| *item != kept);
+impl Edit {
+    /// Does to `items` what the command says. Whether the result makes sense is for [`crate::Tree::apply`] to say.
+    ///
+    /// # Errors
+    /// When what is to be added exists, or what is to be changed or removed doesn't. Nothing has changed then.
+    pub fn apply(&self, items: &mut Vec<Item>) -> Result<(), EditError> {
+        match self {
+            Edit::Add(item) => match find_item(items, item) {
+                Some((_, there)) => Err(EditError::Exists(there.to_string())),
+                None => {
                     items.push(item.clone());
-                    return Ok(());
+                    Ok(())
                 }
+            },
+            Edit::Change(item) => change(items, item),
+            Edit::Replace(item) => {
+                replace(items, item);
+                Ok(())
             }
-            items[there] = new;
-            Ok(())
+            Edit::Delete(target) => delete(items, target),
         }
-        Action::Delete(target) => delete(items, target),
     }
 }
 
+fn change(items: &mut [Item], item: &Item) -> Result<(), EditError> {
+    let Some((place, there)) = find_item(items, item) else {
+        return Err(EditError::Missing(item.to_string()));
+    };
+    let mut new = item.clone();
+    if let (Item::Qdisc(old), Item::Qdisc(new)) = (there, &mut new) {
+        if !is_same(old, new) {
+            return Err(EditError::Another(there.to_string()));
+        }
+        new.handle = old.handle;
+    }
+    items[place] = new;
+    Ok(())
+}
+
+fn replace(items: &mut Vec<Item>, item: &Item) {
+    let Some((place, there)) = find_item(items, item) else {
+        items.push(item.clone());
+        return;
+    };
+    let mut new = item.clone();
+    if let (Item::Qdisc(old), Item::Qdisc(new)) = (there, &mut new) {
+        match (is_same(old, new), old.handle) {
+            (true, handle) => new.handle = handle,
+            // Another discipline: what hung on the old one goes with it.
+            (false, Some(handle)) => {
+                items.remove(place);
+                remove_below(items, handle.major);
+                items.push(item.clone());
+                return;
+            }
+            (false, None) => {}
+        }
+    }
+    items[place] = new;
+}
+
+/// Whether `new` gives the discipline `old` other parameters, rather than being another one.
+fn is_same(old: &Qdisc, new: &Qdisc) -> bool {
+    old.kind.name() == new.kind.name() && new.handle.is_none_or(|handle| Some(handle) == old.handle)
+}
+
 /// Where the item stands that `item` is about.
-fn find_item(items: &[Item], item: &Item) -> Option<usize> {
-    items.iter().position(|there| match (there, item) {
+fn find_item<'a>(items: &'a [Item], item: &Item) -> Option<(usize, &'a Item)> {
+    items.iter().enumerate().find(|(_, there)| match (there, item) {
         (Item::Qdisc(there), Item::Qdisc(item)) => there.parent == item.parent,
         (Item::Class(there), Item::Class(item)) => there.classid == item.classid,
         // Filters of one priority stand side by side, unless they look for the same.
@@ -354,14 +375,22 @@ fn find_item(items: &[Item], item: &Item) -> Option<usize> {
 fn delete(items: &mut Vec<Item>, target: &Target) -> Result<(), EditError> {
     match *target {
         Target::Qdisc { parent, handle } => {
-            let is_it = |item: &Item| matches!(item, Item::Qdisc(qdisc) if qdisc.parent == parent && (handle.is_none() || qdisc.handle == handle));
-            let Some(Item::Qdisc(qdisc)) = items.iter().find(|item| is_it(item)).cloned() else {
-                return Err(EditError::Missing(format!("qdisc {parent}")));
+            let is_it = |qdisc: &Qdisc| {
+                parent.is_none_or(|parent| qdisc.parent == parent) && (handle.is_none() || qdisc.handle == handle)
             };
-            if let Some(handle) = qdisc.handle {
+            let found = items.iter().find_map(|item| match item {
+                Item::Qdisc(qdisc) if is_it(qdisc) => Some((qdisc.parent, qdisc.handle)),
+                _ => None,
+            });
+            let Some((place, handle)) = found.filter(|_| (parent, handle) != (None, None)) else {
+                let place = parent.map(|parent| format!(" {parent}")).unwrap_or_default();
+                let handle = handle.map(|handle| format!(" handle {handle}")).unwrap_or_default();
+                return Err(EditError::Missing(format!("qdisc{place}{handle}")));
+            };
+            if let Some(handle) = handle {
                 remove_below(items, handle.major);
             }
-            items.retain(|item| !is_it(item));
+            items.retain(|item| !matches!(item, Item::Qdisc(qdisc) if qdisc.parent == place));
             Ok(())
         }
         Target::Class(classid) => {
@@ -434,8 +463,10 @@ mod tests {
     fn after(commands: &[&str]) -> Result<Vec<String>, String> {
         let mut items = Vec::new();
         for command in commands {
-            let command = Command::parse(command).map_err(|error| format!("{}: {error}", error.offset))?;
-            edit(&mut items, &command.action).map_err(|error| error.to_string())?;
+            match Command::parse(command).map_err(|error| format!("{}: {error}", error.offset))? {
+                Command::Edit { edit, .. } => edit.apply(&mut items).map_err(|error| error.to_string())?,
+                Command::Show(show) => return Err(format!("{show:?}")),
+            }
         }
         Ok(items.iter().map(ToString::to_string).collect())
     }
@@ -457,6 +488,8 @@ mod tests {
         assert_eq!(with(&[]).unwrap().len(), 5);
         assert_eq!(with(&["qdisc del dev wg0 root"]).unwrap(), [""; 0]);
         assert_eq!(with(&["qdisc delete dev wg0 parent 1:10"]).unwrap().len(), 4);
+        assert_eq!(with(&["qdisc del dev wg0 handle 10:"]).unwrap().len(), 4);
+        assert_eq!(with(&["qdisc del dev wg0 handle 1:"]).unwrap(), [""; 0]);
         assert_eq!(with(&["class del dev wg0 classid 1:10"]).unwrap().len(), 3);
         assert_eq!(
             with(&["class change dev wg0 parent 1: classid 1:10 htb rate 5mbit"]).unwrap()[1],
@@ -477,32 +510,59 @@ mod tests {
             3
         );
         for (command, said) in [
-            ("qdisc add dev wg0 root pfifo", "is there already"),
-            ("qdisc change dev wg0 root pfifo", "stands there"),
-            ("qdisc change dev wg0 parent 1:20 pfifo", "is not there"),
-            ("qdisc del dev wg0 parent 1:20", "is not there"),
+            ("qdisc add dev wg0 root pfifo", "hangs there already"),
+            ("qdisc change dev wg0 root pfifo", "`change` can't make another of"),
+            ("qdisc change dev wg0 parent 1:20 pfifo", "there is no"),
+            ("qdisc del dev wg0 parent 1:20", "there is no"),
+            ("qdisc del dev wg0 handle 20:", "there is no `qdisc handle 20:`"),
+            ("qdisc del dev wg0 root handle 20:", "there is no `qdisc root handle 20:`"),
+            (
+                "class add dev wg0 parent 1: classid 1:10 htb rate 5mbit",
+                "hangs there already",
+            ),
             ("class del dev wg0 classid 1:20", "delete these first"),
-            ("class del dev wg0 classid 1:30", "is not there"),
-            ("filter del dev wg0 parent 1: prio 2", "is not there"),
+            ("class del dev wg0 classid 1:30", "there is no"),
+            ("filter del dev wg0 parent 1: prio 2", "there is no"),
         ] {
             let error = with(&[command]).expect_err(command);
             assert!(error.contains(said), "{command}: {error}");
         }
     }
 
+    /// As `qdisc_change` in the kernel's net/sched/sch_api.c: only what the command says stays.
+    #[test]
+    fn a_change_without_a_size_table_takes_it_away() {
+        let tbf = "tbf rate 1mbit burst 10k limit 10k";
+        let commands = [
+            format!("qdisc add dev wg0 root handle 1: stab overhead 60 {tbf}"),
+            format!("qdisc change dev wg0 root {tbf}"),
+        ];
+        let items = after(&commands.each_ref().map(String::as_str)).unwrap();
+        assert!(items[0].starts_with("qdisc root handle 1: tbf"), "{items:?}");
+    }
+
     #[test]
     fn options_and_objects_are_read() {
-        let command = Command::parse("-s -j qdisc show dev wg0").unwrap();
-        assert!(command.statistics && command.json);
-        assert_eq!(
-            command.action,
-            Action::Show {
-                object: Object::Qdisc,
-                parent: None
-            }
-        );
-        assert_eq!(Command::parse("qdisc").unwrap().dev, None);
-        assert_eq!(Command::parse("c ls dev wg0").unwrap().dev.as_deref(), Some("wg0"));
+        let show = |object, dev: Option<&str>, parent, statistics, json| {
+            Command::Show(Show {
+                object,
+                dev: dev.map(str::to_owned),
+                parent,
+                statistics,
+                json,
+            })
+        };
+        for (words, expected) in [
+            (
+                "-s -j qdisc show dev wg0 root",
+                show(Object::Qdisc, Some("wg0"), Some(Parent::Root), true, true),
+            ),
+            ("qdisc", show(Object::Qdisc, None, None, false, false)),
+            ("-s c ls dev wg0", show(Object::Class, Some("wg0"), None, true, false)),
+            ("filter show", show(Object::Filter, None, None, false, false)),
+        ] {
+            assert_eq!(Command::parse(words), Ok(expected), "{words}");
+        }
     }
 
     #[test]
@@ -516,7 +576,7 @@ mod tests {
             ("qdisc add dev wg0 root nettem delay 1ms", "nettem", "did you mean `netem`?"),
             ("qdisc add root dev wg0 netem dleay 1ms", "dleay", "did you mean `delay`?"),
             ("-x qdisc show", "-x", "-s, -j"),
-            ("qdisc del dev wg0", "", "`root` or `parent CLASSID`"),
+            ("qdisc del dev wg0", "", "`root`, `parent CLASSID` or `handle MAJOR:`"),
             ("class del dev wg0 parent 1:", "", "`classid MAJOR:MINOR`"),
             ("qdisc show wg0", "wg0", "a word after `show`"),
         ] {

@@ -86,7 +86,9 @@ impl Hub {
     /// # Errors
     /// When the machine cannot be changed.
     pub fn handle_hosts(&mut self, now: Timestamp) -> Result<()> {
-        self.hosts.events();
+        for event in self.hosts.events() {
+            self.note_host(&event);
+        }
         for request in self.hosts.enrol_requests() {
             let result = self.take_key(&request);
             if result.is_ok() {

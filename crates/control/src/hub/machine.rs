@@ -100,7 +100,7 @@ impl Machine {
         self.unguard_but(&[])?;
         for (device, words) in &self.undo.shaped {
             if let Some(link) = link::find(&mut self.netlink, device)? {
-                let items = words.iter().map(|words| words.parse()).collect::<Result<Vec<Item>, _>>()?;
+                let items = crate::tc::recorded(words)?;
                 tc::clear(&mut self.netlink, link.index, Previous::Attempted(&items))
                     .with_context(|| format!("cannot clear the disciplines of {device}"))?;
             }
@@ -144,6 +144,15 @@ impl Machine {
         forwarding::record(&mut self.undo, families(&plan.addresses), &plan.uplink)?;
         self.undo.save(&self.paths)?;
         forwarding::enable(families(&plan.addresses), &plan.uplink)
+    }
+
+    /// Leaves what comes in by `interface` to the gateway alone; how it was is in the record before.
+    pub(super) fn leave_to_gateway(&mut self, interface: &str) -> Result<()> {
+        forwarding::record_interface(&mut self.undo, interface)?;
+        self.undo.save(&self.paths)?;
+        forwarding::refuse_on(interface)
+            .map(drop)
+            .with_context(|| format!("[hub.packet] interface: cannot stop the kernel's forwarding from {interface}"))
     }
 
     /// Gives the interface exactly these addresses; link-local ones are the kernel's.
@@ -203,7 +212,7 @@ impl Machine {
         };
         // While it is being changed the record names both, since a root of either is ours.
         let recorded = self.undo.shaped.get(device).cloned().unwrap_or_default();
-        let left: Vec<Item> = recorded.iter().map(|words| words.parse()).collect::<Result<_, _>>()?;
+        let left = crate::tc::recorded(&recorded)?;
         let words = |items: &[Item]| -> Vec<String> { items.iter().map(ToString::to_string).collect() };
         let mut both = recorded.clone();
         both.extend(words(new).into_iter().filter(|words| !recorded.contains(words)));

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use fielato_policy::plan::Shaping;
-use fielato_qdisc::Item;
+use fielato_qdisc::tc::{Object, Show};
+use fielato_qdisc::{Filter, Item, Parent};
 use fielato_wireguard::PublicKey;
 use jiff::Timestamp;
 
 use super::{Counted, Hub};
-use crate::protocol::{BanList, BanStatus, MemberStatus, ShapeItem, ShapeReport, Source, Status, Top, VERSION};
-use crate::tc::Object;
+use crate::protocol::{BanList, BanStatus, MemberStatus, RevisionReport, ShapeReport, Source, Status, Top, VERSION};
+use crate::tc::is_shown;
 
 impl Hub {
     pub(super) fn status(&mut self) -> Result<Status> {
@@ -48,6 +49,8 @@ impl Hub {
             since: self.since,
             pid: std::process::id(),
             guard: self.engine.guard(&self.plan),
+            revision: self.kept.revisions.current().map(|current| current.number),
+            confirm_until: self.pending_until().map(|(_, until)| until),
             members: members.collect(),
             drops: self.engine.drops()?,
             hosts: self.hosts.status(),
@@ -56,8 +59,14 @@ impl Hub {
                 .warnings()
                 .into_iter()
                 .chain(self.hosts.trouble().map(str::to_owned))
+                .chain(self.kept.warnings.iter().cloned())
                 .collect(),
         })
+    }
+
+    /// A revision with what it changed; the one in force when `None`.
+    pub(super) fn revision(&self, number: Option<u64>) -> Result<RevisionReport> {
+        self.kept.revisions.report(number)
     }
 
     pub(super) fn ban_list(&self) -> Result<BanList> {
@@ -108,20 +117,17 @@ impl Hub {
     }
 
     /// What `tc show` prints: the first line of each item, or all with its statistics.
-    pub(super) fn tc_show(&mut self, object: Object, dev: Option<&str>, statistics: bool, json: bool) -> Result<String> {
-        if object == Object::Filter {
-            return Ok(self.tc_filters(dev));
+    pub(super) fn tc_show(&mut self, show: &Show) -> Result<String> {
+        if show.object == Object::Filter {
+            return Ok(self.tc_filters(show));
         }
+        let dev = show.dev.as_deref();
         let devices = self.engine.shape(&self.plan)?;
-        let is_wanted = |item: &ShapeItem| match object {
-            Object::Qdisc => item.text.starts_with("qdisc "),
-            Object::Class | Object::Filter => item.text.starts_with("class "),
-        };
         let mut text = String::new();
         let mut values = Vec::new();
         for device in devices.into_iter().filter(|device| dev.is_none_or(|dev| dev == device.dev)) {
-            for item in device.items.into_iter().filter(is_wanted) {
-                match (json, statistics) {
+            for item in device.items.into_iter().filter(|item| is_shown(&item.text, show)) {
+                match (show.json, show.statistics) {
                     (true, _) => values.push(item.detail),
                     // tc names the device where none was asked for.
                     (false, true) => text += &(on_device(&item.text, &device.dev, dev) + "\n"),
@@ -132,19 +138,32 @@ impl Hub {
                 }
             }
         }
-        match json {
+        match show.json {
             true => Ok(serde_json::to_string(&values)? + "\n"),
             false => Ok(text),
         }
     }
 
-    fn tc_filters(&self, dev: Option<&str>) -> String {
+    fn tc_filters(&self, show: &Show) -> String {
+        let dev = show.dev.as_deref();
+        let is_root = |on: &str, handle| {
+            let mut of_device = self.plan.shaping.iter().filter(|shaping| shaping.dev == on);
+            of_device.any(|shaping| {
+                matches!(&shaping.item, Item::Qdisc(qdisc) if qdisc.parent == Parent::Root && qdisc.handle == Some(handle))
+            })
+        };
+        let is_there = |on: &str, filter: &Filter| match show.parent {
+            None => true,
+            Some(Parent::Root) => is_root(on, filter.parent),
+            Some(Parent::Class(class)) => filter.parent == class,
+        };
         let mut text = String::new();
         for Shaping { dev: on, item } in &self.plan.shaping {
             if let Item::Filter(filter) = item
                 && dev.is_none_or(|dev| dev == on)
+                && is_there(on, filter)
             {
-                text += &format!("{}\n", on_device(&format!("filter {filter}"), on, dev));
+                text += &(on_device(&item.to_string(), on, dev) + "\n");
             }
         }
         text

@@ -1,23 +1,29 @@
 //! One file a command, or a family of them: each reads its arguments, calls the crate that does the work, and prints.
 
 mod agent;
+mod apply;
 mod ban;
 mod capture;
 pub mod device;
 mod docs;
+mod grant;
 mod host;
 mod init;
 pub mod iptables;
+mod judge;
 mod lab;
 mod live;
 mod member;
 mod render;
+mod revisions;
 mod run;
 mod shape;
 mod status;
 mod tc;
+mod tests;
 mod top;
 mod trace;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -70,10 +76,24 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Up(args) => return run::up(&paths, args, cli.rootless),
         Command::Down => run::down(&paths)?,
         Command::Reload(args) => run::reload(&paths, args.json)?,
+        Command::Apply(args) => apply::apply(&paths, args)?,
+        Command::Confirm => apply::confirm(&paths)?,
+        Command::Rollback(args) => apply::rollback(&paths, args)?,
+        Command::Log(args) => revisions::log(&paths, &args)?,
+        Command::Show(args) => revisions::show(&paths, &args)?,
+        Command::Grant(args) => grant::grant(&paths, args)?,
+        Command::Revoke(args) => grant::revoke(&paths, args)?,
+        Command::Grants(args) => grant::list(&paths, args.json)?,
+        Command::Usage(args) => usage::run(&paths, &args)?,
+        Command::Watchdog(args) => return apply::watchdog(&args.words),
         Command::Status(args) => status::run(&paths, args.json)?,
         Command::Render(args) => render::run(&paths, args)?,
         Command::Trace(args) if args.live.live => live::run(&paths, &args.live, args.json)?,
         Command::Trace(args) => return trace::run(&paths, &args),
+        Command::Can(args) => return judge::can(&paths, &args),
+        Command::WhoCan(args) => return judge::who_can(&paths, &args),
+        Command::Matrix(args) => return judge::matrix(&paths, &args),
+        Command::Test(args) => return tests::run(&paths, &args),
         Command::Ban(args) => ban::ban(&paths, args)?,
         Command::Unban(args) => ban::unban(&paths, args.network)?,
         Command::Bans(args) => ban::list(&paths, args.json)?,

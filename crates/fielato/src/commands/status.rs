@@ -44,6 +44,12 @@ fn text(status: &Status, now: Timestamp) -> String {
         ago(status.since, now),
         status.pid,
     );
+    if let Some(revision) = status.revision {
+        let until = status.confirm_until.map_or(String::new(), |until| {
+            format!(", taken back {} unless confirmed: `fielato confirm`", from_now(until, now))
+        });
+        text += &format!("  policy      revision {revision}{until}\n");
+    }
     for missing in &status.missing {
         text += &format!("  no kernel   {missing}\n");
     }

@@ -118,6 +118,11 @@ fn tc_changes_the_running_hub_until_it_is_reloaded() {
             ("qdisc add dev lo root pfifo".to_owned(), "lo is not the hub's"),
             (format!("qdisc add dev {dev} root nettem"), "did you mean `netem`?"),
             (format!("qdisc add dev {dev} parent 7:1 pfifo"), "7:"),
+            (format!("qdisc del dev {dev} handle 7:"), "there is no `qdisc handle 7:`"),
+            (
+                format!("qdisc change dev {dev} root netem delay 9ms 1ms distribution nobodys"),
+                "^^^^^^^",
+            ),
         ] {
             let said = hub.fielato(&format!("tc {words}")).fails(1);
             assert!(said.contains(reason), "{engine}: tc {words}: {said}");
@@ -126,6 +131,18 @@ fn tc_changes_the_running_hub_until_it_is_reloaded() {
 
         hub.fielato(&format!("tc qdisc change dev {dev} root netem delay 100ms")).ok();
         assert!((100.0..180.0).contains(&milliseconds()), "{engine}");
+        // A table of delays from iproute2's files.
+        if hub
+            .sh("ls /usr/lib/tc/experimental.dist /usr/lib/*/tc/experimental.dist /usr/share/tc/experimental.dist")
+            .out
+            .is_empty()
+        {
+            fielato_testkit::skip("engines: a table of delays", "no iproute2 with experimental.dist");
+        } else {
+            let netem = format!("tc qdisc change dev {dev} root netem delay 100ms 5ms distribution experimental");
+            hub.fielato(&netem).ok();
+            assert!((90.0..180.0).contains(&milliseconds()), "{engine}");
+        }
         hub.fielato("reload").ok();
         assert!(milliseconds() < 50.0, "{engine}: the file has no shaping");
         hub.fielato("down").ok();

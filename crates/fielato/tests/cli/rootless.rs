@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{Client, FIELATO, Machine, Said, can_run, eventually, overlay_of};
+use crate::common::{Client, FIELATO, Machine, Said, can_run, eventually, overlay_of, wire};
 
 /// Nobody's number on Debian.
 const USER: u32 = 65534;
@@ -77,20 +77,6 @@ impl Drop for Home {
     }
 }
 
-fn wire(one: &Machine, name: &str, other: &Machine, net: &str) {
-    one.sh(&format!(
-        "ip link add {name} type veth peer name eth0 netns {}",
-        other.netns()
-    ))
-    .ok();
-    for (machine, name, host) in [(one, name, 1), (other, "eth0", 2)] {
-        let up = format!(
-            "ip addr add 10.{net}.0.{host}/24 dev {name} && ip addr add fd0{net}::{host}/64 dev {name} nodad && ip link set {name} up"
-        );
-        machine.sh(&up).ok();
-    }
-}
-
 /// Sends the file to whoever connects, until its process ends.
 fn serve(server: &Machine, port: u16) {
     let listener = server.within(|| TcpListener::bind(("::", port)).unwrap());
@@ -132,8 +118,8 @@ fn a_stock_client_behind_a_hub_without_root() {
         return;
     }
     let (home, client, server) = (Home::new(), Machine::with_namespace(), Machine::with_namespace());
-    wire(&home.0, "eth0", &client, "9");
-    wire(&home.0, "eth1", &server, "8");
+    wire(&home.0, "eth0", &client, 9);
+    wire(&home.0, "eth1", &server, 8);
     let before = home
         .0
         .sh("ip -br link | cut -d' ' -f1; nft list ruleset; sysctl -n net.ipv4.ip_forward")
@@ -206,7 +192,7 @@ fn what_needs_root_is_refused_and_said() {
         return;
     }
     let (home, client) = (Home::new(), Machine::with_namespace());
-    wire(&home.0, "eth0", &client, "9");
+    wire(&home.0, "eth0", &client, 9);
     home.fielato("init --rootless --endpoint 10.9.0.1:51820 --uplink eth0").ok();
     for (options, reason) in [
         ("--engine kernel", "no kernel engine"),

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use fielato_netfilter::Netfilter;
+use fielato_netfilter::engine::command::Caller;
 use fielato_netfilter::{Effect, Interface, Now, conntrack};
 use fielato_wire::Family;
 use ipnet::IpNet;
@@ -138,6 +139,13 @@ impl Gateway {
             self.netfilter.expire(now, EXPIRE_BUDGET);
             let many = self.netfilter.conntrack().count() as usize > EXPIRE_BUDGET / 2;
             self.expire_at = now.mono + if many { EXPIRE_EVERY_OF_MANY } else { EXPIRE_EVERY };
+        }
+    }
+
+    /// Forgets every connection, as if no packet had been seen.
+    pub fn forget_connections(&mut self) {
+        if let Ok(connections) = self.netfilter.conntrack_mut(Caller::Admin) {
+            connections.flush();
         }
     }
 

@@ -164,4 +164,24 @@ mod tests {
         );
         assert_eq!(hub(table).exit, Exit::Proxy, "it stands ready");
     }
+
+    #[test]
+    fn hosts_see_the_addresses_of_the_way_out() {
+        let table = "[hub.packet]\ninterface = \"eth1\"\naddresses = [\"10.0.9.1/24\", \"2001:db8::9/64\"]\n";
+        let (endpoint, packet) = ("10.0.123.2", ["10.0.9.1", "2001:db8::9"]);
+        for (keys, sources) in [
+            ("engine = \"userspace\"\n", vec![endpoint]),
+            ("engine = \"userspace\"\nexit = \"packet\"\n", packet.to_vec()),
+            ("engine = \"kernel\"\nexit = \"packet\"\n", vec![endpoint]),
+            ("exit = \"packet\"\n", vec![endpoint, packet[0], packet[1]]),
+            ("exit = \"packet\"\nsource = \"10.0.9.7\"\n", vec!["10.0.9.7"]),
+        ] {
+            let found: Vec<String> = hub(&format!("{keys}{table}"))
+                .source
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(found, sources, "{keys}");
+        }
+    }
 }

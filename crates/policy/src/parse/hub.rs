@@ -90,12 +90,12 @@ pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
     for text in section.texts("lab", false, "a list of networks", sink) {
         hub.lab.extend(scalar::network("hub: lab", text, sink));
     }
-    source(&section, &mut hub, sink);
     hub.masquerade = section.flag("masquerade", hub.masquerade, sink);
     transit(&section, &mut hub, sink);
     guard(&section, &mut hub.guard, sink);
     engine(&section, &mut hub, sink);
     hub.exit = exit::read(&section, &hub, sink);
+    source(&section, &mut hub, sink);
     hub
 }
 
@@ -222,7 +222,20 @@ fn source(section: &Section<'_>, hub: &mut Hub, sink: &mut Sink) {
         }
     }
     if section.value("source").is_none() {
-        hub.source.extend(hub.endpoint.host.parse::<IpAddr>().ok());
+        hub.source = own_sources(hub);
+    }
+}
+
+/// The addresses that packets leave with, as far as the file tells: both ways' where it doesn't tell the engine.
+fn own_sources(hub: &Hub) -> Vec<IpAddr> {
+    let endpoint = hub.endpoint.host.parse::<IpAddr>().ok();
+    match (hub.engine, &hub.exit) {
+        (Engine::Kernel, _) | (_, Exit::Proxy) => endpoint.into_iter().collect(),
+        (engine, Exit::Packet(packet)) => {
+            let endpoint = endpoint.filter(|_| engine == Engine::Auto);
+            let packet = packet.addresses.iter().map(|net| net.addr());
+            endpoint.into_iter().chain(packet).collect()
+        }
     }
 }
 

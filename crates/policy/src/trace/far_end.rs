@@ -31,63 +31,83 @@ impl Host for Alone {
 /// The host's interface that is not the tunnel's; the file does not know its name, and the rules do not ask.
 const OWN_NETWORK: &str = "network";
 
-/// What the host `plan` does with a packet that comes to it by its `tunnel`, or else by its own network: the rules it meets, and
-/// why it is stopped there.
-///
-/// # Errors
-/// Its rules can't be run.
-pub(super) fn meet(
-    plan: &HostPlan,
-    tunnel: Option<&str>,
-    packet: &[u8],
-    now: Now,
-) -> Result<(Vec<Step>, Option<Reason>), QuestionError> {
-    let refused = |problem: String| QuestionError::Gateway(format!("host {}: {problem}", plan.name));
-    let rules = Rules::host(plan);
-    let mut engine = Netfilter::new(conntrack::Config::default(), 1);
-    for set in &rules.sets {
-        let shared = engine.shared_mut(Caller::Admin).map_err(|error| refused(error.to_string()))?;
-        let made = shared.sets.create(&set.name, set.kind.clone());
-        made.map_err(|error| refused(error.to_string()))?;
-        for entry in &set.entries {
-            if let Some(known) = shared.sets.get_mut(&set.name) {
-                let added = known.add(entry, None, false, now.mono);
-                added.map_err(|error| refused(error.to_string()))?;
+/// A protected host with its rules in force.
+pub(super) struct FarEnd {
+    rules: Rules,
+    engine: Netfilter,
+}
+
+impl FarEnd {
+    /// The host that `plan` makes.
+    ///
+    /// # Errors
+    /// Its rules can't be run.
+    pub fn new(plan: &HostPlan, now: Now) -> Result<FarEnd, QuestionError> {
+        let refused = |problem: String| refused(&plan.name, problem);
+        let rules = Rules::host(plan);
+        let mut engine = Netfilter::new(conntrack::Config::default(), 1);
+        for set in &rules.sets {
+            let shared = engine.shared_mut(Caller::Admin).map_err(|error| refused(error.to_string()))?;
+            let made = shared.sets.create(&set.name, set.kind.clone());
+            made.map_err(|error| refused(error.to_string()))?;
+            for entry in &set.entries {
+                if let Some(known) = shared.sets.get_mut(&set.name) {
+                    let added = known.add(entry, None, false, now.mono);
+                    added.map_err(|error| refused(error.to_string()))?;
+                }
             }
         }
-    }
-    for ruleset in &rules.rulesets {
-        let replace = Command::Replace {
-            ruleset: ruleset.clone(),
-            generation: None,
-        };
-        let replaced = engine.execute(Caller::Admin, replace, now);
-        replaced.map_err(|error| refused(error.to_string()))?;
-    }
-    let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
-    let mut packet = match Packet::received(packet.to_vec(), interface) {
-        Ok(packet) => packet,
-        // Its own stack drops what is no packet before any rule, as the hub's does.
-        Err(malformed) => {
-            let name = malformed.name().to_owned();
-            return Ok((Vec::new(), Some(Reason::Gateway { name })));
+        for ruleset in &rules.rulesets {
+            let replace = Command::Replace {
+                ruleset: ruleset.clone(),
+                generation: None,
+            };
+            let replaced = engine.execute(Caller::Admin, replace, now);
+            replaced.map_err(|error| refused(error.to_string()))?;
         }
-    };
-    packet.trace = true;
-    let family = packet.headers.family;
-    let ended = engine.receive_in_place(&mut packet, &mut Alone, now);
-    let met = engine.drain_effects().filter_map(|effect| match effect {
-        Effect::Trace { place, .. } => step(&place, family, &rules, ended),
-        _ => None,
-    });
-    let steps: Vec<Step> = met.collect();
-    let reason = match ended {
-        Ended::Deliver => None,
-        _ => Some(Reason::Rule {
-            origin: Origin::Protected,
-        }),
-    };
-    Ok((steps, reason))
+        Ok(FarEnd { rules, engine })
+    }
+
+    /// As if no packet had come.
+    pub fn forget(&mut self) {
+        if let Ok(connections) = self.engine.conntrack_mut(Caller::Admin) {
+            connections.flush();
+        }
+    }
+
+    /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules it meets, and why it is
+    /// stopped there.
+    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
+        let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
+        let mut packet = match Packet::received(packet.to_vec(), interface) {
+            Ok(packet) => packet,
+            // Its own stack drops what is no packet before any rule, as the hub's does.
+            Err(malformed) => {
+                let name = malformed.name().to_owned();
+                return (Vec::new(), Some(Reason::Gateway { name }));
+            }
+        };
+        packet.trace = true;
+        let family = packet.headers.family;
+        let ended = self.engine.receive_in_place(&mut packet, &mut Alone, now);
+        let rules = &self.rules;
+        let met = self.engine.drain_effects().filter_map(|effect| match effect {
+            Effect::Trace { place, .. } => step(&place, family, rules, ended),
+            _ => None,
+        });
+        let steps: Vec<Step> = met.collect();
+        let reason = match ended {
+            Ended::Deliver => None,
+            _ => Some(Reason::Rule {
+                origin: Origin::Protected,
+            }),
+        };
+        (steps, reason)
+    }
+}
+
+fn refused(host: &str, problem: String) -> QuestionError {
+    QuestionError::Gateway(format!("host {host}: {problem}"))
 }
 
 /// `filter:INPUT:rule:1`, as the engine words it.

@@ -10,12 +10,16 @@ use serde::Serialize;
 
 /// What a packet carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Tcp {
         sport: u16,
         dport: u16,
     },
     Udp {
+        sport: u16,
+        dport: u16,
+    },
+    Sctp {
         sport: u16,
         dport: u16,
     },
@@ -46,10 +50,15 @@ impl Transport {
         Transport::Udp { sport: 0, dport }
     }
 
+    pub const fn sctp(dport: u16) -> Transport {
+        Transport::Sctp { sport: 0, dport }
+    }
+
     pub const fn with_source(self, sport: u16) -> Transport {
         match self {
             Transport::Tcp { sport: _, dport } => Transport::Tcp { sport, dport },
             Transport::Udp { sport: _, dport } => Transport::Udp { sport, dport },
+            Transport::Sctp { sport: _, dport } => Transport::Sctp { sport, dport },
             other => other,
         }
     }
@@ -79,6 +88,8 @@ impl Transport {
                 ip.tcp(&Tcp::new(sport, dport).flags(flags).seq(1001).ack(5001).payload(PAYLOAD))
             }
             Transport::Udp { sport, dport } => ip.udp(sport, dport, PAYLOAD),
+            Transport::Sctp { sport, dport } if place == 0 => ip.sctp(sport, dport, 0, &init(SCTP_INIT, SCTP_FIRST)),
+            Transport::Sctp { sport, dport } => ip.sctp(sport, dport, SCTP_SECOND, &SCTP_DATA),
             Transport::Icmp { kind, code } => {
                 let rest = 1 << 16 | u32::from(place.wrapping_add(1));
                 ip.icmp(kind.unwrap_or(8), code, rest, &[0; PING_PAYLOAD])
@@ -88,8 +99,26 @@ impl Transport {
     }
 }
 
+// RFC 9260 §3.2: types of chunks.
+const SCTP_INIT: u8 = 1;
+const SCTP_INIT_ACK: u8 = 2;
+/// The tags of who begins and of who answers.
+const SCTP_FIRST: u32 = 1;
+const SCTP_SECOND: u32 = 2;
+/// A DATA chunk of four bytes (RFC 9260 §3.3.1).
+const SCTP_DATA: [u8; 20] = [0, 3, 0, 20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// A SACK of it (§3.3.4).
+const SCTP_SACK: [u8; 16] = [3, 0, 0, 16, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0];
+/// A COOKIE ECHO (§3.3.11).
+const SCTP_COOKIE_ECHO: [u8; 8] = [10, 0, 0, 8, 0, 0, 0, 0];
+
+/// An INIT or INIT ACK: its tag, a window, one stream each way, the first number (RFC 9260 §3.3.2).
+const fn init(kind: u8, tag: u32) -> [u8; 20] {
+    [kind, 0, 0, 20, 0, 0, 0, tag as u8, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]
+}
+
 /// What the receiver of `packet` would answer; `None` for what is not answered.
-pub(super) fn answer(packet: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn answer(packet: &[u8]) -> Option<Vec<u8>> {
     let headers = Headers::parse(packet).ok()?;
     let to_ip = |address: fielato_wire::Addr| address.to_ip(headers.family);
     let ip = Ip::between(to_ip(headers.dst), to_ip(headers.src))?;
@@ -112,6 +141,12 @@ pub(super) fn answer(packet: &[u8]) -> Option<Vec<u8>> {
             Some(ip.tcp(&tcp))
         }
         number::UDP => Some(ip.udp(headers.dport, headers.sport, PAYLOAD)),
+        number::SCTP => {
+            let first = transport.get(12) == Some(&SCTP_INIT);
+            let ack = init(SCTP_INIT_ACK, SCTP_SECOND);
+            let chunk: &[u8] = if first { &ack } else { &SCTP_SACK };
+            Some(ip.sctp(headers.dport, headers.sport, SCTP_FIRST, chunk))
+        }
         number::ICMP if headers.icmp_type == 8 => Some(ip.icmp(0, 0, word(4)?, transport.get(8..)?)),
         number::ICMPV6 if headers.icmp_type == 128 => Some(ip.icmp(129, 0, word(4)?, transport.get(8..)?)),
         number::ICMP | number::ICMPV6 => None,
@@ -119,15 +154,19 @@ pub(super) fn answer(packet: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The third packet of a TCP connection: what opens the way for the traced one.
+/// The third packet of a connection of TCP or SCTP: what opens the way for the traced one.
 pub(super) fn acknowledgement(first: &[u8]) -> Option<Vec<u8>> {
     let headers = Headers::parse(first).ok()?;
     let to_ip = |address: fielato_wire::Addr| address.to_ip(headers.family);
     let ip = Ip::between(to_ip(headers.src), to_ip(headers.dst))?;
-    (headers.protocol == number::TCP).then(|| {
-        let tcp = Tcp::new(headers.sport, headers.dport).flags(TcpFlags::ACK);
-        ip.tcp(&tcp.seq(1001).ack(5001))
-    })
+    match headers.protocol {
+        number::TCP => {
+            let tcp = Tcp::new(headers.sport, headers.dport).flags(TcpFlags::ACK);
+            Some(ip.tcp(&tcp.seq(1001).ack(5001)))
+        }
+        number::SCTP => Some(ip.sctp(headers.sport, headers.dport, SCTP_SECOND, &SCTP_COOKIE_ECHO)),
+        _ => None,
+    }
 }
 
 /// A packet in a person's words.
@@ -137,7 +176,7 @@ pub struct Shown {
     pub source: IpAddr,
     /// Destination address.
     pub destination: IpAddr,
-    /// `tcp`, `udp`, `icmp`, `icmpv6` or the protocol's number.
+    /// `tcp`, `udp`, `sctp`, `icmp`, `icmpv6` or the protocol's number.
     pub protocol: String,
     /// Source port, where there are ports.
     pub source_port: Option<u16>,
@@ -165,7 +204,7 @@ impl Shown {
     /// `None` when it is no IP packet.
     pub(super) fn of(packet: &[u8]) -> Option<Shown> {
         let headers = Headers::parse(packet).ok()?;
-        let ports = matches!(headers.protocol, number::TCP | number::UDP) && headers.l4_whole;
+        let ports = matches!(headers.protocol, number::TCP | number::UDP | number::SCTP) && headers.l4_whole;
         Some(Shown {
             source: headers.src.to_ip(headers.family),
             destination: headers.dst.to_ip(headers.family),
@@ -185,6 +224,7 @@ fn layers(headers: &Headers, packet: &[u8]) -> Vec<Layer> {
         _ if !headers.l4_whole => ("", 0),
         number::TCP => ("TCP", transport.get(12).map_or(0, |byte| usize::from(byte >> 4) * 4)),
         number::UDP => ("UDP", 8),
+        number::SCTP => ("SCTP", 12),
         number::ICMP => ("ICMP", 8),
         number::ICMPV6 => ("ICMPv6", 8),
         _ => ("", 0),
@@ -222,6 +262,7 @@ fn protocol(protocol: u8) -> String {
     match protocol {
         number::TCP => "tcp".into(),
         number::UDP => "udp".into(),
+        number::SCTP => "sctp".into(),
         number::ICMP => "icmp".into(),
         number::ICMPV6 => "icmpv6".into(),
         other => format!("protocol {other}"),

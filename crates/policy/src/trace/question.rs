@@ -1,5 +1,6 @@
 //! What is asked: from whom, to what, and as which packet; names resolved by the configuration.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -61,6 +62,15 @@ impl IpVersion {
     }
 }
 
+impl fmt::Display for IpVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IpVersion::V4 => "IPv4",
+            IpVersion::V6 => "IPv6",
+        })
+    }
+}
+
 /// What the packet is to its connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,7 +96,7 @@ pub enum Sender {
 
 /// A question whose names are resolved.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Case {
+pub(crate) struct Case {
     pub sender: Sender,
     pub source: IpAddr,
     pub destination: IpAddr,
@@ -156,7 +166,9 @@ pub enum QuestionError {
         interface: String,
     },
     /// What stands behind the colon.
-    #[error("{text:?} is not a port: say PORT, PORT/tcp, PORT/udp, icmp, icmp/TYPE or a protocol's number as ip/NUMBER")]
+    #[error(
+        "{text:?} is not a port: say PORT, PORT/tcp, PORT/udp, PORT/sctp, icmp, icmp/TYPE or a protocol's number as ip/NUMBER"
+    )]
     Port {
         /// It.
         text: String,
@@ -219,8 +231,11 @@ impl Case {
         let source_port = question.source_port.unwrap_or(40_000);
         let transport = match (transport, to.port) {
             (Some(said), _) => said,
-            (None, Some(port)) if port.protocol == Protocol::Udp => Transport::udp(port.first),
-            (None, Some(port)) => Transport::tcp(port.first),
+            (None, Some(port)) => match port.protocol {
+                Protocol::Tcp => Transport::tcp(port.first),
+                Protocol::Udp => Transport::udp(port.first),
+                Protocol::Sctp => Transport::sctp(port.first),
+            },
             (None, None) => Transport::PING,
         };
         Ok(Case {
@@ -283,6 +298,7 @@ fn transport(text: &str) -> Result<Transport, QuestionError> {
     match word {
         "" | "tcp" => parsed(number).map(Transport::tcp),
         "udp" => parsed(number).map(Transport::udp),
+        "sctp" => parsed(number).map(Transport::sctp),
         "icmp" if number.is_empty() => Some(Transport::PING),
         "icmp" => parsed(number).map(|kind| Transport::Icmp {
             kind: Some(kind),
@@ -369,7 +385,7 @@ fn outer(hub: &Hub) -> Vec<IpAddr> {
 }
 
 /// Who has this address.
-pub(super) fn whose(address: IpAddr, config: &Config) -> Sender {
+pub(crate) fn whose(address: IpAddr, config: &Config) -> Sender {
     let hub = &config.hub;
     if hub.addresses.iter().any(|net| net.addr() == address) || outer(hub).contains(&address) {
         return Sender::Hub;

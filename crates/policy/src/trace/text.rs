@@ -148,7 +148,7 @@ fn line(station: &Station, file: &str) -> String {
 }
 
 /// `[[rule]] 2, fielato.toml:27`, or what else a rule is called.
-pub(super) fn named(origin: &Origin, main: &str) -> String {
+pub fn named(origin: &Origin, main: &str) -> String {
     let file = |included: &Option<String>| included.clone().unwrap_or_else(|| main.to_owned());
     match origin {
         Origin::Rule {
@@ -171,7 +171,8 @@ pub(super) fn named(origin: &Origin, main: &str) -> String {
     }
 }
 
-pub(super) fn why(reason: &Reason, file: &str) -> String {
+/// Why a packet was stopped, in a few words.
+pub fn why(reason: &Reason, file: &str) -> String {
     match reason {
         Reason::NotTunnelled => "it never comes to the hub".to_owned(),
         Reason::NoPeer { member, state } => format!("{member} {state}"),

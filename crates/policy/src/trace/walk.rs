@@ -1,5 +1,6 @@
 //! A packet's whole way: out of the sender's machine, through the gateway, into the receiver's.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,18 +13,19 @@ use jiff::Timestamp;
 
 use super::advice::Stopped;
 use super::cipher::{Cipher, endpoint};
+use super::far_end::FarEnd;
+use super::observe;
 use super::packet::{Shown, acknowledgement, answer};
 use super::proxy::{Proxy, UNCARRIED};
 use super::question::{Case, QuestionError, Sender};
 use super::station::{End, MemberState, Place, Reason, Role, Station, Step, Trace};
-use super::{far_end, observe};
 use crate::config::{Config, Member, Route};
 use crate::gateway::{self, Exit, HOST, Rules, TUNNEL, UPLINK, Uplink};
 use crate::plan::{HostPlan, Plan};
 use crate::render::wg_quick::allowed_ips;
 
 /// The machines as the configuration has them, and the time on them.
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     config: &'a Config,
     plan: &'a Plan,
     /// Judges. It has no disciplines: their losses and delays are not the policy's.
@@ -33,6 +35,8 @@ pub(super) struct Walk<'a> {
     rules: Rules,
     /// The sockets of `exit = "proxy"`.
     proxy: Option<Proxy>,
+    /// The protected hosts that a packet has come to.
+    hosts: HashMap<String, FarEnd>,
     /// The hub's addresses on the uplink.
     own: Vec<IpNet>,
     begin: Timestamp,
@@ -40,20 +44,20 @@ pub(super) struct Walk<'a> {
 }
 
 /// One packet on its way.
-struct Journey {
+pub(crate) struct Journey {
     from: Sender,
     role: Role,
     packet: Shown,
     /// As it is now.
-    bytes: Vec<u8>,
-    stations: Vec<Station>,
+    pub bytes: Vec<u8>,
+    pub stations: Vec<Station>,
 }
 
 /// Where a packet arrived, and its bytes as they were then.
 type Arrived = (Place, Vec<u8>);
 
 /// Where a packet is when its way is over, and what it is then.
-enum Gone {
+pub(crate) enum Gone {
     Arrived(Place),
     Stopped(Place, Reason),
 }
@@ -63,26 +67,56 @@ const SEED: u64 = 1;
 
 impl<'a> Walk<'a> {
     pub fn new(config: &'a Config, plan: &'a Plan, now: Timestamp) -> Result<Walk<'a>, QuestionError> {
-        let uplink = Uplink::supposed(config);
+        let mut walk = Walk::unshaped(config, plan, now)?;
+        let made = gateway::config(plan, &Uplink::supposed(config));
+        walk.shaped = Gateway::new(made, SEED, walk.now).ok();
+        Ok(walk)
+    }
+
+    /// The same without a twin that has disciplines, for many questions.
+    pub fn unshaped(config: &'a Config, plan: &'a Plan, now: Timestamp) -> Result<Walk<'a>, QuestionError> {
+        Walk::on_machine(config, plan, now, &[])
+    }
+
+    /// The same on a machine that has these addresses beside those that the configuration names.
+    pub fn on_machine(config: &'a Config, plan: &'a Plan, now: Timestamp, own: &[IpAddr]) -> Result<Walk<'a>, QuestionError> {
+        let mut uplink = Uplink::supposed(config);
+        let overlay = |address: &IpAddr| config.hub.addresses.iter().any(|net| net.contains(address));
+        let unknown = own.iter().filter(|address| !overlay(address));
+        let unknown = unknown.filter(|address| !uplink.addresses.iter().any(|net| net.addr() == **address));
+        let unknown: Vec<IpNet> = unknown.copied().map(IpNet::from).collect();
+        uplink.addresses.extend(unknown);
         let wall = u64::try_from(now.as_nanosecond()).unwrap_or(0);
         let moment = Now { mono: wall, wall };
-        let made = gateway::config(plan, &uplink);
         let unshaped = fielato_gateway::Config {
             shaping: Vec::new(),
-            ..made.clone()
+            ..gateway::config(plan, &uplink)
         };
         let gateway = Gateway::new(unshaped, SEED, moment);
         Ok(Walk {
             config,
             plan,
             gateway: gateway.map_err(|error| QuestionError::Gateway(error.to_string()))?,
-            shaped: Gateway::new(made, SEED, moment).ok(),
+            shaped: None,
             rules: gateway::rules(plan, &uplink),
             proxy: (uplink.exit == Exit::Proxy).then(Proxy::default),
+            hosts: HashMap::new(),
             own: uplink.addresses,
             begin: now,
             now: moment,
         })
+    }
+
+    /// As if no packet had been seen.
+    pub fn forget(&mut self) {
+        self.gateway.forget_connections();
+        if let Some(shaped) = &mut self.shaped {
+            shaped.forget_connections();
+        }
+        if let Some(proxy) = &mut self.proxy {
+            *proxy = Proxy::default();
+        }
+        self.hosts.values_mut().for_each(FarEnd::forget);
     }
 
     /// Some time after the beginning.
@@ -136,18 +170,7 @@ impl<'a> Walk<'a> {
 
     /// One packet's trace; where it arrived and what it was then.
     fn carry(&mut self, role: Role, from: Sender, bytes: Vec<u8>) -> Result<(Trace, Option<Arrived>), QuestionError> {
-        let packet = Shown::of(&bytes).ok_or_else(|| QuestionError::Packet {
-            number: 1,
-            problem: "not an IP packet".to_owned(),
-        })?;
-        let mut journey = Journey {
-            from,
-            role,
-            packet,
-            bytes,
-            stations: Vec::new(),
-        };
-        let gone = self.go(&mut journey)?;
+        let (journey, gone) = self.travel(role, from, bytes)?;
         let Journey {
             from,
             role,
@@ -185,6 +208,23 @@ impl<'a> Walk<'a> {
             end,
         };
         Ok((trace, arrived))
+    }
+
+    /// One packet's way, and how it ended.
+    pub fn travel(&mut self, role: Role, from: Sender, bytes: Vec<u8>) -> Result<(Journey, Gone), QuestionError> {
+        let packet = Shown::of(&bytes).ok_or_else(|| QuestionError::Packet {
+            number: 1,
+            problem: "not an IP packet".to_owned(),
+        })?;
+        let mut journey = Journey {
+            from,
+            role,
+            packet,
+            bytes,
+            stations: Vec::new(),
+        };
+        let gone = self.go(&mut journey)?;
+        Ok((journey, gone))
     }
 
     fn go(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
@@ -256,7 +296,7 @@ impl<'a> Walk<'a> {
     }
 
     /// From the hub's side of the tunnel to a member's socket.
-    fn enter_member(&self, journey: &mut Journey) -> Result<Gone, QuestionError> {
+    fn enter_member(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
         let Some(Shown { source, destination, .. }) = Shown::of(&journey.bytes) else {
             return Ok(Gone::Stopped(Place::Hub, Reason::NobodysAddress));
         };
@@ -271,6 +311,7 @@ impl<'a> Walk<'a> {
             &Place::Hub,
             self.encrypt(name, self.hub_endpoint(), name.to_owned(), journey.bytes.len()),
         );
+        let name = name.clone();
         let place = Place::Member(name.clone());
         let allowed = allowed_ips(self.config, &member.route);
         let may = longest(&allowed, source).is_some();
@@ -280,12 +321,12 @@ impl<'a> Walk<'a> {
             return Ok(Gone::Stopped(place, Reason::ForeignSource));
         }
         let tunnel = Some(self.config.hub.interface.as_str());
-        self.protected(journey, name, tunnel, place.clone())
+        self.protected(journey, &name, tunnel, place.clone())
             .map(|gone| gone.unwrap_or(Gone::Arrived(place)))
     }
 
     /// Out of the uplink.
-    fn enter_network(&self, journey: &mut Journey) -> Result<Gone, QuestionError> {
+    fn enter_network(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
         let destination = Shown::of(&journey.bytes).map(|shown| shown.destination);
         let mut hosts = self.config.hosts.iter();
         let known = hosts.find(|(_, host)| destination.is_some_and(|to| host.addresses.contains(&to)));
@@ -299,16 +340,22 @@ impl<'a> Walk<'a> {
 
     /// A host's own rules; `None` when it lets the packet in, or is no host.
     fn protected(
-        &self,
+        &mut self,
         journey: &mut Journey,
         name: &str,
         tunnel: Option<&str>,
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
-        let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
+        if !self.hosts.contains_key(name) {
+            let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
+                return Ok(None);
+            };
+            self.hosts.insert(name.to_owned(), FarEnd::new(&plan, self.now)?);
+        }
+        let Some(host) = self.hosts.get_mut(name) else {
             return Ok(None);
         };
-        let (steps, reason) = far_end::meet(&plan, tunnel, &journey.bytes, self.now)?;
+        let (steps, reason) = host.meet(tunnel, &journey.bytes, self.now);
         for step in steps {
             journey.add(&place, step);
         }
@@ -502,7 +549,8 @@ fn unproxied() -> Gone {
     Gone::Stopped(Place::Hub, Reason::Gateway { name })
 }
 
-fn sender_at(place: &Place) -> Sender {
+/// Who answers there.
+pub(crate) fn sender_at(place: &Place) -> Sender {
     match place {
         Place::Member(name) => Sender::Member(name.clone()),
         Place::Hub => Sender::Hub,

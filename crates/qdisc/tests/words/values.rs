@@ -6,7 +6,7 @@ use fielato_qdisc::spec::{
     Cake, CakeDiffserv, CakeFlowMode, Codel, Distribution, Filter, FilterKind, FilterProtocol, Flower, FqCodel, HostFairness,
     HtbClass, LinkLayer, Loss, Netem, Prio, Sfq, Slot, SlotWait, Stab, Tbf, U32Field, U32Key,
 };
-use fielato_qdisc::{Class, Handle, Item, Parent, Qdisc, QdiscKind};
+use fielato_qdisc::{Class, Handle, Item, Packet, Parent, Qdisc, QdiscKind, Settings, Tree};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A small generator of numbers, so that every run tries the same values.
@@ -318,5 +318,81 @@ fn what_is_serialized_reads_back_as_the_same() {
     for original in (0..5_000).flat_map(|_| numbers.items()) {
         let json = serde_json::to_string(&original).unwrap();
         assert_eq!(serde_json::from_str::<Item>(&json).unwrap(), original, "{original}");
+    }
+}
+
+struct Bytes(Vec<u8>);
+
+impl Packet for Bytes {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn segment_size(&self) -> u16 {
+        0
+    }
+
+    fn split(self, each: &mut dyn FnMut(Self)) {
+        each(self);
+    }
+
+    fn duplicate(&self) -> Self {
+        Bytes(self.0.clone())
+    }
+
+    fn priority(&self) -> u32 {
+        0x1_0010
+    }
+
+    fn mark(&self) -> u32 {
+        0
+    }
+}
+
+/// Numbers that no words would have given are not read back, or a tree can live with them.
+#[test]
+fn damaged_values_do_no_harm() {
+    let mut numbers = Numbers(4);
+    let (mut read, mut applied) = (0, 0);
+    for _ in 0..3_000 {
+        let [mut qdisc, ..] = numbers.items();
+        if let Item::Qdisc(qdisc) = &mut qdisc {
+            qdisc.parent = Parent::Root;
+        }
+        let mut json = serde_json::to_value(&qdisc).unwrap();
+        numbers.damage(&mut json);
+        let Ok(item) = serde_json::from_value::<Item>(json) else {
+            continue;
+        };
+        read += 1;
+        let mut tree = Tree::new(Settings::default());
+        if tree.apply(&[item], 0).is_ok() {
+            applied += 1;
+            for now in 0..20 {
+                tree.enqueue(Bytes(vec![0x45; 1000]), now * 1_000_000, &mut |_, _| {});
+                tree.dequeue(now * 1_000_000, &mut |_, _| {});
+            }
+        }
+    }
+    assert!(
+        100 < applied && applied <= read && read < 2_900,
+        "{applied} applied of {read} read"
+    );
+}
+
+impl Numbers {
+    fn damage(&mut self, value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Number(number) if self.below(3) == 0 => {
+                *number = [0, 1, 17, 255, 65_535, u64::from(u32::MAX), u64::MAX][self.below(7) as usize].into();
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(|value| self.damage(value)),
+            serde_json::Value::Object(values) => values.values_mut().for_each(|value| self.damage(value)),
+            _ => {}
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -24,7 +25,7 @@ use ipnet::IpNet;
 use super::{Counted, Machine, Missing, Step, banned, shape_device};
 use crate::bans::Bans;
 use crate::protocol::{Changes, DropCount, GuardStatus, RulesChange, ShapeDevice};
-use crate::tunnel;
+use crate::{forwarding, tunnel};
 
 /// The process's own parts, made like the plan.
 pub(super) struct Userspace {
@@ -32,6 +33,8 @@ pub(super) struct Userspace {
     machine: Option<Machine>,
     device: Device,
     uplink: Uplink,
+    /// The interface of `[hub.packet]`, where that is the way out.
+    packet_interface: Option<String>,
     banned: BTreeSet<IpNet>,
     /// Why it is not the kernel engine.
     pub(super) missing: Vec<Missing>,
@@ -50,8 +53,11 @@ impl Userspace {
         bans: &Bans,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
-        if plan.guard.enabled && plan.guard.uplink {
-            bail!("[hub.guard] uplink = true is the kernel engine's: outer addresses are seen before they come to this process");
+        if plan.guard.enabled && plan.guard.uplink && hub.exit == Exit::Proxy {
+            bail!(
+                "[hub.guard] uplink = true: with exit = \"proxy\" no packets from outside come to the user-space engine; \
+                 take `uplink` out, set exit = \"packet\" or engine = \"kernel\""
+            );
         }
         // What an earlier process left of the kernel engine goes: nobody would keep it.
         let mut machine = machine.map(Machine::cleared).transpose()?;
@@ -66,11 +72,19 @@ impl Userspace {
             }
             (Exit::Proxy, None) => (uplink::by_any_sockets(), WayOut::Proxy(proxy_options(plan, false)?)),
         };
-        match bring_up(&mut machine, way_out, &uplink, plan, device, bans, progress) {
+        let left = match (&mut machine, &hub.exit) {
+            (Some(machine), Exit::Packet(packet)) => machine.leave_to_gateway(&packet.interface),
+            _ => Ok(()),
+        };
+        match left.and_then(|()| bring_up(&mut machine, way_out, &uplink, plan, device, bans, progress)) {
             Ok(device) => Ok(Self {
                 machine,
                 device,
                 uplink,
+                packet_interface: match &hub.exit {
+                    Exit::Packet(packet) => Some(packet.interface.clone()),
+                    Exit::Proxy => None,
+                },
                 banned: banned(plan, bans)?,
                 missing: Vec::new(),
             }),
@@ -173,8 +187,14 @@ impl Userspace {
         }
     }
 
-    /// Notices when the interface was taken away, or the device could not go on.
+    /// Notices when the interface was taken away, or the device could not go on. Keeps what is the gateway's from the kernel: who
+    /// writes `ip_forward` writes it for every interface.
     pub(super) fn check(&mut self, plan: &Plan) -> Result<()> {
+        if let Some(interface) = &self.packet_interface
+            && forwarding::refuse_on(interface)?
+        {
+            log::warn!("somebody turned the kernel's forwarding on for {interface}, which is the hub's own; it is off again");
+        }
         match self.device.wait(Duration::ZERO) {
             Some(fielato_io::Exit::InterfaceRemoved) => bail!("interface {} was removed by somebody else", plan.interface),
             Some(_) => bail!("the device ended; the log says why"),
@@ -224,20 +244,33 @@ impl Userspace {
 
     /// Where the guard is.
     pub(super) fn guard(&self, plan: &Plan) -> Vec<GuardStatus> {
-        let guard = plan.guard.enabled.then(|| GuardStatus {
-            interface: plan.interface.clone(),
+        let interfaces = std::iter::once(&plan.interface)
+            .chain(self.guarded_beside(plan))
+            .filter(|_| plan.guard.enabled);
+        let status = |interface: &String| GuardStatus {
+            interface: interface.clone(),
             mode: "gateway".into(),
             pinned: false,
-        });
-        guard.into_iter().collect()
+        };
+        interfaces.map(status).collect()
     }
 
-    /// What came from each source through the tunnel.
+    /// The interface beside the tunnel at which the guard stands.
+    fn guarded_beside(&self, plan: &Plan) -> Option<&String> {
+        self.packet_interface.as_ref().filter(|_| plan.guard.uplink)
+    }
+
+    /// What the guard has seen of each source. Members' addresses come through the tunnel, and others can't.
     pub(super) fn sources(&self, plan: &Plan) -> Result<Vec<Counted>> {
         let sources = self.gateway(|gateway, _| gateway.top(usize::MAX))?;
+        let members: BTreeSet<IpNet> = plan.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied()).collect();
+        let interface = |address: IpAddr| match self.guarded_beside(plan) {
+            Some(packet) if !members.contains(&IpNet::from(address)) => packet,
+            _ => &plan.interface,
+        };
         let counted = sources.into_iter().map(|count| Counted {
             address: count.address,
-            interface: plan.interface.clone(),
+            interface: interface(count.address).clone(),
             packets: count.packets,
             bytes: count.bytes,
         });

@@ -1,0 +1,178 @@
+//! Whether a plan would cut off who applies it, or the agents of protected hosts.
+
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::Timestamp;
+
+use crate::analyse::{About, Finding, Kind, Severity};
+use crate::judge::{Judge, Outcome, Verdict};
+use crate::trace::{Question, QuestionError, Sender};
+use crate::{Config, Plan};
+
+/// A TCP connection that must not break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Whose it is.
+    pub whose: Whose,
+    /// The other end's address.
+    pub peer: IpAddr,
+    /// The hub's end.
+    pub hub: SocketAddr,
+}
+
+/// Whose connection it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// That of who runs the command.
+    Admin,
+    /// That of a protected host's agent.
+    Agent(String),
+}
+
+impl Session {
+    /// As `sshd` says it to a login: `SSH_CONNECTION`, the client's address and port, then the server's. `None` for another text, and
+    /// for a login from the machine itself, which no rule can cut.
+    pub fn of_ssh(text: &str) -> Option<Session> {
+        let [client, _, server, port]: [&str; 4] = text.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
+        // A link-local address may name its interface, and an IPv4 one be written as IPv6.
+        let address = |text: &str| -> Option<IpAddr> {
+            let text = text.split_once('%').map_or(text, |(address, _)| address);
+            Some(text.parse::<IpAddr>().ok()?.to_canonical())
+        };
+        let (peer, own) = (address(client)?, address(server)?);
+        let far = !peer.is_loopback() && peer != own;
+        far.then_some(Session {
+            whose: Whose::Admin,
+            peer,
+            hub: SocketAddr::new(own, port.parse().ok()?),
+        })
+    }
+
+    /// The connections of the agents of protected hosts that are members, to this port of the hub's overlay addresses.
+    pub fn of_agents(config: &Config, port: u16) -> Vec<Session> {
+        let hosts = config.hosts.keys().filter_map(|name| Some((name, config.members.get(name)?)));
+        let active = hosts.filter(|(_, member)| !member.disabled);
+        let sessions = active.flat_map(|(name, member)| {
+            let to = |peer: &IpAddr| {
+                let mut own = config.hub.addresses.iter().map(|net| net.addr());
+                own.find(|own| own.is_ipv4() == peer.is_ipv4())
+            };
+            let ends = member.addresses.iter().filter_map(move |peer| Some((*peer, to(peer)?)));
+            ends.map(|(peer, own)| Session {
+                whose: Whose::Agent(name.clone()),
+                peer,
+                hub: SocketAddr::new(own, port),
+            })
+        });
+        sessions.collect()
+    }
+
+    fn name(&self) -> String {
+        match &self.whose {
+            Whose::Admin => format!("your own session, from {} to port {}", self.peer, self.hub.port()),
+            Whose::Agent(host) => format!("the agent of host {host}, from {} to port {}", self.peer, self.hub.port()),
+        }
+    }
+}
+
+/// What `new` would cut of these sessions, each judged as a new connection, there and back. `old` is what is in force, if anything is.
+///
+/// What an agent could not do before is not held against the new plan; a session that somebody has is there, whatever the old plan
+/// says of it.
+///
+/// # Errors
+/// A plan makes no gateway.
+pub fn lockout(
+    old: Option<(&Config, &Plan)>,
+    new: (&Config, &Plan),
+    sessions: &[Session],
+    now: Timestamp,
+) -> Result<Vec<Finding>, QuestionError> {
+    let mut findings = Vec::new();
+    for session in sessions {
+        let Some(why) = cut(old, new, session, now)? else { continue };
+        if let (Whose::Agent(_), Some((config, plan))) = (&session.whose, old)
+            && stopped(config, plan, session, now)?.is_some()
+        {
+            continue;
+        }
+        findings.push(Finding {
+            kind: Kind::LockOut,
+            severity: Severity::Refused,
+            about: match &session.whose {
+                Whose::Admin => About::Policy,
+                Whose::Agent(host) => About::Host(host.clone()),
+            },
+            message: format!("this would cut {}: {why}", session.name()),
+            help: match &session.whose {
+                Whose::Admin => "let yourself in by a rule, or come another way; `--force` does it all the same".to_owned(),
+                Whose::Agent(_) => "let hosts reach the hub; `--force` does it all the same".to_owned(),
+            },
+        });
+    }
+    Ok(findings)
+}
+
+/// Why a session would end.
+fn cut(
+    old: Option<(&Config, &Plan)>,
+    (config, plan): (&Config, &Plan),
+    session: &Session,
+    now: Timestamp,
+) -> Result<Option<String>, QuestionError> {
+    let own = session.hub.ip();
+    let had = |plan: &Plan| plan.addresses.iter().any(|net| net.addr() == own);
+    let in_overlay = |plan: &Plan| plan.addresses.iter().any(|net| net.contains(&own));
+    if let Some((_, old)) = old
+        && had(old)
+        && !had(plan)
+    {
+        return Ok(Some(format!("{own} would no longer be the hub's address")));
+    }
+    // It ends at that address, so it is the machine's, unless it was the overlay's and the overlay has moved.
+    if in_overlay(plan) && !had(plan) {
+        return Ok(Some(format!("{own} is not the hub's address in the overlay")));
+    }
+    if let Some((old_config, old)) = old
+        && let Sender::Member(name) = crate::trace::whose(session.peer, old_config)
+    {
+        let key = |plan: &Plan| plan.peers.iter().find(|peer| peer.name == name).map(|peer| peer.public_key);
+        if let (Some(before), Some(after)) = (key(old), key(plan))
+            && before != after
+        {
+            return Ok(Some(format!("the key of member {name} changes")));
+        }
+        if old.listen_port != plan.listen_port {
+            let (before, after) = (old.listen_port, plan.listen_port);
+            return Ok(Some(format!(
+                "the hub listens on port {after} instead of {before}, and {name} does not know"
+            )));
+        }
+        if let Sender::Outside(_) = crate::trace::whose(session.peer, config) {
+            return Ok(Some(format!("member {name} has that address no longer")));
+        }
+    }
+    stopped(config, plan, session, now)
+}
+
+/// Why the plan stops a session's first packet or the answer.
+fn stopped(config: &Config, plan: &Plan, session: &Session, now: Timestamp) -> Result<Option<String>, QuestionError> {
+    let own = session.hub.ip();
+    let mut judge = Judge::on_machine(config, plan, now, &[own])?;
+    let to = match own {
+        IpAddr::V4(own) => format!("{own}:{}/tcp", session.hub.port()),
+        IpAddr::V6(own) => format!("[{own}]:{}/tcp", session.hub.port()),
+    };
+    let outcome = match judge.outcome(&Question::new(session.peer.to_string(), to)) {
+        Ok(outcome) => outcome,
+        Err(QuestionError::NobodysAddress { address, .. }) => return Ok(Some(format!("no member has {address}"))),
+        // A login by another machine's address cannot be judged here.
+        Err(QuestionError::NoFamily { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok((outcome.verdict != Verdict::Accept).then(|| why(&outcome)))
+}
+
+fn why(outcome: &Outcome) -> String {
+    outcome.because("the file")
+}

@@ -1,0 +1,168 @@
+//! Plans that would cut off who applies them, or hosts' agents.
+
+mod common;
+
+use fielato_policy::analyse::{About, Severity};
+use fielato_policy::lockout::{Session, Whose, lockout};
+use fielato_policy::plan::PerFamily;
+use fielato_policy::{Circumstances, Config, Plan};
+use jiff::Timestamp;
+
+use common::{A, B, NOW, config};
+
+fn hub(rules: &str) -> String {
+    format!(
+        r#"[hub]
+interface = "wg0"
+endpoint = "vpn.example.org:51820"
+addresses = ["192.168.4.1/24", "fd00:4::1/64"]
+uplink = "eth0"
+[hub.guard]
+uplink = true
+[member.alice]
+addresses = ["192.168.4.2", "fd00:4::2"]
+public_key = "{A}"
+[member.box]
+addresses = ["192.168.4.3"]
+public_key = "{B}"
+[host.box]
+address = "10.0.123.5"
+strategy = "member"
+{rules}"#
+    )
+}
+
+const TO_HUB: &str = "[[rule]]\nfrom = \"members\"\nto = \"hub\"\naction = \"accept\"\n";
+
+fn compiled(text: &str) -> (Config, Plan) {
+    let config = config(text);
+    let now: Timestamp = NOW.parse().unwrap();
+    let plan = Plan::compile(&config, &Circumstances::at(now, PerFamily::default()));
+    (config, plan)
+}
+
+/// What a change would cut.
+fn cut(old: Option<&str>, new: &str, sessions: &[Session]) -> Vec<String> {
+    let old = old.map(compiled);
+    let new = compiled(new);
+    let old = old.as_ref().map(|(config, plan)| (config, plan));
+    let found = lockout(old, (&new.0, &new.1), sessions, NOW.parse().unwrap()).unwrap();
+    assert!(found.iter().all(|finding| finding.severity == Severity::Refused));
+    found.into_iter().map(|finding| finding.message).collect()
+}
+
+fn ssh(text: &str) -> Session {
+    Session::of_ssh(text).unwrap()
+}
+
+#[test]
+fn logins_as_sshd_words_them() {
+    let session = ssh("203.0.113.7 50000 198.51.100.9 22");
+    assert_eq!(session.whose, Whose::Admin);
+    assert_eq!(
+        (session.peer.to_string(), session.hub.to_string()),
+        ("203.0.113.7".into(), "198.51.100.9:22".into())
+    );
+    let session = ssh("fe80::1%eth0 50000 fe80::2%eth0 2222");
+    assert_eq!(
+        (session.peer.to_string(), session.hub.to_string()),
+        ("fe80::1".into(), "[fe80::2]:2222".into())
+    );
+    assert_eq!(ssh("::ffff:192.0.2.1 1 ::ffff:192.0.2.2 22").peer.to_string(), "192.0.2.1");
+    for nothing in [
+        "",
+        "127.0.0.1 1 127.0.0.1 22",
+        "::1 1 ::1 22",
+        "10.0.0.1 1 10.0.0.1 22",
+        "a b c d",
+        "10.0.0.1 1 10.0.0.2 99999",
+    ] {
+        assert_eq!(Session::of_ssh(nothing), None, "{nothing}");
+    }
+}
+
+#[test]
+fn a_session_through_the_tunnel() {
+    let (good, alice) = (hub(TO_HUB), "[member.alice]\n");
+    for login in ["192.168.4.2 5000 192.168.4.1 22", "fd00:4::2 5000 fd00:4::1 22"] {
+        let session = [ssh(login)];
+        let peer = session[0].peer;
+        let cases = [
+            (good.clone(), None),
+            (hub(""), Some("no rule".to_owned())),
+            (
+                hub(&["[[rule]]\nfrom = \"alice\"\nto = \"hub\"\naction = \"drop\"\n", TO_HUB].concat()),
+                Some("[[rule]] 1, the file:17".to_owned()),
+            ),
+            (
+                good.replace(alice, &format!("{alice}disabled = true\n")),
+                Some("alice is disabled".to_owned()),
+            ),
+            (
+                good.replace("192.168.4.1/24", "192.168.4.9/24")
+                    .replace("fd00:4::1/64", "fd00:4::9/64"),
+                Some(format!("{} would no longer be the hub's address", session[0].hub.ip())),
+            ),
+            (
+                good.replace(A, "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM="),
+                Some("the key of member alice changes".into()),
+            ),
+            (
+                good.replace("uplink = \"eth0\"", "uplink = \"eth0\"\nlisten_port = 51821"),
+                Some("the hub listens on port 51821 instead of 51820, and alice does not know".into()),
+            ),
+            (
+                format!("{good}[[ban]]\naddress = \"{peer}\"\n"),
+                Some(format!("{peer}/{} is banned", if peer.is_ipv4() { 32 } else { 128 })),
+            ),
+        ];
+        for (new, why) in cases {
+            let expected: Vec<String> = why
+                .iter()
+                .map(|why| format!("this would cut your own session, from {peer} to port 22: {why}"))
+                .collect();
+            assert_eq!(cut(Some(&good), &new, &session), expected);
+        }
+        let gone = good
+            .replace("192.168.4.2", "192.168.4.22")
+            .replace("fd00:4::2\"", "fd00:4::22\"");
+        assert_eq!(cut(Some(&good), &gone, &session).len(), 1);
+    }
+}
+
+#[test]
+fn a_session_from_outside() {
+    // By an address of the machine that the file does not know.
+    let session = [ssh("203.0.113.7 5000 198.51.100.9 22")];
+    assert_eq!(cut(None, &hub(""), &session), [""; 0]);
+    assert_eq!(cut(Some(&hub(TO_HUB)), &hub(""), &session), [""; 0]);
+    let banned = hub("[[ban]]\naddress = \"203.0.113.0/24\"\n");
+    assert_eq!(
+        cut(Some(&hub("")), &banned, &session),
+        ["this would cut your own session, from 203.0.113.7 to port 22: 203.0.113.0/24 is banned"]
+    );
+    let six = [ssh("2001:db8:9::7 5000 2001:db8::9 22")];
+    assert_eq!(cut(None, &hub(""), &six), [""; 0]);
+}
+
+#[test]
+fn agents_of_hosts() {
+    let (good, bad) = (hub(TO_HUB), hub(""));
+    let config = config(&good);
+    let agents = Session::of_agents(&config, 8443);
+    assert_eq!(agents.len(), 1);
+    assert_eq!(
+        (agents[0].peer.to_string(), agents[0].hub.to_string()),
+        ("192.168.4.3".into(), "192.168.4.1:8443".into())
+    );
+    assert_eq!(cut(Some(&good), &good, &agents), [""; 0]);
+    assert_eq!(
+        cut(Some(&good), &bad, &agents),
+        ["this would cut the agent of host box, from 192.168.4.3 to port 8443: no rule"]
+    );
+    // What it never could do is no news.
+    assert_eq!(cut(Some(&bad), &bad, &agents), [""; 0]);
+    let compiled = compiled(&bad);
+    let found = lockout(None, (&compiled.0, &compiled.1), &agents, NOW.parse().unwrap()).unwrap();
+    assert_eq!(found[0].about, About::Host("box".into()));
+}
