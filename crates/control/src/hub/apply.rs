@@ -154,7 +154,7 @@ impl Hub {
         }
     }
 
-    fn refuse_while_pending(&self) -> Result<()> {
+    pub(super) fn refuse_while_pending(&self) -> Result<()> {
         match &self.pending {
             Some(pending) => bail!(
                 "revision {} waits to be confirmed until {}: first `fielato confirm`, or `fielato rollback`",

@@ -25,7 +25,7 @@ const INVALID: u8 = 2;
 
 /// `fielato check`
 pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
-    let (text, config) = match source::load_text(paths) {
+    let (texts, config) = match source::load_texts(paths) {
         Err(error) if args.json && error.is::<BadConfig>() => return invalid(paths, &error),
         loaded => loaded?,
     };
@@ -39,7 +39,7 @@ pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
     };
     let refused = findings.iter().any(|finding| is_refused(&finding));
     let file = paths.config().display().to_string();
-    let places = Places::of(&config, &file, &text);
+    let places = Places::of(&config, &file, &texts.main);
     if args.json {
         let findings: Vec<Value> = findings.iter().map(|finding| finding_json(finding, &places)).collect();
         output::json(&json!({
