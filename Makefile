@@ -82,8 +82,9 @@ fuzz: ## run each fuzz target for SECONDS (60); needs a nightly compiler
 	@$(NEED) $(BUILD) g++
 	tools/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
-faults: ## kill the daemon at random moments, over and over (root, minutes)
+faults: ## kill the daemon and the store at random moments, over and over (root, minutes)
 	@$(NEED) $(BUILD) $(LAB)
+	FIELATO_KILL_ROUNDS=$(or $(ROUNDS),200) $(CARGO) test --release --locked --package fielato-store --test kill -- --nocapture
 	FIELATO_FAULT_ROUNDS=$(or $(ROUNDS),50) $(CARGO) test --release --locked --package fielato --test faults -- --nocapture
 
 bench: ## measure, and write bench/results/*.json (some with root only; minutes)

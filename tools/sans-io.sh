@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-crates=(wire netfilter iptables wireguard qdisc gateway policy)
+crates=(wire netfilter iptables wireguard qdisc gateway policy fleet)
 forbidden='tokio|async-std|smol|mio|socket2|tun-rs|netlink-sys|aya|libbpf-(rs|sys)'
 failed=0
 

@@ -2,13 +2,17 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use fielato_store::Embedded;
 use rustix::net::RecvFlags;
 
 use crate::Paths;
-use crate::protocol::{Request, Response};
+use crate::grants::Grants;
+use crate::lock::Lock;
+use crate::protocol::{Request, Response, Standing};
 
 /// Nobody answers on the control socket.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +37,28 @@ pub fn request(paths: &Paths, request: &Request) -> Result<Response> {
     begin(paths, request).map(|(_, response)| response)
 }
 
-/// The same, with the connection, on which more may follow the answer.
+/// What a plan depends on beside the file and the time: as the daemon says, or without one as its store has it.
+///
+/// # Errors
+/// As [`request`]; or when the store is there and cannot be read.
+pub fn standing(paths: &Paths) -> Result<Standing> {
+    match request(paths, &Request::Standing) {
+        Ok(Response::Standing(standing)) => Ok(standing),
+        Ok(_) => bail!("the daemon answered something else"),
+        Err(error) if error.is::<NotRunning>() && paths.store().exists() => {
+            let _lock = Lock::take(paths)?;
+            let grants = Grants::new(Arc::new(Embedded::open(&paths.store())?)).list()?;
+            Ok(Standing {
+                grants,
+                ..Standing::default()
+            })
+        }
+        Err(error) if error.is::<NotRunning>() => Ok(Standing::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`request`], with the connection, on which more may follow the answer.
 pub(crate) fn begin(paths: &Paths, request: &Request) -> Result<(UnixStream, Response)> {
     let path = paths.socket();
     let stream = match UnixStream::connect(&path) {

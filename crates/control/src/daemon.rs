@@ -17,12 +17,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::audit::Who;
 use crate::hub::{Hub, Options};
 use crate::live::serve::Streams;
 use crate::lock::Lock;
 use crate::protocol::{Request, Response, Watch};
 use crate::source::BadConfig;
-use crate::{Paths, files};
+use crate::{Paths, files, who};
 
 /// How long one client may keep the daemon waiting.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ pub fn run(paths: &Paths, options: &Options, progress: &mut dyn FnMut(&str), rea
     let mut lock = Lock::take(paths)?;
     lock.sign()?;
     let signals = Signals::install()?;
-    let hub = Hub::up(paths, options, Timestamp::now(), progress)?;
+    let hub = Hub::up(paths, options, Arc::new(lock), Timestamp::now(), progress)?;
     hub.settle();
     let listener = match listen(paths).and_then(|listener| ready().map(|()| listener)) {
         Ok(listener) => listener,
@@ -147,7 +148,7 @@ impl Daemon {
             Ok(now) => notify(&[NotifyState::Reloading, now]),
             Err(error) => log::warn!("cannot read the monotonic clock: {error}"),
         }
-        match self.hub.reload(Timestamp::now()) {
+        match self.hub.reload("SIGHUP", Timestamp::now()) {
             Ok(changes) => log::info!("reloaded: {}", serde_json::to_string(&changes).unwrap_or_default()),
             Err(error) => log::error!("reload refused, nothing changed: {error:#}"),
         }
@@ -165,32 +166,31 @@ impl Daemon {
 
     /// Answers one request. A stop is not answered here: the client is returned.
     fn serve_client(&mut self, client: UnixStream) -> Option<UnixStream> {
-        let request = match read_request(&client) {
-            Ok(request) => request,
+        let (request, who) = match read_request(&client) {
+            Ok(asked) => asked,
             Err(error) => {
                 log::warn!("control socket: {error:#}");
                 return None;
             }
         };
         if request == Request::Stop {
+            self.hub.note_stop(who, Timestamp::now());
             return Some(client);
         }
         if let Request::Watch(watch) = &request {
             self.serve_watcher(client, watch);
             return None;
         }
-        let reloaded = request == Request::Reload;
-        let response = self
-            .hub
-            .handle(request, Timestamp::now())
-            .unwrap_or_else(|error| Response::Refused {
-                message: format!("{error:#}"),
-                configuration: error.is::<BadConfig>(),
-            });
+        let loaded = matches!(request, Request::Reload | Request::Apply { .. });
+        let response = self.hub.handle_audited(request, who, Timestamp::now());
+        let response = response.unwrap_or_else(|error| Response::Refused {
+            message: format!("{error:#}"),
+            configuration: error.chain().any(|cause| cause.is::<BadConfig>()),
+        });
         if let Err(error) = answer(&client, &response) {
             log::warn!("control socket: cannot answer: {error}");
         }
-        if reloaded {
+        if loaded {
             self.hub.settle();
         }
         None
@@ -225,7 +225,8 @@ fn listen(paths: &Paths) -> Result<UnixListener> {
     Ok(listener)
 }
 
-fn read_request(client: &UnixStream) -> Result<Request> {
+/// What is asked, and by whom.
+fn read_request(client: &UnixStream) -> Result<(Request, Who)> {
     let peer = rustix::net::sockopt::socket_peercred(client)?;
     if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
         bail!("process {:?} of user {:?} may not command this hub", peer.pid, peer.uid);
@@ -235,7 +236,12 @@ fn read_request(client: &UnixStream) -> Result<Request> {
     client.set_write_timeout(Some(CLIENT_PATIENCE))?;
     let mut line = String::new();
     BufReader::new(client.take(REQUEST_LIMIT)).read_line(&mut line)?;
-    serde_json::from_str(&line).context("not a request")
+    let who = Who::User {
+        uid: peer.uid.as_raw(),
+        name: Some(who::user_name(peer.uid.as_raw())),
+        pid: Some(peer.pid.as_raw_nonzero().get()),
+    };
+    Ok((serde_json::from_str(&line).context("not a request")?, who))
 }
 
 fn answer(mut client: &UnixStream, response: &Response) -> io::Result<()> {
@@ -248,26 +254,27 @@ fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
 }
 
-fn notify(states: &[NotifyState<'_>]) {
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::warn!("cannot notify the service manager: {error}");
     }
 }
 
-enum Signal {
+/// What a signal asks for.
+pub(crate) enum Signal {
     Stop,
     Reload,
 }
 
 /// Signals set a flag and write a byte into a pipe, so that they wake the same wait as everything else.
-struct Signals {
+pub(crate) struct Signals {
     pipe: UnixStream,
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
 }
 
 impl Signals {
-    fn install() -> Result<Self> {
+    pub(crate) fn install() -> Result<Self> {
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -278,7 +285,12 @@ impl Signals {
         Ok(Self { pipe, stop, reload })
     }
 
-    fn take(&mut self) -> Result<Option<Signal>> {
+    /// Becomes readable when a signal has come.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    pub(crate) fn take(&mut self) -> Result<Option<Signal>> {
         let mut bytes = [0; 64];
         match self.pipe.read(&mut bytes) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error).context("cannot read the signal pipe"),

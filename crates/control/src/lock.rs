@@ -9,6 +9,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -89,6 +90,17 @@ impl Lock {
             writeln!(self.file, "{}", std::process::id())
         };
         write().context("cannot write the lock's file")
+    }
+
+    /// Starts a program that does not inherit the lock: one that is there to act when the holder is gone.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn_apart(&self, program: &mut Command) -> std::io::Result<Child> {
+        fcntl_setfd(&self.file, FdFlags::CLOEXEC)?;
+        let child = program.spawn();
+        fcntl_setfd(&self.file, FdFlags::empty())?;
+        child
     }
 
     /// Takes the lock as soon as its holder lets go, within `patience`.

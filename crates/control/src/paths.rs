@@ -99,6 +99,57 @@ impl Paths {
         self.state().join("undo.json")
     }
 
+    /// Revisions, grants, what hosts acknowledged: everything that must be consistent with each other.
+    pub fn store(&self) -> PathBuf {
+        self.state().join("store.redb")
+    }
+
+    /// What members have sent and received, by the hour. Its own file: it is written every few seconds, and nobody is locked
+    /// out when it is lost.
+    pub fn usage(&self) -> PathBuf {
+        self.state().join("usage.redb")
+    }
+
+    /// The folder of the last confirmed policy's text, as plain files.
+    pub fn last_good(&self) -> PathBuf {
+        self.state().join("policy")
+    }
+
+    /// Who did what from where.
+    pub fn audit(&self) -> PathBuf {
+        self.state().join("audit.jsonl")
+    }
+
+    /// Of a protected host's agent: which hub it talks to, and by which interface.
+    pub fn agent(&self) -> PathBuf {
+        self.state().join("agent.json")
+    }
+
+    /// Of a protected host's agent: the plan that it enforces.
+    pub fn agent_plan(&self) -> PathBuf {
+        self.state().join("agent-plan.json")
+    }
+
+    /// Of a protected host's agent: what it changed on the machine beside its table, and how it was before.
+    pub fn agent_undo(&self) -> PathBuf {
+        self.state().join("agent-undo.json")
+    }
+
+    /// The private key of an enrolled host.
+    pub fn agent_key(&self) -> PathBuf {
+        self.keys().join("agent.key")
+    }
+
+    /// Held by a protected host's agent while it lives.
+    pub fn agent_lock(&self) -> PathBuf {
+        self.runtime().join("agent.lock")
+    }
+
+    /// What a protected host's agent is doing.
+    pub fn agent_status(&self) -> PathBuf {
+        self.runtime().join("agent.json")
+    }
+
     /// State that a reboot clears.
     pub fn runtime(&self) -> PathBuf {
         self.runtime.clone()

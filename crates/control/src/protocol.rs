@@ -1,12 +1,17 @@
 //! What is said on the control socket: one JSON line each way.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use fielato_policy::Grant;
+use fielato_policy::config::Over;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::accounting::Counters;
 use crate::live::report::LivePacket;
+use crate::revisions::Revision;
 
 /// Version of every JSON that Fielato prints or answers.
 pub const VERSION: u32 = 1;
@@ -18,6 +23,38 @@ pub const VERSION: u32 = 1;
 pub enum Request {
     Status,
     Reload,
+    /// Puts the file's policy in force and records it as a revision.
+    Apply {
+        /// What for.
+        message: Option<String>,
+        /// Seconds within which it must be confirmed, or it is taken back.
+        confirm: Option<u64>,
+        /// The file is that of this earlier revision.
+        rollback_of: Option<u64>,
+    },
+    Confirm,
+    /// Takes back what waits to be confirmed.
+    TakeBack,
+    /// The last revisions, the newest first.
+    Revisions {
+        limit: usize,
+    },
+    Revision {
+        /// The one in force when `None`.
+        number: Option<u64>,
+    },
+    Grant(NewGrant),
+    Revoke {
+        member: String,
+        service: String,
+    },
+    Grants,
+    /// What a plan depends on beside the file and the time.
+    Standing,
+    Usage {
+        since: Timestamp,
+        by: By,
+    },
     Stop,
     Ban {
         network: IpNet,
@@ -34,6 +71,89 @@ pub enum Request {
     },
     /// Shows the gateway's packets, line by line, until the client goes. Answered by [`Response::Watching`].
     Watch(Watch),
+}
+
+/// `fielato grant`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewGrant {
+    /// Who.
+    pub member: String,
+    /// To what.
+    pub service: String,
+    /// Gone from this moment on.
+    pub until: Timestamp,
+    /// What for.
+    pub reason: Option<String>,
+}
+
+/// What a plan depends on beside the file and the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Temporary access.
+    pub grants: Vec<Grant>,
+    /// Members that have used up a quota.
+    pub over_quota: BTreeMap<String, Over>,
+}
+
+/// What `fielato usage` sums up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// Each member alone.
+    Member,
+    /// The members of each group; who is in two groups counts in both.
+    Group,
+}
+
+/// `fielato usage --json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Format.
+    pub version: u32,
+    /// From the hour of this moment on.
+    pub since: Timestamp,
+    /// Up to this moment.
+    pub until: Timestamp,
+    /// In order of name.
+    pub usage: Vec<UsageOf>,
+}
+
+/// What a member or group has sent and received, seen from the hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageOf {
+    /// Member or group.
+    pub name: String,
+    /// How much.
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// What came of `fielato apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The revision in force.
+    pub revision: Option<u64>,
+    /// Whether the policy is another than before.
+    pub is_new: bool,
+    /// When it is taken back unless it is confirmed.
+    pub until: Option<Timestamp>,
+    /// What changed on the hub.
+    pub changes: Changes,
+}
+
+/// `fielato show --json`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionReport {
+    /// Format.
+    pub version: u32,
+    /// By whom, when and why.
+    pub revision: Revision,
+    /// Names and texts.
+    pub files: Vec<(String, String)>,
+    /// The one that was in force before.
+    pub before: Option<u64>,
+    /// What it changed, as a unified diff.
+    pub diff: String,
 }
 
 /// Which packets of the gateway's a client wants to look at.
@@ -93,6 +213,22 @@ pub enum Response {
     Done,
     Status(Box<Status>),
     Reloaded(Changes),
+    Applied(Applied),
+    Confirmed {
+        revision: u64,
+    },
+    TakenBack {
+        revision: u64,
+        in_force: u64,
+    },
+    Revisions(Vec<Revision>),
+    Revision(Box<RevisionReport>),
+    Granted(Grant),
+    /// Whether there was one.
+    Revoked(bool),
+    Grants(Vec<Grant>),
+    Standing(Standing),
+    Usage(Usage),
     Unbanned(bool),
     Bans(BanList),
     Top(Top),
@@ -146,6 +282,12 @@ pub struct Status {
     pub pid: u32,
     /// The guard: where it is attached.
     pub guard: Vec<GuardStatus>,
+    /// The revision of the policy in force.
+    #[serde(default)]
+    pub revision: Option<u64>,
+    /// When it is taken back unless it is confirmed.
+    #[serde(default)]
+    pub confirm_until: Option<Timestamp>,
     /// The members.
     pub members: Vec<MemberStatus>,
     /// Packets that our own parts dropped, by reason; empty with the kernel's WireGuard under the kernel engine.

@@ -98,7 +98,7 @@ impl Undo {
     }
 }
 
-fn boot_id() -> Result<String> {
+pub(crate) fn boot_id() -> Result<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot's identity")?;
     Ok(id.trim().into())
 }

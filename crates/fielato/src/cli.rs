@@ -49,6 +49,28 @@ FILTER is a part of tcpdump's language:
   [src|dst] member NAME             [src|dst] service NAME
 joined by `and`, `or`, `not` and brackets; `and` and `or` bind equally, from left to right.";
 
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  fielato apply --confirm 60s -m 'storage for the guests'     then, from a new session: fielato confirm
+  fielato apply
+
+With --confirm the policy before comes back by itself when `fielato confirm` does not come in time: rules, members, shaping. That
+holds also if the daemon is killed meanwhile. The file stays as it is; `fielato log` tells what became of it.";
+
+const ROLLBACK_EXAMPLES: &str = "\
+Examples:
+  fielato rollback         takes back what waits to be confirmed; else goes back to the revision before
+  fielato rollback 12      makes the configuration file what it was in revision 12, and applies it
+
+The file that is replaced is kept as fielato.toml.before-rollback.";
+
+const USAGE_EXAMPLES: &str = "\
+Examples:
+  fielato usage --since 30d
+  fielato usage --since 2026-11-01T00:00:00Z --by group --csv
+
+Hours are kept for a year. Received is what the member sent.";
+
 const TC_EXAMPLES: &str = "\
 Examples:
   fielato tc qdisc add dev wg0 root netem delay 500ms
@@ -110,6 +132,36 @@ pub enum Command {
     /// Read the configuration again and change only what changed
     #[command(after_help = "Example:\n  fielato member add alice && fielato reload")]
     Reload(Json),
+    /// Put the file's policy in force, and take it back unless it is confirmed
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply(Apply),
+    /// Say that the policy applied last is right: it stays
+    #[command(after_help = "Example:\n  fielato apply --confirm 60s && fielato confirm")]
+    Confirm,
+    /// Take back a policy that waits to be confirmed, or go back to an earlier one
+    #[command(after_help = ROLLBACK_EXAMPLES)]
+    Rollback(Rollback),
+    /// List the policies that were applied: by whom, when, what for
+    #[command(after_help = "Examples:\n  fielato log\n  fielato log -n 100 --json")]
+    Log(Log),
+    /// Show a policy that was applied, and what it changed
+    #[command(after_help = "Examples:\n  fielato show            (the one in force)\n  fielato show 12 --text > before.toml")]
+    Show(Show),
+    /// Let a member reach a service for a while
+    #[command(after_help = "Example:\n  fielato grant alice storage --for 2h --reason 'moving the archive'")]
+    Grant(GrantArgs),
+    /// End a grant before its time
+    #[command(after_help = "Example:\n  fielato revoke alice storage")]
+    Revoke(Revoke),
+    /// List the grants
+    #[command(after_help = "Example:\n  fielato grants --json")]
+    Grants(Json),
+    /// Show what members have sent and received
+    #[command(after_help = USAGE_EXAMPLES)]
+    Usage(UsageArgs),
+    /// Bring the hub back should the daemon die; started by the daemon
+    #[command(hide = true)]
+    Watchdog(Words),
     /// Show the hub and its members
     #[command(
         after_help = "Examples:\n  fielato status\n  fielato status --json | jq '.members[] | select(.latest_handshake == null) | .name'"
@@ -156,6 +208,9 @@ pub enum Command {
     /// Look at traffic shaping
     #[command(subcommand)]
     Shape(Shape),
+    /// On a protected host: enforce what the hub plans for it
+    #[command(subcommand)]
+    Agent(Agent),
     /// Write real packets to a capture file: within the tunnel, encrypted, or both
     #[command(after_help = CAPTURE_HELP)]
     Capture(Capture),
@@ -375,11 +430,43 @@ pub struct Import {
     pub dry_run: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Agent {
+    /// Enforce the last plan that came, then what the hub says, until stopped; the rules stay
+    #[command(
+        after_help = "Examples:\n  fielato agent run                              (after `fielato agent enrol`)\n  fielato agent run --hub 192.168.4.1 --interface wg0   (on a host that is a member by other means)"
+    )]
+    Run(AgentRun),
+    /// Show what is enforced here
+    #[command(after_help = "Example:\n  fielato agent status --json")]
+    Status(Json),
+    /// Take the rules away and put back what was changed: the host is open then, but for other rules on it
+    #[command(after_help = "Example:\n  systemctl stop fielato-agent && fielato agent remove")]
+    Remove,
+}
+
+#[derive(Debug, Args)]
+pub struct AgentRun {
+    /// The hub's overlay address, with the control port if it is not 51821; may be repeated [default: as enrolled]
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub hub: Vec<String>,
+    /// The WireGuard interface towards the hub [default: as enrolled, else wg0]
+    #[arg(long)]
+    pub interface: Option<String>,
+    /// The host's name in the hub's configuration; the hub goes by its address, so this only finds mistakes
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct Up {
     /// Stay in the foreground
     #[arg(long)]
     pub foreground: bool,
+    /// With the policy that was applied last, whatever the file says now (for a service manager: an edit that nobody has applied
+    /// is not in force after a reboot)
+    #[arg(long)]
+    pub applied: bool,
     /// Who judges and moves packets [default: what the configuration says]
     #[arg(long, value_enum)]
     pub engine: Option<Engine>,
@@ -478,6 +565,104 @@ pub enum TraceState {
     New,
     /// A later one, of a connection that has been answered
     Established,
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Take it back unless `fielato confirm` comes within this time [without TIME: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = "60s")]
+    pub confirm: Option<jiff::SignedDuration>,
+    /// What for; `fielato log` shows it
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The revision to go back to, see `fielato log`
+    pub revision: Option<u64>,
+    /// Take it back unless `fielato confirm` comes within this time [without TIME: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = "60s", require_equals = true)]
+    pub confirm: Option<jiff::SignedDuration>,
+    /// What for; `fielato log` shows it
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    /// How many
+    #[arg(short = 'n', long, default_value_t = 20)]
+    pub limit: usize,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The revision [default: the one in force]
+    pub revision: Option<u64>,
+    /// Print the policy's text alone
+    #[arg(long, conflicts_with = "json")]
+    pub text: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct GrantArgs {
+    /// Who
+    pub member: String,
+    /// To what
+    pub service: String,
+    /// How long, for instance 15m, 2h, 7d
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub duration: jiff::SignedDuration,
+    /// What for; `fielato grants` and the audit log show it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// Who
+    pub member: String,
+    /// To what
+    pub service: String,
+}
+
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// From then on: a time before now (12h, 30d) or a date and time with offset
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_since)]
+    pub since: Since,
+    /// Summed up by what
+    #[arg(long, value_enum, default_value_t = By::Member)]
+    pub by: By,
+    /// Print comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// The beginning of a time.
+#[derive(Debug, Clone, Copy)]
+pub enum Since {
+    /// So long before now.
+    Before(jiff::SignedDuration),
+    /// This moment.
+    At(jiff::Timestamp),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Each member
+    Member,
+    /// Each group; who is in two counts in both
+    Group,
 }
 
 #[derive(Debug, Args)]
@@ -652,11 +837,21 @@ fn parse_duration(text: &str) -> Result<jiff::SignedDuration, String> {
         .map_err(|_: ()| "not a time, like 90s, 15m, 1h, 1h30m or 7d".to_string())?;
     match duration.is_positive() {
         true => Ok(duration),
-        false => Err("a ban lasts longer than no time".into()),
+        false => Err("that is no time at all".into()),
     }
 }
 
-/// jiff's durations end at hours, since a day has not always 24 of them; a ban's has.
+fn parse_since(text: &str) -> Result<Since, String> {
+    match (parse_duration(text), text.parse()) {
+        (_, Ok(moment)) => Ok(Since::At(moment)),
+        (Ok(before), _) => Ok(Since::Before(before)),
+        (Err(_), Err(_)) => {
+            Err("neither a time before now (12h, 30d) nor a date and time with offset (2026-11-01T00:00:00Z)".into())
+        }
+    }
+}
+
+/// jiff's durations end at hours, since a day has not always 24 of them; ours have.
 fn days(text: &str) -> Result<jiff::SignedDuration, ()> {
     let days: i64 = text.strip_suffix('d').ok_or(())?.trim().parse().map_err(drop)?;
     days.checked_mul(24)

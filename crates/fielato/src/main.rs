@@ -30,7 +30,8 @@ fn main() -> ExitCode {
 
 /// See the exit codes in the help text.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let configuration = error.is::<BadConfig>() || error.downcast_ref::<Refused>().is_some_and(|refused| refused.configuration);
+    let configuration = error.chain().any(|cause| cause.is::<BadConfig>())
+        || error.downcast_ref::<Refused>().is_some_and(|refused| refused.configuration);
     let usage = error.is::<FilterError>() || error.is::<UnknownName>();
     match (configuration || usage, error.is::<NotRunning>()) {
         (true, _) => 2,

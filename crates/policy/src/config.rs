@@ -84,6 +84,8 @@ pub struct Hub {
     pub engine: Engine,
     /// How the user-space engine reaches what lies behind the hub.
     pub exit: Exit,
+    /// TCP port of the control channel of protected hosts' agents, on the hub's overlay addresses; 51821 unless set.
+    pub control_port: u16,
 }
 
 /// `engine = "auto" | "kernel" | "userspace"`
@@ -193,6 +195,8 @@ pub struct Host {
     pub addresses: Vec<IpAddr>,
     /// How it tells the VPN's packets from others.
     pub strategy: Strategy,
+    /// Whether it has an agent, which talks to the hub as the member of the same name.
+    pub agent: bool,
     /// Groups it is in.
     pub groups: Vec<String>,
 }

@@ -290,9 +290,10 @@ impl<'t> Texts<'t> {
         (text.included.clone(), text.lines.line(place - begin))
     }
 
-    /// The line of a place in words: `line 3`, `line 3 of rules.d/a.toml`.
+    /// The line of a place in words: `line 3`; where there are several files, `line 3 of rules.d/a.toml`.
     pub fn line_in_words(&self, place: usize) -> String {
         match self.line(place) {
+            (None, line) if self.texts.len() > 1 => format!("line {line} of the main file"),
             (None, line) => format!("line {line}"),
             (Some(file), line) => format!("line {line} of {file}"),
         }

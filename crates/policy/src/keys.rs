@@ -206,6 +206,7 @@ pub(crate) const HOST: &[Key] = &[
         Value::Word(&["source", "member"]),
         "How it tells the VPN's packets from others: by the hub's address, or by its tunnel",
     ),
+    key("agent", Value::Flag, "Whether it runs `fielato agent`"),
     key("groups", Value::Texts, "Groups it is in"),
 ];
 

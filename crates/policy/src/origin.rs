@@ -59,6 +59,8 @@ pub enum Origin {
     Loopback,
     /// To the hub, from elsewhere than the VPN: others' rules judge that.
     NotOurs,
+    /// To the hub's control port: protected hosts' agents alone.
+    ControlChannel,
     /// The end of a chain: no rule of the file let it in.
     NoRule,
     /// What leaves the VPN takes the hub's address: `masquerade` in `[hub]`.
@@ -100,6 +102,7 @@ impl Origin {
             Origin::Invalid => "invalid",
             Origin::Loopback => "loopback",
             Origin::NotOurs => "not from the VPN",
+            Origin::ControlChannel => "control channel",
             Origin::NoRule => "no rule",
             Origin::Masquerade => "masquerade",
             Origin::Protected => "protected port",

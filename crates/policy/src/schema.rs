@@ -129,7 +129,11 @@ impl<'a> Section<'a> {
 
     pub fn subtable(&self, key: &str, known: &[Key], sink: &mut Sink) -> Option<Section<'a>> {
         let value = self.value(key)?;
-        let what = format!("{}.{key}", self.what);
+        let what = if self.what.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.what)
+        };
         match value.get_ref() {
             DeValue::Table(table) => Some(Section::new(what, value.span(), table, known, sink)),
             _ => {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{A, config, full, talk};
-use fielato_policy::edit::{EditError, NewMember, add_member, remove_member, set_disabled};
+use fielato_policy::edit::{self, EditError, NewMember, add_member, remove_member, set_disabled};
 use fielato_wireguard::PublicKey;
 
 fn carol() -> NewMember {
@@ -176,4 +176,40 @@ fn inline_tables_too() {
     let off = set_disabled(&text, "alice", true).unwrap();
     assert!(off.contains(&format!("\"{A}\", disabled = true }}")), "{off}");
     assert!(!remove_member(&text, "alice").unwrap().contains("alice"));
+}
+
+#[test]
+fn a_host_is_enrolled_with_a_new_member_and_again_with_another_key() {
+    let text = common::talk().replace("[member.client-b]", "[member.other]");
+    let (one, two): (PublicKey, PublicKey) = (
+        common::A.replace('A', "Q").parse().unwrap(),
+        common::A.replace('A', "g").parse().unwrap(),
+    );
+    let first = edit::enrol_host(&text, "client-b", &one).unwrap();
+    let config = common::config(&first);
+    assert!(config.hosts["client-b"].agent);
+    assert_eq!(config.members["client-b"].public_key, one);
+    assert_eq!(
+        config.members["client-b"].addresses,
+        ["192.168.4.4".parse::<std::net::IpAddr>().unwrap()]
+    );
+    let disabled = edit::set_disabled(&first, "client-b", true).unwrap();
+    let second = edit::enrol_host(&disabled, "client-b", &two).unwrap();
+    let config = common::config(&second);
+    assert_eq!(
+        (config.members["client-b"].public_key, config.members["client-b"].disabled),
+        (two, false)
+    );
+    // Nothing else has changed: the comments and the order are the owner's.
+    let without = |text: &str| {
+        text.lines()
+            .filter(|line| !line.contains("disabled"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(without(&second).replace(&two.to_string(), &one.to_string()), without(&first));
+    assert_eq!(
+        edit::enrol_host(&text, "nobody", &one),
+        Err(EditError::NoHost("nobody".to_owned()))
+    );
 }

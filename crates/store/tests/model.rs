@@ -275,3 +275,43 @@ fn one_process_at_a_time() {
     drop(store);
     Embedded::open(&path).unwrap();
 }
+
+/// Threads that count together by compare-and-swap lose no step, and a watch sees each once.
+#[test]
+fn threads_that_compare_and_swap() {
+    const THREADS: u64 = 4;
+    const STEPS: u64 = 25;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(&dir.path().join("store.redb")).unwrap();
+    store.commit(Txn::new().put("count", 0u64.to_le_bytes())).unwrap();
+    let watch = store.watch("count", Revision(2)).unwrap();
+    let step = || {
+        loop {
+            let entry = store.get("count").unwrap().unwrap();
+            let count = u64::from_le_bytes(entry.value.try_into().unwrap());
+            match store.commit(
+                Txn::new()
+                    .expect("count", entry.revision)
+                    .put("count", (count + 1).to_le_bytes()),
+            ) {
+                Ok(_) => return,
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..STEPS).for_each(|_| step()));
+        }
+        for count in 1..=THREADS * STEPS {
+            let commit = watch.next(Duration::from_secs(60)).unwrap().unwrap();
+            let entry = commit.changes[0].entry.as_ref().unwrap();
+            assert_eq!(
+                (commit.revision, &entry.value[..]),
+                (Revision(count + 1), &count.to_le_bytes()[..])
+            );
+        }
+    });
+    assert_eq!(watch.try_next().unwrap(), None);
+}

@@ -16,7 +16,10 @@
 //! ```
 
 pub mod bench;
+mod disk;
 pub mod suite;
+
+pub use disk::small_disk;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

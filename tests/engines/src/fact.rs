@@ -291,6 +291,7 @@ fn is_counted(origin: &Origin) -> bool {
         Origin::Established
         | Origin::Loopback
         | Origin::NotOurs
+        | Origin::ControlChannel
         | Origin::Masquerade
         | Origin::Publish { .. }
         | Origin::FromHub

@@ -1,20 +1,22 @@
 //! The two engines behind one hub.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use fielato_io::tap::Tap;
 use fielato_policy::Plan;
 use fielato_policy::plan::PerFamily;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::kernel::{Kernel, Missing};
 use super::userspace::Userspace;
 use crate::bans::Bans;
 use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice};
+use crate::undo;
 
 /// Who judges and moves the packets.
 pub(super) enum Engine {
@@ -108,6 +110,32 @@ impl Engine {
     /// Notices what only ends the hub: the interface taken away.
     pub(super) fn check(&mut self, plan: &Plan) -> Result<()> {
         running!(self, engine => engine.check(plan))
+    }
+
+    /// Looks whether everything is as the plan says, as far as that can be asked.
+    ///
+    /// # Errors
+    /// What is not.
+    pub(super) fn verify(&mut self, plan: &Plan) -> Result<()> {
+        let wanted: BTreeSet<_> = plan.peers.iter().map(|peer| peer.public_key).collect();
+        let found: BTreeSet<_> = self.device()?.peers.iter().map(|peer| peer.public_key).collect();
+        if let Some(key) = wanted.symmetric_difference(&found).next() {
+            bail!("the WireGuard device has other peers than the policy: {key}");
+        }
+        match self {
+            Self::Kernel(kernel) => kernel.verify(plan),
+            Self::Userspace(userspace) => userspace.check(plan),
+        }
+    }
+
+    /// Names one life of the WireGuard interface, among all there were and will be: its counters begin anew with another one. Our
+    /// own device lives as long as this process.
+    pub(super) fn life(&mut self, plan: &Plan, now: Timestamp) -> Result<String> {
+        let boot = undo::boot_id()?;
+        match self {
+            Self::Kernel(kernel) if kernel.wireguard() == "kernel" => Ok(format!("{boot} interface {}", kernel.index(plan)?)),
+            _ => Ok(format!("{boot} process {} since {now}", std::process::id())),
+        }
     }
 
     /// `"kernel"` or `"userspace"`.

@@ -266,9 +266,10 @@ pub(super) fn change_rules(old: &Plan, new: &Plan) -> Result<RulesChange> {
 }
 
 /// Beyond this many the whole text is loaded: the kernel's answers to one transaction must fit the socket's buffer.
-const ELEMENTS_MAX: usize = 100;
+pub(crate) const ELEMENTS_MAX: usize = 100;
 
-fn element_change(step: &render::nft::ElementChange) -> element::Change {
+/// A step as the kernel takes it.
+pub(crate) fn element_change(step: &render::nft::ElementChange) -> element::Change {
     element::Change {
         set: step.set.clone(),
         interval: false,

@@ -5,17 +5,25 @@
 //! it is, [`start`] decides. What was changed on the machine is in the [undo record](crate::undo) before it is changed; [`Machine::clear`] reads only that record, so it also
 //! cleans up after a process that was killed.
 
+mod apply;
+mod audited;
+mod begin;
 mod engine;
+mod grants;
 mod kernel;
 mod machine;
 mod report;
 mod start;
+mod usage;
 mod userspace;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use fielato_kernel::memory;
 use fielato_policy::plan::{Peer, Shaping};
 use fielato_policy::{Circumstances, Plan, config};
@@ -26,22 +34,27 @@ use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, Priv
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::Paths;
 use crate::bans::Bans;
+use crate::kept::Kept;
 use crate::live::serve::Watching;
-use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Watch};
+use crate::lock::Lock;
+use crate::protocol::{Changes, Request, Response, ShapeDevice, ShapeItem, Standing, Watch};
+use crate::revisions::Origin;
 use crate::secrets::{self, PskStore, Replaced};
 use crate::source::Source;
 use crate::tc;
 use crate::tunnel::Choice;
+use crate::{Paths, who};
 
+use apply::{How, Pending};
 use engine::{Counted, Engine, Step};
 use kernel::Missing;
+pub(crate) use machine::{ELEMENTS_MAX, element_change};
 pub use machine::{Machine, TABLE};
 use start::Start;
 
 /// What can be chosen when the hub comes up.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Who judges and moves packets; what the configuration says when `None`.
     pub engine: Option<config::Engine>,
@@ -49,6 +62,10 @@ pub struct Options {
     pub wireguard: Choice,
     /// As an ordinary user: no interface, no socket for `wg`, nothing changed on the machine.
     pub rootless: bool,
+    /// With the last policy that was confirmed, whatever the file says now.
+    pub applied: bool,
+    /// The command line, without the program, that brings this hub up again in the background.
+    pub again: Vec<OsString>,
 }
 
 /// A hub that is up.
@@ -64,6 +81,15 @@ pub struct Hub {
     shaping_by_command: Option<Vec<Shaping>>,
     /// Engine and exit as the file had them when the hub came up.
     chosen: (config::Engine, config::Exit),
+    /// What must not be forgotten.
+    kept: Kept,
+    /// A policy that waits to be confirmed.
+    pending: Option<Pending>,
+    lock: Arc<Lock>,
+    again: Vec<OsString>,
+    accounted: Instant,
+    /// Names this life of the interface, for the accounts.
+    life: String,
     since: Timestamp,
 }
 
@@ -72,10 +98,13 @@ impl Hub {
     ///
     /// # Errors
     /// The first thing that could not be done; everything is then as before.
-    pub fn up(paths: &Paths, options: &Options, now: Timestamp, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+    pub fn up(paths: &Paths, options: &Options, lock: Arc<Lock>, now: Timestamp, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         progress("configuration");
-        let source = Source::load(paths)?;
-        let config = &source.config;
+        let mut kept = Kept::open(paths)?;
+        kept.expire(now)?;
+        let begin = begin::choose(paths, &mut kept, options.applied)?;
+        let config = &begin.source.config;
+        kept.judge_quotas(config, now)?;
         let key = secrets::hub_key(paths, &config.hub.interface)?;
         let mut psks = PskStore::default();
         psks.refresh(paths)?;
@@ -89,13 +118,31 @@ impl Hub {
             key: &key,
             psks: &psks,
             bans: &bans,
+            kept: &kept,
             now,
         };
-        let (engine, plan) = start.bring_up(progress)?;
+        let (mut engine, plan) = start.bring_up(progress)?;
+        let life = begin
+            .record(&kept, &who::own_name(), now)
+            .and_then(|()| engine.life(&plan, now));
+        let life = match life {
+            Ok(life) => life,
+            Err(error) => {
+                let undone = engine.down();
+                undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
+                return Err(error);
+            }
+        };
         Ok(Self {
             paths: paths.clone(),
             chosen: (config.hub.engine, config.hub.exit.clone()),
-            source,
+            source: begin.source,
+            kept,
+            pending: None,
+            lock,
+            again: options.again.clone(),
+            accounted: Instant::now(),
+            life,
             plan,
             private_key: key,
             psks,
@@ -110,14 +157,14 @@ impl Hub {
     ///
     /// # Errors
     /// Why it was refused; the hub then runs as before.
-    pub fn reload(&mut self, now: Timestamp) -> Result<Changes> {
-        let before = self.source.refresh(&self.paths)?;
-        let changes = self.change_to_source(now);
-        match &changes {
-            Ok(_) => drop(before),
-            Err(_) => self.source.restore(before),
-        }
-        changes
+    pub fn reload(&mut self, author: &str, now: Timestamp) -> Result<Changes> {
+        let how = How {
+            origin: Origin::Reload,
+            author,
+            message: None,
+            confirm: None,
+        };
+        Ok(self.apply(how, now)?.changes)
     }
 
     fn change_to_source(&mut self, now: Timestamp) -> Result<Changes> {
@@ -126,15 +173,33 @@ impl Hub {
             bail!("another engine or exit needs a restart: `fielato down`, then `fielato up`");
         }
         let key = secrets::hub_key(&self.paths, &config.hub.interface)?;
-        let before = self.engine.forwarded_before()?;
         let replaced = self.psks.refresh(&self.paths)?;
-        let plan = Plan::compile(config, &Circumstances::at(now, before));
+        let plan = self.plan_at(now)?;
         let changes = self.change_to(plan, key, &replaced);
         match &changes {
             Ok(_) => self.shaping_by_command = None,
             Err(_) => self.psks.restore(replaced),
         }
         changes
+    }
+
+    /// What the hub is to be now, by the configuration as it was last loaded.
+    fn plan_at(&self, now: Timestamp) -> Result<Plan> {
+        let circumstances = Circumstances {
+            now,
+            forwarding_before: self.engine.forwarded_before()?,
+            grants: self.kept.granted(),
+            over_quota: self.kept.over_quota(),
+        };
+        Ok(Plan::compile(&self.source.config, &circumstances))
+    }
+
+    /// The same policy under other circumstances: the time, grants, quotas. The clock must not bring in edits that nobody has asked
+    /// to load.
+    fn change_to_circumstances(&mut self, now: Timestamp) -> Result<Changes> {
+        let mut plan = self.plan_at(now)?;
+        plan.shaping = self.shaping_by_command.clone().unwrap_or(plan.shaping);
+        self.change_to(plan, self.private_key.clone(), &Replaced::default())
     }
 
     /// Gives back what [`Hub::up`] or a change took for a moment: reading the file takes many times what is kept of it.
@@ -151,6 +216,17 @@ impl Hub {
             bail!("a change under [hub.guard] needs a restart: `fielato down`, then `fielato up`");
         }
         let peers = self.peer_changes(&plan, replaced);
+        let removed: Vec<[u8; 32]> = peers
+            .iter()
+            .filter_map(|change| match change {
+                PeerChange::Remove(key) => Some(key.0),
+                PeerChange::Set(_) => None,
+            })
+            .collect();
+        if !removed.is_empty() {
+            // Their counters go with them.
+            self.account(Timestamp::now());
+        }
         let port_or_key = (plan.listen_port, &key) != (self.plan.listen_port, &self.private_key);
         let device = port_or_key.then(|| device_config(&plan, key.clone(), &self.psks));
         let changes = self.engine.change(&Step {
@@ -160,6 +236,7 @@ impl Hub {
             device: device.as_ref(),
             bans: &self.bans,
         })?;
+        removed.iter().for_each(|key| self.kept.accounting.forget(key));
         self.plan = plan;
         self.private_key = key;
         Ok(changes)
@@ -179,13 +256,21 @@ impl Hub {
     ///
     /// # Errors
     /// The first thing that could not be taken down; the record stays for another try.
-    pub fn down(self) -> Result<()> {
+    pub fn down(mut self) -> Result<()> {
+        let now = Timestamp::now();
+        self.account(now);
+        self.kept.flush_now(now);
+        if let Some(pending) = self.pending.take() {
+            self.undone(pending, "the hub was taken down before it was confirmed");
+        }
         self.engine.down()
     }
 
     /// When [`Hub::handle_time`] has something to do next.
     pub fn next_event(&self) -> Option<Timestamp> {
-        self.plan.next_change.into_iter().chain(self.bans.next_end()).min()
+        let pending = self.pending_until().map(|(_, until)| until);
+        let ends = [self.plan.next_change, self.bans.next_end(), pending];
+        ends.into_iter().flatten().min()
     }
 
     /// Becomes readable when somebody changes what is ours on the machine: [`Hub::handle_watched`] looks at what it was.
@@ -212,25 +297,60 @@ impl Hub {
             self.bans.save(&self.paths)?;
             log::info!("bans ended: {ended:?}");
         }
-        if self.plan.next_change.is_some_and(|change| change <= now) {
-            // The configuration as it was last loaded: the clock must not bring in edits that nobody has asked to load.
-            let circumstances = Circumstances::at(now, self.engine.forwarded_before()?);
-            let mut plan = Plan::compile(&self.source.config, &circumstances);
-            plan.shaping = self.shaping_by_command.clone().unwrap_or(plan.shaping);
-            let changes = self.change_to(plan, self.private_key.clone(), &Replaced::default())?;
-            log::info!("expired: {} members, {} bans", changes.peers_removed, changes.bans);
+        self.expire_pending(now);
+        let quotas = self.is_time_to_account() && {
+            self.account(now);
+            self.judge_quotas(now)?
+        };
+        if quotas || self.plan.next_change.is_some_and(|change| change <= now) {
+            let ended = self.kept.expire(now)?;
+            for grant in &ended {
+                log::info!("ended: {} may no longer reach {}", grant.member, grant.service);
+            }
+            let changes = self.change_to_circumstances(now)?;
+            log::info!("the time has come: {}", serde_json::to_string(&changes).unwrap_or_default());
         }
         self.engine.check(&self.plan)
     }
 
-    /// Answers a command.
+    /// Answers a command of a user called `author`.
     ///
     /// # Errors
     /// Why it was refused.
-    pub fn handle(&mut self, request: Request, now: Timestamp) -> Result<Response> {
+    pub fn handle(&mut self, request: Request, author: &str, now: Timestamp) -> Result<Response> {
         Ok(match request {
             Request::Status => Response::Status(Box::new(self.status()?)),
-            Request::Reload => Response::Reloaded(self.reload(now)?),
+            Request::Reload => Response::Reloaded(self.reload(author, now)?),
+            Request::Apply {
+                message,
+                confirm,
+                rollback_of,
+            } => {
+                let how = How {
+                    origin: rollback_of.map_or(Origin::Apply, Origin::Rollback),
+                    author,
+                    message: message.as_deref(),
+                    confirm: confirm.map(Duration::from_secs),
+                };
+                Response::Applied(self.apply(how, now)?)
+            }
+            Request::Confirm => Response::Confirmed {
+                revision: self.confirm()?,
+            },
+            Request::TakeBack => match self.take_back("it was taken back by command", now)? {
+                Some((revision, in_force)) => Response::TakenBack { revision, in_force },
+                None => Response::Done,
+            },
+            Request::Revisions { limit } => Response::Revisions(self.kept.revisions.log(limit)),
+            Request::Revision { number } => Response::Revision(Box::new(self.revision(number)?)),
+            Request::Grant(grant) => Response::Granted(self.grant(grant, author, now)?),
+            Request::Revoke { member, service } => Response::Revoked(self.revoke(&member, &service, now)?),
+            Request::Grants => Response::Grants(self.kept.granted().to_vec()),
+            Request::Standing => Response::Standing(Standing {
+                grants: self.kept.granted().to_vec(),
+                over_quota: self.kept.over_quota().clone(),
+            }),
+            Request::Usage { since, by } => Response::Usage(self.usage(since, by, now)?),
             Request::Ban { network, until } => {
                 let mut bans = self.bans.clone();
                 bans.insert(network, until);

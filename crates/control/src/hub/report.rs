@@ -11,7 +11,7 @@ use fielato_wireguard::PublicKey;
 use jiff::Timestamp;
 
 use super::{Counted, Hub};
-use crate::protocol::{BanList, BanStatus, MemberStatus, ShapeReport, Source, Status, Top, VERSION};
+use crate::protocol::{BanList, BanStatus, MemberStatus, RevisionReport, ShapeReport, Source, Status, Top, VERSION};
 use crate::tc::is_shown;
 
 impl Hub {
@@ -49,10 +49,22 @@ impl Hub {
             since: self.since,
             pid: std::process::id(),
             guard: self.engine.guard(&self.plan),
+            revision: self.kept.revisions.current().map(|current| current.number),
+            confirm_until: self.pending_until().map(|(_, until)| until),
             members: members.collect(),
             drops: self.engine.drops()?,
-            warnings: self.engine.warnings(),
+            warnings: self
+                .engine
+                .warnings()
+                .into_iter()
+                .chain(self.kept.warnings.iter().cloned())
+                .collect(),
         })
+    }
+
+    /// A revision with what it changed; the one in force when `None`.
+    pub(super) fn revision(&self, number: Option<u64>) -> Result<RevisionReport> {
+        self.kept.revisions.report(number)
     }
 
     pub(super) fn ban_list(&self) -> Result<BanList> {

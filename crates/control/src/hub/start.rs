@@ -17,6 +17,7 @@ use super::kernel::{self, Kernel, Missing};
 use super::userspace::Userspace;
 use super::{Machine, Options, device_config};
 use crate::bans::Bans;
+use crate::kept::Kept;
 use crate::secrets::PskStore;
 use crate::tunnel::{self, Choice};
 use crate::{Paths, forwarding};
@@ -29,6 +30,7 @@ pub(super) struct Start<'a> {
     pub(super) key: &'a PrivateKey,
     pub(super) psks: &'a PskStore,
     pub(super) bans: &'a Bans,
+    pub(super) kept: &'a Kept,
     pub(super) now: Timestamp,
 }
 
@@ -65,7 +67,13 @@ impl Start<'_> {
     }
 
     fn plan(&self, forwarded_before: PerFamily<bool>) -> (Plan, DeviceConfig) {
-        let plan = Plan::compile(self.config, &Circumstances::at(self.now, forwarded_before));
+        let circumstances = Circumstances {
+            now: self.now,
+            forwarding_before: forwarded_before,
+            grants: self.kept.granted(),
+            over_quota: self.kept.over_quota(),
+        };
+        let plan = Plan::compile(self.config, &circumstances);
         let device = device_config(&plan, self.key.clone(), self.psks);
         (plan, device)
     }

@@ -1,10 +1,14 @@
 //! One file a command, or a family of them: each reads its arguments, calls the crate that does the work, and prints.
 
+mod agent;
+mod apply;
 mod ban;
 mod capture;
 mod check;
 pub mod device;
 mod docs;
+mod grant;
+mod in_force;
 mod init;
 pub mod iptables;
 mod judge;
@@ -14,6 +18,7 @@ mod member;
 mod places;
 mod plan;
 mod render;
+mod revisions;
 mod run;
 mod session;
 mod shape;
@@ -22,6 +27,7 @@ mod tc;
 mod tests;
 mod top;
 mod trace;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -74,6 +80,16 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Up(args) => return run::up(&paths, args, cli.rootless),
         Command::Down => run::down(&paths)?,
         Command::Reload(args) => run::reload(&paths, args.json)?,
+        Command::Apply(args) => apply::apply(&paths, args)?,
+        Command::Confirm => apply::confirm(&paths)?,
+        Command::Rollback(args) => apply::rollback(&paths, args)?,
+        Command::Log(args) => revisions::log(&paths, &args)?,
+        Command::Show(args) => revisions::show(&paths, &args)?,
+        Command::Grant(args) => grant::grant(&paths, args)?,
+        Command::Revoke(args) => grant::revoke(&paths, args)?,
+        Command::Grants(args) => grant::list(&paths, args.json)?,
+        Command::Usage(args) => usage::run(&paths, &args)?,
+        Command::Watchdog(args) => return apply::watchdog(&args.words),
         Command::Status(args) => status::run(&paths, args.json)?,
         Command::Render(args) => render::run(&paths, args)?,
         Command::Trace(args) if args.live.live => live::run(&paths, &args.live, args.json)?,
@@ -89,6 +105,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
+        Command::Agent(command) => return agent::run(&paths, command),
         Command::Capture(args) => capture::run(&paths, args)?,
         Command::Tc(args) => return tc::run(&paths, &args),
         Command::Lab(command) => return lab::run(command),

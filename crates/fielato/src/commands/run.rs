@@ -1,5 +1,6 @@
 //! `fielato up`, `down`, `reload`.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use fielato_control::client::{self, Refused};
 use fielato_control::hub::{Machine, Options};
 use fielato_control::lock::{Held, Lock};
-use fielato_control::protocol::{Request, Response, RulesChange, VERSION};
+use fielato_control::protocol::{Changes, Request, Response, RulesChange, VERSION};
 use fielato_control::tunnel::Choice;
 use fielato_control::{Paths, daemon, files, logging};
 use fielato_policy::config;
@@ -48,7 +49,17 @@ fn options(args: &Up, rootless: bool) -> Options {
             Wireguard::Userspace => Choice::Userspace,
         },
         rootless,
+        applied: args.applied,
+        again: again(),
     }
+}
+
+/// The words of this command line, with those that bring the hub up in the background and with what was applied.
+fn again() -> Vec<OsString> {
+    let words = std::env::args_os().skip(1);
+    let mut words: Vec<OsString> = words.filter(|word| word != "--foreground" && word != "--applied").collect();
+    words.push("--applied".into());
+    words
 }
 
 fn foreground(paths: &Paths, options: &Options) -> Result<()> {
@@ -157,10 +168,15 @@ pub fn reload(paths: &Paths, json: bool) -> Result<()> {
     if json {
         return output::json(&serde_json::json!({ "version": VERSION, "changes": changes }));
     }
-    if !changes.any() {
-        println!("nothing changed");
-        return Ok(());
+    match changed(&changes) {
+        parts if parts.is_empty() => println!("nothing changed"),
+        parts => println!("changed: {}", parts.join("; ")),
     }
+    Ok(())
+}
+
+/// What changed, part by part.
+pub fn changed(changes: &Changes) -> Vec<String> {
     let mut parts = Vec::new();
     if changes.peers_set + changes.peers_removed > 0 {
         parts.push(format!(
@@ -185,6 +201,5 @@ pub fn reload(paths: &Paths, json: bool) -> Result<()> {
     if changes.connections_cut > 0 {
         parts.push(format!("connections ended: {}", changes.connections_cut));
     }
-    println!("changed: {}", parts.join("; "));
-    Ok(())
+    parts
 }

@@ -5,7 +5,7 @@ use fielato_control::protocol::{GuardStatus, Request, Response, Status};
 use fielato_control::{Paths, client};
 use jiff::Timestamp;
 
-use crate::output::{self, ago, bytes, or_dash, table};
+use crate::output::{self, ago, bytes, from_now, or_dash, table};
 
 /// `fielato status`
 pub fn run(paths: &Paths, json: bool) -> Result<()> {
@@ -43,6 +43,12 @@ fn text(status: &Status, now: Timestamp) -> String {
         ago(status.since, now),
         status.pid,
     );
+    if let Some(revision) = status.revision {
+        let until = status.confirm_until.map_or(String::new(), |until| {
+            format!(", taken back {} unless confirmed: `fielato confirm`", from_now(until, now))
+        });
+        text += &format!("  policy      revision {revision}{until}\n");
+    }
     for missing in &status.missing {
         text += &format!("  no kernel   {missing}\n");
     }

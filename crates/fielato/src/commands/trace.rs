@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use fielato_control::bans::Bans;
 use fielato_control::undo::Undo;
-use fielato_control::{Paths, forwarding, protocol, source};
+use fielato_control::{Paths, client, forwarding, protocol, source};
 use fielato_policy::config::Ban;
 use fielato_policy::trace::{self, IpVersion, Question, QuestionError, State};
 use fielato_policy::{Circumstances, Config, Plan};
@@ -83,13 +83,20 @@ fn question(args: &Trace) -> Question {
     }
 }
 
-/// As the running hub was compiled, or as it would be now, with the bans that `fielato ban` made.
+/// As the running hub was compiled, or as it would be now, with grants and the bans that `fielato ban` made.
 pub(super) fn plan(paths: &Paths, config: &Config, now: Timestamp) -> Result<Plan> {
     let undo = match Undo::load(paths)? {
         Some(undo) => undo,
         None => Undo::new(&config.hub.interface)?,
     };
-    let mut plan = Plan::compile(config, &Circumstances::at(now, forwarding::before(&undo)?));
+    let standing = client::standing(paths)?;
+    let circumstances = Circumstances {
+        now,
+        forwarding_before: forwarding::before(&undo)?,
+        grants: &standing.grants,
+        over_quota: &standing.over_quota,
+    };
+    let mut plan = Plan::compile(config, &circumstances);
     let mut bans = Bans::load(paths)?;
     bans.expire(now);
     plan.bans.extend(bans.iter().map(|(network, until)| Ban { network, until }));

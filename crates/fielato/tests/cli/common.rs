@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fielato_kernel::netns::NetnsGuard;
@@ -368,6 +371,49 @@ impl<'m> Client<'m> {
 
     pub fn latest_handshake(&self) -> String {
         self.machine.sh(&format!("wg show {} latest-handshakes", self.interface)).ok()
+    }
+}
+
+/// A TCP connection from outside to a port of the hub.
+pub struct Talk {
+    _listener: Running,
+    _sender: Running,
+    input: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Talk {
+    pub fn begin(hub: &Machine, outside: &Machine, server: &str, port: &str) -> Self {
+        let mut listen = hub.command("nc");
+        listen.args(["-l", "-n", "-s", server, "-p", port]).stdout(Stdio::piped());
+        let mut listener = hub.spawn(listen);
+        eventually("the server listens", || {
+            hub.sh(&format!("ss -Hltn src '[{server}]' sport = {port}"))
+                .ok()
+                .contains(port)
+        });
+        let mut command = outside.command("nc");
+        command.args(["-n", server, port]);
+        let mut sender = Running(command.stdin(Stdio::piped()).spawn().unwrap());
+        let output = listener.0.stdout.take().unwrap();
+        let (told, lines) = channel();
+        thread::spawn(move || {
+            BufReader::new(output)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| told.send(line))
+        });
+        Self {
+            input: sender.0.stdin.take().unwrap(),
+            _listener: listener,
+            _sender: sender,
+            lines,
+        }
+    }
+
+    /// Whether a line arrives. What stops it stops its repetitions too, of which there are some within this time.
+    pub fn carries(&mut self) -> bool {
+        writeln!(self.input, "hello").is_ok() && self.lines.recv_timeout(Duration::from_secs(2)).is_ok()
     }
 }
 

@@ -1,12 +1,10 @@
 //! A reload changes only what changed: sessions and connections of others go on.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::Duration;
 
-use crate::common::{Client, Machine, Pair, Running, can_run, eventually, overlay};
+use crate::common::{Client, Machine, Pair, Running, Talk, can_run, eventually, overlay};
 
 /// A ping every 20 ms that counts what it lost when it is told to stop.
 fn pinging(machine: &Machine, address: &str) -> Running {
@@ -159,49 +157,6 @@ fn a_connection_that_is_forbidden_now_ends_and_others_go_on() {
             "{engine}: {changes}"
         );
         hub.fielato("down").ok();
-    }
-}
-
-/// A TCP connection from outside to a port of the hub.
-struct Talk {
-    _listener: Running,
-    _sender: Running,
-    input: std::process::ChildStdin,
-    lines: Receiver<String>,
-}
-
-impl Talk {
-    fn begin(hub: &Machine, outside: &Machine, server: &str, port: &str) -> Self {
-        let mut listen = hub.command("nc");
-        listen.args(["-l", "-n", "-s", server, "-p", port]).stdout(Stdio::piped());
-        let mut listener = hub.spawn(listen);
-        eventually("the server listens", || {
-            hub.sh(&format!("ss -Hltn src '[{server}]' sport = {port}"))
-                .ok()
-                .contains(port)
-        });
-        let mut command = outside.command("nc");
-        command.args(["-n", server, port]);
-        let mut sender = Running(command.stdin(Stdio::piped()).spawn().unwrap());
-        let output = listener.0.stdout.take().unwrap();
-        let (told, lines) = channel();
-        thread::spawn(move || {
-            BufReader::new(output)
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| told.send(line))
-        });
-        Self {
-            input: sender.0.stdin.take().unwrap(),
-            _listener: listener,
-            _sender: sender,
-            lines,
-        }
-    }
-
-    /// Whether a line arrives. What stops it stops its repetitions too, of which there are some within this time.
-    fn carries(&mut self) -> bool {
-        writeln!(self.input, "hello").is_ok() && self.lines.recv_timeout(Duration::from_secs(2)).is_ok()
     }
 }
 

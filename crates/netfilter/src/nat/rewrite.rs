@@ -44,12 +44,14 @@ pub(super) fn rewrite_packet(packet: &mut Packet, target: &Tuple, manip: Manip) 
 
 /// The part of a transport header that is written: up to the checksum, or the ports alone where less is there.
 const fn written_header(protocol: u8, there: usize) -> u16 {
-    let whole = match protocol {
-        number::TCP => 20,
-        number::SCTP | number::DCCP => 12,
-        _ => 8,
-    };
-    if there < whole as usize { 8 } else { whole }
+    match protocol {
+        number::TCP if there >= 20 => 20,
+        number::SCTP | number::DCCP if there >= 12 => 12,
+        number::TCP | number::SCTP | number::DCCP => 8,
+        number::UDP | number::UDPLITE | number::ICMP | number::ICMPV6 | number::GRE => 8,
+        // Of what NAT does not know it rewrites the addresses alone.
+        _ => 0,
+    }
 }
 
 pub(super) fn rewrite_at(packet: &mut [u8], place: &Place, target: &Tuple, manip: Manip) -> bool {

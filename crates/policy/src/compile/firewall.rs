@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{BLOCKED, MEMBERS, World, named_parties, nets, shaping};
 use crate::circumstances::Grant;
-use crate::config::{Action, Party, Publish, Rule, Transit, When};
+use crate::config::{Action, Party, PortSpec, Protocol, Publish, Rule, Transit, When};
 use crate::plan::{Addresses, Destination, FilterRule, Firewall, Origin, PerFamily, Published};
 
 /// The hub's rule set.
@@ -34,7 +34,10 @@ pub fn firewall(world: &World<'_>) -> Firewall {
         forward: grants(world)
             .chain(rules(world).filter_map(|(number, rule)| forward(world, number, rule)))
             .collect(),
-        input: rules(world).filter_map(|(number, rule)| input(world, number, rule)).collect(),
+        input: control_channel(world)
+            .into_iter()
+            .chain(rules(world).filter_map(|(number, rule)| input(world, number, rule)))
+            .collect(),
         classes: shaping::classes(world),
     }
 }
@@ -61,6 +64,33 @@ fn rules<'a>(world: &World<'a>) -> impl Iterator<Item = (usize, &'a Rule)> {
         let ended = rule.until.is_some_and(|until| until <= now);
         !ended && When::any(&rule.when, now)
     })
+}
+
+/// The agents of protected hosts reach the hub's control port, and nobody else does, whatever the rules say.
+fn control_channel(world: &World<'_>) -> Vec<FilterRule> {
+    let agents = world.config.hosts.iter().filter(|(_, host)| host.agent);
+    let agents: Vec<IpNet> = agents.flat_map(|(name, _)| world.member_nets(name)).collect();
+    if agents.is_empty() {
+        return Vec::new();
+    }
+    let port = world.config.hub.control_port;
+    let rule = |from, action| FilterRule {
+        from: vec![from],
+        to: vec![Destination {
+            addresses: Addresses::Any,
+            ports: vec![PortSpec {
+                protocol: Protocol::Tcp,
+                first: port,
+                last: port,
+            }],
+        }],
+        action,
+        origin: Origin::ControlChannel,
+    };
+    vec![
+        rule(Addresses::Nets(agents), Action::Accept),
+        rule(Addresses::Any, Action::Drop),
+    ]
 }
 
 /// What is granted now, as rules.

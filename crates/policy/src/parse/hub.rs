@@ -35,6 +35,7 @@ pub fn read(top: &Top<'_>, sink: &mut Sink) -> Hub {
         },
         engine: Engine::Auto,
         exit: Exit::Proxy,
+        control_port: 51821,
     };
     let mut values = top.values("hub");
     let Some(value) = values.next() else {
@@ -65,6 +66,10 @@ pub fn read(top: &Top<'_>, sink: &mut Sink) -> Hub {
         .number("listen_port", 1..=65535, sink)
         .and_then(|port| u16::try_from(port).ok())
         .unwrap_or(hub.listen_port);
+    hub.control_port = section
+        .number("control_port", 1..=65535, sink)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(hub.control_port);
     mtu(&section, &mut hub, sink);
     for text in section.texts("dns", false, "a list of addresses", sink) {
         hub.dns.extend(scalar::address("hub: dns", text, sink));

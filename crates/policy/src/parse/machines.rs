@@ -264,6 +264,14 @@ pub fn hosts(top: &Top<'_>, hub: &Hub, members: &Table<Member>, sink: &mut Sink)
         if texts.is_empty() && section.value("address").is_none() {
             section.missing("address", "add address = \"…\"", sink);
         }
+        let agent = section.flag("agent", false, sink);
+        if agent && !members.contains_key(name) {
+            sink.error(
+                section.span_of("agent"),
+                format!("host {name}: its agent has no way to the hub, since no member is called {name}"),
+                format!("`fielato host enrol {name}` makes the member and this key"),
+            );
+        }
         let mut addresses = Vec::new();
         for text in texts {
             host_address(&section, hub, text, &mut addresses, &mut owners, sink);
@@ -272,6 +280,7 @@ pub fn hosts(top: &Top<'_>, hub: &Hub, members: &Table<Member>, sink: &mut Sink)
         let value = Host {
             addresses,
             strategy,
+            agent,
             groups: names,
         };
         let read = Read {

@@ -16,12 +16,14 @@ mod nat;
 mod raw;
 mod rules;
 mod update;
+mod update_host;
 
 use raw::Raw;
 use rules::{braces, limit_chains, line, rules};
 
 pub use host::host;
 pub use update::{ElementChange, update};
+pub use update_host::update_host;
 
 /// The hub's whole rule set as one transaction that replaces what was there.
 pub fn hub(firewall: &Firewall) -> String {

@@ -134,6 +134,9 @@ impl Stopped<'_> {
                 "a quota of the member is used up: give it a larger `quota`, or `over = \"throttle 1mbit\"`".to_owned()
             }
             Origin::Raw { number, .. } => format!("change rule {number} of [raw], or put one that accepts before it"),
+            Origin::ControlChannel => {
+                "the control port is for protected hosts' agents alone: `fielato host enrol` makes a host one of them".to_owned()
+            }
             // These accept.
             Origin::Grant { .. }
             | Origin::Publish { .. }

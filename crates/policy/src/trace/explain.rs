@@ -162,6 +162,7 @@ fn table_verdict(
         Some(Origin::Invalid) => ": what belongs to nothing is dropped",
         Some(Origin::Loopback) => ": the hub talks to itself",
         Some(Origin::NotOurs) => ": what the hub hears from elsewhere is not the VPN's to judge",
+        Some(Origin::ControlChannel) => ": the hub's control port is for protected hosts' agents alone",
         Some(Origin::NoRule) => ": what no rule lets in stays outside",
         Some(Origin::Masquerade) => ": what leaves the VPN takes the hub's address",
         Some(Origin::Protected) => ": this port is open to the VPN alone",

@@ -34,6 +34,19 @@ pub(super) struct Flags {
     pub lenient: AtomicBool,
     /// A write or a sync failed after the header was on its way.
     pub unsure: AtomicBool,
+    /// What was done to the file, in order.
+    #[cfg(test)]
+    pub events: Mutex<Vec<Event>>,
+}
+
+/// What is done to a file.
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    Write(u64, Vec<u8>),
+    Length(u64),
+    /// Everything before is on the disk.
+    Synced,
 }
 
 #[derive(Debug, Default)]
@@ -92,30 +105,55 @@ impl Shadowed {
         Ok(())
     }
 
+    fn write_file(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        self.note(Event::Write(offset, data.to_vec()));
+        self.file.write_all_at(data, offset)
+    }
+
+    fn set_file_length(&self, length: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.note(Event::Length(length));
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        #[cfg(test)]
+        self.note(Event::Synced);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn note(&self, event: Event) {
+        let mut events = self.flags.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.push(event);
+    }
+
     fn flush(&self) -> io::Result<()> {
         let mut state = self.lock();
         if state.blocks.is_empty() && self.file.metadata()?.len() == state.length {
-            return self.file.sync_data();
+            return self.sync();
         }
         self.reserve(&state)?;
         let write = |number: u64, block: &[u8]| {
             let offset = number.saturating_mul(BLOCK as u64);
             let length = state.length.saturating_sub(offset).min(BLOCK as u64);
             let block = block.get(..usize::try_from(length).unwrap_or(BLOCK)).unwrap_or(block);
-            self.file.write_all_at(block, offset)
+            self.write_file(offset, block)
         };
         // The header points to what is valid. Until it is written, nothing of this is.
         for (&number, block) in state.blocks.range(1..) {
             write(number, block)?;
         }
         if self.file.metadata()?.len() != state.length {
-            self.file.set_len(state.length)?;
+            self.set_file_length(state.length)?;
         }
         let written = state
             .blocks
             .get(&0)
             .map_or(Ok(()), |header| write(0, header))
-            .and_then(|()| self.file.sync_data());
+            .and_then(|()| self.sync());
         if let Err(error) = written {
             self.flags.unsure.store(true, Ordering::Release);
             return Err(error);
@@ -148,7 +186,7 @@ impl Shadowed {
                     Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
                     Err(error) => {
                         // What it grew by is given back, so that the disk is no fuller than before.
-                        self.file.set_len(before)?;
+                        self.set_file_length(before)?;
                         return Err(error.into());
                     }
                 }
@@ -190,7 +228,7 @@ impl StorageBackend for Shadowed {
         // redb shortens the file when no valid page is behind its new end, and this needs no space. It grows with the sync.
         if length < state.length {
             if length < self.file.metadata()?.len() {
-                self.file.set_len(length)?;
+                self.set_file_length(length)?;
             }
             state.blocks.split_off(&length.div_ceil(BLOCK as u64));
             let within = usize::try_from(length % BLOCK as u64).unwrap_or(0);

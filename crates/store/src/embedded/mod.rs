@@ -7,6 +7,8 @@
 mod fail;
 mod file;
 mod leases;
+#[cfg(test)]
+mod power_cut;
 mod record;
 mod tables;
 
@@ -135,6 +137,20 @@ impl Embedded {
         Ok((Self::open_with(path, options)?, beside))
     }
 
+    /// Opens the store; a damaged one is set aside, and then it is also told where it is now and what is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`], but for a damaged file.
+    pub fn open_or_set_aside(path: &Path, options: Options) -> Result<(Self, Option<(PathBuf, Error)>)> {
+        match Self::open_with(path, options) {
+            Err(damage @ Error::Corrupt { .. }) => {
+                let (store, beside) = Self::set_aside(path, options)?;
+                Ok((store, Some((beside, damage))))
+            }
+            opened => Ok((opened?, None)),
+        }
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -177,11 +193,12 @@ impl Embedded {
         if self.flags.unsure.load(Ordering::Acquire) {
             return Err(self.unsure("an earlier change").into());
         }
-        if self.slot().is_none() {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.reopen()?;
         }
         let result = self.attempt(|database| {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
             let Some(changed) = change(&transaction)? else {
                 transaction.abort()?;
                 return Ok(None);
@@ -443,5 +460,61 @@ fn not_refused(path: &Path, fail: Fail) -> Error {
     match fail.explain(path) {
         CommitError::Store(error) => error,
         other => corrupt(path, &other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_unsure_commit_nothing_is_written_and_reads_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = Embedded::open(&path).unwrap();
+        store.commit(Txn::new().put("k", "1")).unwrap();
+        // As when the sync of a header failed.
+        store.flags.unsure.store(true, Ordering::Release);
+        let refused = store.commit(Txn::new().put("k", "2")).unwrap_err();
+        assert!(refused.to_string().contains("restart the daemon"), "{refused}");
+        assert!(matches!(
+            store.grant(Duration::ZERO, Instant::now()),
+            Err(Error::Unsure { .. })
+        ));
+        assert_eq!(store.get("k").unwrap().unwrap().value, b"1");
+        drop(store);
+        Embedded::open(&path).unwrap().commit(Txn::new().put("k", "2")).unwrap();
+    }
+
+    #[test]
+    fn a_database_that_failed_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&dir.path().join("store.redb")).unwrap();
+        store.commit(Txn::new().put("k", "1")).unwrap();
+        store.slot().take();
+        assert_eq!(store.get("k").unwrap().unwrap().value, b"1");
+        store.slot().take();
+        assert_eq!(store.commit(Txn::new().put("k", "2")).unwrap(), Revision(2));
+        // A panic within redb is an error here, and the next call finds the store as it was.
+        let writer = store.writer();
+        let failed = store.write::<()>(&writer, |_| panic!("a page is not as it should be"));
+        assert!(
+            matches!(failed, Err(CommitError::Store(Error::Corrupt { what, .. })) if what == "a page is not as it should be")
+        );
+        drop(writer);
+        assert_eq!(store.commit(Txn::new().put("k", "3")).unwrap(), Revision(3));
+    }
+
+    #[test]
+    fn a_later_format_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let store = Embedded::open(&path).unwrap();
+        store
+            .write(&Writer::default(), |transaction| tables::set_format(transaction, 2).map(Some))
+            .unwrap();
+        drop(store);
+        let refused = Embedded::open(&path).unwrap_err();
+        assert!(matches!(refused, Error::NewerFormat { found: 2, known: 1, .. }), "{refused}");
     }
 }

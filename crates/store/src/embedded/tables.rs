@@ -277,6 +277,12 @@ impl Writer {
     }
 }
 
+#[cfg(test)]
+pub(super) fn set_format(transaction: &WriteTransaction, format: u64) -> Result<(), Fail> {
+    transaction.open_table(META)?.insert(FORMAT, format)?;
+    Ok(())
+}
+
 fn drain(history: &mut VecDeque<(Revision, usize)>, count: usize) -> impl Iterator<Item = (Revision, usize)> + '_ {
     history.drain(..count.min(history.len()))
 }

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::guard::{BanCount, Mode};
-use fielato_kernel::{link, nft, tc};
+use fielato_kernel::{address, link, nft, tc};
 use fielato_policy::Plan;
 use fielato_policy::plan::PerFamily;
 use fielato_wireguard::{DeviceConfig, DeviceStatus, PeerChange};
@@ -184,6 +184,32 @@ impl Kernel {
         self.machine.set_rules(plan)?;
         self.rules = machine::standing_rules()?;
         Ok(())
+    }
+
+    /// Looks whether rules, interface and addresses are as the plan says.
+    pub(super) fn verify(&mut self, plan: &Plan) -> Result<()> {
+        if self.rules.is_none() || machine::standing_rules()? != self.rules {
+            bail!("the nftables table {} is not as it was loaded", machine::TABLE);
+        }
+        let netlink = &mut self.machine.netlink;
+        let link = link::get(netlink, &plan.interface)?;
+        if !link.up {
+            bail!("interface {} is down", plan.interface);
+        }
+        let listed = address::list(netlink)?;
+        let missing = plan.addresses.iter().find(|wanted| {
+            let has = |known: &&address::Address| known.index == link.index && known.address == **wanted;
+            !listed.iter().any(|known| has(&known))
+        });
+        match missing {
+            Some(address) => bail!("interface {} lacks the address {address}", plan.interface),
+            None => Ok(()),
+        }
+    }
+
+    /// The interface's number, which no other one gets.
+    pub(super) fn index(&mut self, plan: &Plan) -> Result<u32> {
+        Ok(link::get(&mut self.machine.netlink, &plan.interface)?.index)
     }
 
     /// Notices when the interface was taken away.

@@ -172,7 +172,7 @@ impl<'f> Hub<'f> {
     /// Whom a packet must be for; nobody when it is published in the other family only.
     fn at(&self, published: &Published) -> Vec<Parts> {
         if published.at.is_empty() {
-            return vec![Parts::default().coming_by(&self.firewall.uplink, false).to_this_machine()];
+            return vec![Parts::default().coming_by(&self.firewall.uplink, false).for_this_machine()];
         }
         let own: Vec<IpNet> = published.at.iter().copied().map(IpNet::from).collect();
         let own = of_family(&own, self.family).into_iter();

@@ -72,7 +72,7 @@ impl Parts {
     }
 
     /// For an address of this machine's own.
-    pub fn to_this_machine(mut self) -> Parts {
+    pub fn for_this_machine(mut self) -> Parts {
         self.matches.push(Match::Addrtype(Addrtype {
             destination: AddressTypes {
                 mask: 1 << AddressType::Local as u16,

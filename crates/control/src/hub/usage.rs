@@ -1,0 +1,66 @@
+//! What members have sent and received: counted, told, and held against quotas.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::Hub;
+use crate::accounting::by_group;
+use crate::protocol::{By, Usage, UsageOf, VERSION};
+
+/// How often the counters are read.
+const EVERY: Duration = Duration::from_secs(2);
+
+impl Hub {
+    /// Reads the counters.
+    pub(super) fn account(&mut self, now: Timestamp) {
+        self.accounted = Instant::now();
+        let names = self
+            .plan
+            .peers
+            .iter()
+            .map(|peer| (peer.public_key.0, peer.name.clone()))
+            .collect();
+        match self.engine.device() {
+            Ok(status) => {
+                self.kept.account(&self.life, &status, &names, now);
+                self.kept.flush(now);
+            }
+            Err(error) => log::warn!("the members' counters cannot be read: {error:#}"),
+        }
+    }
+
+    /// Whether it is time to read them again.
+    pub(super) fn is_time_to_account(&self) -> bool {
+        self.accounted.elapsed() >= EVERY
+    }
+
+    /// Whether somebody has used up a quota, or has one anew.
+    pub(super) fn judge_quotas(&mut self, now: Timestamp) -> Result<bool> {
+        self.kept.judge_quotas(&self.source.config, now)
+    }
+
+    /// What was used since a moment.
+    ///
+    /// # Errors
+    /// When the accounts cannot be read.
+    pub(super) fn usage(&mut self, since: Timestamp, by: By, now: Timestamp) -> Result<Usage> {
+        self.account(now);
+        let members = self.kept.accounting.usage(since, now)?;
+        let of = match by {
+            By::Member => members,
+            By::Group => {
+                let contents = self.source.config.group_contents();
+                by_group(&members, contents.iter().map(|(group, content)| (group, &content.members)))
+            }
+        };
+        let usage = of.into_iter().map(|(name, counters)| UsageOf { name, counters });
+        Ok(Usage {
+            version: VERSION,
+            since,
+            until: now,
+            usage: usage.collect(),
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! `fielato apply`, `confirm`, `rollback`.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use fielato_control::client;
+use fielato_control::protocol::{Applied, Request, Response, RevisionReport, VERSION};
+use fielato_control::watchdog::{self, Ended};
+use fielato_control::{Paths, edit};
+use jiff::SignedDuration;
+
+use super::run;
+use crate::cli::{Apply, Rollback};
+use crate::output;
+
+/// `fielato apply`
+pub fn apply(paths: &Paths, args: Apply) -> Result<()> {
+    let applied = request(paths, args.message, args.confirm, None)?;
+    match args.json.json {
+        true => output::json(&serde_json::json!({ "version": VERSION, "applied": applied })),
+        false => {
+            print!("{}", text(&applied));
+            Ok(())
+        }
+    }
+}
+
+fn request(paths: &Paths, message: Option<String>, confirm: Option<SignedDuration>, rollback_of: Option<u64>) -> Result<Applied> {
+    let seconds = confirm.map(|within| u64::try_from(within.as_secs()).unwrap_or(0).max(1));
+    let request = Request::Apply {
+        message,
+        confirm: seconds,
+        rollback_of,
+    };
+    match client::request(paths, &request)? {
+        Response::Applied(applied) => Ok(applied),
+        _ => bail!("the daemon answered something else"),
+    }
+}
+
+fn text(applied: &Applied) -> String {
+    let parts = run::changed(&applied.changes);
+    let changed = match parts.is_empty() {
+        true => "nothing changed on the hub".to_owned(),
+        false => parts.join("; "),
+    };
+    match (applied.revision, applied.is_new, applied.until) {
+        (Some(revision), true, Some(until)) => format!(
+            "revision {revision} is in force: {changed}\n\
+             it is taken back at {} UTC, unless you say `fielato confirm` by then\n",
+            until.strftime("%H:%M:%S")
+        ),
+        (Some(revision), true, None) => format!("revision {revision} is in force: {changed}\n"),
+        (Some(revision), false, _) => format!("revision {revision} was in force already: {changed}\n"),
+        (None, ..) => format!("{changed}\n"),
+    }
+}
+
+/// `fielato confirm`
+pub fn confirm(paths: &Paths) -> Result<()> {
+    match client::request(paths, &Request::Confirm)? {
+        Response::Confirmed { revision } => println!("revision {revision} stays"),
+        _ => bail!("the daemon answered something else"),
+    }
+    Ok(())
+}
+
+/// `fielato rollback`
+pub fn rollback(paths: &Paths, args: Rollback) -> Result<()> {
+    let number = match args.revision {
+        Some(number) => number,
+        None => match client::request(paths, &Request::TakeBack)? {
+            Response::TakenBack { revision, in_force } => {
+                println!("revision {revision} is taken back; revision {in_force} is in force");
+                println!("the file still has it: mend it, or `fielato rollback {in_force}` puts the file back as well");
+                return Ok(());
+            }
+            Response::Done => {
+                let current = report(paths, None)?;
+                current
+                    .before
+                    .context("there is no revision before the one in force; see `fielato log`")?
+            }
+            _ => bail!("the daemon answered something else"),
+        },
+    };
+    let earlier = report(paths, Some(number))?;
+    let before = edit::put_back(paths, &earlier.files)?;
+    let message = args.message.or(Some(format!("back to revision {number}")));
+    match request(paths, message, args.confirm, Some(number)) {
+        Ok(applied) => {
+            print!("{}", text(&applied));
+            println!("the configuration file is that of revision {number}");
+            Ok(())
+        }
+        Err(error) => {
+            let again = edit::put_back(paths, &before);
+            again.with_context(|| format!("{error:#}; and then the configuration file could not be put back"))?;
+            Err(error)
+        }
+    }
+}
+
+/// A revision, as the daemon has it.
+pub fn report(paths: &Paths, number: Option<u64>) -> Result<Box<RevisionReport>> {
+    match client::request(paths, &Request::Revision { number })? {
+        Response::Revision(report) => Ok(report),
+        _ => bail!("the daemon answered something else"),
+    }
+}
+
+/// `fielato watchdog WORDS`: waits at its standard input, and brings the hub up again when the daemon is gone.
+pub fn watchdog(words: &[OsString]) -> Result<ExitCode> {
+    match watchdog::watch(std::io::stdin().lock())? {
+        Ended::Dismissed => Ok(ExitCode::SUCCESS),
+        Ended::Alone => {
+            eprintln!("fielato: the daemon is gone before the policy was confirmed; bringing the hub up with the one before");
+            let program = std::env::current_exe().context("cannot find this program's own file")?;
+            let status = Command::new(program).args(words).status().context("cannot start")?;
+            Ok(ExitCode::from(
+                status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+            ))
+        }
+    }
+}

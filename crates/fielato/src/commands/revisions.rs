@@ -1,0 +1,94 @@
+//! `fielato log`, `show`.
+
+use anyhow::{Result, bail};
+use fielato_control::protocol::{Request, Response, VERSION};
+use fielato_control::revisions::{Origin, Revision, State};
+use fielato_control::{Paths, client};
+use jiff::Timestamp;
+
+use super::apply::report;
+use crate::cli::{Log, Show};
+use crate::output::{self, ago, from_now, table};
+
+/// `fielato log`
+pub fn log(paths: &Paths, args: &Log) -> Result<()> {
+    let request = Request::Revisions { limit: args.limit };
+    let Response::Revisions(revisions) = client::request(paths, &request)? else {
+        bail!("the daemon answered something else")
+    };
+    if args.json.json {
+        return output::json(&serde_json::json!({ "version": VERSION, "revisions": revisions }));
+    }
+    let now = Timestamp::now();
+    let in_force = revisions
+        .iter()
+        .find(|revision| !matches!(revision.state, State::RolledBack(_)));
+    let in_force = in_force.map(|revision| revision.number);
+    let rows: Vec<Vec<String>> = revisions
+        .iter()
+        .map(|revision| {
+            vec![
+                revision.number.to_string(),
+                ago(revision.time, now),
+                revision.author.clone(),
+                origin(revision.origin),
+                state(revision, in_force, now),
+                revision.message.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    print!(
+        "{}",
+        table(&[" revision", "applied", "by", "with", "state", "message"], &rows)
+    );
+    Ok(())
+}
+
+fn origin(origin: Origin) -> String {
+    match origin {
+        Origin::Apply => "apply".to_owned(),
+        Origin::Rollback(number) => format!("rollback {number}"),
+        Origin::Reload => "reload".to_owned(),
+        Origin::Up => "up".to_owned(),
+    }
+}
+
+fn state(revision: &Revision, in_force: Option<u64>, now: Timestamp) -> String {
+    match &revision.state {
+        State::Pending(until) => format!("in force; taken back {} unless confirmed", from_now(*until, now)),
+        State::Confirmed if in_force == Some(revision.number) => "in force".to_owned(),
+        State::Confirmed => "replaced".to_owned(),
+        State::RolledBack(why) => format!("taken back: {why}"),
+    }
+}
+
+/// `fielato show`
+pub fn show(paths: &Paths, args: &Show) -> Result<()> {
+    let report = report(paths, args.revision)?;
+    if args.json.json {
+        return output::json(&report);
+    }
+    if args.text {
+        report.files.iter().for_each(|(_, text)| print!("{text}"));
+        return Ok(());
+    }
+    let revision = &report.revision;
+    println!(
+        "revision {} by {} at {}, with {}",
+        revision.number,
+        revision.author,
+        revision.time,
+        origin(revision.origin)
+    );
+    if let State::RolledBack(why) = &revision.state {
+        println!("taken back: {why}");
+    }
+    if let Some(message) = &revision.message {
+        println!("\n    {message}");
+    }
+    match report.diff.is_empty() {
+        true => println!("\nits text is that of the revision before"),
+        false => print!("\n{}", report.diff),
+    }
+    Ok(())
+}

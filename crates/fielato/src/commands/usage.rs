@@ -1,0 +1,67 @@
+//! `fielato usage`
+
+use anyhow::{Context as _, Result, bail};
+use fielato_control::protocol::{self, Request, Response, Usage};
+use fielato_control::{Paths, client};
+use jiff::Timestamp;
+
+use crate::cli::{By, Since, UsageArgs};
+use crate::output::{self, bytes, table};
+
+/// `fielato usage`
+pub fn run(paths: &Paths, args: &UsageArgs) -> Result<()> {
+    let since = match args.since {
+        Since::At(moment) => moment,
+        Since::Before(time) => Timestamp::now().checked_sub(time).context("that is before all times")?,
+    };
+    let by = match args.by {
+        By::Member => protocol::By::Member,
+        By::Group => protocol::By::Group,
+    };
+    let Response::Usage(usage) = client::request(paths, &Request::Usage { since, by })? else {
+        bail!("the daemon answered something else")
+    };
+    match (args.json.json, args.csv) {
+        (true, _) => output::json(&usage)?,
+        (_, true) => print!("{}", csv(&usage)),
+        _ => print!("{}", text(&usage, args.by)),
+    }
+    Ok(())
+}
+
+fn csv(usage: &Usage) -> String {
+    let mut text = "name,rx_bytes,tx_bytes,rx_packets,tx_packets\n".to_owned();
+    for of in &usage.usage {
+        let counters = &of.counters;
+        // Names have letters, digits, `_`, `-` and `.`: nothing to quote.
+        text += &format!(
+            "{},{},{},{},{}\n",
+            of.name, counters.rx_bytes, counters.tx_bytes, counters.rx_packets, counters.tx_packets
+        );
+    }
+    text
+}
+
+fn text(usage: &Usage, by: By) -> String {
+    if usage.usage.is_empty() {
+        return format!("nothing was sent or received since {}\n", usage.since);
+    }
+    let mut rows: Vec<_> = usage.usage.iter().collect();
+    rows.sort_by_key(|of| std::cmp::Reverse(of.counters.bytes()));
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|of| {
+            vec![
+                of.name.clone(),
+                bytes(of.counters.rx_bytes),
+                bytes(of.counters.tx_bytes),
+                bytes(of.counters.bytes()),
+            ]
+        })
+        .collect();
+    let first = match by {
+        By::Member => "member",
+        By::Group => "group",
+    };
+    table(&[first, " received", " sent", " together"], &rows)
+}

@@ -1,0 +1,241 @@
+//! Policies that are applied, confirmed or not, and taken back; grants; what is remembered of all that.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::{Client, Hub, Pair, Talk, can_run, eventually, overlay};
+
+fn rule(from: &str, to: &str, action: &str) -> String {
+    format!("\n[[rule]]\nfrom = \"{from}\"\nto = \"{to}\"\naction = \"{action}\"\n")
+}
+
+/// A hub that alice may reach, up with this engine; the configuration without rules.
+fn hub_for_alice(engine: &str) -> (Pair, String) {
+    let pair = Pair::new();
+    pair.hub.fielato("member add alice").ok();
+    let bare = pair.hub.config();
+    pair.hub.write_config(&(bare.clone() + &rule("alice", "hub", "accept")));
+    pair.hub.fielato(&format!("up --engine {engine} --wireguard userspace")).ok();
+    (pair, bare)
+}
+
+fn revision(hub: &Hub) -> u64 {
+    hub.fielato("status --json").json()["revision"].as_u64().unwrap()
+}
+
+/// Number, state, origin of the last revisions, the newest first.
+fn log(hub: &Hub) -> Vec<(u64, String)> {
+    let log = hub.fielato("log --json").json();
+    let revisions = log["revisions"].as_array().unwrap().iter();
+    revisions
+        .map(|one| (one["number"].as_u64().unwrap(), one["state"].to_string()))
+        .collect()
+}
+
+#[test]
+fn what_is_not_confirmed_comes_back_by_itself_and_the_session_survives() {
+    if !can_run("applied::what_is_not_confirmed_comes_back_by_itself_and_the_session_survives") {
+        return;
+    }
+    for engine in ["kernel", "userspace"] {
+        let (Pair { hub, outside }, bare) = hub_for_alice(engine);
+        let client = Client::start(&hub, &outside, "alice");
+        let server = overlay(&hub)[0].clone();
+        eventually("the tunnel carries", || client.ping(&server));
+        let mut session = Talk::begin(&hub, &outside, &server, "2222");
+        assert!(session.carries(), "{engine}");
+
+        // The administrator cuts the branch that he sits on.
+        hub.write_config(&(bare + &rule("alice", "hub", "drop")));
+        let applied = hub.fielato("apply --confirm 4s --json").json();
+        assert_eq!(applied["applied"]["revision"], 2, "{engine}: {applied}");
+        assert!(!client.ping(&server), "{engine}: it is in force at once");
+        assert_eq!(revision(&hub), 2, "{engine}");
+        let told = hub.fielato("reload").fails(1);
+        assert!(told.contains("fielato confirm"), "{engine}: {told}");
+
+        eventually("the policy before is back", || revision(&hub) == 1);
+        eventually("the session goes on", || session.carries());
+        assert!(client.ping(&server), "{engine}");
+        let told = hub.fielato("confirm").fails(1);
+        assert!(told.contains("no policy waits"), "{engine}: {told}");
+        let [(2, undone), (1, stands)] = &log(&hub)[..] else {
+            panic!("{engine}: {:?}", log(&hub))
+        };
+        assert!(
+            undone.contains("not confirmed in time") && stands.contains("confirmed"),
+            "{engine}: {undone} {stands}"
+        );
+        let audit = std::fs::read_to_string(hub.root().join("var/lib/fielato/audit.jsonl")).unwrap();
+        assert!(
+            audit.contains("apply --confirm 4s") && audit.contains("not confirmed in time"),
+            "{engine}: {audit}"
+        );
+    }
+}
+
+#[test]
+fn what_is_confirmed_stays_and_can_be_gone_back_from() {
+    if !can_run("applied::what_is_confirmed_stays_and_can_be_gone_back_from") {
+        return;
+    }
+    let (Pair { hub, outside: _outside }, bare) = hub_for_alice("kernel");
+    let first = hub.config();
+    let second = bare + &rule("alice", "any", "reject");
+    hub.write_config(&second);
+    hub.quietly("apply --confirm=2s -m because").ok();
+    assert!(hub.fielato("status").ok().contains("unless confirmed"));
+    assert!(hub.fielato("confirm").ok().contains("revision 2 stays"));
+    sleep(Duration::from_secs(3));
+    assert_eq!(revision(&hub), 2);
+    assert!(hub.fielato("apply").ok().contains("was in force already"));
+
+    let shown = hub.fielato("show").ok();
+    assert!(
+        shown.contains("because") && shown.contains("-to = \"hub\"") && shown.contains("+to = \"any\""),
+        "{shown}"
+    );
+    assert_eq!(hub.fielato("show 1 --text").ok(), first);
+    let told = hub.fielato("show 7").fails(1);
+    assert!(told.contains("1 to 2 are kept"), "{told}");
+
+    hub.write_config(&(second.clone() + "# not applied\n"));
+    let told = hub.fielato("rollback").ok();
+    assert!(told.contains("revision 3 is in force"), "{told}");
+    assert_eq!(hub.config(), first);
+    let beside = hub.root().join("etc/fielato/fielato.toml.before-rollback");
+    assert!(
+        std::fs::read_to_string(beside).unwrap().contains("# not applied"),
+        "nothing is lost"
+    );
+    hub.fielato("rollback 2").ok();
+    assert_eq!(hub.config(), second);
+    let told = hub.fielato("log").ok();
+    assert!(told.contains("rollback 2") && told.contains("because"), "{told}");
+
+    // What waits can be taken back at once, too.
+    hub.write_config(&first);
+    hub.fielato("apply --confirm 1h").ok();
+    assert!(
+        hub.fielato("rollback")
+            .ok()
+            .contains("revision 5 is taken back; revision 4 is in force")
+    );
+    assert_eq!(revision(&hub), 4);
+    // A bad file changes nothing.
+    hub.write_config("[hub\n");
+    hub.fielato("apply").fails(2);
+    assert_eq!(revision(&hub), 4);
+    // And a hub that is started anew comes up with what was applied.
+    hub.fielato("down").ok();
+    let told = hub.fielato("up --wireguard userspace").fails(2);
+    assert!(told.contains("--applied") && told.contains("revision 4"), "{told}");
+    hub.fielato("up --applied --wireguard userspace").ok();
+    assert_eq!(revision(&hub), 4);
+}
+
+#[test]
+fn a_killed_daemon_takes_nothing_unconfirmed_with_it() {
+    if !can_run("applied::a_killed_daemon_takes_nothing_unconfirmed_with_it") {
+        return;
+    }
+    let (Pair { hub, outside }, bare) = hub_for_alice("kernel");
+    let client = Client::start(&hub, &outside, "alice");
+    let server = overlay(&hub)[0].clone();
+    eventually("the tunnel carries", || client.ping(&server));
+    hub.write_config(&(bare + &rule("alice", "hub", "drop")));
+    hub.fielato("apply --confirm 1h").ok();
+    assert!(!client.ping(&server));
+    let pid = hub.fielato("status --json").json()["pid"].as_i64().unwrap();
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+    eventually("another one runs, with the policy before", || {
+        let said = hub.quietly("status --json");
+        said.code == 0 && {
+            let status = said.json();
+            status["revision"] == 1 && status["pid"].as_i64() != Some(pid)
+        }
+    });
+    eventually("the tunnel carries again", || client.ping(&server));
+    assert!(log(&hub)[0].1.contains("before it was confirmed"), "{:?}", log(&hub));
+}
+
+#[test]
+fn a_grant_opens_for_a_while_and_outlives_the_daemon() {
+    if !can_run("applied::a_grant_opens_for_a_while_and_outlives_the_daemon") {
+        return;
+    }
+    for engine in ["kernel", "userspace"] {
+        let Pair { hub, outside: _outside } = Pair::new();
+        hub.fielato("member add alice").ok();
+        let server = "10.9.0.2";
+        hub.write_config(
+            &(hub.config()
+                + &format!("\n[host.far]\naddress = \"{server}\"\nstrategy = \"source\"\n\n[service.web]\nhost = \"far\"\nports = [\"tcp/8080\"]\n")),
+        );
+        hub.fielato(&format!("up --engine {engine} --wireguard userspace")).ok();
+        let may = |hub: &Hub| hub.quietly("trace --from alice --to web").code == 0;
+        let rules = || hub.sh("nft list table inet fielato").out;
+        assert!(!may(&hub), "{engine}");
+        let told = hub.fielato("grant nobody web --for 1h").fails(1);
+        assert!(told.contains("no member nobody"), "{told}");
+        hub.fielato("grant alice web --for 1h").ok();
+        assert!(may(&hub), "{engine}");
+        let grants = hub.fielato("grants --json").json();
+        assert_eq!(grants["grants"][0]["member"], "alice", "{grants}");
+        if engine == "kernel" {
+            assert!(rules().contains("8080"), "{}", rules());
+        }
+        hub.fielato("down").ok();
+        hub.fielato(&format!("up --engine {engine} --wireguard userspace")).ok();
+        assert_eq!(hub.fielato("grants --json").json()["grants"][0]["service"], "web");
+        assert!(may(&hub), "{engine}");
+        if engine == "kernel" {
+            assert!(rules().contains("8080"), "{}", rules());
+        }
+        hub.fielato("revoke alice web").ok();
+        assert!(hub.fielato("revoke alice web").fails(1).contains("no grant"));
+        hub.fielato("grant alice web --for 2s").ok();
+        eventually("it ends by itself", || hub.fielato("grants").ok().contains("no grants"));
+        assert!(!rules().contains("8080") && !may(&hub), "{}", rules());
+    }
+}
+
+#[test]
+fn usage_is_counted_and_outlives_the_daemon() {
+    if !can_run("applied::usage_is_counted_and_outlives_the_daemon") {
+        return;
+    }
+    let (Pair { hub, outside }, _) = hub_for_alice("kernel");
+    let client = Client::start(&hub, &outside, "alice");
+    let server = overlay(&hub)[0].clone();
+    eventually("the tunnel carries", || client.ping(&server));
+    outside.sh(&format!("ping -q -c 20 -i 0.02 -s 1000 {server}")).ok();
+    let used = || {
+        let usage = hub.fielato("usage --json").json();
+        let alice = usage["usage"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|of| of["name"] == "alice")
+            .cloned();
+        alice.map_or((0, 0), |of| {
+            (of["rx_bytes"].as_u64().unwrap(), of["tx_bytes"].as_u64().unwrap())
+        })
+    };
+    let (received, sent) = used();
+    assert!(received > 20_000 && sent > 20_000, "{received} {sent}");
+    let status = hub.fielato("status --json").json();
+    assert_eq!(
+        Some(used().0),
+        status["members"][0]["rx_bytes"].as_u64(),
+        "as the device counts"
+    );
+    hub.fielato("down").ok();
+    hub.fielato("up --wireguard userspace").ok();
+    let again = used();
+    assert!(again.0 >= received && again.1 >= sent, "{again:?}");
+    let csv = hub.fielato("usage --csv --since 1h").ok();
+    assert!(csv.starts_with("name,rx_bytes") && csv.contains("alice,"), "{csv}");
+}
