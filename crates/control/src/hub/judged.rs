@@ -56,7 +56,7 @@ pub(super) fn judge(
         Whose::Agent(host) => config.hosts.get(host).is_some_and(|host| host.agent),
         Whose::Admin => true,
     };
-    let agents = Session::of_agents(config, config.hub.control_port);
+    let agents = Session::of_agents(config);
     let sessions: Vec<Session> = agents.into_iter().filter(has_agent).chain(own).collect();
     let findings = lockout(Some((old_config, old_plan)), (config, plan), &sessions, now)?;
     match findings.first() {

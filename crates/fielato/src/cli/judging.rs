@@ -55,7 +55,7 @@ Exit codes: 0 nothing is refused; 1 something is (with --strict, or is warned of
 pub const PLAN_EXAMPLES: &str = "\
 Examples:
   fielato plan
-  fielato plan --against old.toml --full
+  fielato plan --full | less
   fielato plan --against old.toml --json | jq '.machines[].machine'
 
 Exit codes: 0 nothing would change; 3 something would; 2 a configuration that is refused.";
@@ -75,7 +75,7 @@ pub struct Check {
 
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// A file to compare with [default: the policy in force]
+    /// The policy to compare with [default: the one that was applied last]
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
     /// Also in the words of nft, tc and wg, as a unified diff

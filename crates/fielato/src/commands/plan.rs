@@ -11,7 +11,7 @@ use fielato_policy::diff::{Machine, MachineDiff, Op, PlanDiff, Policy, diff};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::apply::report;
+use super::in_force;
 use super::trace::plan;
 use crate::cli;
 use crate::output::{self, Colour, paint};
@@ -23,8 +23,15 @@ const CHANGES: u8 = 3;
 pub fn run(paths: &Paths, args: &cli::Plan) -> Result<ExitCode> {
     let new = source::load(paths)?;
     let old = match &args.against {
-        Some(file) => read(file)?,
-        None => in_force(paths)?,
+        Some(file) => Some(read(file)?),
+        None => in_force::policy(paths)?,
+    };
+    let Some(old) = old else {
+        match args.json {
+            true => output::json(&json!({ "version": protocol::VERSION, "changes": true, "machines": null }))?,
+            false => println!("no policy was applied here yet: everything would be new (`fielato render` shows it)"),
+        }
+        return Ok(ExitCode::from(CHANGES));
     };
     let now = Timestamp::now();
     let (old_plan, new_plan) = (plan(paths, &old, now)?, plan(paths, &new, now)?);
@@ -50,18 +57,6 @@ pub fn run(paths: &Paths, args: &cli::Plan) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(CHANGES),
     })
-}
-
-/// The policy that the daemon has applied.
-fn in_force(paths: &Paths) -> Result<Config> {
-    let report = report(paths, None)?;
-    let files: Vec<(&str, &str)> = report
-        .files
-        .iter()
-        .map(|(name, text)| (name.as_str(), text.as_str()))
-        .collect();
-    let config = Config::parse_files(&files).map_err(|faults| BadConfig(faults.display_files(&files).to_string()));
-    config.with_context(|| format!("revision {}", report.revision.number))
 }
 
 fn read(file: &Path) -> Result<Config> {
