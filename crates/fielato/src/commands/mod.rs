@@ -8,6 +8,7 @@ mod check;
 pub mod device;
 mod docs;
 mod grant;
+mod host;
 mod in_force;
 mod init;
 pub mod iptables;
@@ -105,6 +106,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
+        Command::Host(command) => host::run(&paths, command)?,
         Command::Agent(command) => return agent::run(&paths, command),
         Command::Capture(args) => capture::run(&paths, args)?,
         Command::Tc(args) => return tc::run(&paths, &args),
