@@ -122,6 +122,7 @@ impl Daemon {
                 PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::from_borrowed_fd(self.signals.pipe.as_fd(), PollFlags::IN),
             ];
+            fds.extend(self.hub.hosts_news().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             fds.extend(self.hub.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, Some(&Timespec::try_from(wait)?)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -138,6 +139,7 @@ impl Daemon {
                     return Ok(Some(client));
                 }
             }
+            self.hub.handle_hosts(Timestamp::now())?;
             self.hub.handle_time(Timestamp::now())?;
         }
     }

@@ -99,6 +99,11 @@ impl Paths {
         self.state().join("undo.json")
     }
 
+    /// What the protected hosts were told last, and which tokens are to be used.
+    pub fn fleet(&self) -> PathBuf {
+        self.state().join("fleet.json")
+    }
+
     /// Revisions, grants, what hosts acknowledged: everything that must be consistent with each other.
     pub fn store(&self) -> PathBuf {
         self.state().join("store.redb")
@@ -138,6 +143,11 @@ impl Paths {
     /// The private key of an enrolled host.
     pub fn agent_key(&self) -> PathBuf {
         self.keys().join("agent.key")
+    }
+
+    /// A pre-shared key of an enrolled host.
+    pub fn agent_psk(&self) -> PathBuf {
+        self.keys().join("agent.psk")
     }
 
     /// Held by a protected host's agent while it lives.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use fielato_fleet::hub::HostStatus;
 use fielato_policy::Grant;
 use fielato_policy::config::Over;
 use ipnet::IpNet;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::accounting::Counters;
+use crate::fleet::Token;
 use crate::live::report::LivePacket;
 use crate::revisions::Revision;
 
@@ -64,6 +66,10 @@ pub enum Request {
         network: IpNet,
     },
     Bans,
+    /// Makes a token for a protected host. Answered by [`Response::Token`].
+    EnrolHost {
+        host: String,
+    },
     Top,
     Shape,
     Tc {
@@ -231,6 +237,7 @@ pub enum Response {
     Usage(Usage),
     Unbanned(bool),
     Bans(BanList),
+    Token(Box<Token>),
     Top(Top),
     Shape(ShapeReport),
     /// What tc would print, or nothing.
@@ -292,6 +299,9 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Packets that our own parts dropped, by reason; empty with the kernel's WireGuard under the kernel engine.
     pub drops: Vec<DropCount>,
+    /// Protected hosts that have an agent.
+    #[serde(default)]
+    pub hosts: Vec<HostStatus>,
     /// What an administrator should look at.
     pub warnings: Vec<String>,
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use fielato_policy::edit::Document;
+use fielato_policy::edit::{Document, EditError};
 use fielato_policy::{Config, Insertion};
 
 use crate::Paths;
@@ -163,6 +163,23 @@ impl Source {
             let before = std::mem::replace(&mut self.texts.main, texts.main);
             return Ok(Before::Without(Box::new(insertion), before));
         }
+        let config = texts.parse_to_keep(paths)?;
+        Ok(Before::Other(Box::new(std::mem::replace(self, Self { texts, config }))))
+    }
+
+    /// Edits what is in force, and not the file. Returns what leads back, for [`Source::restore`].
+    ///
+    /// # Errors
+    /// When the edit is refused; nothing has changed then.
+    pub fn edit(&mut self, paths: &Paths, edit: impl FnOnce(Document<'_>) -> Result<String, EditError>) -> Result<Before> {
+        let main = edit(self.texts.document())?;
+        if main == self.texts.main {
+            return Ok(Before::Same);
+        }
+        let texts = Texts {
+            main,
+            included: self.texts.included.clone(),
+        };
         let config = texts.parse_to_keep(paths)?;
         Ok(Before::Other(Box::new(std::mem::replace(self, Self { texts, config }))))
     }

@@ -4,9 +4,9 @@ mod judging;
 
 use std::path::PathBuf;
 
-pub use judging::{Can, Matrix, Test, WhoCan};
+pub use judging::{Can, Check, Matrix, Plan, Test, WhoCan};
 
-use judging::{CAN_EXAMPLES, MATRIX_EXAMPLES, TEST_EXAMPLES, WHO_CAN_EXAMPLES};
+use judging::{CAN_EXAMPLES, CHECK_EXAMPLES, MATRIX_EXAMPLES, PLAN_EXAMPLES, TEST_EXAMPLES, WHO_CAN_EXAMPLES};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -175,6 +175,12 @@ pub enum Command {
     /// Tell whether a packet would pass, and what decides: nothing is sent
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
+    /// Check the configuration: whether it is valid, and what about it is strange
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Check),
+    /// Show what would change, on which machine
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Plan),
     /// Tell whether somebody reaches something, and which rule decides: nothing is sent
     #[command(after_help = CAN_EXAMPLES)]
     Can(Can),
@@ -202,6 +208,9 @@ pub enum Command {
     /// Look at traffic shaping
     #[command(subcommand)]
     Shape(Shape),
+    /// Manage protected hosts
+    #[command(subcommand)]
+    Host(Host),
     /// On a protected host: enforce what the hub plans for it
     #[command(subcommand)]
     Agent(Agent),
@@ -425,12 +434,35 @@ pub struct Import {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Host {
+    /// Make a token, with which a host can become one once, within an hour
+    #[command(
+        after_help = "Examples:\n  fielato host enrol storage -o token\n  fielato host enrol storage | ssh root@storage fielato agent enrol -"
+    )]
+    Enrol {
+        /// The host, which has a [host.NAME] in the configuration
+        name: String,
+        /// Write the token here instead of to standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Agent {
     /// Enforce the last plan that came, then what the hub says, until stopped; the rules stay
     #[command(
         after_help = "Examples:\n  fielato agent run                              (after `fielato agent enrol`)\n  fielato agent run --hub 192.168.4.1 --interface wg0   (on a host that is a member by other means)"
     )]
     Run(AgentRun),
+    /// Make this machine a protected host, with a token of the hub's
+    #[command(
+        after_help = "Examples:\n  fielato agent enrol /root/token\n  ssh hub fielato host enrol storage | fielato agent enrol -"
+    )]
+    Enrol {
+        /// The file that `fielato host enrol` wrote, or - for standard input
+        token: PathBuf,
+    },
     /// Show what is enforced here
     #[command(after_help = "Example:\n  fielato agent status --json")]
     Status(Json),

@@ -246,13 +246,13 @@ s=socket.socket(f); s.settimeout(0.25); s.bind(('{from}',0)); s.connect(('{to}',
     }
 
     fn table(&self) -> Option<String> {
-        let listed = self.host.run_in(|| nft::list_rules()).unwrap().unwrap();
+        let listed = self.host.run_in(nft::list_rules).unwrap().unwrap();
         let begin = listed.find("table inet fielato_host")?;
         Some(listed[begin..].lines().next().unwrap_or_default().to_owned())
     }
 
     fn others(&self) -> String {
-        let listed = self.host.run_in(|| nft::list_rules()).unwrap().unwrap();
+        let listed = self.host.run_in(nft::list_rules).unwrap().unwrap();
         listed.split("table ").filter(|table| table.contains("others")).collect()
     }
 
@@ -433,7 +433,7 @@ fn what_pretends_to_come_from_the_overlay_is_dropped() {
     for (from, to) in [("10.88.0.77", "192.168.4.10"), ("fd88::77", "fd00:4::10")] {
         assert!(!world.reaches(&world.hub, from, to, OTHER), "{from}");
     }
-    let listed = world.host.run_in(|| nft::list_rules()).unwrap().unwrap();
+    let listed = world.host.run_in(nft::list_rules).unwrap().unwrap();
     for reason in ["forged source", "reverse path"] {
         let counted = |line: &&str| line.contains(reason) && !line.contains("packets 0 ");
         assert!(listed.lines().any(|line| counted(&line)), "{reason}: {listed}");

@@ -25,7 +25,7 @@ impl Default for Patience {
         Self {
             retry: Duration::from_millis(500),
             retry_max: Duration::from_secs(30),
-            silence: Duration::from_secs(60),
+            silence: Duration::from_secs(30),
             again: Duration::from_secs(30),
         }
     }

@@ -120,6 +120,11 @@ pub(crate) const HUB: &[Key] = &[
         Value::Table(PACKET),
         "An interface of the hub's own, for exit = \"packet\"",
     ),
+    key(
+        "control_port",
+        Value::Number(1, 65535),
+        "TCP port on the overlay at which protected hosts' agents reach the hub",
+    ),
 ];
 
 pub(crate) const GUARD: &[Key] = &[
@@ -208,6 +213,7 @@ pub(crate) const HOST: &[Key] = &[
     ),
     key("agent", Value::Flag, "Whether it runs `fielato agent`"),
     key("groups", Value::Texts, "Groups it is in"),
+    key("agent", Value::Flag, "Whether it runs `fielato agent`"),
 ];
 
 pub(crate) const SERVICE: &[Key] = &[

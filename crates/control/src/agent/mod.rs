@@ -4,10 +4,12 @@
 //! What is said and when is [`fielato_fleet::Agent`]'s to decide; here are its socket, its files and the machine.
 
 mod enforce;
+mod enrol;
 mod link;
 mod report;
 mod run;
 mod settings;
+mod tunnel;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -19,9 +21,11 @@ use rustix::io::Errno;
 use crate::{Paths, files};
 
 pub use enforce::TABLE;
+pub use enrol::enrol;
 pub use report::Report;
 pub use run::run;
 pub use settings::Settings;
+pub use tunnel::TunnelSettings;
 
 /// TCP port of the control channel on the hub's overlay addresses, unless `[hub]` says otherwise.
 pub const CONTROL_PORT: u16 = 51821;
@@ -33,6 +37,9 @@ pub const CONTROL_PORT: u16 = 51821;
 pub fn remove(paths: &Paths) -> Result<()> {
     let _lock = lock(paths)?;
     enforce::remove(paths)?;
+    if let Some(settings) = Settings::load(paths)?.filter(|settings| settings.tunnel.is_some()) {
+        tunnel::remove(&settings.interface)?;
+    }
     files::remove(&paths.agent_plan())?;
     files::remove(&paths.agent_status())
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use fielato_fleet::Now;
 use fielato_fleet::agent::{Agent, Application, Note, Output, Patience};
+use fielato_kernel::link;
+use fielato_kernel::netlink::Netlink;
 use fielato_kernel::nft::Watch;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +18,8 @@ use super::{Report, Settings, lock};
 use crate::Paths;
 use crate::daemon::{Signal, Signals, notify};
 use crate::protocol::VERSION;
+use crate::secrets;
+use crate::tunnel::Tunnel;
 
 /// How often the machine is looked at when nothing happens.
 const TICK: Duration = Duration::from_secs(2);
@@ -52,6 +56,7 @@ pub fn run(paths: &Paths, settings: &Settings) -> Result<()> {
         agent,
         enforcer,
         watch: Watch::open().context("cannot watch the rules")?,
+        tunnel: None,
         link: None,
         turn: 0,
         report: Report {
@@ -85,6 +90,7 @@ struct Process<'a> {
     agent: Agent,
     enforcer: Enforcer,
     watch: Watch,
+    tunnel: Option<Tunnel>,
     link: Option<Link>,
     /// Which of the hub's addresses is tried.
     turn: usize,
@@ -221,10 +227,31 @@ impl Process<'_> {
         let Some(to) = self.turn.checked_rem(hubs.len()).and_then(|turn| hubs.get(turn)) else {
             return;
         };
-        match Link::open(*to, &self.settings.interface, now.instant) {
+        let opened = self
+            .keep_tunnel()
+            .and_then(|()| Ok(Link::open(*to, &self.settings.interface, now.instant)?));
+        match opened {
             Ok(link) => self.link = Some(link),
-            Err(error) => self.hung_up(format!("{to} by {}: {error}", self.settings.interface), now),
+            Err(error) => self.hung_up(format!("{to} by {}: {error:#}", self.settings.interface), now),
         }
+    }
+
+    /// An enrolled host's tunnel is made when the hub is tried, and again when somebody has taken its interface away.
+    fn keep_tunnel(&mut self) -> Result<()> {
+        let Some(settings) = &self.settings.tunnel else {
+            return Ok(());
+        };
+        let interface = &self.settings.interface;
+        let stands = link::find(&mut Netlink::open()?, interface)?.is_some();
+        if self.tunnel.is_some() && stands {
+            return Ok(());
+        }
+        self.tunnel = None;
+        let key = secrets::read(&self.paths.agent_key())?;
+        let path = self.paths.agent_psk();
+        let psk = path.exists().then(|| secrets::read(&path)).transpose()?;
+        self.tunnel = Some(settings.bring_up(interface, &key, psk)?);
+        Ok(())
     }
 
     fn note(&mut self, note: &Note) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::TunnelSettings;
 use crate::{Paths, files};
 
 /// What an agent must know.
@@ -18,6 +19,9 @@ pub struct Settings {
     pub interface: String,
     /// The hub's overlay addresses with the control channel's port; tried in turn.
     pub hub: Vec<SocketAddr>,
+    /// The tunnel, when it is the agent's to make.
+    #[serde(default)]
+    pub tunnel: Option<TunnelSettings>,
 }
 
 impl Settings {

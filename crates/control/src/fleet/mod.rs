@@ -3,7 +3,9 @@
 //! What is said is [`fielato_fleet::Hub`]'s to decide; here are its sockets. They are bound to the hub's interface, so that nobody is
 //! heard whom WireGuard has not proven.
 
+mod hosts;
 mod serve;
+mod token;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,13 +15,17 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use fielato_fleet::hub::{ConnectionId, Event, HostStatus, Hub, Limits};
+use fielato_fleet::hub::{ConnectionId, Event, Hub, Limits};
 use fielato_fleet::{Digest, Now};
 use fielato_policy::HostPlan;
 use fielato_wireguard::PublicKey;
 use jiff::Timestamp;
 use rustix::event::{EventfdFlags, eventfd};
 use socket2::{Domain, Protocol, Socket, Type};
+
+pub use fielato_fleet::hub::HostStatus;
+pub use hosts::{Enrolment, Hosts};
+pub use token::Token;
 
 /// Where agents are served.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What is asked of the hub, written into the audit log with what came of it.
 
 use anyhow::Result;
+use fielato_fleet::hub::{Event, Happening};
 use jiff::Timestamp;
 
 use super::Hub;
@@ -45,6 +46,35 @@ impl Hub {
             from: Way::Socket,
             request: "down".to_owned(),
             result: Outcome::Done(String::new()),
+        });
+    }
+
+    /// Writes down what an agent of a protected host did, or tried to do; coming and going and doing as told is no news.
+    pub(super) fn note_host(&mut self, event: &Event) {
+        let Event {
+            at,
+            host,
+            from,
+            what,
+            lost: _,
+        } = event;
+        let request = match what {
+            Happening::Connected | Happening::Gone | Happening::Superseded | Happening::Enforced(_) => return,
+            Happening::Enrolled => "agent enrol",
+            Happening::Failed { .. } => "apply",
+            Happening::Drift(_) => "drift",
+            Happening::Refused(_) => "control channel",
+        };
+        let told = what.to_string();
+        self.kept.audit.record(&Entry {
+            time: *at,
+            who: host.clone().map_or(Who::Daemon, Who::Host),
+            from: Way::Overlay(*from),
+            request: request.to_owned(),
+            result: match what {
+                Happening::Failed { .. } | Happening::Refused(_) => Outcome::Failed(told),
+                _ => Outcome::Done(told),
+            },
         });
     }
 
@@ -103,6 +133,7 @@ fn words(request: &Request) -> Option<String> {
             Some(until) => format!("ban {network} --until {until}"),
             None => format!("ban {network}"),
         },
+        Request::EnrolHost { host } => format!("host enrol {host}"),
         Request::Unban { network } => format!("unban {network}"),
         Request::Tc { words } => {
             let shows = words.iter().any(|word| matches!(word.as_str(), "show" | "list" | "ls"));

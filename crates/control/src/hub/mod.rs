@@ -9,6 +9,7 @@ mod apply;
 mod audited;
 mod begin;
 mod engine;
+mod enrol;
 mod grants;
 mod kernel;
 mod machine;
@@ -35,6 +36,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::bans::Bans;
+use crate::fleet::Hosts;
 use crate::kept::Kept;
 use crate::live::serve::Watching;
 use crate::lock::Lock;
@@ -79,6 +81,8 @@ pub struct Hub {
     engine: Engine,
     /// What `fielato tc` has made of the file's shaping since it was last loaded.
     shaping_by_command: Option<Vec<Shaping>>,
+    /// Protected hosts with an agent.
+    hosts: Hosts,
     /// Engine and exit as the file had them when the hub came up.
     chosen: (config::Engine, config::Exit),
     /// What must not be forgotten.
@@ -106,6 +110,7 @@ impl Hub {
         let config = &begin.source.config;
         kept.judge_quotas(config, now)?;
         let key = secrets::hub_key(paths, &config.hub.interface)?;
+        let mut hosts = Hosts::load(paths)?;
         let mut psks = PskStore::default();
         psks.refresh(paths)?;
         let mut bans = Bans::load(paths)?;
@@ -133,6 +138,7 @@ impl Hub {
                 return Err(error);
             }
         };
+        hosts.follow(config, &plan);
         Ok(Self {
             paths: paths.clone(),
             chosen: (config.hub.engine, config.hub.exit.clone()),
@@ -149,6 +155,7 @@ impl Hub {
             bans,
             engine,
             shaping_by_command: None,
+            hosts,
             since: now,
         })
     }
@@ -239,6 +246,7 @@ impl Hub {
         removed.iter().for_each(|key| self.kept.accounting.forget(key));
         self.plan = plan;
         self.private_key = key;
+        self.hosts.follow(&self.source.config, &self.plan);
         Ok(changes)
     }
 
@@ -257,6 +265,7 @@ impl Hub {
     /// # Errors
     /// The first thing that could not be taken down; the record stays for another try.
     pub fn down(mut self) -> Result<()> {
+        self.hosts.stop();
         let now = Timestamp::now();
         self.account(now);
         self.kept.flush_now(now);
@@ -269,8 +278,13 @@ impl Hub {
     /// When [`Hub::handle_time`] has something to do next.
     pub fn next_event(&self) -> Option<Timestamp> {
         let pending = self.pending_until().map(|(_, until)| until);
-        let ends = [self.plan.next_change, self.bans.next_end(), pending];
+        let ends = [self.plan.next_change, self.bans.next_end(), pending, self.hosts.next_event()];
         ends.into_iter().flatten().min()
+    }
+
+    /// Becomes readable when the agents of protected hosts have something for [`Hub::handle_hosts`].
+    pub fn hosts_news(&self) -> Option<BorrowedFd<'_>> {
+        self.hosts.news()
     }
 
     /// Becomes readable when somebody changes what is ours on the machine: [`Hub::handle_watched`] looks at what it was.
@@ -367,6 +381,7 @@ impl Hub {
                 self.set_bans(bans)?;
                 Response::Unbanned(removed)
             }
+            Request::EnrolHost { host } => Response::Token(Box::new(self.make_token(&host, now)?)),
             Request::Bans => Response::Bans(self.ban_list()?),
             Request::Top => Response::Top(self.top()?),
             Request::Shape => Response::Shape(self.shape()?),

@@ -53,10 +53,12 @@ impl Hub {
             confirm_until: self.pending_until().map(|(_, until)| until),
             members: members.collect(),
             drops: self.engine.drops()?,
+            hosts: self.hosts.status(),
             warnings: self
                 .engine
                 .warnings()
                 .into_iter()
+                .chain(self.hosts.trouble().map(str::to_owned))
                 .chain(self.kept.warnings.iter().cloned())
                 .collect(),
         })

@@ -19,6 +19,17 @@ pub fn run(paths: &Paths, command: Agent) -> Result<ExitCode> {
             logging::init();
             agent::run(paths, &settings(paths, args)?)?;
         }
+        Agent::Enrol { token } => {
+            let text = match token.as_os_str() == "-" {
+                true => std::io::read_to_string(std::io::stdin()).context("cannot read the token")?,
+                false => std::fs::read_to_string(&token).with_context(|| format!("cannot read {}", token.display()))?,
+            };
+            let settings = agent::enrol(paths, &text)?;
+            println!(
+                "{} is enrolled; the token is used up and can be deleted; next: `systemctl enable --now fielato-agent`",
+                output::or_dash(settings.host)
+            );
+        }
         Agent::Status(args) => status(paths, args.json)?,
         Agent::Remove => {
             agent::remove(paths)?;
@@ -38,8 +49,11 @@ fn settings(paths: &Paths, args: AgentRun) -> Result<Settings> {
         host: None,
         interface: "wg0".to_owned(),
         hub: Vec::new(),
+        tunnel: None,
     });
     Ok(Settings {
+        // Another way to the hub has a tunnel of its own.
+        tunnel: kept.tunnel.filter(|_| interface.is_none()),
         host: name.or(kept.host),
         interface: interface.unwrap_or(kept.interface),
         hub: if hub.is_empty() { kept.hub } else { hub },

@@ -4,18 +4,23 @@ mod agent;
 mod apply;
 mod ban;
 mod capture;
+mod check;
 pub mod device;
 mod docs;
 mod grant;
+mod host;
 mod init;
 pub mod iptables;
 mod judge;
 mod lab;
 mod live;
 mod member;
+mod places;
+mod plan;
 mod render;
 mod revisions;
 mod run;
+mod session;
 mod shape;
 mod status;
 mod tc;
@@ -89,6 +94,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Render(args) => render::run(&paths, args)?,
         Command::Trace(args) if args.live.live => live::run(&paths, &args.live, args.json)?,
         Command::Trace(args) => return trace::run(&paths, &args),
+        Command::Check(args) => return check::run(&paths, &args),
+        Command::Plan(args) => return plan::run(&paths, &args),
         Command::Can(args) => return judge::can(&paths, &args),
         Command::WhoCan(args) => return judge::who_can(&paths, &args),
         Command::Matrix(args) => return judge::matrix(&paths, &args),
@@ -98,6 +105,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bans(args) => ban::list(&paths, args.json)?,
         Command::Top(args) => top::run(&paths, args)?,
         Command::Shape(Shape::Show(args)) => shape::show(&paths, args.json)?,
+        Command::Host(command) => host::run(&paths, command)?,
         Command::Agent(command) => return agent::run(&paths, command),
         Command::Capture(args) => capture::run(&paths, args)?,
         Command::Tc(args) => return tc::run(&paths, &args),

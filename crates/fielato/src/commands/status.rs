@@ -1,6 +1,7 @@
 //! `fielato status`
 
 use anyhow::{Result, bail};
+use fielato_control::fleet::HostStatus;
 use fielato_control::protocol::{GuardStatus, Request, Response, Status};
 use fielato_control::{Paths, client};
 use jiff::Timestamp;
@@ -90,4 +91,35 @@ fn text(status: &Status, now: Timestamp) -> String {
             &["member", "addresses", "endpoint", "latest handshake", " received", " sent"],
             &rows,
         )
+        + &hosts(&status.hosts, now)
+}
+
+/// Protected hosts with an agent; nothing when there are none.
+fn hosts(hosts: &[HostStatus], now: Timestamp) -> String {
+    if hosts.is_empty() {
+        return String::new();
+    }
+    let row = |host: &HostStatus| {
+        let state = match (host.enrolling_until, &host.failure, host.connected) {
+            (Some(until), _, _) => format!("to enrol {}", from_now(until, now)),
+            (None, Some(why), _) => format!("failed: {why}"),
+            (None, None, Some(_)) => "connected".to_owned(),
+            (None, None, None) => "away".to_owned(),
+        };
+        let lag = match (host.lag, host.behind_ms) {
+            (Some(0), _) | (_, None) => "-".to_owned(),
+            (Some(revisions), Some(ms)) => format!("{revisions} revisions, {} s", ms / 1000),
+            (None, Some(ms)) => format!("{} s", ms / 1000),
+        };
+        vec![
+            host.name.clone(),
+            state,
+            or_dash(host.revision),
+            lag,
+            host.drift.to_string(),
+            host.last_seen.map_or("never".into(), |at| ago(at, now)),
+        ]
+    };
+    let rows: Vec<Vec<String>> = hosts.iter().map(row).collect();
+    "\n".to_owned() + &table(&["host", "agent", " revision", "lag", " drift", "last seen"], &rows)
 }

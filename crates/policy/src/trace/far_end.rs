@@ -53,7 +53,7 @@ impl FarEnd {
         Ok(Self { engine, rules })
     }
 
-    /// As if no packet had come.
+    /// As if no packet had come or gone.
     pub fn forget(&mut self) {
         if let Ok(connections) = self.engine.conntrack_mut(Caller::Admin) {
             connections.flush();

@@ -1,6 +1,6 @@
 //! A packet's whole way: out of the sender's machine, through the gateway, into the receiver's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pub(crate) struct Walk<'a> {
     rules: Rules,
     /// The sockets of `exit = "proxy"`.
     proxy: Option<Proxy>,
-    /// The protected hosts that a packet has come to.
-    hosts: HashMap<String, FarEnd>,
+    /// Protected hosts that a packet has met.
+    hosts: BTreeMap<String, FarEnd>,
     /// The hub's addresses on the uplink.
     own: Vec<IpNet>,
     begin: Timestamp,
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
             shaped: None,
             rules: gateway::rules(plan, &uplink),
             proxy: (uplink.exit == Exit::Proxy).then(Proxy::default),
-            hosts: HashMap::new(),
+            hosts: BTreeMap::new(),
             own: uplink.addresses,
             begin: now,
             now: moment,
