@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{Paths, files, source};
+use crate::source::{self, Texts};
+use crate::{Paths, files};
 
 /// What a file is called that was replaced by an earlier revision's.
 const REPLACED: &str = "before-rollback";
@@ -15,8 +16,8 @@ const REPLACED: &str = "before-rollback";
 /// An edit that has begun. Another one waits until this one is committed or dropped.
 #[derive(Debug)]
 pub struct Edit {
-    /// The file as it is.
-    pub text: String,
+    /// The file as it is, with those that it includes; only the file itself is edited.
+    pub texts: Texts,
     path: PathBuf,
     mode: u32,
     _folder: File,
@@ -39,10 +40,10 @@ impl Edit {
             )
         })?;
         flock(&folder, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", dir.display()))?;
-        let (text, _) = source::load_text(paths)?;
+        let (texts, _) = source::load_texts(paths)?;
         let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
         Ok(Self {
-            text,
+            texts,
             path,
             mode,
             _folder: folder,

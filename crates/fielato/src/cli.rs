@@ -4,9 +4,9 @@ mod judging;
 
 use std::path::PathBuf;
 
-pub use judging::{Can, Matrix, Test, WhoCan};
+pub use judging::{Can, Check, Matrix, Plan, Test, WhoCan};
 
-use judging::{CAN_EXAMPLES, MATRIX_EXAMPLES, TEST_EXAMPLES, WHO_CAN_EXAMPLES};
+use judging::{CAN_EXAMPLES, CHECK_EXAMPLES, MATRIX_EXAMPLES, PLAN_EXAMPLES, TEST_EXAMPLES, WHO_CAN_EXAMPLES};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -175,6 +175,12 @@ pub enum Command {
     /// Tell whether a packet would pass, and what decides: nothing is sent
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
+    /// Check the configuration: whether it is valid, and what about it is strange
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Check),
+    /// Show what would change, on which machine
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Plan),
     /// Tell whether somebody reaches something, and which rule decides: nothing is sent
     #[command(after_help = CAN_EXAMPLES)]
     Can(Can),

@@ -108,6 +108,15 @@ pub fn list_table_json(family: Family, name: &str) -> Result<serde_json::Value, 
     json(&["-j", "list", "table", &family.to_string(), name])
 }
 
+/// Everything as `nft -j list ruleset` describes it (man 5 libnftables-json), but without the elements of sets.
+///
+/// # Errors
+/// Any [`NftError`].
+pub fn list_ruleset_json() -> Result<String, NftError> {
+    let output = run(&["-j", "-t", "list", "ruleset"], "")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Every table's rules with their handles, but without the elements of sets, as `nft -a -t list ruleset` prints them.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use crate::plan::{Addresses, Destination, HostPlan, Peer, PerFamily, Plan};
 
 mod firewall;
 mod host;
+mod rates;
 mod shaping;
 
 impl Plan {

@@ -14,12 +14,16 @@ mod expect;
 mod group;
 mod limits;
 mod nat;
+mod rates;
 mod schedule;
 
 pub use expect::{Expect, Test};
-pub use group::Group;
+pub(crate) use group::contents;
+pub use group::{Content, Group, Groups};
 pub use limits::{Limits, Over, Period, Quota, QuotaOf};
 pub use nat::{Publish, RawRule, RawTable};
+pub(crate) use rates::Rates;
+pub(crate) use schedule::MIDNIGHT;
 pub use schedule::{Days, Hours, When};
 
 /// A validated `fielato.toml`.
@@ -331,6 +335,27 @@ pub struct Rate {
     pub per: RateUnit,
     /// How many at once after a pause.
     pub burst: u32,
+}
+
+impl Rate {
+    /// At once unless said.
+    pub const BURST: u32 = 5;
+
+    /// Time between two, in ten-thousandths of a second, which is how iptables keeps it (`XT_LIMIT_SCALE` in linux/netfilter/xt_limit.h).
+    pub fn interval(&self) -> u32 {
+        let known = RateUnit::WORDS.iter().find(|(_, unit, _)| *unit == self.per);
+        let seconds = known.map_or(1, |(_, _, seconds)| *seconds);
+        (seconds * 10_000) / self.count.max(1)
+    }
+
+    /// The largest burst that can be counted; 0 when the rate itself cannot be kept. A full bucket has 32 bits, of which each costs
+    /// 3.2 for a ten-thousandth of a second (`CREDITS_PER_JIFFY` in net/netfilter/xt_limit.c).
+    pub fn most_at_once(&self) -> u32 {
+        match self.interval() {
+            0 => 0,
+            interval => (u64::from(u32::MAX) / (u64::from(interval) * 32 / 10).max(1)).min(10_000) as u32,
+        }
+    }
 }
 
 /// Units of a [`Rate`].

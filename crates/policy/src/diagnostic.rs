@@ -6,11 +6,13 @@ use std::ops::Range;
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// The included file that it is in; `None` for the main one.
+    pub file: Option<String>,
     /// Line, 1-based.
     pub line: usize,
     /// Column in characters, 1-based.
     pub column: usize,
-    /// The offending bytes of the text.
+    /// The offending bytes of the file's text.
     pub span: Range<usize>,
     /// What is wrong.
     pub message: String,
@@ -20,7 +22,7 @@ pub struct Diagnostic {
     pub hidden: bool,
 }
 
-/// Everything that is wrong, in the order of the text. Never empty.
+/// Everything that is wrong, in the order of the texts. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", summary(.0))]
 pub struct Diagnostics(pub Vec<Diagnostic>);
@@ -28,7 +30,10 @@ pub struct Diagnostics(pub Vec<Diagnostic>);
 fn summary(all: &[Diagnostic]) -> String {
     let lines: Vec<String> = all
         .iter()
-        .map(|one| format!("{}:{}: {}", one.line, one.column, one.message))
+        .map(|one| {
+            let file = one.file.as_ref().map_or_else(String::new, |file| format!("{file}:"));
+            format!("{file}{}:{}: {}", one.line, one.column, one.message)
+        })
         .collect();
     lines.join("; ")
 }
@@ -38,16 +43,35 @@ impl Diagnostics {
     pub fn display<'a>(&'a self, path: &'a str, text: &'a str) -> impl fmt::Display + 'a {
         Rendered {
             diagnostics: self,
-            path,
-            text,
+            files: vec![(path, text)],
+        }
+    }
+
+    /// The same for a configuration in several files, as they were given to [`Config::parse_files`](crate::Config::parse_files).
+    pub fn display_files<'a>(&'a self, files: &[(&'a str, &'a str)]) -> impl fmt::Display + 'a {
+        Rendered {
+            diagnostics: self,
+            files: files.to_vec(),
         }
     }
 }
 
 struct Rendered<'a> {
     diagnostics: &'a Diagnostics,
-    path: &'a str,
-    text: &'a str,
+    /// Name and text; the main file first.
+    files: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Rendered<'a> {
+    fn file(&self, one: &Diagnostic) -> (&'a str, &'a str) {
+        let named = one.file.as_deref();
+        let mut included = self.files.iter().skip(1);
+        let found = match named {
+            Some(name) => included.find(|(known, _)| *known == name),
+            None => self.files.first(),
+        };
+        found.copied().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Rendered<'_> {
@@ -56,8 +80,9 @@ impl fmt::Display for Rendered<'_> {
             if index > 0 {
                 writeln!(f)?;
             }
-            writeln!(f, "{}:{}:{}: {}", self.path, one.line, one.column, one.message)?;
-            let excerpt = Excerpt::new(self.text, one);
+            let (path, text) = self.file(one);
+            writeln!(f, "{path}:{}:{}: {}", one.line, one.column, one.message)?;
+            let excerpt = Excerpt::new(text, one);
             writeln!(f, "{:>5} | {}", one.line, excerpt.line)?;
             let gap = " ".repeat(one.column - 1);
             write!(f, "      | {gap}{}", "^".repeat(excerpt.width))?;
@@ -181,8 +206,8 @@ impl Sink {
         });
     }
 
-    /// `Err` when something was found, with lines and columns counted in `text`.
-    pub fn finish(mut self, text: &str, lines: &Lines) -> Result<(), Diagnostics> {
+    /// `Err` when something was found, with lines and columns counted in `texts`.
+    pub fn finish(mut self, texts: &Texts<'_>) -> Result<(), Diagnostics> {
         if self.found.is_empty() {
             return Ok(());
         }
@@ -194,8 +219,11 @@ impl Sink {
                 help,
                 hidden,
             } = found;
-            let (line, column) = lines.position(text, span.start);
+            let (text, begin) = texts.of(span.start);
+            let (line, column) = text.lines.position(text.text, span.start - begin);
+            let span = span.start - begin..span.end.saturating_sub(begin);
             Diagnostic {
+                file: text.included.clone(),
                 line,
                 column,
                 span,
@@ -205,6 +233,76 @@ impl Sink {
             }
         };
         Err(Diagnostics(self.found.into_iter().map(place).collect()))
+    }
+}
+
+/// The texts of a configuration one behind the other: a place in any of them is a number of bytes from the beginning of the first.
+#[derive(Debug)]
+pub(crate) struct Texts<'t> {
+    texts: Vec<(usize, Text<'t>)>,
+}
+
+/// A file of the configuration.
+#[derive(Debug)]
+pub(crate) struct Text<'t> {
+    /// Its name, when it is not the main one.
+    pub included: Option<String>,
+    pub text: &'t str,
+    pub lines: Lines,
+}
+
+impl<'t> Texts<'t> {
+    /// The main text alone.
+    pub fn one(text: &'t str) -> Self {
+        Self::of_files(text, &[])
+    }
+
+    /// The main text and the included ones with their names.
+    pub fn of_files(text: &'t str, included: &[(&str, &'t str)]) -> Self {
+        let main = std::iter::once((None, text));
+        let mut begin = 0;
+        let texts = main.chain(included.iter().map(|(name, text)| (Some((*name).to_owned()), *text)));
+        let texts = texts.map(|(included, text)| {
+            let here = begin;
+            // One more, so that the end of a text is not the beginning of the next.
+            begin += text.len() + 1;
+            let lines = Lines::new(text);
+            (here, Text { included, text, lines })
+        });
+        Self { texts: texts.collect() }
+    }
+
+    /// Every text with the place at which it begins.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Text<'t>)> {
+        self.texts.iter().map(|(begin, text)| (*begin, text))
+    }
+
+    /// The text that a place is in, and where that begins.
+    fn of(&self, place: usize) -> (&Text<'t>, usize) {
+        let behind = self.texts.partition_point(|(begin, _)| *begin <= place);
+        let (begin, text) = &self.texts[behind.saturating_sub(1)];
+        (text, *begin)
+    }
+
+    /// The included file of a place, and its line, 1-based.
+    pub fn line(&self, place: usize) -> (Option<String>, usize) {
+        let (text, begin) = self.of(place);
+        (text.included.clone(), text.lines.line(place - begin))
+    }
+
+    /// The line of a place in words: `line 3`; where there are several files, `line 3 of rules.d/a.toml`.
+    pub fn line_in_words(&self, place: usize) -> String {
+        match self.line(place) {
+            (None, line) if self.texts.len() > 1 => format!("line {line} of the main file"),
+            (None, line) => format!("line {line}"),
+            (Some(file), line) => format!("line {line} of {file}"),
+        }
+    }
+
+    /// What stands there.
+    pub fn get(&self, span: Range<usize>) -> Option<&'t str> {
+        let (text, begin) = self.of(span.start);
+        text.text.get(span.start - begin..span.end.checked_sub(begin)?)
     }
 }
 

@@ -17,6 +17,66 @@ use crate::config::{Config, Route, Strategy};
 use crate::diagnostic::{Diagnostics, Lines};
 use crate::parse::free_address;
 
+/// The file to be edited, with the files that it includes: the result must be right together with them, and they stay as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document<'t> {
+    /// The main file's text.
+    pub text: &'t str,
+    /// Name and text of each included file.
+    pub included: Vec<(&'t str, &'t str)>,
+}
+
+impl<'t> From<&'t str> for Document<'t> {
+    fn from(text: &'t str) -> Self {
+        Self {
+            text,
+            included: Vec::new(),
+        }
+    }
+}
+
+impl<'t> From<&'t String> for Document<'t> {
+    fn from(text: &'t String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl<'t> Document<'t> {
+    /// The same with an edited text.
+    fn edited<'e>(&self, text: &'e str) -> Document<'e>
+    where
+        't: 'e,
+    {
+        Document {
+            text,
+            included: self.included.clone(),
+        }
+    }
+
+    fn parse(&self) -> Result<Config, EditError> {
+        self.with(self.text).map_err(EditError::Before)
+    }
+
+    /// With another text of the main file.
+    fn with(&self, text: &str) -> Result<Config, Diagnostics> {
+        let files: Vec<(&str, &str)> = std::iter::once(("", text)).chain(self.included.iter().copied()).collect();
+        Config::parse_files(&files)
+    }
+
+    /// Why a member or host that is there cannot be edited here.
+    fn elsewhere(&self, kind: &str, name: &str) -> EditError {
+        let has = |text: &str| named(root(text).get_ref(), kind).iter().any(|(member, _)| *member == name);
+        let file = self.included.iter().find(|(_, text)| has(text));
+        match file {
+            Some((file, _)) => EditError::Included {
+                name: name.to_owned(),
+                file: (*file).to_owned(),
+            },
+            None => EditError::Unknown(name.to_owned()),
+        }
+    }
+}
+
 /// What `member add` knows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewMember {
@@ -66,6 +126,14 @@ pub enum EditError {
     /// No member has that name.
     #[error("no member is called {0}")]
     Unknown(String),
+    /// The member or host stands in another file.
+    #[error("{name} stands in {file}: edit it there")]
+    Included {
+        /// Its name.
+        name: String,
+        /// The file.
+        file: String,
+    },
     /// No protected host has that name.
     #[error("no host is called {0}; give it a [host.{0}] with address and strategy first")]
     NoHost(String),
@@ -90,8 +158,10 @@ fn list(lines: &[usize]) -> String {
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn add_member(text: &str, member: &NewMember) -> Result<(String, Vec<IpAddr>), EditError> {
-    let config = Config::parse(text).map_err(EditError::Before)?;
+pub fn add_member<'t>(document: impl Into<Document<'t>>, member: &NewMember) -> Result<(String, Vec<IpAddr>), EditError> {
+    let document = document.into();
+    let text = document.text;
+    let config = document.parse()?;
     if config.members.contains_key(&member.name) {
         return Err(EditError::Exists(member.name.clone()));
     }
@@ -117,7 +187,7 @@ pub fn add_member(text: &str, member: &NewMember) -> Result<(String, Vec<IpAddr>
     };
     let edited = format!("{before}{gap}{}{after}", member_table(member, &addresses));
     if config.insertion(text, &edited).is_none() {
-        Config::parse(&edited).map_err(EditError::After)?;
+        document.with(&edited).map_err(EditError::After)?;
     }
     Ok((edited, addresses))
 }
@@ -234,16 +304,32 @@ pub(crate) fn strings(items: &[impl ToString]) -> String {
     )
 }
 
-/// Removes a member: its table, and its name where it stands beside others in rules and shapes.
+/// Lists that name members, by the tables `[[kind]]` in which they are.
+const LISTED: [(&str, &str); 7] = [
+    ("rule", "from"),
+    ("rule", "to"),
+    ("shape", "for"),
+    ("test", "from"),
+    ("test", "to"),
+    ("nat.publish", "from"),
+    ("nat.publish", "to"),
+];
+
+/// Removes a member: its table, and its name where it stands beside others in rules, groups and other lists.
 ///
 /// # Errors
 /// [`EditError::Needed`] when a rule, a class or a host would be left with nobody; else see [`EditError`].
-pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
-    let config = Config::parse(text).map_err(EditError::Before)?;
+pub fn remove_member<'t>(document: impl Into<Document<'t>>, name: &str) -> Result<String, EditError> {
+    let document = document.into();
+    let text = document.text;
+    let config = document.parse()?;
     if !config.members.contains_key(name) {
         return Err(EditError::Unknown(name.to_owned()));
     }
     let root = root(text);
+    if !named(root.get_ref(), "member").iter().any(|(member, _)| *member == name) {
+        return Err(document.elsewhere("member", name));
+    }
     let lines = Lines::new(text);
     let mut needed = Vec::new();
     let mut cuts: Vec<Range<usize>> = Vec::new();
@@ -254,9 +340,8 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
     }
     // With a host of the same name the word still names somebody.
     let word_remains = config.hosts.contains_key(name);
-    let listed = [("rule", "from"), ("rule", "to"), ("shape", "for")];
-    for (kind, key) in listed {
-        if word_remains && kind == "rule" {
+    for (kind, key) in LISTED {
+        if word_remains && kind != "shape" {
             continue;
         }
         for value in lists(root.get_ref(), kind, key) {
@@ -265,6 +350,14 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
                 Cut::Span(span) => cuts.push(span),
                 Cut::Alone(span) => needed.push(lines.line(span.start)),
             }
+        }
+    }
+    for (_, at) in named(root.get_ref(), "group") {
+        match at.table.get("members").map(|value| cut(value, name)) {
+            None | Some(Cut::Nothing) => {}
+            Some(Cut::Span(span)) => cuts.push(span),
+            // A group may be empty.
+            Some(Cut::Alone(span)) => cuts.push(span.start + 1..span.end.saturating_sub(1)),
         }
     }
     if !needed.is_empty() {
@@ -285,7 +378,7 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
     for cut in cuts {
         edited.replace_range(cut, "");
     }
-    Config::parse(&edited).map_err(EditError::After)?;
+    document.with(&edited).map_err(EditError::After)?;
     Ok(edited)
 }
 
@@ -293,14 +386,16 @@ pub fn remove_member(text: &str, name: &str) -> Result<String, EditError> {
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn set_disabled(text: &str, name: &str, disabled: bool) -> Result<String, EditError> {
-    let config = Config::parse(text).map_err(EditError::Before)?;
+pub fn set_disabled<'t>(document: impl Into<Document<'t>>, name: &str, disabled: bool) -> Result<String, EditError> {
+    let document = document.into();
+    let text = document.text;
+    let config = document.parse()?;
     let member = config.members.get(name).ok_or_else(|| EditError::Unknown(name.to_owned()))?;
     if member.disabled == disabled {
         return Ok(text.to_owned());
     }
-    let edited = set_value(text, "member", name, "disabled", if disabled { "true" } else { "false" })?;
-    Config::parse(&edited).map_err(EditError::After)?;
+    let edited = set_value(&document, "member", name, "disabled", if disabled { "true" } else { "false" })?;
+    document.with(&edited).map_err(EditError::After)?;
     Ok(edited)
 }
 
@@ -309,32 +404,34 @@ pub fn set_disabled(text: &str, name: &str, disabled: bool) -> Result<String, Ed
 ///
 /// # Errors
 /// [`EditError::NoHost`] when there is no such host; else see [`EditError`].
-pub fn enrol_host(text: &str, name: &str, public_key: &PublicKey) -> Result<String, EditError> {
-    let config = Config::parse(text).map_err(EditError::Before)?;
+pub fn enrol_host<'t>(document: impl Into<Document<'t>>, name: &str, public_key: &PublicKey) -> Result<String, EditError> {
+    let document = document.into();
+    let config = document.parse()?;
     let host = config.hosts.get(name).ok_or_else(|| EditError::NoHost(name.to_owned()))?;
     let edited = match config.members.contains_key(name) {
         true => {
-            let edited = set_value(text, "member", name, "public_key", &string(&public_key.to_string()))?;
+            let edited = set_value(&document, "member", name, "public_key", &string(&public_key.to_string()))?;
             match config.members.get(name).is_some_and(|member| member.disabled) {
-                true => set_value(&edited, "member", name, "disabled", "false")?,
+                true => set_value(&document.edited(&edited), "member", name, "disabled", "false")?,
                 false => edited,
             }
         }
-        false => add_member(text, &NewMember::new(name, *public_key))?.0,
+        false => add_member(document.clone(), &NewMember::new(name, *public_key))?.0,
     };
     let edited = match host.agent {
         true => edited,
-        false => set_value(&edited, "host", name, "agent", "true")?,
+        false => set_value(&document.edited(&edited), "host", name, "agent", "true")?,
     };
-    Config::parse(&edited).map_err(EditError::After)?;
+    document.with(&edited).map_err(EditError::After)?;
     Ok(edited)
 }
 
 /// Sets one value of a table `[kind.NAME]`, which is there.
-fn set_value(text: &str, kind: &str, name: &str, key: &str, value: &str) -> Result<String, EditError> {
+fn set_value(document: &Document<'_>, kind: &str, name: &str, key: &str, value: &str) -> Result<String, EditError> {
+    let text = document.text;
     let root = root(text);
     let found = named(root.get_ref(), kind).into_iter().find(|(found, _)| *found == name);
-    let (_, at) = found.ok_or_else(|| EditError::Unknown(name.to_owned()))?;
+    let (_, at) = found.ok_or_else(|| document.elsewhere(kind, name))?;
     let mut edited = text.to_owned();
     match at.table.get(key) {
         Some(old) => edited.replace_range(old.span(), value),
@@ -421,7 +518,10 @@ fn named<'a>(root: &'a DeTable<'a>, kind: &str) -> Vec<(&'a str, At<'a>)> {
 
 /// The values under `key` in the tables `[[kind]]`.
 fn lists<'a>(root: &'a DeTable<'a>, kind: &str, key: &str) -> Vec<&'a Spanned<DeValue<'a>>> {
-    let tables = root.get(kind).and_then(|value| value.get_ref().as_array());
+    let mut path = kind.split('.');
+    let first = path.next().and_then(|part| root.get(part));
+    let value = path.fold(first, |value, part| value?.get_ref().as_table()?.get(part));
+    let tables = value.and_then(|value| value.get_ref().as_array());
     let tables = tables.into_iter().flat_map(|array| array.iter());
     tables.filter_map(|table| table.get_ref().as_table()?.get(key)).collect()
 }

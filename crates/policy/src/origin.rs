@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::RawRule;
+
 /// What a rule of the hub, or of a protected host, was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -67,14 +69,21 @@ pub enum Origin {
     Protected,
     /// A protected host's: the hub's own packets.
     FromHub,
-    /// A protected host's: no answer to that source would go into the tunnel.
-    ReversePath,
 }
 
 /// A comment holds 128 bytes with its closing zero (`NFTNL_UDATA_COMMENT_MAXLEN`); a grant's two names may have 126.
 const COMMENT_MAX: usize = 120;
 
 impl Origin {
+    /// Of a rule in `[raw]`.
+    pub(crate) fn of_raw(rule: &RawRule) -> Origin {
+        Origin::Raw {
+            number: rule.number,
+            file: rule.file.clone(),
+            line: rule.line,
+        }
+    }
+
     /// The rule's comment, the same as in the nft text where that has one.
     pub fn comment(&self) -> String {
         match self {
@@ -98,7 +107,6 @@ impl Origin {
             Origin::Masquerade => "masquerade",
             Origin::Protected => "protected port",
             Origin::FromHub => "from the hub",
-            Origin::ReversePath => "reverse path",
         }
         .to_owned()
     }

@@ -91,6 +91,26 @@ pub struct Firewall {
     pub classes: BTreeMap<String, BTreeMap<IpNet, Handle>>,
 }
 
+impl Firewall {
+    /// How many of the rules at the beginning of [`forward`](Self::forward) are grants, which come before all that the file says.
+    pub fn granted(&self) -> usize {
+        let grants = self
+            .forward
+            .iter()
+            .take_while(|rule| matches!(rule.origin, Origin::Grant { .. }));
+        grants.count()
+    }
+}
+
+/// The chain in which a rule with a limit counts, of the chain at `hook`.
+pub(crate) fn limit_name(rule: &FilterRule, hook: &str) -> String {
+    let number = match &rule.origin {
+        Origin::Rule { number, .. } => *number,
+        _ => 0,
+    };
+    format!("limit_{hook}_{number}")
+}
+
 /// A value for each address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PerFamily<T> {

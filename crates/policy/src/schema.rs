@@ -6,7 +6,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{SECRET_KEYS, Sink};
+use crate::diagnostic::{SECRET_KEYS, Sink, Texts};
+use crate::keys::Key;
 
 /// A text and where it stands.
 pub(crate) type Text<'a> = (&'a str, Range<usize>);
@@ -22,11 +23,11 @@ pub(crate) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Notes every key that is not in `known`.
-    pub fn new(what: String, span: Range<usize>, table: &'a DeTable<'a>, known: &[&str], sink: &mut Sink) -> Self {
+    pub fn new(what: String, span: Range<usize>, table: &'a DeTable<'a>, known: &[Key], sink: &mut Sink) -> Self {
         let section = Self { what, span, table };
         for (key, _) in table {
             let name: &str = key.get_ref();
-            if !known.contains(&name) {
+            if !known.iter().any(|key| key.name == name) {
                 unknown_key(&section.what, name, key.span(), known, sink);
             }
         }
@@ -126,9 +127,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub fn subtable(&self, key: &str, known: &[&str], sink: &mut Sink) -> Option<Section<'a>> {
+    pub fn subtable(&self, key: &str, known: &[Key], sink: &mut Sink) -> Option<Section<'a>> {
         let value = self.value(key)?;
-        let what = format!("{}.{key}", self.what);
+        let what = if self.what.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.what)
+        };
         match value.get_ref() {
             DeValue::Table(table) => Some(Section::new(what, value.span(), table, known, sink)),
             _ => {
@@ -139,14 +144,48 @@ impl<'a> Section<'a> {
     }
 }
 
-fn unknown_key(what: &str, name: &str, span: Range<usize>, known: &[&str], sink: &mut Sink) {
+/// The whole configuration: the top of each of its files.
+pub(crate) struct Top<'a> {
+    files: Vec<Section<'a>>,
+    /// What stands where.
+    pub texts: &'a Texts<'a>,
+}
+
+impl<'a> Top<'a> {
+    /// Notes every key that is not in `known`. Each table comes with the place where its file begins.
+    pub fn new(
+        roots: impl Iterator<Item = (usize, &'a DeTable<'a>)>,
+        texts: &'a Texts<'a>,
+        known: &[Key],
+        sink: &mut Sink,
+    ) -> Self {
+        let file = |(begin, root)| Section::new(String::new(), begin..begin, root, known, sink);
+        Self {
+            files: roots.map(file).collect(),
+            texts,
+        }
+    }
+
+    /// What each file says under `key`.
+    pub fn values(&self, key: &str) -> impl Iterator<Item = &'a Spanned<DeValue<'a>>> {
+        self.files.iter().filter_map(move |file| file.value(key))
+    }
+
+    /// The top of each file, the main one first.
+    pub fn files(&self) -> &[Section<'a>] {
+        &self.files
+    }
+}
+
+fn unknown_key(what: &str, name: &str, span: Range<usize>, known: &[Key], sink: &mut Sink) {
     let at = if what.is_empty() { String::new() } else { format!("{what}: ") };
     // Those are told wherever they stand, see `refuse_secrets`.
     if SECRET_KEYS.contains(&name.to_ascii_lowercase().as_str()) {
         return;
     }
-    let list = known.join(", ");
-    let help = match closest(name, known.iter().copied()) {
+    let known = || known.iter().map(|key| key.name);
+    let list = known().collect::<Vec<_>>().join(", ");
+    let help = match closest(name, known()) {
         Some(near) => format!("did you mean {near}? known: {list}"),
         None => format!("known: {list}"),
     };

@@ -17,6 +17,7 @@ pub use cipher::Cipher;
 pub use explain::explain;
 pub use observe::steps;
 pub use packet::{Layer, Shown};
+pub(crate) use question::split_destination;
 pub use question::{IpVersion, Question, QuestionError, Sender, State};
 pub use station::{End, MemberState, PacketEnd, Place, Reason, Role, Station, Step, Trace};
 pub use text::{named, text, why};

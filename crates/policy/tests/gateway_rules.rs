@@ -369,8 +369,11 @@ fn a_protected_host_lets_the_vpn_in_alone() {
         ("server", "eth0", "2001:db8::2", "2001:db8::4", 443, true),
         ("server", "eth0", "2001:db8::3", "2001:db8::4", 443, false),
         ("bob", "wg0", "192.168.4.2", "10.0.123.5", 22, true),
+        ("bob", "wg0", "192.168.4.2", "10.0.123.5", 23, false),
+        ("bob", "wg0", "192.168.4.1", "10.0.123.5", 23, true),
         ("bob", "eth0", "192.168.4.2", "10.0.123.5", 22, false),
-        ("bob", "eth0", "192.168.4.2", "10.0.123.5", 23, true),
+        ("bob", "eth0", "192.168.4.2", "10.0.123.5", 23, false),
+        ("bob", "eth0", "10.0.123.9", "10.0.123.5", 23, true),
         ("bob", "eth0", "fd00:4::2", "fd00:4::3", 22, false),
     ];
     for (name, interface, src, dst, port, expected) in cases {

@@ -590,7 +590,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "to = \"10.0.0.1/8\"",
         "26:6: rule: 10.0.0.1/8 has bits beyond its prefix length",
     ),
-    ("\"accept\"", "\"allow\"", "27:10: rule: unknown action \"allow\""),
+    ("\"accept\"", "\"permit\"", "27:10: rule: unknown action \"permit\""),
     ("[[rule]]", "[rule]", "24:1: rule is not a list of tables"),
 ];
 
@@ -717,14 +717,14 @@ fn all_errors_of_a_file_are_told_in_its_order() {
     let text = base()
         .replace("uplink =", "uplnik =")
         .replace("192.168.4.3", "192.168.5.3")
-        .replace("\"accept\"", "\"allow\"");
+        .replace("\"accept\"", "\"permit\"");
     assert_eq!(
         told(&text),
         [
             "1:1: hub: uplink is missing",
             "5:1: hub: unknown key uplnik",
             "13:14: member bob: 192.168.5.3 is outside the overlay",
-            "27:10: rule: unknown action \"allow\"",
+            "27:10: rule: unknown action \"permit\"",
         ]
     );
 }

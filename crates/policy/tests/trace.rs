@@ -163,7 +163,7 @@ fn a_host_of_strategy_member_is_reached_through_its_tunnel() {
     let met = traces[0].stations.last().unwrap();
     assert_eq!(met.place, member("bob"));
     assert!(
-        matches!(&met.step, Step::Table { chain, rule: None, .. } if chain == "INPUT"),
+        matches!(&met.step, Step::Table { chain, origin: Some(Origin::Rule { number: 2, .. }), .. } if chain == "INPUT"),
         "{met:?}"
     );
 }

@@ -295,7 +295,6 @@ fn is_counted(origin: &Origin) -> bool {
         | Origin::Masquerade
         | Origin::Publish { .. }
         | Origin::FromHub
-        | Origin::ReversePath
         | Origin::Protected => false,
     }
 }

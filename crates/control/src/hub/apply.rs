@@ -17,8 +17,8 @@ use crate::revisions::{NewRevision, Origin, Revision};
 use crate::source::Source;
 use crate::watchdog::Watchdog;
 
-/// How long a revision that nobody is asked about may take to be put in force and checked.
-const AT_ONCE: Duration = Duration::from_secs(3600);
+/// The end of a revision that nobody is asked about, while it is put in force and checked.
+pub(super) const NOBODY_IS_ASKED: Timestamp = Timestamp::MAX;
 /// How long after a failure the taking back is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -89,8 +89,10 @@ impl Hub {
         }
         let watchdog = how.confirm.map(|_| self.start_watchdog());
         let watchdog = watchdog.transpose().map_err(NotApplied::before)?;
-        let within = how.confirm.unwrap_or(AT_ONCE);
-        let until = now.checked_add(within).unwrap_or(Timestamp::MAX);
+        let until = how
+            .confirm
+            .and_then(|within| now.checked_add(within).ok())
+            .unwrap_or(NOBODY_IS_ASKED);
         let recorded = self.kept.revisions.record(NewRevision {
             files: &files,
             author: how.author,
@@ -102,7 +104,7 @@ impl Hub {
         let pending = |number| Pending {
             number,
             until,
-            deadline: Instant::now() + within,
+            deadline: Instant::now() + how.confirm.unwrap_or_default(),
             watchdog,
         };
         let revision = match recorded {
@@ -152,7 +154,7 @@ impl Hub {
         }
     }
 
-    fn refuse_while_pending(&self) -> Result<()> {
+    pub(super) fn refuse_while_pending(&self) -> Result<()> {
         match &self.pending {
             Some(pending) => bail!(
                 "revision {} waits to be confirmed until {}: first `fielato confirm`, or `fielato rollback`",

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
+use super::apply::NOBODY_IS_ASKED;
 use crate::Paths;
 use crate::kept::{self, Kept};
 use crate::revisions::{NewRevision, Origin};
@@ -14,15 +15,19 @@ pub(super) struct Begin {
     applied: bool,
 }
 
-/// The file's policy, or with `applied` the last one that was confirmed. What a process that is no more had applied and nobody had
-/// confirmed is taken back: then, too, it is the last confirmed one.
+/// The file's policy, or with `applied` the last one that was confirmed. What a process that is no more had applied and somebody was
+/// to confirm is taken back: then, too, it is the last confirmed one.
 pub(super) fn choose(paths: &Paths, kept: &mut Kept, applied: bool) -> Result<Begin> {
     let mut applied = applied;
-    if let Some((revision, _)) = kept.revisions.pending() {
-        let why = "the daemon ended before it was confirmed";
+    if let Some((revision, until)) = kept.revisions.pending() {
+        let asked = until != NOBODY_IS_ASKED;
+        let why = match asked {
+            true => "the daemon ended before it was confirmed",
+            false => "the daemon ended while it was put in force",
+        };
         kept.revisions.roll_back(revision.number, why)?;
         log::warn!("revision {} is taken back: {why}", revision.number);
-        applied = true;
+        applied |= asked;
     }
     if applied && let Some(source) = last_confirmed(paths, kept) {
         return Ok(Begin { source, applied: true });

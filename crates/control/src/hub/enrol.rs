@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fielato_fleet::Digest;
-use fielato_policy::edit::{self, EditError};
+use fielato_policy::edit::{self, Document, EditError};
 use fielato_wireguard::PrivateKey;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use super::Hub;
 use crate::edit::Edit;
 use crate::fleet::{EnrolRequest, Enrolment, Token};
 use crate::protocol::VERSION;
+use crate::revisions::{NewRevision, Origin};
 use crate::secrets;
 
 /// How long a token can be used.
@@ -29,6 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 impl Hub {
     /// Makes a token for a host, and its member the token's.
     pub(super) fn make_token(&mut self, host: &str, now: Timestamp) -> Result<Token> {
+        self.refuse_while_pending()?;
         let key = PrivateKey::generate().context("the system has no random numbers")?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).context("the system has no random numbers")?;
@@ -42,7 +44,8 @@ impl Hub {
         // First what makes it void after its time.
         self.hosts.expect(host, enrolment)?;
         let public_key = key.public_key();
-        if let Err(error) = self.edit_policy(now, |text| edit::enrol_host(text, host, &public_key)) {
+        let enrolled = self.edit_policy(now, |document| edit::enrol_host(document, host, &public_key));
+        if let Err(error) = enrolled.and_then(|()| self.record_enrolment(host)) {
             self.hosts.forget(host)?;
             return Err(error);
         }
@@ -100,7 +103,7 @@ impl Hub {
             let member = self.source.config.members.get(&host);
             if member.is_some_and(|member| member.public_key == enrolment.public_key) {
                 log::warn!("host {host} has not enrolled in time; its member is disabled");
-                self.edit_policy(now, |text| edit::set_disabled(text, &host, true))?;
+                self.edit_policy(now, |document| edit::set_disabled(document, &host, true))?;
             }
             self.hosts.forget(&host)?;
         }
@@ -117,18 +120,32 @@ impl Hub {
             host,
             public_key,
         } = request;
-        let enrol = |text: &str| edit::enrol_host(text, host, public_key);
+        self.refuse_while_pending()?;
+        let enrol = |document: Document<'_>| edit::enrol_host(document, host, public_key);
         let before = self.source.edit(&self.paths, enrol)?;
         let written = self.edit_file(enrol).and_then(|()| self.hosts.forget(host));
         if let Err(error) = written {
             self.source.restore(before);
             return Err(error);
         }
-        Ok(())
+        self.record_enrolment(host)
+    }
+
+    /// Else the policy to go back to would not know the host's key.
+    fn record_enrolment(&self, host: &str) -> Result<()> {
+        let revision = self.kept.revisions.record(NewRevision {
+            files: &self.source.files(),
+            author: host,
+            message: None,
+            origin: Origin::Enrol,
+            confirm_until: None,
+            now: Timestamp::now(),
+        });
+        revision.map(drop)
     }
 
     /// Changes the file, and what is in force in the same way.
-    fn edit_policy(&mut self, now: Timestamp, change: impl Fn(&str) -> Result<String, EditError>) -> Result<()> {
+    fn edit_policy(&mut self, now: Timestamp, change: impl Fn(Document<'_>) -> Result<String, EditError>) -> Result<()> {
         let before = self.source.edit(&self.paths, &change)?;
         if let Err(error) = self.change_to_circumstances(now) {
             self.source.restore(before);
@@ -142,9 +159,9 @@ impl Hub {
         Ok(())
     }
 
-    fn edit_file(&self, change: impl Fn(&str) -> Result<String, EditError>) -> Result<()> {
+    fn edit_file(&self, change: impl Fn(Document<'_>) -> Result<String, EditError>) -> Result<()> {
         let edit = Edit::begin(&self.paths)?;
-        let text = change(&edit.text)?;
+        let text = change(edit.texts.document())?;
         edit.commit(&text)
     }
 }

@@ -66,6 +66,8 @@ pub enum Origin {
     Reload,
     /// `fielato up`, with a file that was changed before.
     Up,
+    /// `fielato host enrol`, or the host that used its token.
+    Enrol,
 }
 
 /// Whether a revision stands.

@@ -1,5 +1,7 @@
 //! The commands that judge a policy before it is applied.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 pub const CAN_EXAMPLES: &str = "\
@@ -36,6 +38,53 @@ A test in the file:
   expect = \"accept\"
 
 Exit codes: 0 all pass; 1 some do not; 2 a configuration that is refused.";
+
+pub const CHECK_EXAMPLES: &str = "\
+Examples:
+  fielato check
+  fielato check --config new.toml && fielato apply
+  fielato check --json | jq -r '.findings[] | select(.severity == \"warning\") | .message'
+  fielato check --strict            (in a pipeline: warnings fail)
+
+Told are: rules that are never reached, and which ones decide instead; rules that say the opposite of the same packets; members that
+can reach nothing; services that are open to everyone; networks that overlap; what would cut your own session or the hosts' agents;
+others' rules on this machine that may stop what ours let pass (as root).
+
+Exit codes: 0 nothing is refused; 1 something is (with --strict, or is warned of); 2 the configuration is not valid.";
+
+pub const PLAN_EXAMPLES: &str = "\
+Examples:
+  fielato plan --against /etc/fielato/fielato.toml --config new.toml
+  fielato plan --against old.toml --full
+  fielato plan --against old.toml --json | jq '.machines[].machine'
+
+Exit codes: 0 nothing would change; 3 something would; 2 a configuration that is refused.";
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Let pass what would cut your own session
+    #[arg(long)]
+    pub force: bool,
+    /// Refuse what is warned of, too
+    #[arg(long)]
+    pub strict: bool,
+    /// Print JSON, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The policy that is in force, as a file
+    #[arg(long, value_name = "FILE")]
+    pub against: PathBuf,
+    /// Also in the words of nft, tc and wg, as a unified diff
+    #[arg(long)]
+    pub full: bool,
+    /// Print JSON, with a `version` field
+    #[arg(long)]
+    pub json: bool,
+}
 
 #[derive(Debug, Args)]
 pub struct Can {

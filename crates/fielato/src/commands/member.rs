@@ -44,7 +44,7 @@ fn add(paths: &Paths, args: cli::MemberAdd) -> Result<()> {
         groups: args.groups,
         ..NewMember::new(&args.name, public_key)
     };
-    let (text, addresses) = edit::add_member(&edit.text, &member)?;
+    let (text, addresses) = edit::add_member(edit.texts.document(), &member)?;
 
     // Keys first: a member without its keys could not connect, keys without a member hurt nobody. A member of this name is
     // not in the file, so what stands under its name is left from one that was.
@@ -69,7 +69,7 @@ fn add(paths: &Paths, args: cli::MemberAdd) -> Result<()> {
 
 fn remove(paths: &Paths, name: &str) -> Result<()> {
     let edit = Edit::begin(paths)?;
-    let text = edit::remove_member(&edit.text, name)?;
+    let text = edit::remove_member(edit.texts.document(), name)?;
     edit.commit(&text)?;
     files::remove(&paths.member_key(name))?;
     files::remove(&paths.member_psk(name))?;
@@ -79,7 +79,7 @@ fn remove(paths: &Paths, name: &str) -> Result<()> {
 
 fn set_disabled(paths: &Paths, name: &str, disabled: bool) -> Result<()> {
     let edit = Edit::begin(paths)?;
-    let text = edit::set_disabled(&edit.text, name, disabled)?;
+    let text = edit::set_disabled(edit.texts.document(), name, disabled)?;
     edit.commit(&text)?;
     println!(
         "{name} is {}; next: `fielato reload`",

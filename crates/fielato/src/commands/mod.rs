@@ -4,6 +4,7 @@ mod agent;
 mod apply;
 mod ban;
 mod capture;
+mod check;
 pub mod device;
 mod docs;
 mod grant;
@@ -14,9 +15,12 @@ mod judge;
 mod lab;
 mod live;
 mod member;
+mod places;
+mod plan;
 mod render;
 mod revisions;
 mod run;
+mod session;
 mod shape;
 mod status;
 mod tc;
@@ -90,6 +94,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Render(args) => render::run(&paths, args)?,
         Command::Trace(args) if args.live.live => live::run(&paths, &args.live, args.json)?,
         Command::Trace(args) => return trace::run(&paths, &args),
+        Command::Check(args) => return check::run(&paths, &args),
+        Command::Plan(args) => return plan::run(&paths, &args),
         Command::Can(args) => return judge::can(&paths, &args),
         Command::WhoCan(args) => return judge::who_can(&paths, &args),
         Command::Matrix(args) => return judge::matrix(&paths, &args),

@@ -50,6 +50,7 @@ fn origin(origin: Origin) -> String {
         Origin::Rollback(number) => format!("rollback {number}"),
         Origin::Reload => "reload".to_owned(),
         Origin::Up => "up".to_owned(),
+        Origin::Enrol => "host enrol".to_owned(),
     }
 }
 

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use fielato_control::{Paths, protocol, source};
-use fielato_policy::config::Expect;
 use fielato_policy::judge::{self, Checked, Failure};
 use fielato_policy::trace;
 use jiff::Timestamp;
@@ -77,40 +76,8 @@ fn text(one: &Checked, failure: &Failure, main: &str) -> String {
         .as_ref()
         .map_or_else(|| format!("[[test]] {number}"), |name| format!("[[test]] {name}"));
     let begin = format!("{}: {name}, {file}:{line}: {from} to {to}", paint(Colour::Red, "failed"));
-    let (why, traces) = match failure {
-        Failure::Verdict { found, traces } => {
-            let why = format!("expected {}, found {}: {}", word(*expect), found.verdict, found.because(main));
-            (why, traces.as_slice())
-        }
-        Failure::Rate { found, expected, traces } => {
-            let found = found.map_or_else(|| "not shaped".to_owned(), |rate| format!("held to {}", bits(rate)));
-            (
-                format!("expected a rate of {}, found {found}", bits(*expected)),
-                traces.as_slice(),
-            )
-        }
-        Failure::Question { problem } => (problem.clone(), [].as_slice()),
-    };
-    let traces = trace::text(traces, main);
+    let why = failure.because(*expect, main);
+    let traces = trace::text(failure.traces(), main);
     let traces: String = traces.lines().map(|line| format!("  {line}\n")).collect();
     format!("{begin}: {why}\n{traces}")
-}
-
-const fn word(expect: Expect) -> &'static str {
-    match expect {
-        Expect::Accept => "accept",
-        Expect::Drop => "drop",
-        Expect::Reject => "reject",
-    }
-}
-
-/// Bytes per second as the file has rates.
-fn bits(rate: u64) -> String {
-    let bits = rate.saturating_mul(8);
-    match bits {
-        _ if bits >= 1_000_000_000 && bits.is_multiple_of(1_000_000_000) => format!("{} Gbit/s", bits / 1_000_000_000),
-        _ if bits >= 1_000_000 && bits.is_multiple_of(1_000_000) => format!("{} Mbit/s", bits / 1_000_000),
-        _ if bits >= 1_000 && bits.is_multiple_of(1_000) => format!("{} kbit/s", bits / 1_000),
-        _ => format!("{bits} bit/s"),
-    }
 }

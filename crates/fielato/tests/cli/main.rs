@@ -7,6 +7,7 @@ mod common;
 mod documents;
 mod engines;
 mod import;
+mod judged;
 mod members;
 mod packet;
 mod refused;

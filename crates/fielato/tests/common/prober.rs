@@ -26,7 +26,9 @@ pub struct Counts {
     pub transit: AtomicU64,
     /// Of these, arrived in `out` from the member.
     pub outward: AtomicU64,
-    /// Packets of the member's that a rule lets pass, arrived in `out`; v4 and v6.
+    /// Packets of the member's that a rule lets pass, sent; v4 and v6.
+    pub allowed_sent: [AtomicU64; 2],
+    /// Of these, arrived in `out`.
     pub allowed: [AtomicU64; 2],
 }
 
@@ -153,7 +155,10 @@ fn probe(streams: &[Stream], receivers: &[UdpSocket; 3], counts: &Counts, stop: 
             // Most of these can't get anywhere, and some are told so: no route while the tunnel is down, a refusal for an earlier
             // packet.
             let sent = stream.socket.send_to(b"probe", stream.to).is_ok();
-            counts.sent.fetch_add((sent && stream.forbidden).into(), Ordering::Relaxed);
+            match stream.forbidden {
+                true => counts.sent.fetch_add(sent.into(), Ordering::Relaxed),
+                false => counts.allowed_sent[usize::from(!is_v4(stream.to))].fetch_add(sent.into(), Ordering::Relaxed),
+            };
         }
         let [far, denied, allowed] = receivers;
         receive(far, |_| &counts.transit);

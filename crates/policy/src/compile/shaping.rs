@@ -5,14 +5,22 @@ use std::collections::BTreeMap;
 use fielato_qdisc::Handle;
 use ipnet::IpNet;
 
-use super::{World, nets};
+use super::{World, nets, rates};
 use crate::config::{Party, Shape, ShapeItem};
 use crate::plan::Shaping;
 use fielato_qdisc::Item;
 
 /// What is added to the devices, in order.
 pub fn items(world: &World<'_>) -> Vec<Shaping> {
-    world.config.shapes.iter().map(shaping).collect()
+    let hub = &world.config.hub;
+    match rates::tree(world) {
+        // The parser lets no [[shape]] stand beside rates.
+        Some(tree) => [&hub.interface, &hub.uplink]
+            .into_iter()
+            .flat_map(|dev| tree.items(dev))
+            .collect(),
+        None => world.config.shapes.iter().map(shaping).collect(),
+    }
 }
 
 fn shaping(shape: &Shape) -> Shaping {
@@ -28,6 +36,11 @@ fn shaping(shape: &Shape) -> Shaping {
 
 /// Who goes into which class, by device. A member's own name (or an address) says more than its group, a group more than `members`.
 pub fn classes(world: &World<'_>) -> BTreeMap<String, BTreeMap<IpNet, Handle>> {
+    let hub = &world.config.hub;
+    if let Some(tree) = rates::tree(world) {
+        let devices = [hub.interface.clone(), hub.uplink.clone()];
+        return devices.map(|dev| (dev, tree.members.clone())).into();
+    }
     let mut ranked: BTreeMap<String, BTreeMap<IpNet, (Rank, Handle)>> = BTreeMap::new();
     for shape in &world.config.shapes {
         let ShapeItem::Class { class, parties } = &shape.item else {

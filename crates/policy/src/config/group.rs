@@ -49,55 +49,73 @@ impl<'a> Groups<'a> {
 impl Config {
     /// Who is in each group: by `groups` of members and hosts, by the group's own lists, and by the groups within it.
     pub fn group_contents(&self) -> Groups<'_> {
-        let mut direct: BTreeMap<&str, Content<'_>> = BTreeMap::new();
-        for (name, member) in &self.members {
-            for group in &member.groups {
-                direct.entry(group).or_default().members.insert(name);
-            }
-        }
-        for (name, host) in &self.hosts {
-            for group in &host.groups {
-                direct.entry(group).or_default().hosts.insert(name);
-            }
-        }
-        for (name, group) in &self.groups {
-            let content = direct.entry(name).or_default();
-            content.members.extend(group.members.iter().map(String::as_str));
-            content.hosts.extend(group.hosts.iter().map(String::as_str));
-        }
-        // Before any of them grows, so that each gets exactly what was put into the others.
-        let nested: Vec<(&str, Content<'_>)> = self
-            .groups
-            .iter()
-            .filter(|(_, group)| !group.groups.is_empty())
-            .map(|(name, _)| {
-                let mut gained = Content::default();
-                for inner in self.groups_within(name).into_iter().filter_map(|within| direct.get(within)) {
-                    gained.members.extend(&inner.members);
-                    gained.hosts.extend(&inner.hosts);
-                }
-                (name.as_str(), gained)
-            })
-            .collect();
-        for (name, gained) in nested {
-            let content = direct.entry(name).or_default();
-            content.members.extend(gained.members);
-            content.hosts.extend(gained.hosts);
-        }
-        Groups { groups: direct }
+        contents(
+            self.members
+                .iter()
+                .map(|(name, member)| (name.as_str(), member.groups.as_slice())),
+            self.hosts.iter().map(|(name, host)| (name.as_str(), host.groups.as_slice())),
+            self.groups.iter().map(|(name, group)| (name.as_str(), group)),
+        )
     }
 
     /// The groups within a group, at any depth, without itself.
     pub fn groups_within<'a>(&'a self, name: &'a str) -> BTreeSet<&'a str> {
-        let mut found = BTreeSet::new();
-        let mut open = vec![name];
-        while let Some(next) = open.pop() {
-            for within in self.groups.get(next).into_iter().flat_map(|group| &group.groups) {
-                if within != name && found.insert(within.as_str()) {
-                    open.push(within);
-                }
+        within(name, |group| self.groups.get(group))
+    }
+}
+
+/// Who is in each group, of members and hosts with their groups, and of the groups' own tables.
+pub(crate) fn contents<'a>(
+    members: impl Iterator<Item = (&'a str, &'a [String])>,
+    hosts: impl Iterator<Item = (&'a str, &'a [String])>,
+    tables: impl Iterator<Item = (&'a str, &'a Group)>,
+) -> Groups<'a> {
+    let tables: BTreeMap<&str, &Group> = tables.collect();
+    let mut groups: BTreeMap<&str, Content<'_>> = BTreeMap::new();
+    for (name, of) in members {
+        for group in of {
+            groups.entry(group).or_default().members.insert(name);
+        }
+    }
+    for (name, of) in hosts {
+        for group in of {
+            groups.entry(group).or_default().hosts.insert(name);
+        }
+    }
+    for (name, group) in &tables {
+        let content = groups.entry(name).or_default();
+        content.members.extend(group.members.iter().map(String::as_str));
+        content.hosts.extend(group.hosts.iter().map(String::as_str));
+    }
+    // All of this before any of them grows, so that each gets exactly what was put into the others.
+    let nested = tables.iter().filter(|(_, group)| !group.groups.is_empty());
+    let nested = nested.map(|(name, _)| {
+        let mut gained = Content::default();
+        let within = within(name, |group| tables.get(group).copied());
+        for inner in within.into_iter().filter_map(|within| groups.get(within)) {
+            gained.members.extend(&inner.members);
+            gained.hosts.extend(&inner.hosts);
+        }
+        (*name, gained)
+    });
+    for (name, gained) in nested.collect::<Vec<_>>() {
+        let content = groups.entry(name).or_default();
+        content.members.extend(gained.members);
+        content.hosts.extend(gained.hosts);
+    }
+    Groups { groups }
+}
+
+/// The groups within a group, at any depth, without itself.
+fn within<'a>(name: &'a str, table: impl Fn(&str) -> Option<&'a Group>) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![name];
+    while let Some(next) = open.pop() {
+        for group in table(next).into_iter().flat_map(|group| &group.groups) {
+            if group != name && found.insert(group.as_str()) {
+                open.push(group);
             }
         }
-        found
     }
+    found
 }

@@ -1,6 +1,7 @@
 //! `[[test]]`: what the author of a policy expects of it.
 
 use fielato_qdisc::Item;
+use fielato_qdisc::units::write_rate;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -55,6 +56,35 @@ pub enum Failure {
         /// Why.
         problem: String,
     },
+}
+
+impl Failure {
+    /// What was expected, and what is so. `file` is how the configuration file is called.
+    pub fn because(&self, expect: Expect, file: &str) -> String {
+        match self {
+            Failure::Verdict { found, .. } => {
+                format!(
+                    "expected {}, found {}: {}",
+                    expected(expect),
+                    found.verdict,
+                    found.because(file)
+                )
+            }
+            Failure::Rate { found, expected, .. } => {
+                let found = found.map_or_else(|| "that nothing holds it".to_owned(), write_rate);
+                format!("expected a rate of {}, found {found}", write_rate(*expected))
+            }
+            Failure::Question { problem } => problem.clone(),
+        }
+    }
+
+    /// The packets that show it.
+    pub fn traces(&self) -> &[Trace] {
+        match self {
+            Failure::Verdict { traces, .. } | Failure::Rate { traces, .. } => traces,
+            Failure::Question { .. } => &[],
+        }
+    }
 }
 
 /// Answers every question of every `[[test]]`, along the whole way and back. `plan` is `config`'s at `now`; it may have more bans.

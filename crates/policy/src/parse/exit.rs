@@ -6,16 +6,17 @@ use ipnet::IpNet;
 
 use crate::config::{Exit, Hub, PacketExit};
 use crate::diagnostic::Sink;
+use crate::keys::PACKET;
 use crate::schema::Section;
 
 use super::scalar;
 
-const KEYS: [&str; 3] = ["interface", "addresses", "gateway"];
-
 /// Reads the way out. A `[hub.packet]` that is not taken is checked all the same: it stands ready.
 pub fn read(section: &Section<'_>, hub: &Hub, sink: &mut Sink) -> Exit {
     let right = "\"proxy\" or \"packet\"";
-    let packet = section.subtable("packet", &KEYS, sink).map(|table| packet(&table, hub, sink));
+    let packet = section
+        .subtable("packet", PACKET, sink)
+        .map(|table| packet(&table, hub, sink));
     match section.text("exit", right, sink) {
         Some(("packet", span)) => match packet {
             Some(packet) => return Exit::Packet(packet),

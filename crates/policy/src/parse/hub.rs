@@ -6,31 +6,13 @@ use ipnet::IpNet;
 
 use crate::config::{Endpoint, Engine, Exit, GuardConfig, Hub, Transit};
 use crate::diagnostic::Sink;
-use crate::schema::Section;
+use crate::keys::{GUARD, HUB};
+use crate::schema::{Section, Top};
 
 use super::{exit, scalar};
 
-const KEYS: [&str; 16] = [
-    "interface",
-    "endpoint",
-    "addresses",
-    "uplink",
-    "listen_port",
-    "mtu",
-    "dns",
-    "lab",
-    "source",
-    "masquerade",
-    "transit",
-    "guard",
-    "engine",
-    "exit",
-    "packet",
-    "control_port",
-];
-
 /// Reads `[hub]`; what is missing or wrong is noted and stands as a default that nobody will use.
-pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
+pub fn read(top: &Top<'_>, sink: &mut Sink) -> Hub {
     let mut hub = Hub {
         interface: String::new(),
         endpoint: Endpoint {
@@ -55,7 +37,8 @@ pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
         exit: Exit::Proxy,
         control_port: 51821,
     };
-    let Some(value) = top.value("hub") else {
+    let mut values = top.values("hub");
+    let Some(value) = values.next() else {
         sink.error(
             0..0,
             "[hub] is missing",
@@ -63,11 +46,15 @@ pub fn read(top: &Section<'_>, sink: &mut Sink) -> Hub {
         );
         return hub;
     };
+    for again in values {
+        let message = format!("[hub] stands in {} already", top.texts.line_in_words(value.span().start));
+        sink.error(again.span(), message, "there is one hub: take one of them out");
+    }
     let Some(table) = value.get_ref().as_table() else {
         sink.error(value.span(), "hub is not a table", "write [hub]");
         return hub;
     };
-    let section = Section::new("hub".to_owned(), value.span(), table, &KEYS, sink);
+    let section = Section::new("hub".to_owned(), value.span(), table, HUB, sink);
     interfaces(&section, &mut hub, sink);
     if let Some(text) = section.required_text("endpoint", "\"HOST:PORT\"", sink)
         && let Some(endpoint) = scalar::endpoint("hub", text, sink)
@@ -266,11 +253,10 @@ fn engine(section: &Section<'_>, hub: &mut Hub, sink: &mut Sink) {
 }
 
 fn guard(section: &Section<'_>, guard: &mut GuardConfig, sink: &mut Sink) {
-    let Some(section) = section.subtable("guard", &["enabled", "uplink", "sources"], sink) else {
+    let Some(section) = section.subtable("guard", GUARD, sink) else {
         return;
     };
     guard.enabled = section.flag("enabled", guard.enabled, sink);
     guard.uplink = section.flag("uplink", guard.uplink, sink);
-    // Bounded so that a slip of the keyboard does not ask the kernel for all its memory.
     guard.sources = section.number("sources", 1..=4_194_304, sink).unwrap_or(guard.sources);
 }

@@ -5,11 +5,12 @@
 
 use toml::de::DeTable;
 
-use crate::config::{Config, Member};
-use crate::diagnostic::{Lines, Sink};
-use crate::schema::Section;
+use crate::config::{Config, Member, contents};
+use crate::diagnostic::{Sink, Texts};
+use crate::keys::TOP;
+use crate::schema::Top;
 
-use super::{TOP, machines, refuse_secrets, shapes};
+use super::{limits, machines, refuse_secrets, shapes};
 
 /// Each is compared with every member that is there; more of them are parsed with the whole file.
 const INSERTED_MAX: usize = 16;
@@ -43,10 +44,21 @@ impl Config {
         }
         let mut sink = Sink::default();
         refuse_secrets(root, &mut sink);
-        let top = Section::new(String::new(), 0..0, root, &TOP, &mut sink);
+        let texts = Texts::one(inserted);
+        let top = Top::new(std::iter::once((0, root)), &texts, TOP, &mut sink);
         let members = machines::members(&top, &self.hub, &mut sink);
-        shapes::refuse_two_classes(&self.shapes, &members, &mut sink);
-        sink.finish(inserted, &Lines::new(inserted)).ok()?;
+        let named = members
+            .iter()
+            .map(|(name, read)| (name.as_str(), read.value.groups.as_slice()));
+        let groups = self.groups.iter().map(|(name, group)| (name.as_str(), group));
+        let in_groups = contents(named, std::iter::empty(), groups);
+        shapes::refuse_two_classes(&self.shapes, &members, &in_groups, &mut sink);
+        sink.finish(&texts).ok()?;
+        // What is wrong with rates beside each other is for the whole parser.
+        let has_rates = self.groups.values().any(|group| group.limits.rate.is_some());
+        if has_rates || members.values().any(|read| read.limits != limits::Places::default()) {
+            return None;
+        }
         let members: Vec<(String, Member)> = members.into_iter().map(|(name, read)| (name, read.value)).collect();
         if members.is_empty() || members.len() > INSERTED_MAX || !self.has_room_for(&members) {
             return None;
@@ -63,10 +75,13 @@ impl Config {
     fn has_room_for(&self, new: &[(String, Member)]) -> bool {
         let is_machine =
             |name: &str| self.members.contains_key(name) || self.hosts.contains_key(name) || self.services.contains_key(name);
+        let is_group = |name: &str| {
+            self.groups.contains_key(name) || self.hosts.values().any(|host| host.groups.iter().any(|group| group == name))
+        };
         let is_new = |name: &str| new.iter().any(|(other, _)| other == name);
-        let names_are_free = new
-            .iter()
-            .all(|(name, member)| !is_machine(name) && member.groups.iter().all(|group| !is_machine(group) && !is_new(group)));
+        let names_are_free = new.iter().all(|(name, member)| {
+            !is_machine(name) && !is_group(name) && member.groups.iter().all(|group| !is_machine(group) && !is_new(group))
+        });
         names_are_free
             && self.members.values().all(|known| {
                 new.iter().all(|(name, member)| {
@@ -95,9 +110,15 @@ impl Config {
         }
     }
 
+    /// Every line of the main file that is kept.
     fn lines_mut(&mut self) -> impl Iterator<Item = &mut usize> {
-        let rules = self.rules.iter_mut().map(|rule| &mut rule.line);
-        rules.chain(self.shapes.iter_mut().map(|shape| &mut shape.line))
+        let rules = self.rules.iter_mut().map(|rule| (&rule.file, &mut rule.line));
+        let shapes = self.shapes.iter_mut().map(|shape| (&shape.file, &mut shape.line));
+        let publish = self.publish.iter_mut().map(|publish| (&publish.file, &mut publish.line));
+        let raw = self.raw.iter_mut().map(|raw| (&raw.file, &mut raw.line));
+        let tests = self.tests.iter_mut().map(|test| (&test.file, &mut test.line));
+        let all = rules.chain(shapes).chain(publish).chain(raw).chain(tests);
+        all.filter(|(file, _)| file.is_none()).map(|(_, line)| line)
     }
 }
 

@@ -8,22 +8,24 @@ use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Host, Hub, Limits, Member, Route, Service, Strategy};
+use crate::config::{Content, Groups, Host, Hub, Member, Route, Service, Strategy};
 use crate::diagnostic::Sink;
-use crate::schema::{Section, Text, closest};
+use crate::keys::{HOST, MEMBER, SERVICE};
+use crate::schema::{Section, Text, Top, closest};
 
-use super::{hub, named_sections, scalar};
+use super::{hub, limits, named_sections, scalar};
 
 /// A value with the place of its name, and for a member of its groups.
 pub struct Read<T> {
     pub value: T,
     pub span: Range<usize>,
     pub groups: Vec<Range<usize>>,
+    pub limits: limits::Places,
 }
 
 pub type Table<T> = BTreeMap<String, Read<T>>;
 
-pub fn members(top: &Section<'_>, hub: &Hub, sink: &mut Sink) -> Table<Member> {
+pub fn members(top: &Top<'_>, hub: &Hub, sink: &mut Sink) -> Table<Member> {
     let sections = named_sections(top, "member", sink);
     let mut reader = MemberReader {
         hub,
@@ -34,8 +36,7 @@ pub fn members(top: &Section<'_>, hub: &Hub, sink: &mut Sink) -> Table<Member> {
     let mut members = Table::new();
     for (name, span, table) in sections {
         scalar::check_name("member", (name, span.clone()), sink);
-        let (value, groups) = reader.member(name, span.clone(), table, sink);
-        members.insert(name.to_owned(), Read { value, span, groups });
+        members.insert(name.to_owned(), reader.member(name, span, table, sink));
     }
     reader.report_outside(sink);
     members
@@ -50,39 +51,29 @@ struct MemberReader<'a> {
     outside: Vec<(String, IpAddr, Range<usize>)>,
 }
 
-const MEMBER_KEYS: [&str; 7] = [
-    "addresses",
-    "public_key",
-    "groups",
-    "route",
-    "keepalive",
-    "expires",
-    "disabled",
-];
-
 impl<'a> MemberReader<'a> {
-    fn member(
-        &mut self,
-        name: &'a str,
-        span: Range<usize>,
-        table: &'a DeTable<'a>,
-        sink: &mut Sink,
-    ) -> (Member, Vec<Range<usize>>) {
-        let section = Section::new(format!("member {name}"), span, table, &MEMBER_KEYS, sink);
-        let (groups, places) = groups(&section, sink);
-        let member = Member {
+    fn member(&mut self, name: &'a str, span: Range<usize>, table: &'a DeTable<'a>, sink: &mut Sink) -> Read<Member> {
+        let section = Section::new(format!("member {name}"), span.clone(), table, MEMBER, sink);
+        let (names, groups) = groups(&section, sink);
+        let (limits, places) = limits::read(&section, sink);
+        let value = Member {
             addresses: self.addresses(&section, sink),
             public_key: self.public_key(name, &section, sink),
-            groups,
+            groups: names,
             route: route(&section, sink),
             keepalive: section
                 .number("keepalive", 1..=65535, sink)
                 .and_then(|seconds| u16::try_from(seconds).ok()),
             expires: scalar::time(&section, "expires", sink),
             disabled: section.flag("disabled", false, sink),
-            limits: Limits::default(),
+            limits,
         };
-        (member, places)
+        Read {
+            value,
+            span,
+            groups,
+            limits: places,
+        }
     }
 
     fn addresses(&mut self, section: &Section<'_>, sink: &mut Sink) -> Vec<IpAddr> {
@@ -262,18 +253,12 @@ fn route(section: &Section<'_>, sink: &mut Sink) -> Route {
     }
 }
 
-pub fn hosts(top: &Section<'_>, hub: &Hub, members: &Table<Member>, sink: &mut Sink) -> Table<Host> {
+pub fn hosts(top: &Top<'_>, hub: &Hub, members: &Table<Member>, sink: &mut Sink) -> Table<Host> {
     let mut owners: HashMap<IpAddr, String> = hub.source.iter().map(|address| (*address, "the hub".to_owned())).collect();
     let mut hosts = Table::new();
     for (name, span, table) in named_sections(top, "host", sink) {
         scalar::check_name("host", (name, span.clone()), sink);
-        let section = Section::new(
-            format!("host {name}"),
-            span.clone(),
-            table,
-            &["address", "strategy", "agent"],
-            sink,
-        );
+        let section = Section::new(format!("host {name}"), span.clone(), table, HOST, sink);
         let strategy = strategy(name, &section, hub, members, sink);
         let texts = section.texts("address", true, "an address, or a list of one per family", sink);
         if texts.is_empty() && section.value("address").is_none() {
@@ -291,19 +276,20 @@ pub fn hosts(top: &Section<'_>, hub: &Hub, members: &Table<Member>, sink: &mut S
         for text in texts {
             host_address(&section, hub, text, &mut addresses, &mut owners, sink);
         }
-        hosts.insert(
-            name.to_owned(),
-            Read {
-                value: Host {
-                    addresses,
-                    strategy,
-                    agent,
-                    groups: Vec::new(),
-                },
-                span,
-                groups: Vec::new(),
-            },
-        );
+        let (names, groups) = groups(&section, sink);
+        let value = Host {
+            addresses,
+            strategy,
+            agent,
+            groups: names,
+        };
+        let read = Read {
+            value,
+            span,
+            groups,
+            limits: limits::Places::default(),
+        };
+        hosts.insert(name.to_owned(), read);
     }
     hosts
 }
@@ -385,12 +371,13 @@ fn strategy(name: &str, section: &Section<'_>, hub: &Hub, members: &Table<Member
     }
 }
 
-pub fn services(top: &Section<'_>, hosts: &Table<Host>, sink: &mut Sink) -> Table<Service> {
+/// `contents` tells which hosts are in a group.
+pub fn services(top: &Top<'_>, hosts: &Table<Host>, contents: &Groups<'_>, sink: &mut Sink) -> Table<Service> {
     let mut services = Table::new();
     for (name, span, table) in named_sections(top, "service", sink) {
         scalar::check_name("service", (name, span.clone()), sink);
-        let section = Section::new(format!("service {name}"), span.clone(), table, &["host", "ports"], sink);
-        let host = service_host(&section, hosts, sink);
+        let section = Section::new(format!("service {name}"), span.clone(), table, SERVICE, sink);
+        let hosts = service_hosts(&section, hosts, contents, sink);
         let right = "[\"tcp/1234\", \"udp/5000-5010\"]";
         let texts = section.texts("ports", false, right, sink);
         if texts.is_empty() {
@@ -400,35 +387,49 @@ pub fn services(top: &Section<'_>, hosts: &Table<Host>, sink: &mut Sink) -> Tabl
             .into_iter()
             .filter_map(|text| scalar::ports(&section.what, text, sink))
             .collect();
-        services.insert(
-            name.to_owned(),
-            Read {
-                value: Service {
-                    hosts: vec![host],
-                    ports,
-                },
-                span,
-                groups: Vec::new(),
-            },
-        );
+        let read = Read {
+            value: Service { hosts, ports },
+            span,
+            groups: Vec::new(),
+            limits: limits::Places::default(),
+        };
+        services.insert(name.to_owned(), read);
     }
     services
 }
 
-fn service_host(section: &Section<'_>, hosts: &Table<Host>, sink: &mut Sink) -> String {
-    let Some((host, span)) = section.required_text("host", "\"NAME\" of a [host.NAME]", sink) else {
-        return String::new();
-    };
-    if !hosts.contains_key(host) {
-        let help = match closest(host, hosts.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean {near}?"),
-            None => format!("add [host.{host}]"),
-        };
-        sink.error(
-            span,
-            format!("{}: unknown host \"{}\"", section.what, host.escape_debug()),
-            help,
-        );
+/// Hosts by name, or by groups that have some; each once.
+fn service_hosts(section: &Section<'_>, hosts: &Table<Host>, contents: &Groups<'_>, sink: &mut Sink) -> Vec<String> {
+    let right = "\"NAME\" of a [host.NAME]";
+    let texts = section.texts("host", true, right, sink);
+    if texts.is_empty() && section.value("host").is_none_or(|value| value.get_ref().is_array()) {
+        section.missing("host", &format!("add host = {right}"), sink);
     }
-    host.to_owned()
+    let mut found: Vec<String> = Vec::new();
+    let mut once = HashSet::new();
+    let mut take = |name: &str| {
+        if once.insert(name.to_owned()) {
+            found.push(name.to_owned());
+        }
+    };
+    for (word, span) in texts {
+        let group = contents.get(word);
+        if hosts.contains_key(word) {
+            take(word);
+        } else if let Some(Content { hosts, .. }) = group.filter(|content| !content.hosts.is_empty()) {
+            hosts.iter().for_each(|name| take(name));
+        } else {
+            let (problem, help) = match (group, closest(word, hosts.keys().map(String::as_str))) {
+                (Some(_), _) => ("has no hosts", "put hosts into the group".to_owned()),
+                (None, Some(near)) => ("unknown", format!("did you mean {near}?")),
+                (None, None) => ("unknown", format!("add [host.{word}]")),
+            };
+            let message = match problem {
+                "unknown" => format!("{}: unknown host \"{}\"", section.what, word.escape_debug()),
+                _ => format!("{}: group {word} {problem}", section.what),
+            };
+            sink.error(span, message, help);
+        }
+    }
+    found
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::config::{Host, Member, Party, Service};
+use crate::config::{Group, Host, Member, Party, Service};
 use crate::diagnostic::Sink;
 use crate::schema::{Section, Text, closest};
 
 use super::machines::Table;
 use super::scalar;
+use crate::trace::split_destination;
 
 /// Words of the rules, which nothing can be called.
 pub const RESERVED: [&str; 4] = ["any", "members", "hub", "internet"];
@@ -53,7 +54,13 @@ impl Kind {
 
 impl<'a> Names<'a> {
     /// Collects the names and notes those that stand for two things.
-    pub fn new(members: &'a Table<Member>, hosts: &'a Table<Host>, services: &'a Table<Service>, sink: &mut Sink) -> Self {
+    pub fn new(
+        members: &'a Table<Member>,
+        groups: &'a Table<Group>,
+        hosts: &'a Table<Host>,
+        services: &'a Table<Service>,
+        sink: &mut Sink,
+    ) -> Self {
         let mut kinds: HashMap<&str, Kind> = members.keys().map(|name| (name.as_str(), Kind::Member)).collect();
         for name in hosts.keys() {
             kinds
@@ -68,8 +75,13 @@ impl<'a> Names<'a> {
         for (name, read) in services {
             names.claim(name, Kind::Service, read.span.clone(), sink);
         }
-        for read in members.values() {
-            for (group, span) in read.value.groups.iter().zip(&read.groups) {
+        for (name, read) in groups {
+            names.claim(name, Kind::Group, read.span.clone(), sink);
+        }
+        let members = members.values().map(|read| (&read.value.groups, &read.groups));
+        let hosts = hosts.values().map(|read| (&read.value.groups, &read.groups));
+        for (groups, spans) in members.chain(hosts) {
+            for (group, span) in groups.iter().zip(spans) {
                 names.claim(group, Kind::Group, span.clone(), sink);
             }
         }
@@ -141,6 +153,31 @@ impl<'a> Names<'a> {
                 self.unknown(what, word, span, sink);
                 None
             }
+        }
+    }
+
+    /// Notes an end of a `[[test]]` that is nobody's: a name or address, in `to` perhaps with a port behind it.
+    pub fn check_end(&mut self, what: &str, text: &str, from: bool, span: Range<usize>, sink: &mut Sink) {
+        let name = match split_destination(text) {
+            Ok((name, false)) => name,
+            Ok((name, true)) if !from => name,
+            Ok(_) => {
+                return sink.error(
+                    span,
+                    format!("{what}: a port in from"),
+                    "write it behind `to`: \"server:22/tcp\"",
+                );
+            }
+            Err(error) => return sink.error(span, format!("{what}: {error}"), ""),
+        };
+        match (self.kinds.get(name), name) {
+            (Some(Kind::Service), _) if from => {
+                sink.error(span, format!("{what}: service {name} cannot stand in from"), "name its host")
+            }
+            (Some(_), _) | (None, "members" | "internet" | "hub") => {}
+            (None, "any") => sink.error(span, format!("{what}: any is nobody to ask about"), "name somebody"),
+            (None, address) if address.parse::<std::net::IpAddr>().is_ok() => {}
+            (None, unknown) => self.unknown(what, unknown, span, sink),
         }
     }
 

@@ -6,36 +6,36 @@ use std::ops::Range;
 use fielato_qdisc::{Class, Handle, Parent, Qdisc, QdiscKind};
 use toml::de::DeTable;
 
-use crate::config::{Hub, Member, Party, Shape, ShapeItem};
-use crate::diagnostic::{Lines, Sink};
-use crate::schema::{Section, Text};
+use crate::config::{Groups, Hub, Member, Party, Shape, ShapeItem};
+use crate::diagnostic::{Sink, Texts};
+use crate::keys::SHAPE;
+use crate::schema::{Section, Text, Top};
 
 use super::machines::Table;
 use super::names::{Names, Place};
 use super::sections;
 
-pub fn read(top: &Section<'_>, hub: &Hub, names: &mut Names<'_>, text: &str, lines: &Lines, sink: &mut Sink) -> Vec<Shape> {
+pub fn read(top: &Top<'_>, hub: &Hub, names: &mut Names<'_>, sink: &mut Sink) -> Vec<Shape> {
     let mut devices: HashMap<String, Device> = HashMap::new();
     let mut shapes = Vec::new();
     for (span, table) in sections(top, "shape", sink) {
-        shapes.extend(one(span, table, hub, names, text, lines, &mut devices, sink));
+        shapes.extend(one(top, span, table, hub, names, &mut devices, sink));
     }
     shapes
 }
 
-#[allow(clippy::too_many_arguments)]
 fn one<'a>(
+    top: &Top<'a>,
     span: Range<usize>,
     table: &'a DeTable<'a>,
     hub: &Hub,
     names: &mut Names<'_>,
-    text: &str,
-    lines: &Lines,
     devices: &mut HashMap<String, Device>,
     sink: &mut Sink,
 ) -> Option<Shape> {
-    let line = lines.line(span.start);
-    let section = Section::new("shape".to_owned(), span, table, &["dev", "qdisc", "class", "for"], sink);
+    let (file, line) = top.texts.line(span.start);
+    let began = span.start;
+    let section = Section::new("shape".to_owned(), span, table, SHAPE, sink);
     let dev = device(&section, hub, sink);
     let known = devices.entry(dev.clone()).or_default();
     let qdisc = section.text("qdisc", "tc's words in quotes", sink);
@@ -55,11 +55,11 @@ fn one<'a>(
                     Some(Shape {
                         dev,
                         item: ShapeItem::Qdisc(qdisc),
-                        file: None,
+                        file,
                         line,
                     })
                 }
-                Err(error) => word_error(text, (words, at), &error, sink),
+                Err(error) => word_error(top.texts, (words, at), &error, sink),
             }
         }
         (None, Some((words, at))) => {
@@ -71,16 +71,16 @@ fn one<'a>(
             match fielato_qdisc::class(words) {
                 Ok(class) => {
                     known.add_class(&dev, &class, at, sink);
-                    known.claim(&dev, &parties, class.classid, line, sink);
+                    known.claim(&dev, &parties, class.classid, began, top.texts, sink);
                     let parties = parties.into_iter().map(|(party, _)| party).collect();
                     Some(Shape {
                         dev,
                         item: ShapeItem::Class { class, parties },
-                        file: None,
+                        file,
                         line,
                     })
                 }
-                Err(error) => word_error(text, (words, at), &error, sink),
+                Err(error) => word_error(top.texts, (words, at), &error, sink),
             }
         }
         _ if section.value("qdisc").is_some() && section.value("class").is_some() => {
@@ -120,8 +120,8 @@ fn device(section: &Section<'_>, hub: &Hub, sink: &mut Sink) -> String {
 
 /// Points at the word that tc would not take. A string with escapes is underlined as a whole: its
 /// bytes are not those of the file.
-fn word_error<T>(text: &str, (words, span): Text<'_>, error: &fielato_qdisc::ParseError, sink: &mut Sink) -> Option<T> {
-    let verbatim = text.get(span.start + 1..span.end.saturating_sub(1)) == Some(words);
+fn word_error<T>(texts: &Texts<'_>, (words, span): Text<'_>, error: &fielato_qdisc::ParseError, sink: &mut Sink) -> Option<T> {
+    let verbatim = texts.get(span.start + 1..span.end.saturating_sub(1)) == Some(words);
     let at = if verbatim && error.offset < words.len() {
         let word = words[error.offset..]
             .find(char::is_whitespace)
@@ -144,7 +144,7 @@ struct Device {
     classes: HashSet<Handle>,
     /// Classes that have a discipline of their own.
     leaves: HashSet<Handle>,
-    /// Who is in which class, with the line that says so.
+    /// Who is in which class, with the place that says so.
     parties: HashMap<String, (Handle, usize)>,
 }
 
@@ -224,7 +224,15 @@ impl Device {
         }
     }
 
-    fn claim(&mut self, dev: &str, parties: &[(Party, Range<usize>)], class: Handle, line: usize, sink: &mut Sink) {
+    fn claim(
+        &mut self,
+        dev: &str,
+        parties: &[(Party, Range<usize>)],
+        class: Handle,
+        began: usize,
+        texts: &Texts<'_>,
+        sink: &mut Sink,
+    ) {
         for (party, span) in parties {
             let word = match party {
                 Party::Member(name) | Party::Group(name) => name.clone(),
@@ -234,17 +242,21 @@ impl Device {
             };
             match self.parties.get(&word) {
                 Some((other, before)) => {
-                    let message = format!("shape: {word} is in class {} of {dev} already (line {before})", other);
+                    let message = format!(
+                        "shape: {word} is in class {} of {dev} already ({})",
+                        other,
+                        texts.line_in_words(*before)
+                    );
                     sink.error(span.clone(), message, "a party has one class on a device");
                 }
-                None => drop(self.parties.insert(word, (class, line))),
+                None => drop(self.parties.insert(word, (class, began))),
             }
         }
     }
 }
 
 /// Notes members whose groups are in different classes of one device, unless a class names the member itself.
-pub fn refuse_two_classes(shapes: &[Shape], members: &Table<Member>, sink: &mut Sink) {
+pub fn refuse_two_classes(shapes: &[Shape], members: &Table<Member>, in_groups: &Groups<'_>, sink: &mut Sink) {
     let mut own: HashSet<(&str, &str)> = HashSet::new();
     let mut groups: HashMap<&str, Vec<(&str, Handle)>> = HashMap::new();
     for shape in shapes {
@@ -259,10 +271,22 @@ pub fn refuse_two_classes(shapes: &[Shape], members: &Table<Member>, sink: &mut 
             }
         }
     }
+    // Groups that members are in by the groups' own tables.
+    let mut others: HashMap<&str, Vec<&str>> = HashMap::new();
+    for group in groups.keys() {
+        for member in in_groups.get(group).into_iter().flat_map(|content| &content.members) {
+            others.entry(member).or_default().push(group);
+        }
+    }
     for (name, read) in members {
         let mut first: HashMap<&str, (&str, Handle)> = HashMap::new();
-        for (group, span) in read.value.groups.iter().zip(&read.groups) {
-            for (dev, class) in groups.get(group.as_str()).into_iter().flatten().copied() {
+        let own_groups = read.value.groups.iter().map(String::as_str).zip(&read.groups);
+        let is_own = |group: &str| read.value.groups.iter().any(|own| own == group);
+        let mut further = others.remove(name.as_str()).unwrap_or_default();
+        further.retain(|group| !is_own(group));
+        further.sort_unstable();
+        for (group, span) in own_groups.chain(further.into_iter().map(|group| (group, &read.span))) {
+            for (dev, class) in groups.get(group).into_iter().flatten().copied() {
                 let (before, other) = *first.entry(dev).or_insert((group, class));
                 if other != class && !own.contains(&(dev, name)) {
                     let message = format!("member {name}: group {before} is in class {other} of {dev}, group {group} in {class}");

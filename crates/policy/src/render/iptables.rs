@@ -3,13 +3,15 @@
 //!
 //! iptables has no sets here: a group is a rule for each member, or a chain of them. Use nft for hundreds of members.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::family::{Family, plain};
-use crate::config::{Action, PortSpec};
-use crate::plan::{Addresses, Admit, FilterRule, Firewall, HostPlan};
+use crate::config::{Action, PortSpec, Rate, RawRule};
+use crate::plan::{Addresses, Admit, FilterRule, Firewall, HostPlan, Published, TunnelPlan};
 
 /// The hub's rule set as commands. Its own chains are filled first and hooked in last.
 pub fn hub(firewall: &Firewall) -> String {
@@ -17,46 +19,58 @@ pub fn hub(firewall: &Firewall) -> String {
     for family in Family::BOTH {
         let overlay = family.nets(&firewall.overlay);
         if !overlay.is_empty() {
-            Hub {
-                firewall,
+            let mut writer = Writer {
+                sets: &firewall.sets,
                 family,
-                overlay: &overlay,
                 out: &mut out,
-            }
-            .write();
+            };
+            writer.hub(firewall, &overlay);
         }
     }
     out
 }
 
-struct Hub<'a> {
-    firewall: &'a Firewall,
+/// Writes the rules of one family.
+struct Writer<'a> {
+    sets: &'a BTreeMap<String, Vec<IpNet>>,
     family: Family,
-    overlay: &'a [IpNet],
     out: &'a mut String,
 }
 
-impl Hub<'_> {
-    fn write(&mut self) {
+impl Writer<'_> {
+    fn hub(&mut self, firewall: &Firewall, overlay: &[IpNet]) {
         let Firewall {
             interface,
-            uplink: _,
+            uplink,
             overlay: _,
             masquerade,
             leave_transit,
             sets: _,
-            blocked: _,
-            published: _,
-            raw: _,
+            blocked,
+            published,
+            raw,
             forward,
             input,
             classes: _,
-        } = self.firewall;
+        } = firewall;
+        let raw: Vec<&RawRule> = raw.iter().filter(|raw| self.says(raw)).collect();
+        self.raw(&raw, "PREROUTING", "-t nat -A PREROUTING", false);
+        for (number, published) in (1..).zip(published) {
+            self.publish(number, published, uplink);
+        }
+        self.raw(&raw, "PREROUTING", "-t nat -A PREROUTING", true);
+        self.raw(&raw, "POSTROUTING", "-t nat -A POSTROUTING", false);
         if *masquerade {
-            for net in self.overlay {
+            for net in overlay {
                 self.line(&format!("-t nat -A POSTROUTING -s {net} ! -o {interface} -j MASQUERADE"));
             }
+            for published in published {
+                if let Some(translated) = self.translated(published) {
+                    self.line(&format!("-t nat -A POSTROUTING{translated} -j MASQUERADE"));
+                }
+            }
         }
+        self.raw(&raw, "POSTROUTING", "-t nat -A POSTROUTING", true);
         let leave = if self.family == Family::V4 {
             leave_transit.v4
         } else {
@@ -64,39 +78,158 @@ impl Hub<'_> {
         };
 
         self.line("-N FIELATO-FORWARD");
-        self.forged("FIELATO-FORWARD");
+        self.forged("FIELATO-FORWARD", interface, overlay);
+        self.blocked("FIELATO-FORWARD", blocked.as_deref(), &["-s", "-d"]);
+        if !published.is_empty() {
+            self.line("-A FIELATO-FORWARD -m conntrack --ctstate DNAT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT");
+        }
+        for published in published {
+            if let Some(translated) = self.translated(published) {
+                self.line(&format!("-A FIELATO-FORWARD{translated} -j ACCEPT"));
+            }
+        }
         let transit = if leave { "RETURN" } else { "DROP" };
         self.line(&format!("-A FIELATO-FORWARD ! -i {interface} ! -o {interface} -j {transit}"));
-        self.rules("FIELATO-FORWARD", "FIELATO-F", forward);
+        self.tracked("FIELATO-FORWARD");
+        let granted = firewall.granted();
+        self.rules("FIELATO-FORWARD", "FIELATO-F", 1, &forward[..granted]);
+        self.raw(&raw, "FORWARD", "-A FIELATO-FORWARD", false);
+        self.rules("FIELATO-FORWARD", "FIELATO-F", 1 + granted, &forward[granted..]);
+        self.raw(&raw, "FORWARD", "-A FIELATO-FORWARD", true);
+        self.line("-A FIELATO-FORWARD -j DROP");
 
         self.line("-N FIELATO-INPUT");
         self.line("-A FIELATO-INPUT -i lo -j RETURN");
-        self.forged("FIELATO-INPUT");
+        self.forged("FIELATO-INPUT", interface, overlay);
         self.line(&format!("-A FIELATO-INPUT ! -i {interface} -j RETURN"));
-        self.rules("FIELATO-INPUT", "FIELATO-I", input);
+        self.blocked("FIELATO-INPUT", blocked.as_deref(), &["-s"]);
+        self.tracked("FIELATO-INPUT");
+        self.raw(&raw, "INPUT", "-A FIELATO-INPUT", false);
+        self.rules("FIELATO-INPUT", "FIELATO-I", 1, input);
+        self.raw(&raw, "INPUT", "-A FIELATO-INPUT", true);
+        self.line("-A FIELATO-INPUT -j DROP");
 
         self.line("-I FORWARD -j FIELATO-FORWARD");
         self.line("-I INPUT -j FIELATO-INPUT");
+    }
+
+    /// What a protected host does with what comes out of its tunnel: what the hub does.
+    fn tunnel(&mut self, interface: &str, tunnel: &TunnelPlan, overlay: &[IpNet]) {
+        // RFC 3704 section 2.2, strict: an answer must go out where this came in.
+        self.line(&format!("-t raw -A PREROUTING -i {interface} -m rpfilter --invert -j DROP"));
+        self.line("-N FIELATO-TUNNEL");
+        self.line("-A FIELATO-TUNNEL -i lo -j RETURN");
+        self.forged("FIELATO-TUNNEL", interface, overlay);
+        self.line(&format!("-A FIELATO-TUNNEL ! -i {interface} -j RETURN"));
+        self.tracked("FIELATO-TUNNEL");
+        for hub in self.family.addresses(&tunnel.hub) {
+            self.line(&format!("-A FIELATO-TUNNEL -s {hub} -j ACCEPT"));
+        }
+        self.rules("FIELATO-TUNNEL", "FIELATO-T", 1, &tunnel.rules);
+        self.line("-A FIELATO-TUNNEL -j DROP");
+        self.line("-A INPUT -j FIELATO-TUNNEL");
+    }
+
+    fn says(&self, raw: &RawRule) -> bool {
+        match self.family {
+            Family::V4 => raw.families.v4,
+            Family::V6 => raw.families.v6,
+        }
+    }
+
+    fn raw(&mut self, raw: &[&RawRule], chain: &str, append: &str, after: bool) {
+        for rule in raw.iter().filter(|rule| rule.chain == chain && rule.after == after) {
+            self.line(&format!("{append} {}", rule.words));
+        }
+    }
+
+    /// Who has used up a quota: also connections that were let in end here.
+    fn blocked(&mut self, chain: &str, set: Option<&str>, flags: &[&str]) {
+        let nets = set.and_then(|set| self.sets.get(set)).map(Vec::as_slice).unwrap_or_default();
+        for flag in flags {
+            for net in self.family.sorted_nets(nets) {
+                self.line(&format!("-A {chain} {flag} {} -j DROP", plain(&net)));
+            }
+        }
+    }
+
+    fn target(&self, published: &Published) -> Option<IpAddr> {
+        match self.family {
+            Family::V4 => published.to.v4,
+            Family::V6 => published.to.v6,
+        }
+    }
+
+    /// Leads a published port where it leads.
+    fn publish(&mut self, number: usize, published: &Published, uplink: &str) {
+        let Some(target) = self.target(published) else { return };
+        let ats = match published.at.as_slice() {
+            [] => vec![format!(" -i {uplink} -m addrtype --dst-type LOCAL")],
+            some => {
+                let own = self.family.addresses(some).into_iter();
+                own.map(|address| format!(" -d {address}")).collect()
+            }
+        };
+        let to = match target {
+            _ if published.to_port == published.port.first => target.to_string(),
+            IpAddr::V4(v4) => format!("{v4}:{}", published.to_port),
+            IpAddr::V6(v6) => format!("[{v6}]:{}", published.to_port),
+        };
+        let ports = port_matches(&[published.port]).concat();
+        let sources: Vec<Side> = published.from.iter().flat_map(|from| self.sides(from, "-s")).collect();
+        for at in ats {
+            let translate = format!("{at}{ports} -j DNAT --to-destination {to}");
+            for (index, source) in sources.iter().enumerate() {
+                match source {
+                    Side::Match(source) => self.line(&format!("-t nat -A PREROUTING{source}{translate}")),
+                    Side::Except { excepted, .. } => {
+                        let chain = format!("FIELATO-P{number}-{index}");
+                        self.line(&format!("-t nat -N {chain}"));
+                        for text in excepted {
+                            self.line(&format!("-t nat -A {chain}{text} -j RETURN"));
+                        }
+                        self.line(&format!("-t nat -A {chain}{translate}"));
+                        self.line(&format!("-t nat -A PREROUTING -j {chain}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a published port's packets are once they are on their way to the machine.
+    fn translated(&self, published: &Published) -> Option<String> {
+        let target = self.target(published)?;
+        let PortSpec { protocol, first, last } = published.port;
+        let there = PortSpec {
+            protocol,
+            first: published.to_port,
+            last: published.to_port.saturating_add(last.saturating_sub(first)),
+        };
+        let ports = port_matches(&[there]).concat();
+        Some(format!(" -d {target}{ports} -m conntrack --ctstate DNAT"))
     }
 
     fn line(&mut self, rest: &str) {
         let _ = writeln!(self.out, "{} {rest}", self.family.iptables());
     }
 
-    fn forged(&mut self, chain: &str) {
-        for net in self.overlay {
-            self.line(&format!("-A {chain} ! -i {} -s {net} -j DROP", self.firewall.interface));
+    fn forged(&mut self, chain: &str, interface: &str, overlay: &[IpNet]) {
+        for net in overlay {
+            self.line(&format!("-A {chain} ! -i {interface} -s {net} -j DROP"));
         }
     }
 
-    /// The ordered rules of a chain, behind what conntrack decides and before the closing drop.
-    fn rules(&mut self, chain: &str, prefix: &str, rules: &[FilterRule]) {
+    /// What connection tracking decides.
+    fn tracked(&mut self, chain: &str) {
         self.line(&format!("-A {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"));
         self.line(&format!("-A {chain} -m conntrack --ctstate INVALID -j DROP"));
-        for (place, rule) in (1..).zip(rules) {
-            self.rule(chain, &format!("{prefix}{}", place), rule);
+    }
+
+    /// The ordered rules of a chain; their own chains are numbered from `first`.
+    fn rules(&mut self, chain: &str, prefix: &str, first: usize, rules: &[FilterRule]) {
+        for (place, rule) in (first..).zip(rules) {
+            self.rule(chain, &format!("{prefix}{place}"), rule);
         }
-        self.line(&format!("-A {chain} -j DROP"));
     }
 
     fn rule(&mut self, chain: &str, own: &str, rule: &FilterRule) {
@@ -116,7 +249,8 @@ impl Hub<'_> {
             return;
         }
         let comment = format!("-m comment --comment \"{}\"", rule.origin.comment());
-        let action = verdict(&rule.action, self.family);
+        let action = self.verdict(own, &rule.action, &comment);
+        let action = action.as_str();
         match (from.as_slice(), to.as_slice()) {
             ([Side::Match(source)], all) if all.iter().all(|side| matches!(side, Side::Match(_))) => {
                 for destination in all.iter().filter_map(Side::text) {
@@ -156,6 +290,27 @@ impl Hub<'_> {
         }
     }
 
+    /// What a rule does; a limit has a chain of its own, so that all the rule's lines share one bucket.
+    fn verdict(&mut self, own: &str, action: &Action, comment: &str) -> String {
+        match (action, self.family) {
+            (Action::Accept, _) => "ACCEPT".to_owned(),
+            (Action::Drop, _) => "DROP".to_owned(),
+            (Action::Reject, Family::V4) => "REJECT --reject-with icmp-admin-prohibited".to_owned(),
+            (Action::Reject, Family::V6) => "REJECT --reject-with icmp6-adm-prohibited".to_owned(),
+            (Action::Log { prefix }, _) => format!("LOG --log-prefix \"{prefix}\""),
+            (Action::Limit(Rate { count, per, burst }), _) => {
+                let chain = format!("{own}-L");
+                let per = per.word();
+                self.line(&format!("-N {chain}"));
+                self.line(&format!(
+                    "-A {chain} -m limit --limit {count}/{per} --limit-burst {burst} {comment} -j ACCEPT"
+                ));
+                self.line(&format!("-A {chain} {comment} -j DROP"));
+                chain
+            }
+        }
+    }
+
     fn sides(&self, addresses: &Addresses, flag: &str) -> Vec<Side> {
         let all = |nets: Vec<IpNet>| {
             nets.iter()
@@ -166,7 +321,6 @@ impl Hub<'_> {
             Addresses::Any => vec![Side::Match(String::new())],
             Addresses::Nets(nets) => all(self.family.nets(nets)),
             Addresses::Set(name) => all(self
-                .firewall
                 .sets
                 .get(name)
                 .map_or_else(Vec::new, |nets| self.family.sorted_nets(nets))),
@@ -210,15 +364,6 @@ impl Side {
     }
 }
 
-fn verdict(action: &Action, family: Family) -> &'static str {
-    match (action, family) {
-        (Action::Accept, _) => "ACCEPT",
-        (Action::Drop | Action::Limit(_) | Action::Log { .. }, _) => "DROP",
-        (Action::Reject, Family::V4) => "REJECT --reject-with icmp-admin-prohibited",
-        (Action::Reject, Family::V6) => "REJECT --reject-with icmp6-adm-prohibited",
-    }
-}
-
 fn port_matches(ports: &[PortSpec]) -> Vec<String> {
     if ports.is_empty() {
         return vec![String::new()];
@@ -254,7 +399,7 @@ fn host_family(plan: &HostPlan, family: Family, out: &mut String) {
         name: _,
         admit,
         ports,
-        tunnel: _,
+        tunnel,
     } = plan;
     let program = family.iptables();
     let (chain, others) = match admit {
@@ -283,5 +428,17 @@ fn host_family(plan: &HostPlan, family: Family, out: &mut String) {
     }
     if chain != "INPUT" {
         let _ = writeln!(out, "{program} -A INPUT -j {chain}");
+    }
+    if let (Admit::Interface(interface), Some(tunnel)) = (admit, tunnel) {
+        let overlay = family.nets(&tunnel.overlay);
+        // Without an overlay in this family nothing comes out of the tunnel.
+        if !overlay.is_empty() {
+            let mut writer = Writer {
+                sets: &tunnel.sets,
+                family,
+                out,
+            };
+            writer.tunnel(interface, tunnel, &overlay);
+        }
     }
 }

@@ -137,9 +137,6 @@ impl Stopped<'_> {
             Origin::ControlChannel => {
                 "the control port is for protected hosts' agents alone: `fielato host enrol` makes a host one of them".to_owned()
             }
-            Origin::ReversePath => {
-                format!("{source} is no address of the overlay: let it be translated to one before it goes into the tunnel")
-            }
             // These accept.
             Origin::Grant { .. }
             | Origin::Publish { .. }

@@ -156,7 +156,6 @@ fn table_verdict(
         Some(Origin::OverQuota) => ": a quota is used up, and nothing more passes",
         Some(Origin::Publish { .. }) => ": a published port leads to a machine behind the hub",
         Some(Origin::FromHub) => ": what the hub itself sends is not filtered",
-        Some(Origin::ReversePath) => ": an answer to that source would not go into the tunnel",
         Some(Origin::ForgedSource) => ": overlay addresses come out of the tunnel alone",
         Some(Origin::Transit) => ": it neither comes from the VPN nor goes to it",
         Some(Origin::Established) => ": whoever may begin a connection may go on with it",

@@ -15,8 +15,15 @@ use crate::plan::HostPlan;
 struct Alone;
 
 impl Host for Alone {
-    fn route(&mut self, _: &RouteKey) -> Route {
-        Route::Local
+    fn route(&mut self, key: &RouteKey) -> Route {
+        if key.in_interface != Interface::NONE {
+            return Route::Local;
+        }
+        Route::Out {
+            interface: Interface::new(1, OWN_NETWORK).unwrap_or(Interface::NONE),
+            mtu: u32::from(u16::MAX),
+            realm: 0,
+        }
     }
 
     fn address_type(&mut self, _: Family, _: Addr, _: Option<Interface>) -> AddressType {
@@ -31,52 +38,38 @@ impl Host for Alone {
 /// The host's interface that is not the tunnel's; the file does not know its name, and the rules do not ask.
 const OWN_NETWORK: &str = "network";
 
-/// A protected host with its rules in force.
+/// A protected host with its connections.
 pub(super) struct FarEnd {
-    rules: Rules,
     engine: Netfilter,
+    rules: Rules,
 }
 
 impl FarEnd {
-    /// The host that `plan` makes.
-    ///
     /// # Errors
     /// Its rules can't be run.
-    pub fn new(plan: &HostPlan, now: Now) -> Result<FarEnd, QuestionError> {
-        let refused = |problem: String| refused(&plan.name, problem);
+    pub fn new(plan: &HostPlan, now: Now) -> Result<Self, QuestionError> {
         let rules = Rules::host(plan);
-        let mut engine = Netfilter::new(conntrack::Config::default(), 1);
-        for set in &rules.sets {
-            let shared = engine.shared_mut(Caller::Admin).map_err(|error| refused(error.to_string()))?;
-            let made = shared.sets.create(&set.name, set.kind.clone());
-            made.map_err(|error| refused(error.to_string()))?;
-            for entry in &set.entries {
-                if let Some(known) = shared.sets.get_mut(&set.name) {
-                    let added = known.add(entry, None, false, now.mono);
-                    added.map_err(|error| refused(error.to_string()))?;
-                }
-            }
-        }
-        for ruleset in &rules.rulesets {
-            let replace = Command::Replace {
-                ruleset: ruleset.clone(),
-                generation: None,
-            };
-            let replaced = engine.execute(Caller::Admin, replace, now);
-            replaced.map_err(|error| refused(error.to_string()))?;
-        }
-        Ok(FarEnd { rules, engine })
+        let engine = engine(&rules, now).map_err(|problem| refused(&plan.name, &problem))?;
+        Ok(Self { engine, rules })
     }
 
-    /// As if no packet had come.
+    /// As if no packet had come or gone.
     pub fn forget(&mut self) {
         if let Ok(connections) = self.engine.conntrack_mut(Caller::Admin) {
             connections.flush();
         }
     }
 
-    /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules it meets, and why it is
-    /// stopped there.
+    /// Notes a packet that it sends: the answer is let in.
+    pub fn send(&mut self, packet: &[u8], now: Now) {
+        if let Ok(mut packet) = Packet::local(packet.to_vec()) {
+            self.engine.send_local_in_place(&mut packet, &mut Alone, now);
+            self.engine.drain_effects().for_each(drop);
+        }
+    }
+
+    /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules that the packet meets, and
+    /// why it is stopped there.
     pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
         let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
         let mut packet = match Packet::received(packet.to_vec(), interface) {
@@ -96,18 +89,44 @@ impl FarEnd {
             _ => None,
         });
         let steps: Vec<Step> = met.collect();
-        let reason = match ended {
-            Ended::Deliver => None,
-            _ => Some(Reason::Rule {
-                origin: Origin::Protected,
-            }),
-        };
+        let last = steps.iter().rev().find_map(|step| match step {
+            Step::Table { origin, .. } => origin.clone(),
+            _ => None,
+        });
+        let reason = (ended != Ended::Deliver).then(|| Reason::Rule {
+            origin: last.unwrap_or(Origin::Protected),
+        });
         (steps, reason)
     }
 }
 
-fn refused(host: &str, problem: String) -> QuestionError {
-    QuestionError::Gateway(format!("host {host}: {problem}"))
+fn refused(name: &str, problem: &str) -> QuestionError {
+    QuestionError::Gateway(format!("host {name}: {problem}"))
+}
+
+fn engine(rules: &Rules, now: Now) -> Result<Netfilter, String> {
+    let mut engine = Netfilter::new(conntrack::Config::default(), 1);
+    for set in &rules.sets {
+        let shared = engine.shared_mut(Caller::Admin).map_err(|error| error.to_string())?;
+        let made = shared.sets.create(&set.name, set.kind.clone());
+        made.map_err(|error| error.to_string())?;
+        for entry in &set.entries {
+            if let Some(known) = shared.sets.get_mut(&set.name) {
+                let added = known.add(entry, None, false, now.mono);
+                added.map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    for ruleset in &rules.rulesets {
+        let replace = Command::Replace {
+            ruleset: ruleset.clone(),
+            generation: None,
+        };
+        engine
+            .execute(Caller::Admin, replace, now)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(engine)
 }
 
 /// `filter:INPUT:rule:1`, as the engine words it.

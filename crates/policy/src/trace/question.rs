@@ -265,6 +265,11 @@ pub(super) fn sender_of(packet: &[u8], config: &Config) -> Option<Sender> {
     Some(whose(headers.src.to_ip(headers.family), config))
 }
 
+/// The name or address in a destination, and whether a port stands behind it.
+pub(crate) fn split_destination(text: &str) -> Result<(&str, bool), QuestionError> {
+    split(text).map(|(name, transport)| (name, transport.is_some()))
+}
+
 /// `NAME`, `NAME:PORT`, `ADDRESS`, `[ADDRESS]:PORT`.
 fn split(text: &str) -> Result<(&str, Option<Transport>), QuestionError> {
     if text.parse::<IpAddr>().is_ok() {

@@ -1,6 +1,6 @@
 //! A packet's whole way: out of the sender's machine, through the gateway, into the receiver's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pub(crate) struct Walk<'a> {
     rules: Rules,
     /// The sockets of `exit = "proxy"`.
     proxy: Option<Proxy>,
-    /// The protected hosts that a packet has come to.
-    hosts: HashMap<String, FarEnd>,
+    /// Protected hosts that a packet has met.
+    hosts: BTreeMap<String, FarEnd>,
     /// The hub's addresses on the uplink.
     own: Vec<IpNet>,
     begin: Timestamp,
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
             shaped: None,
             rules: gateway::rules(plan, &uplink),
             proxy: (uplink.exit == Exit::Proxy).then(Proxy::default),
-            hosts: HashMap::new(),
+            hosts: BTreeMap::new(),
             own: uplink.addresses,
             begin: now,
             now: moment,
@@ -230,6 +230,10 @@ impl<'a> Walk<'a> {
     fn go(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
         let port = match journey.from.clone() {
             Sender::Member(name) => {
+                let now = self.now;
+                if let Some(host) = self.host(&name)? {
+                    host.send(&journey.bytes, now);
+                }
                 if let Some(gone) = self.leave_member(journey, &name) {
                     return Ok(gone);
                 }
@@ -338,6 +342,17 @@ impl<'a> Walk<'a> {
             .map(|gone| gone.unwrap_or(Gone::Arrived(place)))
     }
 
+    /// A protected host; `None` when there is none of that name.
+    fn host(&mut self, name: &str) -> Result<Option<&mut FarEnd>, QuestionError> {
+        if !self.hosts.contains_key(name) {
+            let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
+                return Ok(None);
+            };
+            self.hosts.insert(name.to_owned(), FarEnd::new(&plan, self.now)?);
+        }
+        Ok(self.hosts.get_mut(name))
+    }
+
     /// A host's own rules; `None` when it lets the packet in, or is no host.
     fn protected(
         &mut self,
@@ -346,16 +361,11 @@ impl<'a> Walk<'a> {
         tunnel: Option<&str>,
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
-        if !self.hosts.contains_key(name) {
-            let Some(plan) = HostPlan::of(self.config, self.plan, name) else {
-                return Ok(None);
-            };
-            self.hosts.insert(name.to_owned(), FarEnd::new(&plan, self.now)?);
-        }
-        let Some(host) = self.hosts.get_mut(name) else {
+        let now = self.now;
+        let Some(host) = self.host(name)? else {
             return Ok(None);
         };
-        let (steps, reason) = host.meet(tunnel, &journey.bytes, self.now);
+        let (steps, reason) = host.meet(tunnel, &journey.bytes, now);
         for step in steps {
             journey.add(&place, step);
         }

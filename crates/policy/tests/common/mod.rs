@@ -12,6 +12,8 @@ pub const NOW: &str = "2026-06-01T12:00:00Z";
 pub const A: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 pub const B: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 
+pub const C: &str = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
+
 /// Hub 192.168.4.1 and 10.0.123.2, client-a, client-b with a service on 1234.
 pub fn talk() -> String {
     format!(
@@ -153,6 +155,133 @@ for = "members"
 [[ban]]
 address = "203.0.113.0/24"
 until = 2026-12-31T00:00:00Z
+"#
+    )
+}
+
+/// What the language has beside [`full`]: nested groups, hosts in groups, several hosts of a service, hours, limits, rates, quotas, published
+/// ports, raw rules, tests.
+pub fn rich() -> String {
+    format!(
+        r#"[hub]
+interface = "wg0"
+endpoint = "vpn.example.org:51820"
+addresses = ["192.168.4.1/24", "fd00:4::1/64"]
+uplink = "eth0"
+source = ["10.0.123.2", "2001:db8::2"]
+
+[member.alice]
+addresses = ["192.168.4.2", "fd00:4::2"]
+public_key = "{A}"
+groups = ["staff"]
+rate = "20mbit"
+ceil = "50mbit"
+priority = 2
+
+[member.bob]
+addresses = ["192.168.4.3", "fd00:4::3"]
+public_key = "{B}"
+route = "all"
+quota = "50GB/month"
+
+[member.carol]
+addresses = ["192.168.4.4", "fd00:4::4"]
+public_key = "{C}"
+quota = "1GiB/day"
+over = "throttle 1mbit"
+
+[host.server]
+address = ["10.0.123.4", "2001:db8::4"]
+strategy = "source"
+groups = ["servers"]
+
+[host.archive]
+address = "10.0.123.6"
+strategy = "source"
+
+[host.bob]
+address = "10.0.123.5"
+strategy = "member"
+
+[group.servers]
+hosts = ["archive"]
+
+[group.everybody]
+groups = ["staff", "interns"]
+rate = "100mbit"
+
+[group.interns]
+members = ["carol"]
+hosts = ["bob"]
+rate = "10mbit"
+priority = 5
+quota = "10GB/week"
+
+[service.web]
+host = "servers"
+ports = ["tcp/443", "sctp/3868-3870"]
+
+[service.shell]
+host = "bob"
+ports = ["tcp/22"]
+
+[[rule]]
+name = "interns"
+from = "interns"
+to = "any"
+action = "log"
+
+[[rule]]
+from = "interns"
+to = ["web", "hub"]
+action = "limit"
+limit = "10/minute"
+burst = 3
+
+[[rule]]
+from = "everybody"
+to = ["web", "shell", "interns"]
+action = "allow"
+when = {{ days = "mon-fri", hours = "08:00-18:00", zone = "Europe/Madrid" }}
+
+[[rule]]
+from = "alice"
+to = "internet"
+action = "accept"
+until = 2026-06-30T00:00:00Z
+
+[[rule]]
+from = "servers"
+to = "members"
+action = "deny"
+
+[nat]
+masquerade = true
+
+[[nat.publish]]
+port = "tcp/8443"
+to = "server"
+to_port = 443
+from = ["203.0.113.0/24", "2001:db8:77::/48", "internet"]
+
+[[nat.publish]]
+port = "udp/5000-5010"
+to = "carol"
+address = ["10.0.123.2", "2001:db8::2"]
+
+[raw]
+rules = [
+    "-A FORWARD -p gre -j ACCEPT",
+    "-A INPUT -s 192.168.4.2 -p tcp --dport 9100 -j ACCEPT",
+    "-t nat -A POSTROUTING -s 192.168.4.2 -d 10.9.0.0/16 -j SNAT --to-source 10.0.123.9",
+]
+
+[[test]]
+from = "alice"
+to = ["web", "server:22/tcp"]
+expect = "drop"
+via = "wg0"
+rate = "20mbit"
 "#
     )
 }

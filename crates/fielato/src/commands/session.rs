@@ -1,0 +1,73 @@
+//! Who runs the command, and over which connection.
+
+use std::fs;
+use std::path::Path;
+
+use fielato_policy::lockout::Session;
+
+/// What sshd tells a login, and its children inherit.
+const VARIABLE: &str = "SSH_CONNECTION";
+/// More ancestors than any shell has.
+const ANCESTORS: usize = 64;
+
+/// The connection over which somebody is logged in, when this command is run over one. sudo takes the variable away, so that of its
+/// ancestors is looked at too.
+pub fn own() -> Option<Session> {
+    let said = std::env::var(VARIABLE).ok();
+    said.and_then(|text| Session::of_ssh(&text))
+        .or_else(|| inherited(Path::new("/proc")))
+}
+
+fn inherited(proc: &Path) -> Option<Session> {
+    let mut process = std::process::id();
+    for _ in 0..ANCESTORS {
+        process = parent(proc, process)?;
+        let Ok(environment) = fs::read(proc.join(process.to_string()).join("environ")) else {
+            continue;
+        };
+        let mut variables = environment
+            .split(|byte| *byte == 0)
+            .filter_map(|part| std::str::from_utf8(part).ok());
+        let value = variables.find_map(|part| part.strip_prefix(VARIABLE)?.strip_prefix('='));
+        if let Some(session) = value.and_then(Session::of_ssh) {
+            return Some(session);
+        }
+    }
+    None
+}
+
+/// The fourth field of `stat` (man 5 proc), behind the name in brackets, which may hold anything; `None` above the first process.
+fn parent(proc: &Path, process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(proc.join(process.to_string()).join("stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let parent: u32 = fields.split_whitespace().nth(1)?.parse().ok()?;
+    (parent > 0).then_some(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ancestor_with_a_login() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let process = |id: u32, parent: u32, environment: &str| {
+            let path = dir.path().join(id.to_string());
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("stat"), format!("{id} (a ) b) S {parent} 1 1 0")).unwrap();
+            fs::write(path.join("environ"), environment).unwrap();
+        };
+        process(std::process::id(), 9_000_001, "");
+        process(9_000_001, 9_000_002, "HOME=/root\0");
+        process(
+            9_000_002,
+            9_000_003,
+            "A=B\0SSH_CONNECTION=203.0.113.7 5 198.51.100.9 22\0C=D\0",
+        );
+        process(9_000_003, 0, "");
+        let session = inherited(dir.path()).unwrap();
+        assert_eq!(session.peer.to_string(), "203.0.113.7");
+        fs::write(dir.path().join("9000002/environ"), "SSH_CONNECTION=nonsense\0").unwrap();
+        assert_eq!(inherited(dir.path()), None);
+    }
+}
