@@ -148,13 +148,14 @@ install: docs ## install program, man pages, completions and unit (PREFIX, DESTD
 	install -D -m 644 $(TARGET)/completions/_fielato $(DESTDIR)$(ZSHDIR)/_fielato
 	install -D -m 644 $(TARGET)/completions/fielato.fish $(DESTDIR)$(FISHDIR)/fielato.fish
 	sed 's|/usr/bin/fielato|$(BINDIR)/fielato|' packaging/fielato.service >$(DESTDIR)$(UNITDIR)/fielato.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/fielato.service
+	sed 's|/usr/bin/fielato|$(BINDIR)/fielato|' packaging/fielato-agent.service >$(DESTDIR)$(UNITDIR)/fielato-agent.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/fielato.service $(DESTDIR)$(UNITDIR)/fielato-agent.service
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@if [ -z "$(DESTDIR)" ]; then $(NEED) nftables || echo "make: fielato needs nft to run; see above"; fi
 
 uninstall: ## remove what install put there; configuration and keys stay
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service || true; fi
-	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service fielato-agent.service || true; fi
+	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service $(DESTDIR)$(UNITDIR)/fielato-agent.service
 	rm -f $(DESTDIR)$(MANDIR)/man8/fielato.8 $(DESTDIR)$(MANDIR)/man8/fielato-*.8 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
 	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
