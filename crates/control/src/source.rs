@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use fielato_policy::edit::{Document, EditError};
-use fielato_policy::{Config, Insertion};
+use fielato_policy::{Config, Diagnostics, Insertion};
 
 use crate::Paths;
 
@@ -75,6 +75,14 @@ impl Texts {
         Config::parse_files(&files).map_err(|faults| BadConfig(faults.display_files(&files).to_string()))
     }
 
+    /// Everything that is wrong with them; `None` when nothing is.
+    pub fn faults(&self, paths: &Paths) -> Option<Diagnostics> {
+        let path = paths.config().display().to_string();
+        let mut files = vec![(path.as_str(), self.main.as_str())];
+        files.extend(self.included());
+        Config::parse_files(&files).err()
+    }
+
     /// Parses on a thread of its own, for which the allocator has its own region. A large file's tree takes many times what is kept
     /// of it; here what is kept has no holes where the tree was, and the region is empty afterwards.
     fn parse_to_keep(&self, paths: &Paths) -> Result<Config, BadConfig> {
@@ -114,6 +122,16 @@ pub enum Before {
     Without(Box<Insertion>, String),
     /// Something else.
     Other(Box<Source>),
+}
+
+impl Before {
+    /// The configuration as it was, when more changed than members that were added.
+    pub fn config(&self) -> Option<&Config> {
+        match self {
+            Self::Other(source) => Some(&source.config),
+            Self::Same | Self::Without(..) => None,
+        }
+    }
 }
 
 impl Source {

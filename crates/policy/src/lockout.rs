@@ -48,9 +48,11 @@ impl Session {
         })
     }
 
-    /// The connections of the agents of protected hosts that are members, to this port of the hub's overlay addresses.
-    pub fn of_agents(config: &Config, port: u16) -> Vec<Session> {
-        let hosts = config.hosts.keys().filter_map(|name| Some((name, config.members.get(name)?)));
+    /// The connections of the agents of protected hosts to the control port at the hub's overlay addresses.
+    pub fn of_agents(config: &Config) -> Vec<Session> {
+        let port = config.hub.control_port;
+        let hosts = config.hosts.iter().filter(|(_, host)| host.agent);
+        let hosts = hosts.filter_map(|(name, _)| Some((name, config.members.get(name)?)));
         let active = hosts.filter(|(_, member)| !member.disabled);
         let sessions = active.flat_map(|(name, member)| {
             let to = |peer: &IpAddr| {
@@ -90,6 +92,12 @@ pub fn lockout(
 ) -> Result<Vec<Finding>, QuestionError> {
     let mut findings = Vec::new();
     for session in sessions {
+        // A host that shall have no agent any more is not cut off by mistake.
+        if let Whose::Agent(host) = &session.whose
+            && !new.0.hosts.get(host).is_some_and(|host| host.agent)
+        {
+            continue;
+        }
         let Some(why) = cut(old, new, session, now)? else { continue };
         if let (Whose::Agent(_), Some((config, plan))) = (&session.whose, old)
             && stopped(config, plan, session, now)?.is_some()
@@ -106,7 +114,9 @@ pub fn lockout(
             message: format!("this would cut {}: {why}", session.name()),
             help: match &session.whose {
                 Whose::Admin => "let yourself in by a rule, or come another way; `--force` does it all the same".to_owned(),
-                Whose::Agent(_) => "let hosts reach the hub; `--force` does it all the same".to_owned(),
+                Whose::Agent(_) => {
+                    "let the host stay a member, or take its `agent` out; `--force` does it all the same".to_owned()
+                }
             },
         });
     }

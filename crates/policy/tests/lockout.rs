@@ -147,22 +147,26 @@ fn a_session_from_outside() {
 
 #[test]
 fn agents_of_hosts() {
-    let (good, bad) = (hub(TO_HUB), hub(""));
+    let good = hub("").replace("strategy = \"member\"", "strategy = \"member\"\nagent = true");
+    let disabled = good.replace("[member.box]\n", "[member.box]\ndisabled = true\n");
     let config = config(&good);
-    let agents = Session::of_agents(&config, 8443);
+    let agents = Session::of_agents(&config);
     assert_eq!(agents.len(), 1);
+    let ends = (agents[0].peer.to_string(), agents[0].hub.to_string());
     assert_eq!(
-        (agents[0].peer.to_string(), agents[0].hub.to_string()),
-        ("192.168.4.3".into(), "192.168.4.1:8443".into())
+        ends,
+        ("192.168.4.3".into(), format!("192.168.4.1:{}", config.hub.control_port))
     );
     assert_eq!(cut(Some(&good), &good, &agents), [""; 0]);
-    assert_eq!(
-        cut(Some(&good), &bad, &agents),
-        ["this would cut the agent of host box, from 192.168.4.3 to port 8443: no rule"]
-    );
-    // What it never could do is no news.
-    assert_eq!(cut(Some(&bad), &bad, &agents), [""; 0]);
-    let compiled = compiled(&bad);
+    let port = config.hub.control_port;
+    let why = |why: &str| format!("this would cut the agent of host box, from 192.168.4.3 to port {port}: {why}");
+    assert_eq!(cut(Some(&good), &disabled, &agents), [why("box is disabled")]);
+    let moved = good.replace("uplink = \"eth0\"", "uplink = \"eth0\"\ncontrol_port = 4000");
+    assert_eq!(cut(Some(&good), &moved, &agents), [why("no rule")]);
+    // What it could not do before is no news, and what is meant is no mistake.
+    assert_eq!(cut(Some(&disabled), &disabled, &agents), [""; 0]);
+    assert_eq!(cut(Some(&good), &hub(""), &agents), [""; 0]);
+    let compiled = compiled(&disabled);
     let found = lockout(None, (&compiled.0, &compiled.1), &agents, NOW.parse().unwrap()).unwrap();
     assert_eq!(found[0].about, About::Host("box".into()));
 }

@@ -54,8 +54,8 @@ Exit codes: 0 nothing is refused; 1 something is (with --strict, or is warned of
 
 pub const PLAN_EXAMPLES: &str = "\
 Examples:
-  fielato plan --against /etc/fielato/fielato.toml --config new.toml
-  fielato plan --against old.toml --full
+  fielato plan
+  fielato plan --full | less
   fielato plan --against old.toml --json | jq '.machines[].machine'
 
 Exit codes: 0 nothing would change; 3 something would; 2 a configuration that is refused.";
@@ -75,9 +75,9 @@ pub struct Check {
 
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// The policy that is in force, as a file
+    /// The policy to compare with [default: the one that was applied last]
     #[arg(long, value_name = "FILE")]
-    pub against: PathBuf,
+    pub against: Option<PathBuf>,
     /// Also in the words of nft, tc and wg, as a unified diff
     #[arg(long)]
     pub full: bool,

@@ -7,14 +7,14 @@ use fielato_control::source::BadConfig;
 use fielato_control::{Paths, protocol, source};
 use fielato_kernel::nft;
 use fielato_policy::analyse::{About, Finding, Kind, Severity, analyse, foreign};
-use fielato_policy::lockout::lockout;
+use fielato_policy::lockout::{Session, lockout};
 use fielato_policy::{Config, Plan};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::places::Places;
-use super::session;
 use super::trace::plan;
+use super::{in_force, session};
 use crate::cli::Check;
 use crate::output::{self, Colour, paint};
 
@@ -31,7 +31,7 @@ pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
     };
     let now = Timestamp::now();
     let plan = plan(paths, &config, now)?;
-    let findings = findings(&config, &plan, now)?;
+    let findings = findings(paths, &config, &plan, now)?;
     let is_refused = |finding: &&Finding| match finding.severity {
         Severity::Refused => !args.force,
         Severity::Warning => args.strict,
@@ -39,7 +39,7 @@ pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
     };
     let refused = findings.iter().any(|finding| is_refused(&finding));
     let file = paths.config().display().to_string();
-    let places = Places::of(&config, &file, &texts.main);
+    let places = Places::of(&config, &file, &texts);
     if args.json {
         let findings: Vec<Value> = findings.iter().map(|finding| finding_json(finding, &places)).collect();
         output::json(&json!({
@@ -59,13 +59,25 @@ pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
 }
 
 /// Everything that should be known of a policy before it is applied here.
-pub fn findings(config: &Config, plan: &Plan, now: Timestamp) -> Result<Vec<Finding>> {
-    let sessions: Vec<_> = session::own().into_iter().collect();
-    let mut findings = lockout(None, (config, plan), &sessions, now)?;
-    findings.extend(analyse(config, plan));
+pub fn findings(paths: &Paths, config: &Config, new: &Plan, now: Timestamp) -> Result<Vec<Finding>> {
+    let mut findings = lockouts(paths, config, new, now)?;
+    findings.extend(analyse(config, new));
     findings.extend(others(&config.hub.interface));
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
+}
+
+/// What would cut who runs this command, or the agents of protected hosts.
+pub fn lockouts(paths: &Paths, config: &Config, new: &Plan, now: Timestamp) -> Result<Vec<Finding>> {
+    let mut sessions: Vec<Session> = session::own().into_iter().collect();
+    let before = in_force::policy(paths)?;
+    let before = before
+        .map(|before| plan(paths, &before, now).map(|plan| (before, plan)))
+        .transpose()?;
+    let old = before.as_ref().map(|(config, plan)| (config, plan));
+    // Those that have an agent now.
+    sessions.extend(old.into_iter().flat_map(|(config, _)| Session::of_agents(config)));
+    Ok(lockout(old, (config, new), &sessions, now)?)
 }
 
 /// Others' rules on this machine, where these can be read.
@@ -142,8 +154,8 @@ fn summary(file: &str, findings: &[Finding]) -> String {
 
 fn invalid(paths: &Paths, error: &anyhow::Error) -> Result<ExitCode> {
     let main = paths.config().display().to_string();
-    let text = std::fs::read_to_string(paths.config())?;
-    let faults = Config::parse(&text).err().map_or_else(Vec::new, |faults| faults.0);
+    let faults = source::Texts::read(paths).ok().and_then(|texts| texts.faults(paths));
+    let faults = faults.map_or_else(Vec::new, |faults| faults.0);
     let faults: Vec<Value> = faults
         .iter()
         .map(|fault| {

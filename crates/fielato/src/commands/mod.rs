@@ -9,6 +9,7 @@ pub mod device;
 mod docs;
 mod grant;
 mod host;
+mod in_force;
 mod init;
 pub mod iptables;
 mod judge;

@@ -2,15 +2,18 @@
 
 use std::fmt;
 
+use fielato_control::source::Texts;
 use fielato_policy::Config;
 use fielato_policy::analyse::About;
 use fielato_policy::locate::Tables;
 
-/// A configuration with its main file.
+/// A configuration with its files.
 pub struct Places<'a> {
     config: &'a Config,
-    file: &'a str,
-    tables: Tables,
+    /// The main one's name.
+    main: &'a str,
+    /// Of each file its name, when it is not the main one, and where its tables are.
+    files: Vec<(Option<&'a str>, Tables)>,
 }
 
 /// A place in a file; the file as a whole when no line is known.
@@ -24,27 +27,39 @@ pub struct Place {
 }
 
 impl<'a> Places<'a> {
-    pub fn of(config: &'a Config, file: &'a str, text: &'a str) -> Self {
-        let tables = Tables::of(text);
-        Self { config, file, tables }
+    pub fn of(config: &'a Config, main: &'a str, texts: &'a Texts) -> Self {
+        let included = texts
+            .included
+            .iter()
+            .map(|(name, text)| (Some(name.as_str()), Tables::of(text)));
+        let files = std::iter::once((None, Tables::of(&texts.main))).chain(included);
+        Self {
+            config,
+            main,
+            files: files.collect(),
+        }
     }
 
     pub fn of_about(&self, about: &About) -> Place {
-        let table = |kind: &str, name: &str| self.tables.place(kind, name);
+        let table = |kind: &str, name: &str| {
+            let mut files = self.files.iter();
+            let found = files.find_map(|(file, tables)| Some((*file, tables.place(kind, name)?)));
+            found.map_or((None, None), |(file, place)| (file.map(str::to_owned), Some(place)))
+        };
         let (file, place) = match about {
             About::Rule(number) => {
                 let rule = number.checked_sub(1).and_then(|place| self.config.rules.get(place));
                 let file = rule.and_then(|rule| rule.file.clone());
                 (file, rule.map(|rule| (rule.line, 1)))
             }
-            About::Member(name) => (None, table("member", name)),
-            About::Host(name) => (None, table("host", name)),
-            About::Service(name) => (None, table("service", name)),
-            About::Hub => (None, table("hub", "")),
+            About::Member(name) => table("member", name),
+            About::Host(name) => table("host", name),
+            About::Service(name) => table("service", name),
+            About::Hub => table("hub", ""),
             About::Machine | About::Policy => (None, None),
         };
         Place {
-            file: file.unwrap_or_else(|| self.file.to_owned()),
+            file: file.unwrap_or_else(|| self.main.to_owned()),
             line: place.map(|(line, _)| line),
             column: place.map(|(_, column)| column),
         }

@@ -11,6 +11,7 @@ use fielato_policy::diff::{Machine, MachineDiff, Op, PlanDiff, Policy, diff};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::in_force;
 use super::trace::plan;
 use crate::cli;
 use crate::output::{self, Colour, paint};
@@ -21,7 +22,17 @@ const CHANGES: u8 = 3;
 /// `fielato plan`
 pub fn run(paths: &Paths, args: &cli::Plan) -> Result<ExitCode> {
     let new = source::load(paths)?;
-    let old = read(&args.against)?;
+    let old = match &args.against {
+        Some(file) => Some(read(file)?),
+        None => in_force::policy(paths)?,
+    };
+    let Some(old) = old else {
+        match args.json {
+            true => output::json(&json!({ "version": protocol::VERSION, "changes": true, "machines": null }))?,
+            false => println!("no policy was applied here yet: everything would be new (`fielato render` shows it)"),
+        }
+        return Ok(ExitCode::from(CHANGES));
+    };
     let now = Timestamp::now();
     let (old_plan, new_plan) = (plan(paths, &old, now)?, plan(paths, &new, now)?);
     let difference = diff(
