@@ -26,7 +26,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test interop testsuite oracle engines test-day test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle engines test-day test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping bench-fleet lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,10 @@ bench-shaping: ## measure whether traffic control keeps its word, in both engine
 	@$(NEED) $(BUILD) $(LAB)
 	$(CARGO) bench --locked --package fielato --bench shaping -- $(OPTIONS)
 
+bench-fleet: ## measure how fast 200 protected hosts follow a change, and what 5,000 cost the hub
+	@$(NEED) $(BUILD)
+	$(CARGO) bench --locked --package fielato-control --bench fleet
+
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)
 	$(CARGO) bench --locked --package fielato-netfilter --bench classify
@@ -146,13 +150,14 @@ install: docs ## install program, man pages, completions and unit (PREFIX, DESTD
 	install -D -m 644 $(TARGET)/completions/_fielato $(DESTDIR)$(ZSHDIR)/_fielato
 	install -D -m 644 $(TARGET)/completions/fielato.fish $(DESTDIR)$(FISHDIR)/fielato.fish
 	sed 's|/usr/bin/fielato|$(BINDIR)/fielato|' packaging/fielato.service >$(DESTDIR)$(UNITDIR)/fielato.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/fielato.service
+	sed 's|/usr/bin/fielato|$(BINDIR)/fielato|' packaging/fielato-agent.service >$(DESTDIR)$(UNITDIR)/fielato-agent.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/fielato.service $(DESTDIR)$(UNITDIR)/fielato-agent.service
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@if [ -z "$(DESTDIR)" ]; then $(NEED) nftables || echo "make: fielato needs nft to run; see above"; fi
 
 uninstall: ## remove what install put there; configuration and keys stay
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service || true; fi
-	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service fielato-agent.service || true; fi
+	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service $(DESTDIR)$(UNITDIR)/fielato-agent.service
 	rm -f $(DESTDIR)$(MANDIR)/man8/fielato.8 $(DESTDIR)$(MANDIR)/man8/fielato-*.8 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
 	rm -rf $(DESTDIR)$(SHAREDIR)
 	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
