@@ -87,6 +87,8 @@ faults: ## kill the daemon and the store at random moments, over and over (root,
 	@$(NEED) $(BUILD) $(LAB)
 	FIELATO_KILL_ROUNDS=$(or $(ROUNDS),200) $(CARGO) test --release --locked --package fielato-store --test kill -- --nocapture
 	FIELATO_FAULT_ROUNDS=$(or $(ROUNDS),50) $(CARGO) test --release --locked --package fielato --test faults -- --nocapture
+	FIELATO_APPLY_ROUNDS=$(or $(ROUNDS),200) FIELATO_DRILLS=$(or $(ROUNDS),30) \
+	    $(CARGO) test --release --locked --package fielato --test applies -- --nocapture
 
 bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	@$(NEED) $(BUILD) $(LAB)

@@ -27,6 +27,9 @@ fn the_laboratorys_policy_holds() {
     let matrix = fielato("matrix --csv").ok();
     assert!(matrix.lines().count() > 30, "{matrix}");
     for host in ["login1", "storage"] {
-        assert!(fielato(&format!("render {host}")).ok().contains("table inet fielato_host"), "{host}");
+        assert!(
+            fielato(&format!("render {host}")).ok().contains("table inet fielato_host"),
+            "{host}"
+        );
     }
 }
