@@ -12,7 +12,7 @@ use fielato_fleet::Now;
 use fielato_fleet::agent::{Agent, Output, Patience};
 use fielato_policy::circumstances::Circumstances;
 use fielato_policy::plan::PerFamily;
-use fielato_policy::{Config, HostPlan, Plan};
+use fielato_policy::{Config, HostPlan, HostPlans, Plan};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
@@ -221,8 +221,10 @@ impl Laboratory {
     pub fn plans(&self) -> BTreeMap<String, HostPlan> {
         let circumstances = Circumstances::at(Timestamp::now(), PerFamily::default());
         let hub = Plan::compile(&self.config, &circumstances);
-        let plan = |number| Some((name(number), HostPlan::of(&self.config, &hub, &name(number))?));
-        (0..self.hosts).filter_map(plan).collect()
+        let plans = HostPlans::new(&self.config, &hub);
+        (0..self.hosts)
+            .filter_map(|number| Some((name(number), plans.get(&name(number))?)))
+            .collect()
     }
 
     pub fn hosts(&self) -> BTreeMap<String, Vec<IpAddr>> {

@@ -114,8 +114,9 @@ fn processor_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// Of this process, in bytes.
+/// Of this process, in bytes, without what is free again.
 fn resident() -> Result<f64> {
+    fielato_kernel::memory::give_back();
     let text = std::fs::read_to_string("/proc/self/statm")?;
     let pages: f64 = text.split(' ').nth(1).ok_or("no resident pages")?.parse()?;
     Ok(pages * rustix::param::page_size() as f64)

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use anyhow::{Context as _, Result};
 use fielato_fleet::Digest;
 use fielato_fleet::hub::{Event, Happening, HostStatus};
-use fielato_policy::{Config, HostPlan, Plan};
+use fielato_policy::{Config, HostPlan, HostPlans, Plan};
 use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -118,9 +118,8 @@ impl Hosts {
         for (host, enrolment) in &self.kept.enrolments {
             fleet.expect_enrolment(host, enrolment.secret.clone(), enrolment.until);
         }
-        let plans = agents
-            .keys()
-            .filter_map(|name| Some((name.clone(), HostPlan::of(config, plan, name)?)));
+        let of = HostPlans::new(config, plan);
+        let plans = agents.keys().filter_map(|name| Some((name.clone(), of.get(name)?)));
         let plans: BTreeMap<String, HostPlan> = plans.collect();
         if plans == self.published {
             return Ok(());
