@@ -4,6 +4,7 @@
 PREFIX ?= /usr/local
 BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
+SHAREDIR = $(PREFIX)/share/fielato
 UNITDIR = $(PREFIX)/lib/systemd/system
 BASHDIR = $(PREFIX)/share/bash-completion/completions
 ZSHDIR = $(PREFIX)/share/zsh/site-functions
@@ -25,7 +26,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test interop testsuite oracle engines test-day test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle engines test-day test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping bench-fleet lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +87,8 @@ faults: ## kill the daemon and the store at random moments, over and over (root,
 	@$(NEED) $(BUILD) $(LAB)
 	FIELATO_KILL_ROUNDS=$(or $(ROUNDS),200) $(CARGO) test --release --locked --package fielato-store --test kill -- --nocapture
 	FIELATO_FAULT_ROUNDS=$(or $(ROUNDS),50) $(CARGO) test --release --locked --package fielato --test faults -- --nocapture
+	FIELATO_APPLY_ROUNDS=$(or $(ROUNDS),200) FIELATO_DRILLS=$(or $(ROUNDS),30) \
+	    $(CARGO) test --release --locked --package fielato --test applies -- --nocapture
 
 bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	@$(NEED) $(BUILD) $(LAB)
@@ -111,6 +114,10 @@ bench-gateway: ## measure what a hub costs per packet, in both engines, OPTIONS=
 bench-shaping: ## measure whether traffic control keeps its word, in both engines, OPTIONS=--help (root; minutes)
 	@$(NEED) $(BUILD) $(LAB)
 	$(CARGO) bench --locked --package fielato --bench shaping -- $(OPTIONS)
+
+bench-fleet: ## measure how fast 200 protected hosts follow a change, and what 5,000 cost the hub
+	@$(NEED) $(BUILD)
+	$(CARGO) bench --locked --package fielato-control --bench fleet
 
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)
@@ -140,18 +147,21 @@ install: docs ## install program, man pages, completions and unit (PREFIX, DESTD
 	install -d $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(UNITDIR)
 	install -m 644 $(TARGET)/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 644 packaging/fielato.toml.5 $(DESTDIR)$(MANDIR)/man5/
+	install -D -m 644 docs/fielato.schema.json $(DESTDIR)$(SHAREDIR)/fielato.schema.json
 	install -D -m 644 $(TARGET)/completions/fielato $(DESTDIR)$(BASHDIR)/fielato
 	install -D -m 644 $(TARGET)/completions/_fielato $(DESTDIR)$(ZSHDIR)/_fielato
 	install -D -m 644 $(TARGET)/completions/fielato.fish $(DESTDIR)$(FISHDIR)/fielato.fish
 	sed 's|/usr/bin/fielato|$(BINDIR)/fielato|' packaging/fielato.service >$(DESTDIR)$(UNITDIR)/fielato.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/fielato.service
+	sed 's|/usr/bin/fielato|$(BINDIR)/fielato|' packaging/fielato-agent.service >$(DESTDIR)$(UNITDIR)/fielato-agent.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/fielato.service $(DESTDIR)$(UNITDIR)/fielato-agent.service
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@if [ -z "$(DESTDIR)" ]; then $(NEED) nftables || echo "make: fielato needs nft to run; see above"; fi
 
 uninstall: ## remove what install put there; configuration and keys stay
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service || true; fi
-	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service fielato-agent.service || true; fi
+	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service $(DESTDIR)$(UNITDIR)/fielato-agent.service
 	rm -f $(DESTDIR)$(MANDIR)/man8/fielato.8 $(DESTDIR)$(MANDIR)/man8/fielato-*.8 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
+	rm -rf $(DESTDIR)$(SHAREDIR)
 	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 

@@ -139,7 +139,7 @@ impl Daemon {
                     return Ok(Some(client));
                 }
             }
-            self.hub.handle_hosts(Timestamp::now())?;
+            self.hub.handle_hosts(Timestamp::now());
             self.hub.handle_time(Timestamp::now())?;
         }
     }

@@ -33,6 +33,10 @@ pub enum Request {
         confirm: Option<u64>,
         /// The file is that of this earlier revision.
         rollback_of: Option<u64>,
+        /// Who applies it is logged in over this connection, which must not break.
+        session: Option<Session>,
+        /// Also if that connection breaks, or those of hosts' agents.
+        force: bool,
     },
     Confirm,
     /// Takes back what waits to be confirmed.
@@ -77,6 +81,15 @@ pub enum Request {
     },
     /// Shows the gateway's packets, line by line, until the client goes. Answered by [`Response::Watching`].
     Watch(Watch),
+}
+
+/// A TCP connection to the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The other end's address.
+    pub peer: IpAddr,
+    /// The hub's end.
+    pub hub: SocketAddr,
 }
 
 /// `fielato grant`

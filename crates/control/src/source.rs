@@ -124,6 +124,16 @@ pub enum Before {
     Other(Box<Source>),
 }
 
+impl Before {
+    /// The configuration as it was, when more changed than members that were added.
+    pub fn config(&self) -> Option<&Config> {
+        match self {
+            Self::Other(source) => Some(&source.config),
+            Self::Same | Self::Without(..) => None,
+        }
+    }
+}
+
 impl Source {
     /// Reads and checks the configuration.
     ///

@@ -601,6 +601,9 @@ pub struct Apply {
     /// What for; `fielato log` shows it
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
+    /// Also if it cuts your own session, or the hosts' agents
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub json: Json,
 }
@@ -615,6 +618,9 @@ pub struct Rollback {
     /// What for; `fielato log` shows it
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
+    /// Also if it cuts your own session, or the hosts' agents
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,8 @@ mod host;
 mod rates;
 mod shaping;
 
+pub use host::HostPlans;
+
 impl Plan {
     /// What the hub is to be.
     pub fn compile(config: &Config, circumstances: &Circumstances<'_>) -> Self {
@@ -50,12 +52,12 @@ impl HostPlan {
     pub fn compile(config: &Config, name: &str, circumstances: &Circumstances<'_>) -> Option<Self> {
         config.hosts.contains_key(name).then_some(())?;
         let world = World::new(config, *circumstances);
-        host::compile(config, &firewall::firewall(&world), name)
+        host::one(config, &firewall::firewall(&world), name)
     }
 
     /// The same where the hub's plan has been compiled already, from the same configuration.
     pub fn of(config: &Config, hub: &Plan, name: &str) -> Option<Self> {
-        host::compile(config, &hub.firewall, name)
+        host::one(config, &hub.firewall, name)
     }
 }
 

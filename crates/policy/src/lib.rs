@@ -28,6 +28,7 @@ mod schema;
 pub mod trace;
 
 pub use circumstances::{Circumstances, Grant};
+pub use compile::HostPlans;
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use facts::MachineFacts;

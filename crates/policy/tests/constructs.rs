@@ -12,7 +12,7 @@ use fielato_policy::gateway::{self, TUNNEL, UPLINK, Uplink};
 use fielato_policy::plan::{Origin, PerFamily};
 use fielato_policy::render::nft::ElementChange;
 use fielato_policy::render::{iptables, nft, script};
-use fielato_policy::{Circumstances, Grant, HostPlan, Plan};
+use fielato_policy::{Circumstances, Grant, HostPlan, HostPlans, Plan};
 use fielato_qdisc::Item;
 use fielato_wire::Headers;
 use fielato_wire::build::{Ip, Tcp};
@@ -405,4 +405,14 @@ fn a_host_of_strategy_member_judges_as_the_hub_does() {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
     assert_eq!(common::host(&config(&rich()), "server").unwrap().tunnel, None);
+    // All at once is each by itself.
+    for text in [talk().replace("\"source\"", "\"member\""), full(), rich()] {
+        let (config, plan) = (config(&text), common::plan(&text));
+        let all: Vec<HostPlan> = HostPlans::new(&config, &plan).iter().collect();
+        assert_eq!(all.len(), config.hosts.len());
+        for host in all {
+            assert_eq!(Some(&host), common::host(&config, &host.name).as_ref());
+            assert_eq!(Some(&host), HostPlan::of(&config, &plan, &host.name).as_ref());
+        }
+    }
 }

@@ -284,6 +284,7 @@ fn is_counted(origin: &Origin) -> bool {
         | Origin::Grant { .. }
         | Origin::OverQuota
         | Origin::Raw { .. }
+        | Origin::Publish { .. }
         | Origin::ForgedSource
         | Origin::Transit
         | Origin::Invalid
@@ -293,7 +294,6 @@ fn is_counted(origin: &Origin) -> bool {
         | Origin::NotOurs
         | Origin::ControlChannel
         | Origin::Masquerade
-        | Origin::Publish { .. }
         | Origin::FromHub
         | Origin::Protected => false,
     }

@@ -112,6 +112,8 @@ pub fn rule_tallies(gateway: &Gateway, scene: &Scene) -> Tallies {
             .ruleset(family)
             .tables
             .iter()
+            // Of a connection nat judges the first packet alone, which the other tables count too.
+            .filter(|table| table.name != "nat")
             .flat_map(|table| &table.chains)
         {
             for rule in chain.rules.iter().filter(|rule| rule.counters.packets > 0) {

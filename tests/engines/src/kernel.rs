@@ -301,6 +301,7 @@ impl Subject for Kernel {
                 if let Some(rule) = CountedRule::read(message)
                     && rule.table == "fielato"
                     && rule.packets > 0
+                    && !rule.chain.ends_with("_nat")
                 {
                     let comment = rule.comment.unwrap_or_default();
                     let sum = tallies.entry(format!("{}: {comment}", rule.chain)).or_default();

@@ -1,6 +1,7 @@
 //! Random policies: texts of `fielato.toml` that `fielato check` takes, out of everything that the file can say about packets.
 
 mod people;
+mod published;
 mod rules;
 mod shapes;
 
@@ -56,8 +57,10 @@ pub fn generate(seed: u64) -> String {
     };
     people::members(random, &mut draft, &mut text);
     people::hosts(random, &mut draft, &mut text);
+    people::groups(random, &mut draft, &mut text);
     people::services(random, &mut draft, &mut text);
     rules::rules(random, &draft, &mut text);
+    published::published(random, &draft, &mut text);
     shapes::shapes(random, &draft, &mut text);
     bans(random, &draft, &mut text);
     text
@@ -183,6 +186,15 @@ mod tests {
             "udp/",
             "tcp/",
             "uplink = true",
+            "[group.",
+            "[[nat.publish]]",
+            "action = \"allow\"",
+            "action = \"deny\"",
+            "action = \"log\"",
+            "action = \"limit\"",
+            "sctp/",
+            "when = ",
+            "until = 2020",
         ] {
             assert!(all.contains(word), "no policy says {word}");
         }

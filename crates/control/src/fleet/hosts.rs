@@ -26,6 +26,8 @@ pub struct Hosts {
     trouble: Option<String>,
     /// When a key that a host has sent is to be put in force.
     switch_at: Option<Timestamp>,
+    /// When tokens whose time is over are looked at again.
+    try_again_at: Option<Timestamp>,
 }
 
 /// What outlives the process.
@@ -71,6 +73,7 @@ impl Hosts {
             published: BTreeMap::new(),
             trouble: None,
             switch_at: None,
+            try_again_at: None,
         })
     }
 
@@ -146,9 +149,11 @@ impl Hosts {
         self.switch_at = Some(at);
     }
 
-    /// When a host's new key is to be put in force.
+    /// When something is to be done for hosts that enrol.
     pub fn next_event(&self) -> Option<Timestamp> {
-        self.switch_at
+        let ends = self.kept.enrolments.values().map(|enrolment| enrolment.until);
+        let ends = ends.map(|end| self.try_again_at.map_or(end, |again| end.max(again)));
+        self.switch_at.into_iter().chain(ends).min()
     }
 
     /// Whether a host's new key is to be put in force now; says so once.
@@ -206,14 +211,18 @@ impl Hosts {
         }
     }
 
-    /// Hosts whose token was not used in time, since the last call, with the token.
-    pub fn enrolments_over(&self) -> Vec<(String, Enrolment)> {
-        let over = self
-            .serving
-            .as_ref()
-            .map_or_else(Vec::new, |(_, fleet)| fleet.enrolments_over());
-        let kept = |host: String| Some((host.clone(), self.kept.enrolments.get(&host)?.clone()));
-        over.into_iter().filter_map(kept).collect()
+    /// Hosts whose token was not used in time, with the token, until it is [forgotten](Hosts::forget).
+    pub fn enrolments_over(&mut self, now: Timestamp) -> Vec<(String, Enrolment)> {
+        if self.try_again_at.is_some_and(|at| at > now) {
+            return Vec::new();
+        }
+        let over = self.kept.enrolments.iter().filter(|(_, enrolment)| enrolment.until <= now);
+        over.map(|(host, enrolment)| (host.clone(), enrolment.clone())).collect()
+    }
+
+    /// What is over could not be ended, and is to be told of again then.
+    pub fn try_again(&mut self, at: Timestamp) {
+        self.try_again_at = Some(at);
     }
 
     /// Writes down that a token was made; its host is waited for after the next [`Hosts::follow`].

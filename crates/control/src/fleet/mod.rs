@@ -70,7 +70,6 @@ struct Shared {
 struct State {
     hub: Hub,
     requests: Vec<EnrolRequest>,
-    over: Vec<String>,
     stop: bool,
 }
 
@@ -125,7 +124,6 @@ impl Fleet {
             state: Mutex::new(State {
                 hub,
                 requests: Vec::new(),
-                over: Vec::new(),
                 stop: false,
             }),
             wake: eventfd(0, flags)?,
@@ -181,11 +179,6 @@ impl Fleet {
     /// Who has asked for a key since the last call. Each is to be [answered](Fleet::answer).
     pub fn enrol_requests(&self) -> Vec<EnrolRequest> {
         std::mem::take(&mut self.shared.state().requests)
-    }
-
-    /// Whose time to enrol has ended since the last call.
-    pub fn enrolments_over(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.state().over)
     }
 
     /// The key is in force, or why it is not.

@@ -27,6 +27,8 @@ const ACCEPTED_AT_ONCE: usize = 256;
 const READ_AT_ONCE: usize = 64 * 1024;
 /// How long a connection that is being closed is kept, so that the other end can read why. A socket with unread bytes would be reset.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How much of what it still says is thrown away; who says more is not reading.
+const FAREWELL_BYTES: usize = 256 * 1024;
 /// Connections that are being closed, at most.
 const FAREWELLS: usize = 256;
 
@@ -35,9 +37,17 @@ pub(super) struct Server {
     poll: OwnedFd,
     listeners: Vec<Socket>,
     streams: HashMap<ConnectionId, Stream>,
-    closing: BTreeMap<u64, (TcpStream, Instant)>,
+    closing: BTreeMap<u64, Closing>,
     next: u64,
     buffer: Vec<u8>,
+}
+
+/// A connection that was ended here, until the other end has read why.
+struct Closing {
+    socket: TcpStream,
+    since: Instant,
+    /// Bytes that are still read and thrown away.
+    patience: usize,
 }
 
 struct Stream {
@@ -95,8 +105,7 @@ impl Server {
                 }
             }
             state.hub.handle_time(now());
-            let old = |(_, since): &(TcpStream, Instant)| since.elapsed() >= FAREWELL;
-            self.closing.retain(|_, closing| !old(closing));
+            self.closing.retain(|_, closing| closing.since.elapsed() < FAREWELL);
         }
     }
 
@@ -133,9 +142,14 @@ impl Server {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return;
         }
-        if let Some((socket, _)) = self.closing.get_mut(&number) {
-            if !matches!(socket.read(&mut self.buffer), Ok(1..)) {
-                self.closing.remove(&number);
+        if let Some(closing) = self.closing.get_mut(&number) {
+            let left = match closing.socket.read(&mut self.buffer) {
+                Ok(len @ 1..) => closing.patience.checked_sub(len),
+                _ => None,
+            };
+            match left {
+                Some(left) => closing.patience = left,
+                None => drop(self.closing.remove(&number)),
             }
             return;
         }
@@ -172,10 +186,8 @@ impl Server {
                         public_key,
                     });
                 }
-                Output::EnrolmentOver(host) => {
-                    news = true;
-                    state.over.push(host);
-                }
+                // The hub looks at the time itself: also for tokens that were made before it was started again.
+                Output::EnrolmentOver(_) => news = true,
             }
         }
         if news || state.hub.has_events() {
@@ -225,7 +237,12 @@ impl Server {
         let said = socket.write(last).and_then(|_| socket.shutdown(Shutdown::Write));
         let kept = epoll::modify(&self.poll, &socket, EventData::new_u64(id.0), EventFlags::IN);
         if said.is_ok() && kept.is_ok() {
-            self.closing.insert(id.0, (socket, Instant::now()));
+            let closing = Closing {
+                socket,
+                since: Instant::now(),
+                patience: FAREWELL_BYTES,
+            };
+            self.closing.insert(id.0, closing);
         }
     }
 }

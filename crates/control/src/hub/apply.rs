@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 
-use super::Hub;
+use super::{Hub, judged};
 use crate::audit::Outcome;
-use crate::protocol::{Applied, Changes};
+use crate::protocol::{Applied, Changes, Session};
 use crate::revisions::{NewRevision, Origin, Revision};
 use crate::source::Source;
 use crate::watchdog::Watchdog;
@@ -33,6 +33,10 @@ pub(super) struct How<'a> {
     pub(super) message: Option<&'a str>,
     /// Within this time it must be confirmed.
     pub(super) confirm: Option<Duration>,
+    /// Who applies it is logged in over this connection.
+    pub(super) session: Option<Session>,
+    /// Also if that connection breaks, or those of hosts' agents.
+    pub(super) force: bool,
 }
 
 /// A policy in force that waits to be confirmed.
@@ -71,7 +75,16 @@ impl Hub {
     pub(super) fn apply(&mut self, how: How<'_>, now: Timestamp) -> Result<Applied> {
         self.refuse_while_pending()?;
         let before = self.source.refresh(&self.paths)?;
-        self.apply_source(how, now).map_err(|NotApplied { error, changed }| {
+        let judged = judged::judge(
+            &self.source.config,
+            &self.plan_at(now)?,
+            before.config(),
+            &self.plan,
+            &how,
+            now,
+        );
+        let applied = judged.map_err(NotApplied::before).and_then(|()| self.apply_source(how, now));
+        applied.map_err(|NotApplied { error, changed }| {
             self.source.restore(before);
             match changed.then(|| self.change_to_source(now)) {
                 Some(Err(back)) => error.context(format!("and the policy before could not be put back: {back:#}")),

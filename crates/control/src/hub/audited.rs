@@ -109,6 +109,8 @@ fn words(request: &Request) -> Option<String> {
             message,
             confirm,
             rollback_of,
+            session: _,
+            force,
         } => {
             let command = rollback_of.map_or("apply".to_owned(), |number| format!("rollback {number}"));
             let confirm = confirm.map(|seconds| format!(" --confirm {seconds}s")).unwrap_or_default();
@@ -116,7 +118,8 @@ fn words(request: &Request) -> Option<String> {
                 .as_ref()
                 .map(|text| format!(" --message {text:?}"))
                 .unwrap_or_default();
-            format!("{command}{confirm}{message}")
+            let force = if *force { " --force" } else { "" };
+            format!("{command}{confirm}{force}{message}")
         }
         Request::Confirm => "confirm".to_owned(),
         Request::TakeBack => "rollback".to_owned(),

@@ -26,6 +26,8 @@ use crate::secrets;
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 /// The answer goes out through the tunnel of the old key, so that is in force a moment longer.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Between two tries of what does not work at the moment.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Hub {
     /// Makes a token for a host, and its member the token's.
@@ -85,10 +87,7 @@ impl Hub {
     }
 
     /// Does what the agents of hosts have asked for; tells the log what has happened to them.
-    ///
-    /// # Errors
-    /// When the machine cannot be changed.
-    pub fn handle_hosts(&mut self, now: Timestamp) -> Result<()> {
+    pub fn handle_hosts(&mut self, now: Timestamp) {
         for event in self.hosts.events() {
             self.note_host(&event);
         }
@@ -99,18 +98,31 @@ impl Hub {
             }
             self.hosts.answer(&request, result.map_err(|error| format!("{error:#}")));
         }
-        for (host, enrolment) in self.hosts.enrolments_over() {
-            let member = self.source.config.members.get(&host);
-            if member.is_some_and(|member| member.public_key == enrolment.public_key) {
-                log::warn!("host {host} has not enrolled in time; its member is disabled");
-                self.edit_policy(now, |document| edit::set_disabled(document, &host, true))?;
+        for (host, enrolment) in self.hosts.enrolments_over(now) {
+            if let Err(error) = self.end_enrolment(&host, &enrolment, now) {
+                // As while somebody is at work on the file. The hub must not end for it, and the token is refused all the same.
+                log::error!("host {host} has not enrolled in time, and its member cannot be disabled yet: {error:#}");
+                self.hosts.try_again(now + PATIENCE);
             }
-            self.hosts.forget(&host)?;
         }
-        if self.hosts.is_time_to_switch(now) {
-            self.change_to_circumstances(now)?;
+        if self.hosts.is_time_to_switch(now)
+            && let Err(error) = self.change_to_circumstances(now)
+        {
+            log::error!("the new key of a host cannot be put in force yet: {error:#}");
+            self.hosts.switch_at(now + PATIENCE);
         }
-        Ok(())
+    }
+
+    /// The token's key must not stay a way into the overlay.
+    fn end_enrolment(&mut self, host: &str, enrolment: &Enrolment, now: Timestamp) -> Result<()> {
+        let member = self.source.config.members.get(host);
+        if member.is_some_and(|member| member.public_key == enrolment.public_key && !member.disabled) {
+            self.refuse_while_pending()?;
+            self.edit_policy(now, |document| edit::set_disabled(document, host, true))?;
+            self.record_enrolment(host)?;
+            log::warn!("host {host} has not enrolled in time; its member is disabled");
+        }
+        self.hosts.forget(host)
     }
 
     /// Writes down the key that a host has sent. It is in force after [`FAREWELL`].

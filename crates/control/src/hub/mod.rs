@@ -11,6 +11,7 @@ mod begin;
 mod engine;
 mod enrol;
 mod grants;
+mod judged;
 mod kernel;
 mod machine;
 mod report;
@@ -170,6 +171,8 @@ impl Hub {
             author,
             message: None,
             confirm: None,
+            session: None,
+            force: false,
         };
         Ok(self.apply(how, now)?.changes)
     }
@@ -339,12 +342,16 @@ impl Hub {
                 message,
                 confirm,
                 rollback_of,
+                session,
+                force,
             } => {
                 let how = How {
                     origin: rollback_of.map_or(Origin::Apply, Origin::Rollback),
                     author,
                     message: message.as_deref(),
                     confirm: confirm.map(Duration::from_secs),
+                    session,
+                    force,
                 };
                 Response::Applied(self.apply(how, now)?)
             }

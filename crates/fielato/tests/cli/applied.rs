@@ -137,6 +137,56 @@ fn what_is_confirmed_stays_and_can_be_gone_back_from() {
 }
 
 #[test]
+fn what_fails_its_tests_or_locks_its_author_out_is_refused() {
+    if !can_run("applied::what_fails_its_tests_or_locks_its_author_out_is_refused") {
+        return;
+    }
+    let (Pair { hub, outside: _outside }, bare) = hub_for_alice("kernel");
+    let good = hub.config();
+    assert_eq!(hub.fielato("plan").code, 0, "nothing would change");
+
+    // A test that the policy passes, then one that it does not.
+    let test = |expect: &str| format!("\n[[test]]\nfrom = \"alice\"\nto = \"hub\"\nexpect = \"{expect}\"\n");
+    hub.write_config(&(good.clone() + &test("drop")));
+    let told = hub.fielato("apply").fails(1);
+    assert!(told.contains("tests fail") && told.contains("alice to hub"), "{told}");
+    assert_eq!(revision(&hub), 1);
+    hub.write_config(&(good.clone() + &test("accept")));
+    hub.fielato("apply").ok();
+    assert_eq!(revision(&hub), 2);
+
+    // Over the tunnel, as alice; the new policy no longer lets her in.
+    let server = overlay(&hub)[0].clone();
+    let status = hub.fielato("status --json").json();
+    let alice = status["members"][0]["addresses"][0]
+        .as_str()
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    hub.write_config(&(bare + &rule("alice", "hub", "reject")));
+    assert_eq!(hub.fielato("plan").code, 3, "something would change");
+    let over_ssh = |arguments: &str| {
+        let mut command = hub.command(crate::common::FIELATO);
+        command
+            .args(arguments.split(' '))
+            .env("SSH_CONNECTION", format!("{alice} 40000 {server} 22"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = over_ssh("apply");
+    assert!(
+        code == Some(1) && told.contains("would cut your own session") && told.contains("--force"),
+        "{code:?} {told}"
+    );
+    assert_eq!(revision(&hub), 2);
+    assert_eq!(over_ssh("apply --force --confirm 1h").0, Some(0));
+    assert_eq!(revision(&hub), 3);
+    hub.fielato("rollback").ok();
+}
+
+#[test]
 fn a_killed_daemon_takes_nothing_unconfirmed_with_it() {
     if !can_run("applied::a_killed_daemon_takes_nothing_unconfirmed_with_it") {
         return;

@@ -253,6 +253,10 @@ impl Router {
         if rp_filter == RpFilter::Off || key.src == Addr::ZERO {
             return Ok(());
         }
+        // The table `local` has a route of type broadcast for it.
+        if matches!(self.kind(Family::V4, key.src), AddressType::Broadcast) {
+            return Err(DropReason::Martian);
+        }
         let back = RouteKey {
             src: key.dst,
             dst: key.src,

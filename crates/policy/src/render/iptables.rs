@@ -206,7 +206,7 @@ impl Writer<'_> {
             last: published.to_port.saturating_add(last.saturating_sub(first)),
         };
         let ports = port_matches(&[there]).concat();
-        Some(format!(" -d {target}{ports} -m conntrack --ctstate DNAT"))
+        Some(format!(" -d {target} -m conntrack --ctstate DNAT{ports}"))
     }
 
     fn line(&mut self, rest: &str) {

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use fielato_qdisc::Item;
 
 use super::nft;
-use crate::plan::{HostPlan, Plan};
+use crate::plan::Plan;
+
+pub use super::host_script::host;
 
 /// What `up` does on the hub. `key_path` is the file of the hub's private key, which the script names and never shows.
 pub fn hub(plan: &Plan, key_path: &str) -> String {
@@ -82,15 +84,6 @@ pub fn hub(plan: &Plan, key_path: &str) -> String {
     out
 }
 
-/// What makes a machine a protected host.
-pub fn host(plan: &HostPlan) -> String {
-    format!(
-        "#!/bin/sh\n# Lets only the VPN reach the services of {}. Run as root, and again at every boot.\nset -eu\n\nnft -f - <<'RULES'\n{}RULES\n",
-        plan.name,
-        nft::host(plan)
-    )
-}
-
 /// What puts a member's file in its place and brings the tunnel up. The file is read from standard input, so that no
 /// secret stands in a script.
 pub fn member(name: &str, interface: &str) -> String {
@@ -101,6 +94,6 @@ pub fn member(name: &str, interface: &str) -> String {
 }
 
 /// In single quotes for sh.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

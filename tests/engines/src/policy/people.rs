@@ -114,18 +114,56 @@ pub(super) fn hosts(random: &mut Random, draft: &mut Draft, text: &mut String) {
     }
 }
 
+/// Groups with tables of their own: others within them, members and hosts by name.
+pub(super) fn groups(random: &mut Random, draft: &mut Draft, text: &mut String) {
+    // Each holds earlier ones alone, so that none is within itself.
+    const NAMES: [&str; 3] = ["everybody", "outer", "mixed"];
+    for name in NAMES.iter().take(random.weighted(&[55, 25, 15, 5])) {
+        let inner: Vec<String> = draft
+            .groups
+            .iter()
+            .filter(|_| random.chance(40))
+            .map(|name| (*name).to_owned())
+            .collect();
+        let members: Vec<String> = draft
+            .members
+            .iter()
+            .filter(|_| random.chance(10))
+            .map(|member| member.name.clone())
+            .collect();
+        let hosts: Vec<String> = draft
+            .hosts
+            .iter()
+            .filter(|_| random.chance(30))
+            .map(|host| host.name.clone())
+            .collect();
+        let _ = writeln!(text, "\n[group.{name}]");
+        for (key, names) in [("groups", inner), ("members", members), ("hosts", hosts)] {
+            if !names.is_empty() {
+                let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+                let _ = writeln!(text, "{key} = [{}]", quoted.join(", "));
+            }
+        }
+        draft.groups.push(name);
+    }
+}
+
 pub(super) fn services(random: &mut Random, draft: &mut Draft, text: &mut String) {
     if draft.hosts.is_empty() {
         return;
     }
     for index in 0..random.below(5) {
-        let host = random.pick(&draft.hosts).name.clone();
+        let mut hosts = vec![random.pick(&draft.hosts).name.clone()];
+        if random.chance(20) {
+            hosts.push(random.pick(&draft.hosts).name.clone());
+        }
         let ports: Vec<String> = (0..random.between(1, 3)).map(|_| port(random)).collect();
         let quoted: Vec<String> = ports.iter().map(|port| format!("\"{port}\"")).collect();
         let name = format!("s{index}");
         let _ = write!(
             text,
-            "\n[service.{name}]\nhost = \"{host}\"\nports = [{}]\n",
+            "\n[service.{name}]\nhost = {}\nports = [{}]\n",
+            list(&hosts),
             quoted.join(", ")
         );
         draft.services.push(name);
@@ -133,7 +171,7 @@ pub(super) fn services(random: &mut Random, draft: &mut Draft, text: &mut String
 }
 
 fn port(random: &mut Random) -> String {
-    let protocol = random.pick(&["tcp", "tcp", "udp"]);
+    let protocol = random.pick(&["tcp", "tcp", "tcp", "udp", "udp", "sctp"]);
     let first = *random.pick(&SERVICES);
     match random.below(4) {
         0 => format!("{protocol}/{first}-{}", first + random.between(1, 60) as u16),

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use super::{Draft, Size, list};
 
+const ACTIONS: [&str; 7] = ["accept", "allow", "drop", "deny", "reject", "log", "limit"];
+
 pub(super) fn rules(random: &mut Random, draft: &Draft, text: &mut String) {
     let count = match draft.size {
         Size::Small => random.between(0, 4),
@@ -17,7 +19,7 @@ pub(super) fn rules(random: &mut Random, draft: &Draft, text: &mut String) {
     let mut before: Option<(Vec<String>, &str)> = None;
     for _ in 0..count {
         let from = parties(random, draft, false);
-        let action = ["accept", "drop", "reject"][random.weighted(&[66, 17, 17])];
+        let action = ACTIONS[random.weighted(&[50, 12, 14, 4, 12, 5, 3])];
         // Neighbours that differ only in `from` are written as one line of nft.
         let (to, action) = match before {
             Some(before) if random.chance(20) => before,
@@ -29,6 +31,17 @@ pub(super) fn rules(random: &mut Random, draft: &Draft, text: &mut String) {
             list(&from),
             list(&to)
         );
+        if action == "limit" {
+            // What comes back in a case is less than one in a day.
+            let _ = writeln!(text, "limit = \"1/day\"\nburst = 1");
+        }
+        // It holds at the time of every case, or not.
+        match random.below(30) {
+            0 => text.push_str("when = { days = \"mon-sun\", hours = \"00:00-24:00\", zone = \"Europe/Madrid\" }\n"),
+            1 => text.push_str("until = 2020-01-01T00:00:00Z\n"),
+            2 => text.push_str("until = 2095-01-01T00:00:00Z\n"),
+            _ => {}
+        }
         before = Some((to, action));
     }
 }

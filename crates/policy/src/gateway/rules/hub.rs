@@ -197,7 +197,8 @@ impl<'f> Hub<'f> {
         };
         let ports = port_matches(&[there]).into_iter();
         ports
-            .map(|port| Parts::default().side(End::Destination, &side).ports(&port).translated())
+            // The state first: a packet that ends within its ports was not translated, and nft goes on with the next rule.
+            .map(|port| Parts::default().side(End::Destination, &side).translated().ports(&port))
             .collect()
     }
 
