@@ -4,6 +4,7 @@
 PREFIX ?= /usr/local
 BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
+SHAREDIR = $(PREFIX)/share/fielato
 UNITDIR = $(PREFIX)/lib/systemd/system
 BASHDIR = $(PREFIX)/share/bash-completion/completions
 ZSHDIR = $(PREFIX)/share/zsh/site-functions
@@ -86,6 +87,8 @@ faults: ## kill the daemon and the store at random moments, over and over (root,
 	@$(NEED) $(BUILD) $(LAB)
 	FIELATO_KILL_ROUNDS=$(or $(ROUNDS),200) $(CARGO) test --release --locked --package fielato-store --test kill -- --nocapture
 	FIELATO_FAULT_ROUNDS=$(or $(ROUNDS),50) $(CARGO) test --release --locked --package fielato --test faults -- --nocapture
+	FIELATO_APPLY_ROUNDS=$(or $(ROUNDS),200) FIELATO_DRILLS=$(or $(ROUNDS),30) \
+	    $(CARGO) test --release --locked --package fielato --test applies -- --nocapture
 
 bench: ## measure, and write bench/results/*.json (some with root only; minutes)
 	@$(NEED) $(BUILD) $(LAB)
@@ -144,6 +147,7 @@ install: docs ## install program, man pages, completions and unit (PREFIX, DESTD
 	install -d $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(UNITDIR)
 	install -m 644 $(TARGET)/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 644 packaging/fielato.toml.5 $(DESTDIR)$(MANDIR)/man5/
+	install -D -m 644 docs/fielato.schema.json $(DESTDIR)$(SHAREDIR)/fielato.schema.json
 	install -D -m 644 $(TARGET)/completions/fielato $(DESTDIR)$(BASHDIR)/fielato
 	install -D -m 644 $(TARGET)/completions/_fielato $(DESTDIR)$(ZSHDIR)/_fielato
 	install -D -m 644 $(TARGET)/completions/fielato.fish $(DESTDIR)$(FISHDIR)/fielato.fish
@@ -157,6 +161,7 @@ uninstall: ## remove what install put there; configuration and keys stay
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl disable --now fielato.service fielato-agent.service || true; fi
 	rm -f $(DESTDIR)$(BINDIR)/fielato $(DESTDIR)$(BINDIR)/wireguard-fielato $(DESTDIR)$(UNITDIR)/fielato.service $(DESTDIR)$(UNITDIR)/fielato-agent.service
 	rm -f $(DESTDIR)$(MANDIR)/man8/fielato.8 $(DESTDIR)$(MANDIR)/man8/fielato-*.8 $(DESTDIR)$(MANDIR)/man5/fielato.toml.5
+	rm -rf $(DESTDIR)$(SHAREDIR)
 	rm -f $(DESTDIR)$(BASHDIR)/fielato $(DESTDIR)$(ZSHDIR)/_fielato $(DESTDIR)$(FISHDIR)/fielato.fish
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 

@@ -12,6 +12,7 @@ use fielato_control::source::BadConfig;
 use fielato_wire::filter::{FilterError, UnknownName};
 
 fn main() -> ExitCode {
+    end_quietly_without_a_reader();
     if let Some(code) = commands::iptables::by_name() {
         return code;
     }
@@ -26,6 +27,19 @@ fn main() -> ExitCode {
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// `fielato log | head` is no failure: when nobody reads on, `println!` panics, and then there is nothing left to say.
+fn end_quietly_without_a_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            // As a shell reports a program that SIGPIPE ended.
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
 }
 
 /// See the exit codes in the help text.

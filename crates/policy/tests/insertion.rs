@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{config, full, talk};
+use common::{config, full, rich, talk};
 use fielato_policy::Config;
 
 const C: &str = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
@@ -88,4 +88,32 @@ fn clashes_are_left_to_the_whole_parser() {
     assert_eq!(config(&old).insertion(&old, &old), None);
     assert_eq!(config(&old).insertion(&old, &old.replacen("alice", "alicia", 1)), None);
     assert_eq!(config(&old).insertion(&old, &talk()), None);
+}
+
+#[test]
+fn groups_with_tables_and_limits() {
+    // A table without a rate changes nothing for a new member.
+    let old = format!("{}\n[group.staff]\nmembers = [\"alice\"]\nhosts = [\"server\"]\n", full());
+    let behind = "expires = 2026-12-31T00:00:00Z\n\n";
+    let with = |old: &str, block: &str| old.replacen(behind, &format!("{behind}{block}\n"), 1);
+    let in_staff = carol().replace("carol]", "carol]\ngroups = [\"staff\"]");
+    assert!(short_way(&old, &with(&old, &in_staff)));
+    let blocked = carol().replace("carol]", "carol]\nquota = \"1GB/day\"");
+    assert!(short_way(&old, &with(&old, &blocked)));
+    for (from, to) in [
+        ("carol]", "carol]\nrate = \"1mbit\""),
+        ("carol]", "carol]\nquota = \"1GB/day\"\nover = \"throttle 1mbit\""),
+        ("carol", "staff"),
+    ] {
+        let new = with(&old, &carol().replace(from, to));
+        assert_eq!(config(&old).insertion(&old, &new), None, "{new}");
+    }
+    // Groups with a rate are for the whole parser.
+    let rated = rich();
+    let dave = carol()
+        .replace("carol", "dave")
+        .replace(C, "BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=");
+    let new = rated.replacen("[host.server]", &format!("{dave}\n[host.server]"), 1);
+    assert!(Config::parse(&new).is_ok());
+    assert_eq!(config(&rated).insertion(&rated, &new), None);
 }

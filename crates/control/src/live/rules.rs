@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use fielato_kernel::nft;
 use fielato_policy::Config;
+use fielato_policy::config::Rule;
 
 use super::report::LiveStation;
 
@@ -105,13 +106,14 @@ pub(super) fn lines(comment: &str, all: &[usize]) -> Vec<usize> {
         Some(list) => list.split(", ").filter_map(|number| number.parse().ok()).collect(),
         None => Vec::new(),
     };
-    let line = |number: &usize| all.get(number.checked_sub(1)?).copied();
+    let line = |number: &usize| all.get(number.checked_sub(1)?).copied().filter(|line| *line > 0);
     numbers.iter().filter_map(line).collect()
 }
 
-/// The lines of the configuration's rules, in order.
+/// The lines of the configuration's rules, in order; 0 for those in included files.
 pub(super) fn lines_of(config: &Config) -> Vec<usize> {
-    config.rules.iter().map(|rule| rule.line).collect()
+    let line = |rule: &Rule| if rule.file.is_none() { rule.line } else { 0 };
+    config.rules.iter().map(line).collect()
 }
 
 /// Why a packet ended as it did: the station that decided, with its rule's comment.

@@ -6,6 +6,7 @@ mod captures;
 mod common;
 mod documents;
 mod engines;
+mod examples;
 mod import;
 mod judged;
 mod members;

@@ -62,6 +62,9 @@ pub(crate) enum Gone {
     Stopped(Place, Reason),
 }
 
+/// After it the slowest limit, `1/day`, lets another packet pass.
+const PAUSE: u64 = 86_401 * Now::SECOND;
+
 /// Packets and questions are the same each time; the seed keys tables that nobody attacks.
 const SEED: u64 = 1;
 
@@ -117,6 +120,8 @@ impl<'a> Walk<'a> {
             *proxy = Proxy::default();
         }
         self.hosts.values_mut().for_each(FarEnd::forget);
+        // The limits of rules are what they are after a pause; the time of day, which ends bans, stays.
+        self.now.mono = self.now.mono.saturating_add(PAUSE);
     }
 
     /// Some time after the beginning.
