@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
+use common::prober::Prober;
 use common::snapshot::Snapshot;
 use common::{Finished, PORT, Started, World, finish, ready, shell};
 use fielato_testkit::Cleanup;
@@ -155,6 +158,59 @@ fn up_is_refused_when_the_disk_is_full() {
         done(&world.run(&["up"]));
         done(&world.run(&["down"]));
     }
+}
+
+#[test]
+fn a_full_disk_refuses_changes_and_the_hub_goes_on() {
+    if !ready("a_full_disk_refuses_changes_and_the_hub_goes_on") {
+        return;
+    }
+    let world = World::new();
+    let state = world.file("var/lib/fielato");
+    fs::create_dir_all(&state).unwrap();
+    let place = state.display().to_string();
+    done(&finish(Command::new("mount").args([
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=16m",
+        "fielato-test",
+        &place,
+    ])));
+    let _mounted = Cleanup::new(move || drop(finish(Command::new("umount").args(["-l", &place]))));
+    world.configure(0);
+    done(&world.run(&["up"]));
+    let prober = Prober::start(&world);
+    world.renew_session();
+    prober.wait_for_allowed(true, Duration::from_secs(12)).unwrap();
+    let rules = shell(
+        &world.hub,
+        "nft list table inet fielato | sed 's/counter packets.*bytes [0-9]*//'",
+    );
+
+    let filler = state.join("filler");
+    for block in [1 << 16, 4096] {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&filler).unwrap();
+        while std::io::Write::write_all(&mut file, &vec![0; block]).is_ok() {}
+    }
+    world.configure(3);
+    for command in [&["apply"][..], &["reload"], &["grant", "alice", "open", "--for", "1h"]] {
+        let refused = world.run(command);
+        assert_eq!(refused.code, Some(1), "{command:?}: {refused:?}");
+    }
+    assert_eq!(
+        shell(
+            &world.hub,
+            "nft list table inet fielato | sed 's/counter packets.*bytes [0-9]*//'"
+        ),
+        rules
+    );
+    prober.wait_for_allowed(true, Duration::from_secs(12)).unwrap();
+    assert_eq!(prober.leaks(&world), BTreeMap::new());
+
+    fs::remove_file(filler).unwrap();
+    done(&world.run(&["apply"]));
+    done(&world.run(&["down"]));
 }
 
 /// A file system without a free byte, until dropped.

@@ -289,3 +289,70 @@ fn usage_is_counted_and_outlives_the_daemon() {
     let csv = hub.fielato("usage --csv --since 1h").ok();
     assert!(csv.starts_with("name,rx_bytes") && csv.contains("alice,"), "{csv}");
 }
+
+#[test]
+fn a_quota_that_is_used_up_blocks_within_seconds() {
+    if !can_run("applied::a_quota_that_is_used_up_blocks_within_seconds") {
+        return;
+    }
+    for engine in ["kernel", "userspace"] {
+        let Pair { hub, outside } = Pair::new();
+        hub.fielato("member add alice").ok();
+        let plain = hub.config() + &rule("alice", "hub", "accept");
+        let limited = plain.replace("[member.alice]\n", "[member.alice]\nquota = \"200kB/day\"\n");
+        assert_ne!(plain, limited);
+        hub.write_config(&limited);
+        hub.fielato(&format!("up --engine {engine} --wireguard userspace")).ok();
+        let client = Client::start(&hub, &outside, "alice");
+        let server = overlay(&hub)[0].clone();
+        eventually("the tunnel carries", || client.ping(&server));
+        sleep(Duration::from_secs(3));
+        assert!(client.ping(&server), "{engine}: nothing is used up yet");
+        outside.sh(&format!("ping -q -c 100 -i 0.005 -s 1200 {server}")).ok();
+        let used_up = std::time::Instant::now();
+        eventually("it is blocked", || !client.ping(&server));
+        assert!(
+            used_up.elapsed() < Duration::from_secs(20),
+            "{engine}: {:?}",
+            used_up.elapsed()
+        );
+        let told = hub.quietly("trace --from alice --to hub").out;
+        assert!(told.contains("quota"), "{engine}: {told}");
+        // A greater one lets her in again, and the usage is what it was.
+        hub.write_config(&limited.replace("200kB", "200MB"));
+        hub.fielato("reload").ok();
+        eventually("she is in again", || client.ping(&server));
+        let usage = hub.fielato("usage --json").json();
+        assert!(usage["usage"][0]["rx_bytes"].as_u64() > Some(100_000), "{engine}: {usage}");
+    }
+}
+
+#[test]
+fn a_damaged_store_costs_the_past_and_not_the_policy() {
+    if !can_run("applied::a_damaged_store_costs_the_past_and_not_the_policy") {
+        return;
+    }
+    let (Pair { hub, outside: _outside }, bare) = hub_for_alice("kernel");
+    hub.write_config(&(bare + &rule("alice", "any", "reject")));
+    hub.fielato("apply").ok();
+    let applied = hub.config();
+    hub.fielato("down").ok();
+    let store = hub.root().join("var/lib/fielato/store.redb");
+    let mut bytes = std::fs::read(&store).unwrap();
+    let middle = bytes.len() / 2;
+    bytes.truncate(middle);
+    std::fs::write(&store, bytes).unwrap();
+    hub.write_config("nothing of use");
+    hub.fielato("up --applied --wireguard userspace").ok();
+    let status = hub.fielato("status --json").json();
+    let warnings = status["warnings"].to_string();
+    assert!(warnings.contains("store.redb") && warnings.contains("moved to"), "{warnings}");
+    assert!(
+        hub.sh("nft list table inet fielato").ok().contains("reject"),
+        "the last policy is in force"
+    );
+    // And it goes on from there, with a number that nobody had.
+    hub.write_config(&applied);
+    hub.fielato("apply").ok();
+    assert!(revision(&hub) > 2, "{}", revision(&hub));
+}
