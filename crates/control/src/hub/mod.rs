@@ -105,6 +105,10 @@ impl Hub {
     /// The first thing that could not be done; everything is then as before.
     pub fn up(paths: &Paths, options: &Options, lock: Arc<Lock>, now: Timestamp, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         progress("configuration");
+        if !paths.store().exists() {
+            // There is nothing to go back to: a file that is no policy is refused before anything is made.
+            Source::load(paths)?;
+        }
         let mut kept = Kept::open(paths)?;
         kept.expire(now)?;
         let begin = begin::choose(paths, &mut kept, options.applied)?;

@@ -299,7 +299,7 @@ fn a_quota_that_is_used_up_blocks_within_seconds() {
         let Pair { hub, outside } = Pair::new();
         hub.fielato("member add alice").ok();
         let plain = hub.config() + &rule("alice", "hub", "accept");
-        let limited = plain.replace("[member.alice]\n", "[member.alice]\nquota = \"200kB/day\"\n");
+        let limited = plain.replace("\n[member.alice]\n", "\n[member.alice]\nquota = \"200kB/day\"\n");
         assert_ne!(plain, limited);
         hub.write_config(&limited);
         hub.fielato(&format!("up --engine {engine} --wireguard userspace")).ok();

@@ -74,10 +74,17 @@ impl Snapshot {
         let root = world.root.path();
         for path in files_below(root) {
             let name = path.strip_prefix(root).unwrap().display().to_string();
-            if !matches!(
+            // What `down` leaves on purpose: what was done, and what is to be remembered.
+            let kept = matches!(
                 name.as_str(),
-                "run/fielato/lock" | "run/fielato/fielato.log" | "var/lib/fielato/bans.json"
-            ) {
+                "run/fielato/lock"
+                    | "run/fielato/fielato.log"
+                    | "var/lib/fielato/bans.json"
+                    | "var/lib/fielato/store.redb"
+                    | "var/lib/fielato/usage.redb"
+                    | "var/lib/fielato/audit.jsonl"
+            );
+            if !kept && !name.starts_with("var/lib/fielato/policy/") {
                 items.insert(("file", name), String::new());
             }
         }

@@ -200,8 +200,10 @@ impl<'l> HostRules<'l> {
         let script = match self.format {
             Format::Nft => format!("nft delete table inet {HOST_TABLE}\n"),
             // The tables that iptables-nft makes for its chains stay when the chains are empty; iptables-legacy has none.
-            Format::Iptables => "iptables -F\nip6tables -F\nfor family in ip ip6; do\n\
-                 if nft list table $family filter >/dev/null 2>&1; then nft delete table $family filter; fi\ndone\n"
+            Format::Iptables => "for command in iptables ip6tables; do\n\
+                 $command -F; $command -X\n$command -t raw -F 2>/dev/null || true\ndone\n\
+                 for family in ip ip6; do for table in filter raw; do\n\
+                 if nft list table $family $table >/dev/null 2>&1; then nft delete table $family $table; fi\ndone; done\n"
                 .to_owned(),
         };
         self.machine.call("sh", ["-e"]).input(script).succeed(interrupt).map(drop)

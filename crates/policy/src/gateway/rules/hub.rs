@@ -16,6 +16,9 @@ use crate::gateway::sets::{Sets, of_family};
 use crate::plan::{Addresses, FilterRule, Firewall, Origin, PerFamily, Published};
 use crate::raw;
 
+/// The chain of published ports.
+const PUBLISHED: &str = "published";
+
 /// What the chains of one family are made from.
 pub(super) struct Hub<'f> {
     firewall: &'f Firewall,
@@ -156,10 +159,17 @@ impl<'f> Hub<'f> {
         }
         let known = Parts::default().translated().state(States::ESTABLISHED | States::RELATED);
         list.push(Origin::Established, known, Target::Accept);
+        // A chain of their own: a rule that asks for a protocol drops what has broken headers, before its other conditions are asked
+        // (`ip6_packet_match`, hotdrop). What was translated has none, and the rest must get on to the next rule.
+        let mut ports = List::new();
         for published in &self.firewall.published {
             for parts in self.translated(published) {
-                list.push(published.origin.clone(), parts, Target::Accept);
+                ports.push(published.origin.clone(), parts, Target::Accept);
             }
+        }
+        if let Some(first) = ports.origins.first().cloned() {
+            list.push(first, Parts::default().translated(), Target::Jump(PUBLISHED.into()));
+            list.chains.push((PUBLISHED.to_owned(), ports));
         }
     }
 
