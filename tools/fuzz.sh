@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:?usage: fuzz.sh SECONDS [TARGET…]}
 shift
-[ $# != 0 ] || set -- packet language restore conntrack ftp superpacket wireguard
+[ $# != 0 ] || set -- packet language restore conntrack ftp superpacket wireguard policy fleet
 
 # Both are asked for by name: neither comes with the compiler that builds the rest.
 if ! rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
