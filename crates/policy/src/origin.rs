@@ -61,6 +61,8 @@ pub enum Origin {
     NotOurs,
     /// To the hub's control port: protected hosts' agents alone.
     ControlChannel,
+    /// What was translated: the rules of published ports are asked.
+    Translated,
     /// The end of a chain: no rule of the file let it in.
     NoRule,
     /// What leaves the VPN takes the hub's address: `masquerade` in `[hub]`.
@@ -103,6 +105,7 @@ impl Origin {
             Origin::Loopback => "loopback",
             Origin::NotOurs => "not from the VPN",
             Origin::ControlChannel => "control channel",
+            Origin::Translated => "translated",
             Origin::NoRule => "no rule",
             Origin::Masquerade => "masquerade",
             Origin::Protected => "protected port",

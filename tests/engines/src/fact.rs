@@ -295,6 +295,7 @@ fn is_counted(origin: &Origin) -> bool {
         | Origin::ControlChannel
         | Origin::Masquerade
         | Origin::FromHub
+        | Origin::Translated
         | Origin::Protected => false,
     }
 }

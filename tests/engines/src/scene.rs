@@ -93,6 +93,8 @@ impl Scene {
 
     /// The name under which packets of a rule are counted: neighbours that nft has in one line are counted together.
     pub fn tally(&self, chain: &str, comment: &str) -> String {
+        // In the nft text published ports have no chain of their own.
+        let chain = if chain == "published" { "forward" } else { chain };
         let number = comment.strip_prefix("rule ").and_then(|number| number.parse::<usize>().ok());
         let joined = number.and_then(|number| self.comments.get(&(chain.to_owned(), number)));
         format!("{chain}: {}", joined.map_or(comment, String::as_str))

@@ -140,6 +140,7 @@ impl Stopped<'_> {
             // These accept.
             Origin::Grant { .. }
             | Origin::Publish { .. }
+            | Origin::Translated
             | Origin::FromHub
             | Origin::Established
             | Origin::Loopback

@@ -154,7 +154,7 @@ fn table_verdict(
         Some(Origin::Rule { .. } | Origin::Raw { .. }) | None => "",
         Some(Origin::Grant { .. }) => ": what was granted for a time passes before every rule",
         Some(Origin::OverQuota) => ": a quota is used up, and nothing more passes",
-        Some(Origin::Publish { .. }) => ": a published port leads to a machine behind the hub",
+        Some(Origin::Publish { .. } | Origin::Translated) => ": a published port leads to a machine behind the hub",
         Some(Origin::FromHub) => ": what the hub itself sends is not filtered",
         Some(Origin::ForgedSource) => ": overlay addresses come out of the tunnel alone",
         Some(Origin::Transit) => ": it neither comes from the VPN nor goes to it",

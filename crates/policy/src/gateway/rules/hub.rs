@@ -167,8 +167,12 @@ impl<'f> Hub<'f> {
                 ports.push(published.origin.clone(), parts, Target::Accept);
             }
         }
-        if let Some(first) = ports.origins.first().cloned() {
-            list.push(first, Parts::default().translated(), Target::Jump(PUBLISHED.into()));
+        if !ports.rules.is_empty() {
+            list.push(
+                Origin::Translated,
+                Parts::default().translated(),
+                Target::Jump(PUBLISHED.into()),
+            );
             list.chains.push((PUBLISHED.to_owned(), ports));
         }
     }
