@@ -40,6 +40,11 @@ const POLL: Duration = Duration::from_millis(50);
 const DELAY_MS: f64 = 500.0;
 const DELAY_TOLERANCE_MS: f64 = 30.0;
 
+/// The root discipline: below that of an interface with many queues there are hundreds of lines.
+fn shortly(disciplines: &str) -> &str {
+    disciplines.lines().next().unwrap_or_default().trim_end()
+}
+
 fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     let before = disciplines(talk)?;
     let result = rates(talk).and_then(|()| delay(talk));
@@ -49,7 +54,7 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
     result?;
     let after = disciplines(talk)?;
     talk.recorder
-        .check("without [[shape]] again", &before, &after, before == after)
+        .check("without [[shape]] again", shortly(&before), shortly(&after), before == after)
 }
 
 /// Two members at once, each by IPv4 and IPv6 at once: the class is the member's, not the address's.
