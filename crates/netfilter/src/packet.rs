@@ -177,7 +177,12 @@ impl Packet {
     /// The first `len` bytes of the transport are needed in one piece, to be written or summed (`skb_ensure_writable`): if the first
     /// fragment has fewer it takes them from those behind it (`__pskb_pull_tail`).
     pub(crate) fn join_header(&mut self, len: u16) {
+        let transport = self.transport().len();
         let Some(pieces) = &mut self.pieces else { return };
+        // Extension headers that stood behind the fragment header are in the first fragment too.
+        let whole: usize = pieces.sizes.iter().map(|&size| usize::from(size)).sum();
+        let extensions = u16::try_from(whole.saturating_sub(transport)).unwrap_or(u16::MAX);
+        let len = extensions.saturating_add(len);
         let Some((first, behind)) = pieces.sizes.split_first_mut() else {
             return;
         };
