@@ -26,7 +26,7 @@ LAB = nftables iptables ipset iproute2 iputils-ping wireguard-tools wireguard-go
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test interop testsuite oracle engines test-day test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping bench-fleet lint docs install uninstall clean
+.PHONY: help build run test interop testsuite oracle engines test-day test-vm conformance fuzz faults bench bench-classify bench-tunnel bench-gateway bench-shaping bench-fleet bench-analyse lint docs install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,10 @@ bench-shaping: ## measure whether traffic control keeps its word, in both engine
 bench-fleet: ## measure how fast 200 protected hosts follow a change, and what 5,000 cost the hub
 	@$(NEED) $(BUILD)
 	$(CARGO) bench --locked --package fielato-control --bench fleet
+
+bench-analyse: ## measure what judging a policy of 100,000 rules takes, and a matrix of 1,000 members (a minute)
+	@$(NEED) $(BUILD)
+	$(CARGO) bench --locked --package fielato-policy --bench analyse -- $(OPTIONS)
 
 bench-classify: ## measure the search among many rules alone (minutes)
 	@$(NEED) $(BUILD)

@@ -177,7 +177,7 @@ pub struct Member {
 }
 
 /// `route = "all" | "lab" | ["PREFIX", …]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Route {
     /// Everything.

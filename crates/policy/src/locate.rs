@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Lines;
+use crate::parse::Plain;
 
 /// Line and column of every `[KIND.NAME]` of a file.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +16,11 @@ impl Tables {
     pub fn of(text: &str) -> Tables {
         let lines = Lines::new(text);
         let mut places = HashMap::new();
-        let (root, _) = DeTable::parse_recoverable(text);
+        let plain = Plain::of(text, 0);
+        let (mut root, errors) = DeTable::parse_recoverable(plain.as_ref().map_or(text, |plain| &plain.rest));
+        if !errors.is_empty() {
+            (root, _) = DeTable::parse_recoverable(text);
+        }
         for (kind, value) in root.get_ref() {
             let DeValue::Table(tables) = value.get_ref() else { continue };
             let kind_name = kind.get_ref().to_string();

@@ -13,6 +13,7 @@ mod limits;
 mod machines;
 mod names;
 mod nat;
+mod plain;
 mod raw;
 mod rules;
 mod scalar;
@@ -31,11 +32,13 @@ use crate::schema::{Section, Top};
 
 use limits::Limited;
 use names::Names;
+use plain::PlainRule;
 
 pub use include::includes;
 pub use insertion::Insertion;
 pub(crate) use machines::free_address;
 pub(crate) use names::RESERVED;
+pub(crate) use plain::Plain;
 
 impl Config {
     /// Reads and checks a whole file, one that includes no others.
@@ -58,8 +61,17 @@ impl Config {
         };
         let texts = Texts::of_files(main, included);
         let mut sink = Sink::default();
-        let mut roots = Vec::new();
-        for (begin, text) in texts.iter() {
+        let without_plain: Vec<Option<Plain<'_>>> = texts.iter().map(|(begin, text)| Plain::of(text.text, begin)).collect();
+        let (mut roots, mut plain) = (Vec::new(), Vec::new());
+        for ((begin, text), without_plain) in texts.iter().zip(&without_plain) {
+            if let Some(Plain { rest, rules }) = without_plain
+                && let (root, errors) = DeTable::parse_recoverable(rest)
+                && errors.is_empty()
+            {
+                roots.push((begin, include::moved(root.into_inner(), begin)));
+                plain.extend(rules);
+                continue;
+            }
             let (root, errors) = DeTable::parse_recoverable(text.text);
             for error in &errors {
                 let span = error.span().unwrap_or(0..0);
@@ -70,14 +82,20 @@ impl Config {
         }
         // After a syntax error the tree has holes; what it seems to lack would be told as errors that are none.
         sink = sink.finish(&texts).map(|()| Sink::default())?;
-        let config = read(roots.iter().map(|(begin, root)| (*begin, root)), &texts, &mut sink);
+        let config = read(roots.iter().map(|(begin, root)| (*begin, root)), &plain, &texts, &mut sink);
         sink.finish(&texts)?;
         Ok(config)
     }
 }
 
 /// Reads what can be read. With errors noted in `sink` the value has gaps filled by defaults and must not be used.
-fn read<'a>(roots: impl Iterator<Item = (usize, &'a DeTable<'a>)> + Clone, texts: &'a Texts<'a>, sink: &mut Sink) -> Config {
+/// The tables of `plain` rules are empty.
+fn read<'a>(
+    roots: impl Iterator<Item = (usize, &'a DeTable<'a>)> + Clone,
+    plain: &[PlainRule<'_>],
+    texts: &'a Texts<'a>,
+    sink: &mut Sink,
+) -> Config {
     for (_, root) in roots.clone() {
         refuse_secrets(root, sink);
     }
@@ -97,7 +115,7 @@ fn read<'a>(roots: impl Iterator<Item = (usize, &'a DeTable<'a>)> + Clone, texts
     );
     let services = machines::services(&top, &hosts, &in_groups, sink);
     let mut names = Names::new(&members, &groups, &hosts, &services, sink);
-    let rules = rules::read(&top, &mut names, sink);
+    let rules = rules::read(&top, plain, &mut names, sink);
     let shapes = shapes::read(&top, &hub, &mut names, sink);
     shapes::refuse_two_classes(&shapes, &members, &in_groups, sink);
     let known = nat::Known {

@@ -80,17 +80,17 @@ struct Sender<'a> {
 }
 
 /// Where what members send through the tunnel may go in one family, each route once.
-struct Routes {
+struct Routes<'a> {
     family: Family,
-    places: HashMap<String, usize>,
+    places: HashMap<&'a Route, usize>,
     /// Of each route where somebody may be.
     destinations: Vec<Ranges>,
     /// Of all together.
     all: Ranges,
 }
 
-impl Routes {
-    fn of(config: &Config, plan: &Plan, family: Family, wanted: &BTreeSet<&str>) -> Routes {
+impl<'a> Routes<'a> {
+    fn of(config: &'a Config, plan: &Plan, family: Family, wanted: &BTreeSet<&str>) -> Routes<'a> {
         let there = destinations(plan, family);
         let mut routes = Routes {
             family,
@@ -99,7 +99,7 @@ impl Routes {
             all: Ranges::none(),
         };
         for member in wanted.iter().filter_map(|name| config.members.get(*name)) {
-            routes.places.entry(name_of(&member.route)).or_insert_with(|| {
+            routes.places.entry(&member.route).or_insert_with(|| {
                 let sent = nets(&allowed_ips(config, &member.route), family);
                 routes.destinations.push(sent.and(&there));
                 routes.destinations.len().saturating_sub(1)
@@ -111,11 +111,11 @@ impl Routes {
     }
 
     /// Who is wanted, by address.
-    fn senders<'a>(&self, config: &'a Config, wanted: &BTreeSet<&str>) -> BTreeMap<u128, Sender<'a>> {
+    fn senders(&self, config: &'a Config, wanted: &BTreeSet<&str>) -> BTreeMap<u128, Sender<'a>> {
         let members = config.members.iter().filter(|(name, _)| wanted.contains(name.as_str()));
         let senders = members.flat_map(|(name, member)| {
             let own: Vec<IpNet> = member.addresses.iter().copied().map(IpNet::from).collect();
-            let route = self.places.get(&name_of(&member.route)).copied();
+            let route = self.places.get(&member.route).copied();
             nets(&own, self.family)
                 .first()
                 .zip(route)
@@ -123,10 +123,6 @@ impl Routes {
         });
         senders.collect()
     }
-}
-
-fn name_of(route: &Route) -> String {
-    format!("{route:?}")
 }
 
 /// Where somebody may be: everywhere but in what of the overlay nobody has.

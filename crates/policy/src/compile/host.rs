@@ -66,6 +66,8 @@ impl<'a> HostPlans<'a> {
 
 /// One host's plan. `None` when there is no such host.
 pub fn one(config: &Config, firewall: &Firewall, name: &str) -> Option<HostPlan> {
+    // Asked for every member; their sets are not to be searched for nothing.
+    config.hosts.get(name)?;
     let in_set = |nets: &[IpNet], address: IpAddr| nets.iter().any(|net| net.contains(&address));
     let addresses = own(config, name).into_iter().map(|address| {
         let sets = firewall.sets.iter().filter(|(_, nets)| in_set(nets, address));

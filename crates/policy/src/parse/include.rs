@@ -9,7 +9,11 @@ use crate::schema::Top;
 /// The patterns under `include` at the top of a main file, in their order: what to give to
 /// [`Config::parse_files`](crate::Config::parse_files) behind it. What is wrong with them, or with the rest, is found there.
 pub fn includes(text: &str) -> Vec<String> {
-    let (root, _) = DeTable::parse_recoverable(text);
+    // What stands before the first table is the top; where a line with a bracket begins no table, there is an error before it.
+    let (mut root, errors) = DeTable::parse_recoverable(text.get(..first_bracket(text)).unwrap_or(text));
+    if !errors.is_empty() {
+        (root, _) = DeTable::parse_recoverable(text);
+    }
     let Some(value) = root.get_ref().get("include") else {
         return Vec::new();
     };
@@ -18,6 +22,18 @@ pub fn includes(text: &str) -> Vec<String> {
         value => value.as_str().into_iter().collect::<Vec<_>>(),
     };
     texts.into_iter().map(str::to_owned).collect()
+}
+
+/// Where the first line with a bracket at its beginning begins.
+fn first_bracket(text: &str) -> usize {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with('[') {
+            break;
+        }
+        at += line.len();
+    }
+    at
 }
 
 /// Notes what is wrong with `include` itself.
@@ -70,4 +86,25 @@ fn moved_value(value: DeValue<'_>, by: usize) -> DeValue<'_> {
 fn shifted<T>(spanned: Spanned<T>, by: usize, change: impl FnOnce(T) -> T) -> Spanned<T> {
     let span = spanned.span();
     Spanned::new(span.start + by..span.end + by, change(spanned.into_inner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_top_alone() {
+        let cases: [(&str, &[&str]); 7] = [
+            ("include = [\"a\", \"b\"]\n[hub]\n", &["a", "b"]),
+            ("include = [\n\"a\"\n]\n[hub]\n", &["a"]),
+            ("x = [\n[1]\n]\ninclude = \"a\"\n[hub]\n", &["a"]),
+            ("x = \"\"\"\n[hub]\n\"\"\"\ninclude = \"a\"\n", &["a"]),
+            ("include = \"a\"", &["a"]),
+            ("[hub]\ninclude = \"a\"\n", &[]),
+            ("", &[]),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(includes(text), wanted, "{text}");
+        }
+    }
 }

@@ -6,22 +6,28 @@ use jiff::tz::TimeZone;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::{Action, Days, Hours, MIDNIGHT, Party, Rate, RateUnit, Rule, When};
-use crate::diagnostic::Sink;
+use crate::diagnostic::{Sink, Texts};
 use crate::keys::{RULE, WHEN};
 use crate::schema::{Section, Text, Top};
 
 use super::names::{Names, Place};
+use super::plain::PlainRule;
 use super::{items, scalar, sections};
 
-pub fn read(top: &Top<'_>, names: &mut Names<'_>, sink: &mut Sink) -> Vec<Rule> {
+/// Of all rules in order; the tables of `plain` ones are made of them.
+pub fn read(top: &Top<'_>, plain: &[PlainRule<'_>], names: &mut Names<'_>, sink: &mut Sink) -> Vec<Rule> {
+    let mut plain = plain.iter().peekable();
     let tables = sections(top, "rule", sink).into_iter();
     tables
-        .filter_map(|(span, table)| rule(top, span, table, names, sink))
+        .filter_map(|(span, table)| match plain.next_if(|plain| plain.begin == span.start) {
+            Some(plain) => rule(top.texts, span, &plain.table(), names, sink),
+            None => rule(top.texts, span, table, names, sink),
+        })
         .collect()
 }
 
-fn rule<'a>(top: &Top<'a>, span: Range<usize>, table: &'a DeTable<'a>, names: &mut Names<'_>, sink: &mut Sink) -> Option<Rule> {
-    let (file, line) = top.texts.line(span.start);
+fn rule(texts: &Texts<'_>, span: Range<usize>, table: &DeTable<'_>, names: &mut Names<'_>, sink: &mut Sink) -> Option<Rule> {
+    let (file, line) = texts.line(span.start);
     let section = Section::new("rule".to_owned(), span, table, RULE, sink);
     let from = bare(names.parties(&section, "from", Place::From, sink));
     let to = bare(names.parties(&section, "to", Place::To, sink));

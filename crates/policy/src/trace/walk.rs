@@ -1,7 +1,8 @@
 //! A packet's whole way: out of the sender's machine, through the gateway, into the receiver's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fielato_gateway::trace::{self as seen, TraceFilter};
@@ -37,6 +38,8 @@ pub(crate) struct Walk<'a> {
     proxy: Option<Proxy>,
     /// Protected hosts that a packet has met.
     hosts: BTreeMap<String, FarEnd>,
+    /// What goes into the tunnel by the routes that a packet has met.
+    routes: HashMap<&'a Route, Arc<[IpNet]>>,
     /// The hub's addresses on the uplink.
     own: Vec<IpNet>,
     begin: Timestamp,
@@ -104,6 +107,7 @@ impl<'a> Walk<'a> {
             rules: gateway::rules(plan, &uplink),
             proxy: (uplink.exit == Exit::Proxy).then(Proxy::default),
             hosts: BTreeMap::new(),
+            routes: HashMap::new(),
             own: uplink.addresses,
             begin: now,
             now: moment,
@@ -274,11 +278,11 @@ impl<'a> Walk<'a> {
     }
 
     /// From a member's socket to the hub's side of the tunnel.
-    fn leave_member(&self, journey: &mut Journey, name: &str) -> Option<Gone> {
+    fn leave_member(&mut self, journey: &mut Journey, name: &str) -> Option<Gone> {
         let place = Place::Member(name.to_owned());
         let Shown { source, destination, .. } = Shown::of(&journey.bytes)?;
         let member = self.config.members.get(name)?;
-        let networks = allowed_ips(self.config, &member.route);
+        let networks = self.tunnelled(&member.route);
         let network = longest(&networks, destination);
         journey.add(
             &place,
@@ -304,6 +308,12 @@ impl<'a> Walk<'a> {
         (!own).then_some(Gone::Stopped(Place::Hub, Reason::ForeignSource))
     }
 
+    fn tunnelled(&mut self, route: &'a Route) -> Arc<[IpNet]> {
+        let config = self.config;
+        let made = || allowed_ips(config, route).into();
+        Arc::clone(self.routes.entry(route).or_insert_with(made))
+    }
+
     /// From the hub's side of the tunnel to a member's socket.
     fn enter_member(&mut self, journey: &mut Journey) -> Result<Gone, QuestionError> {
         let Some(Shown { source, destination, .. }) = Shown::of(&journey.bytes) else {
@@ -322,9 +332,10 @@ impl<'a> Walk<'a> {
         );
         let name = name.clone();
         let place = Place::Member(name.clone());
-        let allowed = allowed_ips(self.config, &member.route);
-        let may = longest(&allowed, source).is_some();
+        let networks = self.tunnelled(&member.route);
+        let may = longest(&networks, source).is_some();
         let from = "the hub".to_owned();
+        let allowed = networks.to_vec();
         journey.add(&place, Step::Decrypt { from, source, allowed });
         if !may {
             return Ok(Gone::Stopped(place, Reason::ForeignSource));
