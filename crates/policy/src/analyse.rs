@@ -15,6 +15,7 @@ mod foreign;
 mod names;
 mod networks;
 mod ranges;
+mod raw;
 mod region;
 mod shadows;
 

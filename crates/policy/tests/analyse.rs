@@ -244,6 +244,116 @@ fn networks_that_overlap() {
     );
 }
 
+/// What rules in iptables' words and published ports may do to a packet is not said otherwise.
+#[test]
+fn raw_rules_and_published_ports() {
+    let raw = |place: &str, words: &str| format!("[raw]\nafter = {}\nrules = [\"{words}\"]\n", place == "after");
+    let told = |rules: &str, more: &str, kind: Kind| {
+        let findings = found(&lab(&[rules, more].concat()));
+        findings.iter().filter(|finding| finding.kind == kind).count()
+    };
+    let opposite = [
+        rule("\"guests\"", "\"any\"", "drop"),
+        rule("\"staff\"", "\"storage\"", "accept"),
+    ]
+    .concat();
+    let alone = rule("\"alice\"", "\"storage\"", "accept");
+    let wide = rule("\"any\"", "\"any\"", "accept");
+    let publish = |at: &str| {
+        format!(
+            "[[nat.publish]]\nport = \"tcp/80\"\nto = \"archive\"\nto_port = 1094\nfrom = \"staff\"\naddresses = [\"{at}\"]\n"
+        )
+    };
+    for (rules, more, kind, expected) in [
+        // Rule 1 does not decide where a raw rule may have decided before.
+        (&opposite, String::new(), Kind::Contradiction, 1),
+        (
+            &opposite,
+            raw("before", "-A FORWARD -s 192.168.4.3 -j ACCEPT"),
+            Kind::Contradiction,
+            0,
+        ),
+        (&opposite, raw("before", "-A FORWARD -j LOG"), Kind::Contradiction, 1),
+        (
+            &opposite,
+            raw("before", "-A FORWARD -s 192.168.4.9 -j ACCEPT"),
+            Kind::Contradiction,
+            1,
+        ),
+        (
+            &opposite,
+            raw("before", "-A FORWARD -p udp -j ACCEPT"),
+            Kind::Contradiction,
+            1,
+        ),
+        (
+            &opposite,
+            raw("after", "-A FORWARD -s 192.168.4.3 -j ACCEPT"),
+            Kind::Contradiction,
+            1,
+        ),
+        // Bob reaches what a raw rule or a published port lets him.
+        (&alone, String::new(), Kind::ReachesNothing, 1),
+        (
+            &alone,
+            raw("before", "-A FORWARD -s 192.168.4.3 -p gre -j ACCEPT"),
+            Kind::ReachesNothing,
+            0,
+        ),
+        (
+            &alone,
+            raw("after", "-A INPUT -s 192.168.4.0/24 -j ACCEPT"),
+            Kind::ReachesNothing,
+            0,
+        ),
+        (
+            &alone,
+            raw("before", "-A FORWARD -s 192.168.4.3 -j DROP"),
+            Kind::ReachesNothing,
+            1,
+        ),
+        (
+            &alone,
+            raw("before", "-A FORWARD -s 192.168.4.2 -j ACCEPT"),
+            Kind::ReachesNothing,
+            1,
+        ),
+        (
+            &alone,
+            raw(
+                "before",
+                "-t nat -A PREROUTING -d 10.0.0.1 -j DNAT --to-destination 10.0.123.9",
+            ),
+            Kind::ReachesNothing,
+            0,
+        ),
+        (&alone, publish("192.168.4.1"), Kind::ReachesNothing, 0),
+        // Nothing is open that a raw rule may stop.
+        (&wide, String::new(), Kind::OpenToEveryone, 1),
+        (
+            &wide,
+            raw("before", "-A FORWARD -d 10.0.123.9 -j DROP"),
+            Kind::OpenToEveryone,
+            0,
+        ),
+        (
+            &wide,
+            raw("before", "-A FORWARD -d 10.0.123.8 -j DROP"),
+            Kind::OpenToEveryone,
+            1,
+        ),
+        // A rule that is never reached is none, whatever else is before it.
+        (
+            &[wide.clone(), alone.clone()].concat(),
+            raw("before", "-A FORWARD -j DROP"),
+            Kind::NeverReached,
+            1,
+        ),
+    ] {
+        assert_eq!(told(rules, &more, kind), expected, "{rules}{more}");
+    }
+}
+
 /// A packet that begins a connection.
 #[derive(Debug, Clone, Copy)]
 struct Packet {

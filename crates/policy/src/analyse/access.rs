@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::chain::{Chain, Effect, Line, Reached, nets, services};
 use super::finding::{About, Finding, Kind, Severity};
 use super::ranges::Ranges;
+use super::raw::translated;
 use super::region::Region;
 use super::shadows::Fates;
 use crate::config::{Config, Party, Route, Service};
@@ -20,6 +21,14 @@ pub(super) fn idle_members(config: &Config, plan: &Plan, chains: &[Chain<'_>], f
     for (number, chain) in chains.iter().enumerate() {
         let routes = Routes::of(config, plan, chain.family, &left);
         let mut senders = routes.senders(config, &left);
+        // What raw rules and published ports may let pass is not looked at any closer.
+        for open in chain.raw.accepted.iter().chain(&translated(&plan.firewall, chain.family)) {
+            senders.retain(|address, Sender { name, route }| {
+                let sent = routes.destinations.get(*route);
+                let may = open.src.contains(*address) && sent.is_some_and(|sent| sent.touches(&open.dst));
+                !(may && left.remove(name))
+            });
+        }
         let accepting = chain.lines.iter().enumerate();
         for (place, line) in accepting.filter(|(_, line)| lets_in(line)) {
             if senders.is_empty() {

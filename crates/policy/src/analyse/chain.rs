@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::classes::{Side, everything_but};
 use super::ranges::{Range, Ranges};
+use super::raw::Raw;
 use super::region::{ANY_SERVICE, Point, Region, add_boxes};
 use crate::config::{Action, PortSpec};
 use crate::plan::{Addresses, Destination, FilterRule, Firewall, Origin};
@@ -53,6 +54,8 @@ pub(super) struct Chain<'a> {
     dst: Side<'a>,
     /// Of each of the classifier's boxes: the line, its region, and whether the box holds nothing else.
     places: Vec<(usize, usize, bool)>,
+    /// What rules in iptables' words may do.
+    pub raw: Raw,
     /// Boxes that may still be looked at, in all searches together.
     work: Cell<u64>,
 }
@@ -75,7 +78,7 @@ pub(super) enum Reached {
     By(Point),
     /// None: these lines take them all.
     Never(BTreeSet<usize>),
-    /// It took too long to find out.
+    /// It took too long to find out, or a raw rule may take what comes past.
     Unknown,
 }
 
@@ -102,7 +105,9 @@ impl<'a> Chain<'a> {
             dst: overlay,
             service: any_service(),
         };
-        Chain::new(firewall, &firewall.forward, family, vec![from_vpn, to_vpn], conditional, sets)
+        let mut chain = Chain::new(firewall, &firewall.forward, family, vec![from_vpn, to_vpn], conditional, sets);
+        chain.raw = Raw::of(firewall, "FORWARD", family);
+        chain
     }
 
     /// The rules for what comes from the VPN to the hub itself, of which `others` are not addresses.
@@ -118,7 +123,9 @@ impl<'a> Chain<'a> {
             dst: everything(family).without(&nets(others, family)),
             service: any_service(),
         };
-        Chain::new(firewall, &firewall.input, family, vec![from_vpn], conditional, sets)
+        let mut chain = Chain::new(firewall, &firewall.input, family, vec![from_vpn], conditional, sets);
+        chain.raw = Raw::of(firewall, "INPUT", family);
+        chain
     }
 
     fn new(
@@ -189,6 +196,7 @@ impl<'a> Chain<'a> {
             src,
             dst,
             places,
+            raw: Raw::default(),
             work: Cell::new(WORK),
         }
     }
@@ -227,10 +235,12 @@ impl<'a> Chain<'a> {
     /// Whether any packet of `region` that comes to the rules at all comes past all lines before `below`.
     ///
     /// Corners first: mostly one of them does, or meets a line that takes the whole part. Else what the line takes that a packet met
-    /// is cut away, and a packet of what is left is asked about, until one comes past or nothing is left.
+    /// is cut away, and a packet of what is left is asked about, until one comes past or nothing is left. A packet that a raw rule may
+    /// take is no example of one that comes past.
     pub fn reached(&self, region: &Region, below: usize, conditional: bool) -> Reached {
         let mut takers = BTreeSet::new();
         let mut left: Vec<Region> = Vec::new();
+        let mut hidden = false;
         for all in &self.universe {
             let part = all.and(region);
             if part.is_empty() {
@@ -239,6 +249,7 @@ impl<'a> Chain<'a> {
             let mut whole = false;
             for corner in part.corners() {
                 match self.first(corner, below, conditional) {
+                    First::None if self.before(corner).is_some() => hidden = true,
                     First::None => return Reached::By(corner),
                     First::Unknown => return Reached::Unknown,
                     First::Line(line, place) => {
@@ -255,12 +266,16 @@ impl<'a> Chain<'a> {
             }
         }
         for _ in 0..LOOK_UPS {
-            let Some(part) = left.pop() else {
-                return Reached::Never(takers);
-            };
+            let Some(part) = left.pop() else { break };
             let Some(point) = part.point() else { continue };
             match self.first(point, below, conditional) {
-                First::None => return Reached::By(point),
+                First::None => match self.before(point) {
+                    None => return Reached::By(point),
+                    Some(raw) => {
+                        hidden = true;
+                        left.extend(part.without(raw));
+                    }
+                },
                 First::Unknown => return Reached::Unknown,
                 First::Line(line, place) => {
                     takers.insert(line);
@@ -270,11 +285,16 @@ impl<'a> Chain<'a> {
                 }
             }
         }
-        if left.is_empty() {
+        if left.is_empty() && !hidden {
             Reached::Never(takers)
         } else {
             Reached::Unknown
         }
+    }
+
+    /// What a raw rule may take that stands before the file's rules, and this packet with it.
+    fn before(&self, point: Point) -> Option<&Region> {
+        self.raw.before.iter().find(|region| region.contains(point))
     }
 
     fn region(&self, line: usize, place: usize) -> Option<&Region> {
