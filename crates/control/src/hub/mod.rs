@@ -36,6 +36,7 @@ use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, Priv
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::accounting::Lives;
 use crate::bans::Bans;
 use crate::fleet::Hosts;
 use crate::kept::Kept;
@@ -94,7 +95,7 @@ pub struct Hub {
     again: Vec<OsString>,
     accounted: Instant,
     /// Names this life of the interface, for the accounts.
-    life: String,
+    lives: Lives,
     since: Timestamp,
 }
 
@@ -132,11 +133,11 @@ impl Hub {
             now,
         };
         let (mut engine, plan) = start.bring_up(progress)?;
-        let life = begin
+        let lives = begin
             .record(&kept, &who::own_name(), now)
-            .and_then(|()| engine.life(&plan, now));
-        let life = match life {
-            Ok(life) => life,
+            .and_then(|()| engine.lives(&plan, now));
+        let lives = match lives {
+            Ok(lives) => lives,
             Err(error) => {
                 let undone = engine.down();
                 undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
@@ -153,7 +154,7 @@ impl Hub {
             lock,
             again: options.again.clone(),
             accounted: Instant::now(),
-            life,
+            lives,
             plan,
             private_key: key,
             psks,

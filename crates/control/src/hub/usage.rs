@@ -9,7 +9,7 @@ use super::Hub;
 use crate::accounting::by_group;
 use crate::protocol::{By, Usage, UsageOf, VERSION};
 
-/// How often the counters are read.
+/// How often the counters are read; those of our own device are written as often.
 const EVERY: Duration = Duration::from_secs(2);
 
 impl Hub {
@@ -24,8 +24,8 @@ impl Hub {
             .collect();
         match self.engine.device() {
             Ok(status) => {
-                self.kept.account(&self.life, &status, &names, now);
-                self.kept.flush(now);
+                self.kept.account(&self.lives, &status, &names, now);
+                self.kept.flush(self.engine.wireguard() == "userspace", now);
             }
             Err(error) => log::warn!("the members' counters cannot be read: {error:#}"),
         }
