@@ -21,8 +21,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
 
-use fielato_kernel::peer_packets::{PeerCounting, Wanted};
+use fielato_kernel::peer_packets::{CountError, PeerCounting, Wanted};
 use fielato_wireguard::{PeerPackets, PublicKey};
+
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use namespace::{Bpffs, in_namespace, in_second, needs_root, second};
 
@@ -227,6 +229,43 @@ fn what_is_pinned_goes_on() {
         let counting = PeerCounting::attach(WIRE, &pin, &both).unwrap();
         assert_ne!(counting.life(), life);
         assert_eq!(of(&counting, 2), Some((0, 0)));
+    });
+}
+
+/// What the unit gives the daemon.
+#[test]
+fn two_capabilities_are_enough() {
+    if needs_root("two_capabilities_are_enough") {
+        return;
+    }
+    in_namespace(|| {
+        connect(&["10.0.0.2/24"]);
+        let bpffs = Bpffs::mount();
+        let pin = bpffs.path().join("packets");
+        let both = CapabilitySet::NET_ADMIN | CapabilitySet::BPF;
+        let sets = CapabilitySets {
+            effective: both,
+            permitted: both,
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, sets).unwrap();
+        for round in 0..2 {
+            let mut counting = PeerCounting::attach(WIRE, &pin, &wanted(&[("10.0.0.2/32", 2), ("10.7.0.0/16", 3)])).unwrap();
+            ping("10.0.0.2", 2);
+            assert_eq!(of(&counting, 2), Some((2 + 2 * round, 2 + 2 * round)));
+            counting.retain(&wanted(&[("10.0.0.2/32", 2)])).unwrap();
+        }
+        set_capabilities(
+            None,
+            CapabilitySets {
+                effective: CapabilitySet::NET_ADMIN,
+                permitted: CapabilitySet::NET_ADMIN,
+                inheritable: CapabilitySet::empty(),
+            },
+        )
+        .unwrap();
+        let refused = PeerCounting::attach(WIRE, &pin, &Wanted::new()).err().unwrap();
+        assert!(matches!(refused, CountError::NotPermitted(_)), "{refused}");
     });
 }
 
