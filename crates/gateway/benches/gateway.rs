@@ -156,7 +156,9 @@ fn swap(c: &mut Criterion) {
     for connections in [0, 100_000_u32] {
         let mut gateway = Gateway::new(configs[0].clone(), 7, START).unwrap();
         for number in 0..connections {
-            let packet = Ip::v4(member(number % 1000), [198, 51, 100, 3]).udp((number / 1000) as u16 + 2000, 53, b"x");
+            // Two servers: behind one address there are 64,512 ports towards each.
+            let server = [198, 51, 100, 3 + (number % 2) as u8];
+            let packet = Ip::v4(member(number % 1000), server).udp((number / 1000) as u16 + 2000, 53, b"x");
             gateway.receive(TUNNEL, Buffer::from(packet), START);
             gateway.transmit(START);
         }
