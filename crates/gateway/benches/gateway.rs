@@ -163,12 +163,19 @@ fn swap(c: &mut Criterion) {
             gateway.transmit(START);
         }
         assert_eq!(gateway.usage().connections, connections as usize);
-        group.bench_function(format!("{connections} connections"), |b| {
-            // Another rule each time, so that every connection is judged again.
-            let mut at = 0;
+        // Another rule each time, so that every connection is judged again.
+        let mut at = 0;
+        let mut change = |gateway: &mut Gateway| {
+            at = (at + 1) % configs.len();
+            gateway.swap(configs[at].clone(), START).unwrap();
+        };
+        group.bench_function(format!("{connections} connections, until packets pass"), |b| {
+            b.iter(|| change(&mut gateway));
+        });
+        group.bench_function(format!("{connections} connections, until all were looked at"), |b| {
             b.iter(|| {
-                at = (at + 1) % configs.len();
-                assert_eq!(gateway.swap(configs[at].clone(), START).unwrap().cut, 0);
+                change(&mut gateway);
+                while gateway.judge_some(256, START).is_none() {}
             });
         });
     }
