@@ -87,8 +87,8 @@ impl Engine {
         running!(self, engine => engine.set_bans(plan, bans))
     }
 
-    /// Takes everything down.
-    pub(super) fn down(self) -> Result<()> {
+    /// Takes everything down. Returns what the device reported at the end.
+    pub(super) fn down(self) -> Result<Option<DeviceStatus>> {
         running!(self, engine => engine.down())
     }
 

@@ -19,7 +19,7 @@ mod start;
 mod usage;
 mod userspace;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -280,7 +280,13 @@ impl Hub {
         if let Some(pending) = self.pending.take() {
             self.undone(pending, "the hub was taken down before it was confirmed");
         }
-        self.engine.down()
+        // What came since.
+        if let Some(last) = self.engine.down()? {
+            let now = Timestamp::now();
+            self.kept.account(&self.lives, &last, &names(&self.plan), now);
+            self.kept.flush_now(now);
+        }
+        Ok(())
     }
 
     /// When [`Hub::handle_time`] has something to do next.
@@ -445,6 +451,12 @@ impl Hub {
         self.bans = bans;
         Ok(())
     }
+}
+
+/// Members' names by their keys.
+fn names(plan: &Plan) -> BTreeMap<[u8; 32], String> {
+    let peers = plan.peers.iter();
+    peers.map(|peer| (peer.public_key.0, peer.name.clone())).collect()
 }
 
 /// The bans of the file and of the list.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::Hub;
+use super::{Hub, names};
 use crate::accounting::by_group;
 use crate::protocol::{By, Usage, UsageOf, VERSION};
 
@@ -16,15 +16,9 @@ impl Hub {
     /// Reads the counters.
     pub(super) fn account(&mut self, now: Timestamp) {
         self.accounted = Instant::now();
-        let names = self
-            .plan
-            .peers
-            .iter()
-            .map(|peer| (peer.public_key.0, peer.name.clone()))
-            .collect();
         match self.engine.device() {
             Ok(status) => {
-                self.kept.account(&self.lives, &status, &names, now);
+                self.kept.account(&self.lives, &status, &names(&self.plan), now);
                 self.kept.flush(self.engine.wireguard() == "userspace", now);
             }
             Err(error) => log::warn!("the members' counters cannot be read: {error:#}"),

@@ -1,6 +1,6 @@
 //! Members' packets, where the kernel's WireGuard is: it counts bytes only.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use fielato_kernel::peer_packets::{CountError, PeerCounting, Wanted};
 use fielato_policy::Plan;
 use fielato_wireguard::DeviceStatus;
@@ -50,13 +50,17 @@ impl Counting {
     }
 
     /// Adds the packets to what the device reports of its peers.
-    pub(super) fn complete(&self, status: &mut DeviceStatus) -> Result<()> {
-        let Self::Filter(counting) = self else { return Ok(()) };
-        let counts = counting.counts().context("members' packets")?;
-        for peer in &mut status.peers {
-            peer.packets = counts.get(&peer.public_key).copied();
+    pub(super) fn complete(&self, status: &mut DeviceStatus) {
+        let Self::Filter(counting) = self else { return };
+        match counting.counts() {
+            Ok(counts) => {
+                for peer in &mut status.peers {
+                    peer.packets = counts.get(&peer.public_key).copied();
+                }
+            }
+            // The next time tells them all.
+            Err(error) => log::warn!("{error}"),
         }
-        Ok(())
     }
 
     /// The filter, when it is one that counts.

@@ -163,17 +163,20 @@ impl Kernel {
         self.guards.sync(plan, bans)
     }
 
-    /// Takes everything down; the machine is then as it was.
-    pub(super) fn down(self) -> Result<()> {
+    /// Takes everything down; the machine is then as it was. Returns what the device reported at the end.
+    pub(super) fn down(self) -> Result<Option<DeviceStatus>> {
         let Self {
             mut machine,
             tunnel,
             guards,
+            counting,
             ..
         } = self;
-        tunnel.remove(&mut machine.netlink)?;
+        let mut last = tunnel.remove_with_counters(&mut machine.netlink)?;
+        last.iter_mut().for_each(|status| counting.complete(status));
         drop(guards);
-        machine.clear()
+        machine.clear()?;
+        Ok(last)
     }
 
     /// Becomes readable when somebody changes nftables.
@@ -235,7 +238,7 @@ impl Kernel {
     /// What the WireGuard device reports.
     pub(super) fn device(&mut self) -> Result<DeviceStatus> {
         let mut status = self.tunnel.status()?;
-        self.counting.complete(&mut status)?;
+        self.counting.complete(&mut status);
         Ok(status)
     }
 
