@@ -128,8 +128,19 @@ fn what_is_confirmed_stays_and_can_be_gone_back_from() {
     hub.write_config("[hub\n");
     hub.fielato("apply").fails(2);
     assert_eq!(revision(&hub), 4);
-    // And a hub that is started anew comes up with what was applied.
+    // And a hub that is started anew comes up with what was applied. Meanwhile the past can be asked for all the same.
     hub.fielato("down").ok();
+    let told = hub.fielato("log");
+    assert_eq!(told.err, "fielato: no daemon runs; this is what the last one has stored\n");
+    assert!(
+        told.out.contains("the last in force") && told.out.contains("rollback 2"),
+        "{}",
+        told.out
+    );
+    assert_eq!(hub.fielato("show --json").json()["revision"]["number"], 4);
+    assert_eq!(hub.fielato("show 1 --text").ok(), first);
+    assert!(hub.fielato("grants").ok().contains("no grants"));
+    hub.fielato("status").fails(4);
     let told = hub.fielato("up --wireguard userspace").fails(2);
     assert!(told.contains("--applied") && told.contains("revision 4"), "{told}");
     hub.fielato("up --applied --wireguard userspace").ok();
@@ -283,6 +294,10 @@ fn usage_is_counted_and_outlives_the_daemon() {
         "as the device counts"
     );
     hub.fielato("down").ok();
+    let stored = used();
+    assert!(stored.0 >= received && stored.1 >= sent, "{stored:?}, as stored");
+    let told = hub.fielato("usage --by group --csv");
+    assert!(told.err.contains("no daemon runs"), "{}", told.err);
     hub.fielato("up --wireguard userspace").ok();
     let again = used();
     assert!(again.0 >= received && again.1 >= sent, "{again:?}");
