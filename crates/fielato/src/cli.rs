@@ -6,7 +6,7 @@ mod lab;
 
 use std::path::PathBuf;
 
-pub use applying::{Apply, By, GrantArgs, Log, Revoke, Rollback, Show, Since, UsageArgs};
+pub use applying::{Apply, By, GrantArgs, Log, Revoke, Rollback, Show, Since, UsageArgs, Way};
 pub use judging::{Can, Check, Matrix, Plan, Test, WhoCan};
 pub use lab::{Drills, Lab, LabEngine, Talk};
 

@@ -206,9 +206,14 @@ impl<'a, 'l, 'o> Drills<'a, 'l, 'o> {
         Ok(())
     }
 
-    /// As the administrator, whose shell sshd tells where he comes from.
+    /// As the administrator: in a shell that lost where he comes from, then in one that sshd has told.
     fn refused(&mut self) -> Result<()> {
         self.gateway.write_text(&self.cut)?;
+        let output = self.hub.fielato(["apply", "--confirm", "5s"]).run(self.interrupt)?;
+        let said = output.stderr.trim();
+        let passed = !output.status.success() && said.contains("which may be yours");
+        let expected = "refused for a session that may be his";
+        self.recorder.check("`fielato apply`, behind tmux", expected, said, passed)?;
         for family in Family::BOTH {
             let (from, to) = (Node::ClientA.overlay(family), Node::VpnCore.overlay(family));
             let output = self
