@@ -288,6 +288,7 @@ fn is_counted(origin: &Origin) -> bool {
         | Origin::ForgedSource
         | Origin::Transit
         | Origin::Invalid
+        | Origin::MidConnection
         | Origin::NoRule => true,
         Origin::Established
         | Origin::Loopback
