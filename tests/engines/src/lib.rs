@@ -6,6 +6,7 @@
 //! ban, and every tracked connection. What two right engines may choose differently is named in the oracle's `rename` and `compare`.
 
 pub mod campaign;
+pub mod can;
 pub mod case;
 pub mod compare;
 pub mod coverage;
