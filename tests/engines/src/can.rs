@@ -147,7 +147,12 @@ impl Machines {
         traced: &Traced,
         [kernel, gateway]: &[Fate; 2],
     ) -> Result<Option<String>, Error> {
-        let ends = format!("{} {} {:?}", asked.source, asked.destination, asked.port.map(|(_, port)| port));
+        let ends = format!(
+            "{} {} {:?}",
+            asked.source,
+            asked.destination,
+            asked.port.map(|(_, port)| port)
+        );
         if traced.ends != ends {
             return Ok(Some(format!("trace was asked about {}, and {ends} was sent", traced.ends)));
         }
@@ -162,7 +167,10 @@ impl Machines {
             if let Some(origin) = &can.by
                 && !self.is_counted(scene, can, origin, fact)?
             {
-                return Ok(Some(format!("can and what the {engine} engine counted: {}", origin.comment())));
+                return Ok(Some(format!(
+                    "can and what the {engine} engine counted: {}",
+                    origin.comment()
+                )));
             }
         }
         Ok(None)
@@ -280,7 +288,11 @@ impl Checked {
 
     /// In a line, and what of what kind.
     pub fn text(&self) -> String {
-        let kinds: String = self.kinds.iter().map(|(name, count)| format!("  {count:6} {name}\n")).collect();
+        let kinds: String = self
+            .kinds
+            .iter()
+            .map(|(name, count)| format!("  {count:6} {name}\n"))
+            .collect();
         let Self {
             count,
             passed,
@@ -336,7 +348,10 @@ impl fmt::Display for Untrue {
         } = asked;
         let port = port.map_or_else(|| "ping".to_owned(), |(protocol, port)| format!("{}/{port}", protocol.word()));
         writeln!(f, "policy {seed}, question {number}: {why} disagree")?;
-        writeln!(f, "  can {from} {to}; {machine} {port} over {version}, {source} > {destination}")?;
+        writeln!(
+            f,
+            "  can {from} {to}; {machine} {port} over {version}, {source} > {destination}"
+        )?;
         let reason = can.because("fielato.toml");
         writeln!(f, "  can         {} at {}: {reason}", can.verdict, can.at)?;
         writeln!(f, "  trace       {trace}")?;

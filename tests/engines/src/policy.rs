@@ -210,7 +210,15 @@ mod tests {
     #[test]
     fn what_is_asked_about_is_said() {
         let all: String = (0..200).map(|seed| asked_about(seed).0).collect();
-        for word in ["quota = ", "route = ", "[raw]", "agent = true", "sat,sun", "tcp/50-100", "zone = \"Europe/Madrid\""] {
+        for word in [
+            "quota = ",
+            "route = ",
+            "[raw]",
+            "agent = true",
+            "sat,sun",
+            "tcp/50-100",
+            "zone = \"Europe/Madrid\"",
+        ] {
             assert!(all.contains(word), "no policy says {word}");
         }
         assert!((0..200).any(|seed| !asked_about(seed).1.grants.is_empty()));

@@ -149,7 +149,7 @@ impl<'a> Walk<'a> {
         let Some(reply) = answer(&bytes) else {
             return Ok(None);
         };
-        let (back, arrived) = self.carry(Role::Opening, sender_at(&place), reply)?;
+        let (back, arrived) = self.carry(Role::Opening, self.who_answers(&place, &reply), reply)?;
         if arrived.is_none() {
             return Ok(Some(back));
         }
@@ -167,10 +167,30 @@ impl<'a> Walk<'a> {
             && let Some((place, bytes)) = arrived
             && let Some(reply) = answer(&bytes)
         {
-            let (back, _) = self.carry(Role::Answer, sender_at(&place), reply)?;
+            let (back, _) = self.carry(Role::Answer, self.who_answers(&place, &reply), reply)?;
             traces.push(back);
         }
         Ok(traces)
+    }
+
+    /// Who answers there. A protected host that is a member, too, answers through its tunnel whom that leads to, also when it was
+    /// reached at its own network's address.
+    pub fn who_answers(&self, place: &Place, answer: &[u8]) -> Sender {
+        let Place::Host(name) = place else {
+            return sender_at(place);
+        };
+        let tunnelled = |member: &Member| match &member.route {
+            // It knows ways to networks around it that say more than that, which the file does not know.
+            Route::All => self.is_inside(answer),
+            route => {
+                let destination = Shown::of(answer).map(|shown| shown.destination);
+                destination.is_some_and(|to| longest(&allowed_ips(self.config, route), to).is_some())
+            }
+        };
+        match self.config.members.get(name).is_some_and(tunnelled) {
+            true => Sender::Member(name.clone()),
+            false => sender_at(place),
+        }
     }
 
     /// One packet's trace; where it arrived and what it was then.
@@ -564,8 +584,8 @@ fn unproxied() -> Gone {
     Gone::Stopped(Place::Hub, Reason::Gateway { name })
 }
 
-/// Who answers there.
-pub(crate) fn sender_at(place: &Place) -> Sender {
+/// Who is there.
+fn sender_at(place: &Place) -> Sender {
     match place {
         Place::Member(name) => Sender::Member(name.clone()),
         Place::Hub => Sender::Hub,

@@ -94,7 +94,13 @@ impl Machine {
         let own = scene.config.hosts.get(&plan.name).map_or(&[][..], |host| &host.addresses);
         namespace.run("ip", &["-4", "-batch", "-"], commands(&tunnel, own, false))?;
         namespace.run("ip", &["-6", "-batch", "-"], commands(&tunnel, own, true))?;
-        let own: Vec<Ipv6Addr> = tunnel.addresses.iter().copied().chain(own.iter().copied().map(IpNet::from)).filter_map(v6).collect();
+        let own: Vec<Ipv6Addr> = tunnel
+            .addresses
+            .iter()
+            .copied()
+            .chain(own.iter().copied().map(IpNet::from))
+            .filter_map(v6)
+            .collect();
         namespace.within(move || await_routes(&own))??;
         namespace.run("nft", &["-f", "-"], nft.clone())?;
         namespace.outputs()?;

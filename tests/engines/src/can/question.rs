@@ -157,7 +157,7 @@ fn aim(random: &mut Random, config: &Config, from: &str) -> Option<(String, Stri
             let service = config.services.get(&to)?;
             let machine = random.pick(&service.hosts).clone();
             let spec = service.ports.get(random.below(service.ports.len()))?;
-            return Some((to, machine, Some(within(random, spec))));
+            return Some((to, machine, Some(within(random, config, spec))));
         }
         1 => (*random.pick(&hosts)).clone(),
         2 => (*random.pick(&members)).clone(),
@@ -169,14 +169,23 @@ fn aim(random: &mut Random, config: &Config, from: &str) -> Option<(String, Stri
     Some((spelled(&machine, port), machine, port))
 }
 
-/// A port of a range: most often near its ends, or one that rules name.
-fn within(random: &mut Random, spec: &PortSpec) -> (Protocol, u16) {
+/// A port of a range: most often one of its ends, or one that rules name.
+fn within(random: &mut Random, config: &Config, spec: &PortSpec) -> (Protocol, u16) {
     let PortSpec { protocol, first, last } = *spec;
-    let well_known: Vec<u16> = SERVICES.into_iter().filter(|port| (first..=last).contains(port)).collect();
-    let port = match random.below(4) {
+    let raw = config
+        .raw
+        .iter()
+        .flat_map(|rule| rule.words.split(|c: char| !c.is_ascii_digit()));
+    let raw = raw.filter_map(|word| word.parse().ok());
+    let named: Vec<u16> = SERVICES
+        .into_iter()
+        .chain(raw)
+        .filter(|port| (first..=last).contains(port))
+        .collect();
+    let port = match random.below(5) {
         0 => first,
         1 => last,
-        2 if !well_known.is_empty() => *random.pick(&well_known),
+        2 | 3 if !named.is_empty() => *random.pick(&named),
         _ => random.between(u32::from(first), u32::from(last)) as u16,
     };
     (protocol, port)
@@ -191,7 +200,7 @@ fn port(random: &mut Random, config: &Config) -> Port {
         0 | 1 => None,
         2..=4 if !of_services.is_empty() => {
             let spec = *random.pick(&of_services);
-            Some(within(random, spec))
+            Some(within(random, config, spec))
         }
         5 if !of_services.is_empty() => {
             let spec = *random.pick(&of_services);
@@ -199,7 +208,7 @@ fn port(random: &mut Random, config: &Config) -> Port {
         }
         6 if !published.is_empty() => {
             let spec = *random.pick(&published);
-            Some(within(random, spec))
+            Some(within(random, config, spec))
         }
         7 if random.chance(30) => Some((Protocol::Tcp, config.hub.control_port)),
         _ => Some((other, *random.pick(&SERVICES))),

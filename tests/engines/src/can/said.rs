@@ -59,7 +59,9 @@ pub struct Traced {
 /// # Errors
 /// [`Error::Trace`] when the question is refused, or its answer does not say anything about the packet.
 pub fn can(judge: &mut Judge<'_>, asked: &Asked) -> Result<Outcome, Error> {
-    let answer = judge.ask(&asked.from, &asked.to).map_err(|error| Error::Trace(error.to_string()))?;
+    let answer = judge
+        .ask(&asked.from, &asked.to)
+        .map_err(|error| Error::Trace(error.to_string()))?;
     let way = way(&answer, asked).ok_or_else(|| Error::Trace(format!("can says nothing of {asked:?}: {answer:?}")))?;
     Ok(way.outcome.clone())
 }
@@ -101,7 +103,11 @@ pub fn traced(scene: &Scene, hosts: &mut Hosts, now: Timestamp, asked: &Asked) -
     Ok(match (stopped, &first.end) {
         (Some((trace, at, reason)), _) => Traced {
             fate: Fate {
-                verdict: if is_told(trace, reason) { Verdict::Reject } else { Verdict::Drop },
+                verdict: if is_told(trace, reason) {
+                    Verdict::Reject
+                } else {
+                    Verdict::Drop
+                },
                 at: at.clone(),
                 answer: traces.len() > 1,
                 met,

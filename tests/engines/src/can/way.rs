@@ -114,9 +114,9 @@ impl<'a, S: Subject> Way<'a, S> {
                 let outputs = machine.inject(Port::Host, &packet)?;
                 match going_on(&packet, &outputs) {
                     // A member that is asked about sends through the tunnel alone.
-                    Some(Output {
-                        port: Port::Outside, ..
-                    }) if *from == Place::Member(name.clone()) => Ok(Gone::Stopped(from.clone(), None)),
+                    Some(Output { port: Port::Outside, .. }) if *from == Place::Member(name.clone()) => {
+                        Ok(Gone::Stopped(from.clone(), None))
+                    }
                     Some(Output { port, packet }) => self.leave(name, *port, packet.clone()),
                     None => Ok(Gone::Stopped(from.clone(), None)),
                 }

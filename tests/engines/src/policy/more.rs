@@ -1,6 +1,7 @@
 //! What is said in policies that questions are asked about, beside all that the others say.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use fielato_oracle::random::Random;
 use fielato_oracle::rules::SERVICES;
@@ -71,10 +72,7 @@ pub(super) fn rules(more: &mut Random, draft: &Draft, text: &mut String) {
         };
         let to = more.pick(&draft.services).clone();
         let action = ["accept", "deny", "reject", "log"][more.weighted(&[70, 8, 15, 7])];
-        let _ = write!(
-            text,
-            "\n[[rule]]\nfrom = \"{from}\"\nto = \"{to}\"\naction = \"{action}\"\n"
-        );
+        let _ = write!(text, "\n[[rule]]\nfrom = \"{from}\"\nto = \"{to}\"\naction = \"{action}\"\n");
         hours(more, text);
     }
 }
@@ -110,16 +108,25 @@ pub(super) fn raw(more: &mut Random, draft: &Draft, text: &mut String) {
 }
 
 fn raw_rule(more: &mut Random, draft: &Draft) -> String {
+    if more.chance(15) {
+        // The hub lets it in, and hosts that judge by themselves have the last word.
+        return format!("-A FORWARD -p {} -j ACCEPT", more.pick(&["tcp", "udp"]));
+    }
     let chain = more.pick(&["FORWARD", "FORWARD", "FORWARD", "INPUT"]);
     let mut rule = format!("-A {chain}");
+    // Addresses of both families would be no rule.
+    let v6 = more.chance(50);
+    let of_family = |address: &&IpAddr| address.is_ipv6() == v6;
     if more.chance(40) {
-        let addresses: Vec<_> = draft.members.iter().flat_map(|member| &member.addresses).collect();
+        let addresses = draft.members.iter().flat_map(|member| &member.addresses);
+        let addresses: Vec<&IpAddr> = addresses.filter(of_family).collect();
         if !addresses.is_empty() {
             let _ = write!(rule, " -s {}", more.pick(&addresses));
         }
     }
     if more.chance(30) {
-        let addresses: Vec<_> = draft.hosts.iter().flat_map(|host| &host.addresses).collect();
+        let addresses = draft.hosts.iter().flat_map(|host| &host.addresses);
+        let addresses: Vec<&IpAddr> = addresses.filter(of_family).collect();
         if !addresses.is_empty() {
             let _ = write!(rule, " -d {}", more.pick(&addresses));
         }
@@ -134,7 +141,11 @@ fn raw_rule(more: &mut Random, draft: &Draft) -> String {
             let _ = write!(rule, " -p {protocol} --dport {first}:{}", first + more.between(1, 400));
         }
         2 => {
-            let _ = write!(rule, " -p {protocol} -m multiport --dports 53,70:90,{}", more.between(1000, 9000));
+            let _ = write!(
+                rule,
+                " -p {protocol} -m multiport --dports 53,70:90,{}",
+                more.between(1000, 9000)
+            );
         }
         _ => {
             let _ = write!(rule, " -p {protocol}");
