@@ -206,10 +206,10 @@ fn spelled(to: &str, port: Option<PortSpec>) -> String {
     }
 }
 
-/// The last rule that a packet met on the hub, or on a host that judges by itself: it let it pass.
+/// The last rule that a packet met on the hub, or on a host that judges by itself: it let it pass. Those that translate it judge nothing.
 fn decided(stations: &[Station]) -> Option<Origin> {
     stations.iter().rev().find_map(|station| match &station.step {
-        Step::Table { origin, .. } => origin.clone().filter(|origin| *origin != Origin::Masquerade),
+        Step::Table { table, origin, .. } if table == "filter" => origin.clone(),
         _ => None,
     })
 }

@@ -111,6 +111,14 @@ fn some_ports_only() {
     );
 }
 
+#[test]
+fn what_translates_a_packet_does_not_let_it_pass() {
+    let text = lab(&rule("any", "any", "accept"));
+    let before = ask(&text, "alice", "tape").unwrap();
+    let text = text + "\n[raw]\nrules = [\"-t nat -A POSTROUTING -s 192.168.4.2 -j SNAT --to-source 10.0.123.2\"]\n";
+    assert_eq!(parts(&ask(&text, "alice", "tape").unwrap()), parts(&before));
+}
+
 /// Also those that rules in iptables' words name, by their numbers or not.
 #[test]
 fn ports_of_raw_rules_are_judged_apart() {

@@ -42,7 +42,7 @@ impl Asked {
         let version = *random.pick(&[IpVersion::V4, IpVersion::V6]);
         let members: Vec<&String> = config.members.keys().collect();
         let hosts: Vec<&String> = config.hosts.keys().collect();
-        let from = match random.weighted(&[80, 8, 6, 6]) {
+        let from = match random.weighted(&[82, 6, 9, 3]) {
             0 if !members.is_empty() => (*random.pick(&members)).clone(),
             1 if !hosts.is_empty() => (*random.pick(&hosts)).clone(),
             2 => "internet".to_owned(),
@@ -150,7 +150,7 @@ fn aim(random: &mut Random, config: &Config, from: &str) -> Option<(String, Stri
         some(!members.is_empty(), 12),
         10,
         8,
-        some(from_outside, 60),
+        if from_outside { 60 } else { 6 },
     ]) {
         0 => {
             let to = (*random.pick(&services)).clone();
@@ -163,7 +163,16 @@ fn aim(random: &mut Random, config: &Config, from: &str) -> Option<(String, Stri
         2 => (*random.pick(&members)).clone(),
         3 => "hub".to_owned(),
         4 => "internet".to_owned(),
-        _ => random.pick(&network::uplink()).addr().to_string(),
+        _ => {
+            let machine = random.pick(&network::uplink()).addr().to_string();
+            let ports: Vec<&PortSpec> = config.publish.iter().map(|publish| &publish.port).collect();
+            if !ports.is_empty() && random.chance(70) {
+                let spec = *random.pick(&ports);
+                let port = Some(within(random, config, spec));
+                return Some((spelled(&machine, port), machine, port));
+            }
+            machine
+        }
     };
     let port = port(random, config);
     Some((spelled(&machine, port), machine, port))

@@ -139,10 +139,10 @@ fn is_told(trace: &Trace, reason: &Reason) -> bool {
     matches!(reason, Reason::Rule { .. }) && trace.stations.iter().any(|station| rejects(&station.step))
 }
 
-/// The last rule met, but for the one that gives the hub's address.
+/// The last rule met that judges.
 fn decided(trace: &Trace) -> Option<Origin> {
     trace.stations.iter().rev().find_map(|station| match &station.step {
-        Step::Table { origin, .. } => origin.clone().filter(|origin| *origin != Origin::Masquerade),
+        Step::Table { table, origin, .. } if table == "filter" => origin.clone(),
         _ => None,
     })
 }

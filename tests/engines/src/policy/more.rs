@@ -1,7 +1,7 @@
 //! What is said in policies that questions are asked about, beside all that the others say.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fielato_oracle::random::Random;
 use fielato_oracle::rules::SERVICES;
@@ -10,6 +10,7 @@ use fielato_policy::config::Over;
 use jiff::Timestamp;
 
 use super::{Draft, list};
+use crate::network::UPLINK;
 use crate::scene::{Beside, NOW};
 
 /// A member's route and quota, in its section.
@@ -71,7 +72,7 @@ pub(super) fn rules(more: &mut Random, draft: &Draft, text: &mut String) {
             _ => "members".to_owned(),
         };
         let to = more.pick(&draft.services).clone();
-        let action = ["accept", "deny", "reject", "log"][more.weighted(&[70, 8, 15, 7])];
+        let action = ["accept", "deny", "reject", "log"][more.weighted(&[66, 8, 20, 6])];
         let _ = write!(text, "\n[[rule]]\nfrom = \"{from}\"\nto = \"{to}\"\naction = \"{action}\"\n");
         hours(more, text);
     }
@@ -96,19 +97,22 @@ pub(super) fn hours(more: &mut Random, text: &mut String) {
 
 /// Rules in iptables' words, about addresses of the policy and single ports within services' ranges.
 pub(super) fn raw(more: &mut Random, draft: &Draft, text: &mut String) {
-    if !more.chance(35) {
+    if !more.chance(45) {
         return;
     }
     let rules: Vec<String> = (0..more.between(1, 3)).map(|_| raw_rule(more, draft)).collect();
     let quoted: Vec<String> = rules.iter().map(|rule| format!("\"{rule}\"")).collect();
     let _ = write!(text, "\n[raw]\nrules = [{}]\n", quoted.join(", "));
-    if more.chance(50) {
+    if more.chance(30) {
         text.push_str("after = true\n");
     }
 }
 
 fn raw_rule(more: &mut Random, draft: &Draft) -> String {
     if more.chance(15) {
+        return translation(more, draft);
+    }
+    if more.chance(35) {
         // The hub lets it in, and hosts that judge by themselves have the last word.
         return format!("-A FORWARD -p {} -j ACCEPT", more.pick(&["tcp", "udp"]));
     }
@@ -157,6 +161,29 @@ fn raw_rule(more: &mut Random, draft: &Draft) -> String {
         rule.push_str(" --reject-with tcp-reset");
     }
     rule
+}
+
+/// Ports of the hub that lead to a host, and sources that are rewritten by hand.
+fn translation(more: &mut Random, draft: &Draft) -> String {
+    let v6 = more.chance(50);
+    let [own_v4, own_v6] = UPLINK.map(|net| net.split('/').next().unwrap_or_default());
+    let own = if v6 { own_v6 } else { own_v4 };
+    let members = draft.members.iter().flat_map(|member| &member.addresses);
+    let members: Vec<&IpAddr> = members.filter(|address| address.is_ipv6() == v6).collect();
+    let hosts = draft.hosts.iter().flat_map(|host| &host.addresses);
+    let hosts: Vec<&IpAddr> = hosts.filter(|address| address.is_ipv6() == v6).collect();
+    let (from, to) = (*more.pick(&SERVICES), *more.pick(&SERVICES));
+    match more.below(3) {
+        0 if !members.is_empty() => {
+            let member = more.pick(&members);
+            format!("-t nat -A POSTROUTING -s {member} -o eth0 -j SNAT --to-source {own}")
+        }
+        1 if !hosts.is_empty() => {
+            let target = SocketAddr::new(**more.pick(&hosts), to);
+            format!("-t nat -A PREROUTING -d {own} -p tcp --dport {from} -j DNAT --to-destination {target}")
+        }
+        _ => format!("-t nat -A PREROUTING -p tcp --dport {from} -j REDIRECT --to-ports {to}"),
+    }
 }
 
 /// What was granted, and who has used up a quota.

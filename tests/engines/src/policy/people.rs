@@ -102,7 +102,7 @@ pub(super) fn hosts(random: &mut Random, draft: &mut Draft, text: &mut String) {
             addresses.extend(V6[index].parse::<IpAddr>());
         }
         // A host of strategy `member` has the name of the member that it is.
-        let likely = if draft.more.is_some() { 60 } else { 35 };
+        let likely = if draft.more.is_some() { 70 } else { 35 };
         let member = draft.members.get(index).filter(|_| random.chance(likely));
         let (name, strategy) = match member {
             Some(member) => {
