@@ -251,6 +251,24 @@ fn a_host_that_is_a_member_answers_members_through_its_tunnel() {
     }
 }
 
+/// It never comes to the hub, whatever that would say.
+#[test]
+fn what_a_member_sends_to_itself_meets_its_own_rules_alone() {
+    let nobody = talk().replace("action = \"accept\"", "action = \"drop\"");
+    for to in ["client-a", "client-b"] {
+        let trace = one(&nobody, &Question::new(to, to));
+        assert_eq!(*arrived(&trace), member(to));
+        assert!(trace.stations.iter().all(|station| station.place == member(to)), "{trace:?}");
+    }
+    for to in ["echo", "192.168.4.3:1234"] {
+        let trace = one(&talk(), &Question::new("client-b", to));
+        let (at, reason, advice) = stopped(&trace);
+        let origin = Origin::Protected;
+        assert_eq!((at, reason), (&member("client-b"), &Reason::Rule { origin }));
+        assert!(advice.contains("to itself"), "{advice}");
+    }
+}
+
 #[test]
 fn the_line_of_the_rule_that_decides_is_named() {
     let text = full().replace("to = [\"10.0.123.66\", \"2001:db8:bad::/48\"]", "to = \"server\"");

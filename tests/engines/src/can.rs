@@ -256,6 +256,7 @@ impl Checked {
     fn note(&mut self, scene: &Scene, asked: &Asked, can: &Outcome, traced: &Traced) {
         let mut note = |kind: String| *self.kinds.entry(kind).or_default() += 1;
         let place = match &can.at {
+            _ if asked.from == asked.machine => "the sender itself",
             Place::Hub => "the hub",
             Place::Member(name) if scene.config.hosts.contains_key(name) => "a host, through the tunnel",
             Place::Host(_) => "a host, by its network",
@@ -325,7 +326,8 @@ fn is_circle(asked: &Asked, can: &Outcome) -> bool {
         Place::Member(name) | Place::Host(name) => Some(name.clone()),
         Place::Hub | Place::Outside => None,
     };
-    can.verdict == Verdict::Accept && name(&asked.place).is_some() && name(&asked.place) == name(&can.at)
+    let back = name(&asked.place).is_some() && name(&asked.place) == name(&can.at);
+    can.verdict == Verdict::Accept && back && asked.from != asked.machine
 }
 
 /// What decided, without its number or names.

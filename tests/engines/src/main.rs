@@ -32,6 +32,13 @@ Examples:
   engines run --against iptables --packets 20000 --save found
       the policy rendered for iptables against the policy as the hub loads it, cases that differ made small in found/";
 
+const CAN_EXAMPLES: &str = "\
+Examples:
+  engines can --questions 20000 --seed 100000
+      20,000 questions about policies that no test has
+  engines policy --can 1018
+      the policy of a question that was answered wrongly, and what was granted and used up beside it";
+
 #[derive(Subcommand)]
 enum Command {
     /// Makes cases on the kernel engine and plays them on the other.
@@ -78,6 +85,7 @@ enum Command {
         on: Against,
     },
     /// Asks `can` and `trace`, and sends the packets through both engines and protected hosts.
+    #[command(after_help = CAN_EXAMPLES)]
     Can {
         /// Questions in all.
         #[arg(long, default_value_t = 2_000)]

@@ -170,6 +170,11 @@ impl Stopped<'_> {
 
     /// The host lets in what looks like the VPN's.
     fn protected(&self) -> String {
+        if let (Sender::Member(sender), Place::Member(receiver)) = (self.from, self.at)
+            && sender == receiver
+        {
+            return format!("the port is open to the VPN alone, and what {sender} sends to itself does not come by it");
+        }
         if let Some(own) = self.host_by_its_own_address() {
             return format!("the host lets in what comes from the hub's own address: reach it at {own}, not through its tunnel");
         }

@@ -69,10 +69,10 @@ impl FarEnd {
         }
     }
 
-    /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules that the packet meets, and
+    /// What it does with a packet that comes to it by this interface, or else by its own network: the rules that the packet meets, and
     /// why it is stopped there.
-    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
-        let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
+    pub fn meet(&mut self, by: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
+        let interface = Interface::new(1, by.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
         let mut packet = match Packet::received(packet.to_vec(), interface) {
             Ok(packet) => packet,
             // Its own stack drops what is no packet before any rule, as the hub's does.

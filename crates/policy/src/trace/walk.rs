@@ -65,6 +65,9 @@ pub(crate) enum Gone {
 /// After it the slowest limit, `1/day`, lets another packet pass.
 const PAUSE: u64 = 86_401 * Now::SECOND;
 
+/// By which a machine hears itself.
+const LOOPBACK: &str = "lo";
+
 /// Packets and questions are the same each time; the seed keys tables that nobody attacks.
 const SEED: u64 = 1;
 
@@ -259,6 +262,9 @@ impl<'a> Walk<'a> {
                 if let Some(host) = self.host(&name)? {
                     host.send(&journey.bytes, now);
                 }
+                if self.is_its_own(&name, &journey.bytes) {
+                    return self.stay(journey, &name);
+                }
                 if let Some(gone) = self.leave_member(journey, &name) {
                     return Ok(gone);
                 }
@@ -291,6 +297,28 @@ impl<'a> Walk<'a> {
             },
             Ok(_) => Ok(Gone::Arrived(Place::Hub)),
         }
+    }
+
+    /// Whether a packet goes to the member's machine itself.
+    fn is_its_own(&self, name: &str, bytes: &[u8]) -> bool {
+        let member = self.config.members.get(name).into_iter().flat_map(|member| &member.addresses);
+        let host = self.config.hosts.get(name).into_iter().flat_map(|host| &host.addresses);
+        let destination = Shown::of(bytes).map(|shown| shown.destination);
+        member.chain(host).any(|own| Some(*own) == destination)
+    }
+
+    /// What a machine sends to itself stays there, and meets its own rules if it is protected.
+    fn stay(&mut self, journey: &mut Journey, name: &str) -> Result<Gone, QuestionError> {
+        let place = Place::Member(name.to_owned());
+        journey.add(
+            &place,
+            Step::Route {
+                interface: None,
+                via: None,
+            },
+        );
+        let gone = self.protected(journey, name, Some(LOOPBACK), place.clone())?;
+        Ok(gone.unwrap_or(Gone::Arrived(place)))
     }
 
     /// From a member's socket to the hub's side of the tunnel.
@@ -383,14 +411,14 @@ impl<'a> Walk<'a> {
         &mut self,
         journey: &mut Journey,
         name: &str,
-        tunnel: Option<&str>,
+        by: Option<&str>,
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
         let now = self.now;
         let Some(host) = self.host(name)? else {
             return Ok(None);
         };
-        let (steps, reason) = host.meet(tunnel, &journey.bytes, now);
+        let (steps, reason) = host.meet(by, &journey.bytes, now);
         for step in steps {
             journey.add(&place, step);
         }

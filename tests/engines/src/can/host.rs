@@ -10,7 +10,7 @@ use fielato_oracle::network::SETTINGS;
 use fielato_oracle::subject::{Output, Port};
 use fielato_policy::plan::Origin;
 use fielato_policy::render::wg_quick::{self, Secrets};
-use fielato_policy::{HostPlan, render};
+use fielato_policy::{HostPlan, HostPlans, render};
 use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 
@@ -50,7 +50,8 @@ impl Hosts {
     /// When its namespace can't be made, or it refuses its rules.
     pub fn machine(&mut self, scene: &Scene, name: &str) -> Result<Option<&mut Machine>, Error> {
         if !self.loaded.contains_key(name) {
-            let Some(plan) = HostPlan::of(&scene.config, &scene.plan, name) else {
+            // As the hub makes it for the host's agent; trace makes it in another way.
+            let Some(plan) = HostPlans::new(&scene.config, &scene.plan).get(name) else {
                 return Ok(None);
             };
             let place = self.free.pop().unwrap_or_else(|| Place::new(blueprint()));

@@ -37,7 +37,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// A question about this policy; nothing when the chosen ends have no family in common, or are one machine.
+    /// A question about this policy; nothing when the chosen ends have no family in common.
     pub fn random(random: &mut Random, config: &Config) -> Option<Asked> {
         let version = *random.pick(&[IpVersion::V4, IpVersion::V6]);
         let members: Vec<&String> = config.members.keys().collect();
@@ -52,7 +52,12 @@ impl Asked {
         // From elsewhere to elsewhere nobody goes by the hub.
         let is_outside = |name: &str| !config.members.contains_key(name) && name != "hub";
         let published = network::uplink().iter().any(|net| net.addr().to_string() == machine);
-        if from == machine || is_outside(&from) && is_outside(&machine) && !published || from == "hub" && published {
+        // What a machine sends to itself is soon told.
+        if from == machine && random.chance(80) {
+            return None;
+        }
+        let of_the_hub = from == "hub" && (published || machine == "hub");
+        if is_outside(&from) && is_outside(&machine) && !published || of_the_hub {
             return None;
         }
         let destination = one(&reached_at(config, &machine), version)?;

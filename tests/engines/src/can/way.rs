@@ -106,6 +106,10 @@ impl<'a, S: Subject> Way<'a, S> {
             Place::Outside => self.cross(Port::Outside, packet),
             Place::Member(name) | Place::Host(name) => {
                 let Some(machine) = self.hosts.machine(self.scene, name)? else {
+                    let own = self.scene.config.members.get(name).map(|member| &member.addresses);
+                    if own.is_some_and(|own| destination(&packet).is_some_and(|to| own.contains(&to))) {
+                        return Ok(Gone::Arrived(from.clone(), packet));
+                    }
                     return match holds(&host::allowed_ips(self.scene, name), destination(&packet)) {
                         true => self.enter_tunnel(name, packet),
                         false => Ok(Gone::Stopped(from.clone(), None)),
@@ -113,6 +117,10 @@ impl<'a, S: Subject> Way<'a, S> {
                 };
                 let outputs = machine.inject(Port::Host, &packet)?;
                 match going_on(&packet, &outputs) {
+                    Some(Output {
+                        port: Port::Host,
+                        packet,
+                    }) => Ok(Gone::Arrived(from.clone(), packet.clone())),
                     // A member that is asked about sends through the tunnel alone.
                     Some(Output { port: Port::Outside, .. }) if *from == Place::Member(name.clone()) => {
                         Ok(Gone::Stopped(from.clone(), None))
