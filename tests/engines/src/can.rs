@@ -347,6 +347,7 @@ fn kind(origin: &Origin) -> &'static str {
         Origin::Established | Origin::Invalid | Origin::Translated => "its connection",
         Origin::Loopback => "the loopback",
         Origin::Masquerade => "masquerading",
+        Origin::MidConnection => "middle of a connection",
     }
 }
 
