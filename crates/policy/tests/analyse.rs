@@ -260,9 +260,7 @@ fn raw_rules_and_published_ports() {
     let alone = rule("\"alice\"", "\"storage\"", "accept");
     let wide = rule("\"any\"", "\"any\"", "accept");
     let publish = |at: &str| {
-        format!(
-            "[[nat.publish]]\nport = \"tcp/80\"\nto = \"archive\"\nto_port = 1094\nfrom = \"staff\"\naddresses = [\"{at}\"]\n"
-        )
+        format!("[[nat.publish]]\nport = \"tcp/80\"\nto = \"archive\"\nto_port = 1094\nfrom = \"staff\"\naddress = \"{at}\"\n")
     };
     for (rules, more, kind, expected) in [
         // Rule 1 does not decide where a raw rule may have decided before.
