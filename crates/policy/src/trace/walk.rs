@@ -262,7 +262,8 @@ impl<'a> Walk<'a> {
                 if let Some(host) = self.host(&name)? {
                     host.send(&journey.bytes, now);
                 }
-                if self.is_its_own(&name, &journey.bytes) {
+                let destination = Shown::of(&journey.bytes).map(|shown| shown.destination);
+                if destination.is_some_and(|to| self.is_its_own(&name, to)) {
                     return self.stay(journey, &name);
                 }
                 if let Some(gone) = self.leave_member(journey, &name) {
@@ -299,12 +300,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether a packet goes to the member's machine itself.
-    fn is_its_own(&self, name: &str, bytes: &[u8]) -> bool {
+    /// Whether an address is of the member's own machine.
+    pub fn is_its_own(&self, name: &str, address: IpAddr) -> bool {
         let member = self.config.members.get(name).into_iter().flat_map(|member| &member.addresses);
         let host = self.config.hosts.get(name).into_iter().flat_map(|host| &host.addresses);
-        let destination = Shown::of(bytes).map(|shown| shown.destination);
-        member.chain(host).any(|own| Some(*own) == destination)
+        member.chain(host).any(|own| *own == address)
     }
 
     /// What a machine sends to itself stays there, and meets its own rules if it is protected.
