@@ -104,6 +104,11 @@ pub trait Host {
     /// Where does this packet go?
     fn route(&mut self, key: &RouteKey) -> Route;
 
+    /// [`Host::route`] for a packet that doesn't exist: nothing is to be remembered of it.
+    fn supposed_route(&mut self, key: &RouteKey) -> Route {
+        self.route(key)
+    }
+
     /// What kind of address is this, seen from `interface` when one is given (else from anywhere)?
     fn address_type(&mut self, family: Family, address: Addr, interface: Option<Interface>) -> AddressType;
 

@@ -288,6 +288,7 @@ pub(crate) fn is_counted(origin: &Origin) -> bool {
         | Origin::ForgedSource
         | Origin::Transit
         | Origin::Invalid
+        | Origin::MidConnection
         | Origin::ControlChannel
         | Origin::NoRule => true,
         Origin::Established

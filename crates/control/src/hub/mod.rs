@@ -19,7 +19,7 @@ mod start;
 mod usage;
 mod userspace;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::memory;
+use fielato_policy::lockout::Logins;
 use fielato_policy::plan::{Peer, Shaping};
 use fielato_policy::{Circumstances, Plan, config};
 use fielato_qdisc::tc::Command;
@@ -36,6 +37,7 @@ use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, Priv
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::accounting::Lives;
 use crate::bans::Bans;
 use crate::fleet::Hosts;
 use crate::kept::Kept;
@@ -94,7 +96,7 @@ pub struct Hub {
     again: Vec<OsString>,
     accounted: Instant,
     /// Names this life of the interface, for the accounts.
-    life: String,
+    lives: Lives,
     since: Timestamp,
 }
 
@@ -132,11 +134,11 @@ impl Hub {
             now,
         };
         let (mut engine, plan) = start.bring_up(progress)?;
-        let life = begin
+        let lives = begin
             .record(&kept, &who::own_name(), now)
-            .and_then(|()| engine.life(&plan, now));
-        let life = match life {
-            Ok(life) => life,
+            .and_then(|()| engine.lives(&plan, now));
+        let lives = match lives {
+            Ok(lives) => lives,
             Err(error) => {
                 let undone = engine.down();
                 undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
@@ -153,7 +155,7 @@ impl Hub {
             lock,
             again: options.again.clone(),
             accounted: Instant::now(),
-            life,
+            lives,
             plan,
             private_key: key,
             psks,
@@ -175,7 +177,7 @@ impl Hub {
             author,
             message: None,
             confirm: None,
-            session: None,
+            logins: &Logins::default(),
             force: false,
         };
         Ok(self.apply(how, now)?.changes)
@@ -279,7 +281,13 @@ impl Hub {
         if let Some(pending) = self.pending.take() {
             self.undone(pending, "the hub was taken down before it was confirmed");
         }
-        self.engine.down()
+        // What came since.
+        if let Some(last) = self.engine.down()? {
+            let now = Timestamp::now();
+            self.kept.account(&self.lives, &last, &names(&self.plan), now);
+            self.kept.flush_now(now);
+        }
+        Ok(())
     }
 
     /// When [`Hub::handle_time`] has something to do next.
@@ -346,7 +354,7 @@ impl Hub {
                 message,
                 confirm,
                 rollback_of,
-                session,
+                logins,
                 force,
             } => {
                 let how = How {
@@ -354,7 +362,7 @@ impl Hub {
                     author,
                     message: message.as_deref(),
                     confirm: confirm.map(Duration::from_secs),
-                    session,
+                    logins: &logins,
                     force,
                 };
                 Response::Applied(self.apply(how, now)?)
@@ -444,6 +452,12 @@ impl Hub {
         self.bans = bans;
         Ok(())
     }
+}
+
+/// Members' names by their keys.
+fn names(plan: &Plan) -> BTreeMap<[u8; 32], String> {
+    let peers = plan.peers.iter();
+    peers.map(|peer| (peer.public_key.0, peer.name.clone())).collect()
 }
 
 /// The bans of the file and of the list.

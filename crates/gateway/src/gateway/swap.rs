@@ -17,8 +17,6 @@ use crate::router::Router;
 pub struct Swapped {
     /// The tables as they were when they were replaced, with their counters.
     pub replaced: Vec<Table>,
-    /// Connections that the new rules would not let begin, and that were ended.
-    pub cut: usize,
 }
 
 /// What decides whether a connection may begin. Connections need not be judged again when it stays the same.
@@ -68,7 +66,8 @@ impl JudgedBy {
 
 impl Gateway {
     /// Makes the gateway what `config` says. Everything is compiled before anything is changed. Connections, queues, bans' and
-    /// sources' counts stay.
+    /// sources' counts stay. No packet passes any more of a connection that the new rules would not let begin;
+    /// [`Gateway::judge_some`] is to be called until all have been looked at.
     ///
     /// # Errors
     /// What is wrong with the configuration; nothing was changed then.
@@ -112,31 +111,25 @@ impl Gateway {
         self.router.succeed(old, &config);
         self.renew_ports(&config, now)?;
         (self.log_lines, self.foreign) = (config.settings.log_lines, config.settings.foreign);
-        Ok(Swapped {
-            replaced,
-            cut: if is_as_before { 0 } else { self.cut(now) },
-        })
+        if !is_as_before {
+            self.netfilter.judge_again();
+        }
+        Ok(Swapped { replaced })
     }
 
-    /// Ends the connections that the rules of now would not let begin. Rules let packets of known connections pass first, so that
-    /// these would live on. Costs as much as the first packet of each connection there is: they are all looked at before the next
-    /// packet.
-    fn cut(&mut self, now: Now) -> usize {
+    /// Ends connections that the rules since the last swap would not let begin. Rules let packets of known connections pass first, so
+    /// that these would live on. Looks at up to `places` places of the connection table, each of which costs as much as the first
+    /// packet of a connection, half a microsecond or more. `None` when there are more, else how many connections were ended since the
+    /// swap.
+    pub fn judge_some(&mut self, places: u32, now: Now) -> Option<usize> {
         self.router.at(now);
-        let forbidden = self.netfilter.forbidden(&mut self.router, now);
-        self.router.refusal = None;
-        for id in &forbidden {
-            let _ = self.netfilter.execute(Caller::Admin, Command::DeleteConnection(*id), now);
-        }
-        forbidden.len()
+        self.netfilter.judge_some(places, &mut self.router, now)
     }
 
     /// Whether a connection that somebody else tracks, such as the kernel, would be let begin now; yes when it can't be told.
     pub fn would_admit(&mut self, conn: Conn, now: Now) -> bool {
         self.router.at(now);
-        let admitted = self.netfilter.would_admit(conn, &mut self.router, now);
-        self.router.refusal = None;
-        admitted
+        self.netfilter.would_admit(conn, &mut self.router, now)
     }
 
     /// Ports that stay keep their queues, others come and go.

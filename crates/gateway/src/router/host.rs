@@ -119,6 +119,13 @@ impl Router {
 }
 
 impl Host for Router {
+    fn supposed_route(&mut self, key: &RouteKey) -> Route {
+        let (refusal, decisions) = (self.refusal, self.decisions.take());
+        let route = self.route(key);
+        (self.refusal, self.decisions) = (refusal, decisions);
+        route
+    }
+
     fn route(&mut self, key: &RouteKey) -> Route {
         let answer = if key.in_interface == Interface::NONE {
             self.sent(key)

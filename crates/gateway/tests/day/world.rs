@@ -311,9 +311,15 @@ impl World {
         // Bans are the day's own.
         let mut config = config(&admitted, ports);
         config.guard.bans = gateway.bans().iter().map(|ban| (ban.network, ban.until)).collect();
-        self.tally.cut += gateway.swap(config, now).unwrap().cut as u64;
+        gateway.swap(config, now).unwrap();
         self.tally.swaps += 1;
         self.carry();
+        let gateway = self.hub.gateway_mut();
+        while {
+            let cut = gateway.judge_some(1000, now);
+            self.tally.cut += cut.unwrap_or(0) as u64;
+            cut.is_none()
+        } {}
     }
 
     pub fn epoch(&self) -> Instant {

@@ -17,6 +17,14 @@ fn admitting(ports: &str) -> fielato_gateway::Config {
     with_rules(&rules("rule 1"), &rules("rule 1"))
 }
 
+/// Swaps, and says how many connections the new rules ended.
+fn swap(gateway: &mut fielato_gateway::Gateway, config: fielato_gateway::Config) -> usize {
+    gateway.swap(config, START).unwrap();
+    std::iter::from_fn(|| Some(gateway.judge_some(3, START)))
+        .find_map(|cut| cut)
+        .unwrap()
+}
+
 /// A TCP connection of a member to the server's port, as far as data.
 fn connect(gateway: &mut fielato_gateway::Gateway, family: Family, sport: u16, dport: u16) -> usize {
     let [member, _, server, _] = places(family);
@@ -61,7 +69,7 @@ fn flows_that_are_forbidden_now_stop_at_once_and_others_go_on() {
         for (sport, dport) in [(1000, 80), (1001, 81), (1002, 80)] {
             assert_eq!(connect(&mut gateway, family, sport, dport), 3);
         }
-        assert_eq!(gateway.swap(admitting("80"), START).unwrap().cut, 1);
+        assert_eq!(swap(&mut gateway, admitting("80")), 1);
         assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1000, 80), START).len(), 1);
         assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1001, 81), START).len(), 0);
         let [member, _, server, _] = places(family);
@@ -76,8 +84,105 @@ fn flows_that_are_forbidden_now_stop_at_once_and_others_go_on() {
         assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 0);
         assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1002, 80), START).len(), 1);
         // The same again cuts nothing.
-        assert_eq!(gateway.swap(admitting("80"), START).unwrap().cut, 0);
+        assert_eq!(swap(&mut gateway, admitting("80")), 0);
         assert_eq!(gateway.netfilter().conntrack().count(), 2);
+    }
+}
+
+/// Before anything but the swap itself was done: by whole packets, by fragments, by what comes back, and by errors about it.
+#[test]
+fn no_packet_of_a_forbidden_flow_passes_before_all_were_looked_at() {
+    for family in FAMILIES {
+        let [member, _, server, _] = places(family);
+        let open = || {
+            let mut gateway = gateway(admitting("80,81"));
+            assert_eq!(connect(&mut gateway, family, 1001, 81), 3);
+            assert_eq!(connect(&mut gateway, family, 1000, 80), 3);
+            gateway
+        };
+        let there = Tcp {
+            seq: 1,
+            ack: 1,
+            payload: vec![b'x'; 1200],
+            ..Tcp::new(1001, 81)
+        };
+        let whole = ip(member, server).tcp(&there.clone().flags(0x18));
+        let fragments = fielato_wire::build::fragments(&whole, 600, 7).unwrap();
+        let answer = ip(server, member).tcp(
+            &Tcp {
+                seq: 1,
+                ack: 1,
+                ..Tcp::new(81, 1001)
+            }
+            .flags(0x10),
+        );
+        let (kind, code) = if family == Family::V4 { (3, 1) } else { (1, 3) };
+        let about = ip(server, member).icmp(kind, code, 0, &data(family, 1001, 81));
+        let ways: [&[(fielato_gateway::PortId, &Vec<u8>)]; 4] = [
+            &[(TUNNEL, &whole)],
+            &fragments.iter().map(|fragment| (TUNNEL, fragment)).collect::<Vec<_>>(),
+            &[(UPLINK, &answer)],
+            &[(UPLINK, &about)],
+        ];
+        for packets in ways {
+            for forbids in [false, true] {
+                let mut gateway = open();
+                gateway.swap(admitting(if forbids { "80" } else { "81,80" }), START).unwrap();
+                let passed: usize = packets
+                    .iter()
+                    .map(|(by, packet)| pass(&mut gateway, *by, packet, START).len())
+                    .sum();
+                assert_eq!(passed == 0, forbids, "{family:?} {packets:?}");
+                assert_eq!(gateway.netfilter().conntrack().count(), if forbids { 1 } else { 2 });
+                assert_eq!(gateway.judge_some(9, START), Some(usize::from(forbids)));
+                assert_eq!(gateway.netfilter().conntrack().count(), if forbids { 1 } else { 2 });
+                assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1000, 80), START).len(), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_forbidden_flow_brought_about_ends_with_it() {
+    let config = |port: u16| {
+        let raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 21 -j CT --helper ftp\nCOMMIT\n";
+        let rules = filter(&format!(
+            "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -i wg0 -p tcp -m tcp --dport {port} -j ACCEPT"
+        ));
+        let rules = format!("{raw}{rules}");
+        with_rules(&rules, &rules)
+    };
+    for family in FAMILIES {
+        for port in [21, 80] {
+            let mut gateway = gateway(config(21));
+            assert_eq!(connect(&mut gateway, family, 1000, 21), 3);
+            let [member, _, server, _] = places(family);
+            // The server says where it waits (extended passive mode, RFC 2428).
+            let mut seq = 1;
+            for line in ["220 ready\r\n", "229 Entering Extended Passive Mode (|||4711|)\r\n"] {
+                let says = Tcp {
+                    seq,
+                    ack: 1,
+                    payload: line.into(),
+                    ..Tcp::new(21, 1000)
+                };
+                seq += line.len() as u32;
+                assert_eq!(
+                    pass(&mut gateway, UPLINK, &ip(server, member).tcp(&says.flags(0x18)), START).len(),
+                    1
+                );
+            }
+            let comes = ip(member, server).tcp(&Tcp::new(1001, 4711).syn());
+            assert_eq!(pass(&mut gateway, TUNNEL, &comes, START).len(), 1);
+            gateway.swap(config(port), START).unwrap();
+            let lives = port == 21;
+            assert_eq!(
+                pass(&mut gateway, TUNNEL, &comes, START).len(),
+                usize::from(lives),
+                "{family:?} {port}"
+            );
+            assert_eq!(gateway.netfilter().conntrack().count(), if lives { 2 } else { 0 });
+        }
     }
 }
 
@@ -164,7 +269,7 @@ fn nothing_is_lost_and_nothing_overtakes() {
                     classes: Default::default(),
                 });
             }
-            assert_eq!(gateway.swap(config, START).unwrap().cut, 0);
+            assert_eq!(swap(&mut gateway, config), 0);
             let some = std::iter::from_fn(|| gateway.transmit(START)).take(round % 5);
             check(some.map(|(port, buffer)| (port, buffer.data)).collect());
         }
@@ -193,10 +298,10 @@ fn a_member_that_leaves_its_group_is_cut_off() {
         let answer = ip(server, member).udp(2, 1, b"x");
         assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 1);
         assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 1);
-        assert_eq!(gateway.swap(with(&[]), START).unwrap().cut, 1);
+        assert_eq!(swap(&mut gateway, with(&[])), 1);
         assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 0);
         assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 0);
-        assert_eq!(gateway.swap(with(&[member]), START).unwrap().cut, 0);
+        assert_eq!(swap(&mut gateway, with(&[member])), 0);
         assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 1);
     }
 }
@@ -231,7 +336,7 @@ fn what_only_a_packet_could_tell_is_decided_for_the_flow() {
             assert_eq!(connect(&mut gateway, family, 1000, 80), 3);
             let marking = "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i wg0 -j MARK --set-mark 7\nCOMMIT\n";
             let new = format!("{marking}{}", filter(rules));
-            assert_eq!(gateway.swap(with_rules(&new, &new), START).unwrap().cut, cut, "{rules}");
+            assert_eq!(swap(&mut gateway, with_rules(&new, &new)), cut, "{rules}");
             // Nobody was counted, logged or answered.
             let tables = gateway.netfilter().ruleset(family).tables;
             let chains = tables.iter().flat_map(|table| &table.chains);
@@ -257,6 +362,6 @@ fn a_redirected_flow_is_judged_by_where_it_goes() {
     let mut gateway = gateway(config(80));
     let syn = ip("192.0.2.9", "192.0.2.1").tcp(&Tcp::new(5000, 8080).syn());
     assert_eq!(pass(&mut gateway, UPLINK, &syn, START).len(), 1);
-    assert_eq!(gateway.swap(config(80), START).unwrap().cut, 0);
-    assert_eq!(gateway.swap(config(8080), START).unwrap().cut, 1);
+    assert_eq!(swap(&mut gateway, config(80)), 0);
+    assert_eq!(swap(&mut gateway, config(8080)), 1);
 }

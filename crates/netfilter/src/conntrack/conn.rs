@@ -1,5 +1,7 @@
 //! One connection.
 
+use std::num::NonZeroU32;
+
 use fielato_wire::number;
 
 use super::{Direction, ProtoState, Tuple};
@@ -9,7 +11,8 @@ use crate::Counters;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId {
     pub(crate) index: u32,
-    pub(crate) generation: u32,
+    /// Never 0, so that a handle that there may be takes no more room than one.
+    pub(crate) generation: NonZeroU32,
 }
 
 /// A packet's connection state, as rules name it.
@@ -223,6 +226,8 @@ pub struct Conn {
     pub master: Option<ConnId>,
     /// Number of the interface whose address it was given (MASQUERADE); 0 when it was given none.
     pub masqueraded_by: u32,
+    /// In which round of judging it was found admitted, or began ([`crate::Netfilter::judge_again`]).
+    pub(crate) round: u32,
 }
 
 /// What remains to be known of a connection that expected another.
@@ -271,6 +276,7 @@ impl Conn {
             proto: ProtoState::None,
             master: None,
             masqueraded_by: 0,
+            round: 0,
             helper: None,
             cache: Default::default(),
             extra: None,

@@ -1,5 +1,7 @@
 //! Where connections live: chunks that never move, places that are used again, and lists threaded through the entries.
 
+use std::num::NonZeroU32;
+
 use super::{Conn, ConnId, HashKeys};
 
 /// No entry.
@@ -24,7 +26,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Entry {
-    pub(super) generation: u32,
+    pub(super) generation: NonZeroU32,
     /// Changes that listeners have not been told of.
     pub(super) pending: u16,
     pub(super) phase: Phase,
@@ -51,7 +53,7 @@ impl Entry {
     /// Reads one field in each cache line that a packet of the connection reads.
     #[inline]
     pub(super) fn touch(&self) -> u64 {
-        u64::from(self.generation) ^ self.conn.deadline ^ self.conn.counters[0].packets ^ self.conn.counters[1].packets
+        u64::from(self.generation.get()) ^ self.conn.deadline ^ self.conn.counters[0].packets ^ self.conn.counters[1].packets
     }
 }
 
@@ -147,7 +149,7 @@ impl Slab {
         let index = self.places();
         let entry = Entry {
             conn,
-            generation: 0,
+            generation: NonZeroU32::MIN,
             previous,
             next,
             source_previous: OUTSIDE,
@@ -164,7 +166,10 @@ impl Slab {
                 self.chunks.push(chunk);
             }
         }
-        ConnId { index, generation: 0 }
+        ConnId {
+            index,
+            generation: NonZeroU32::MIN,
+        }
     }
 
     /// Frees a place; its handles are dead from now on. The entry must be in no list.
@@ -174,7 +179,7 @@ impl Slab {
             return;
         };
         entry.phase = Phase::Free;
-        entry.generation = entry.generation.wrapping_add(1);
+        entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         entry.conn.proto = super::ProtoState::None;
         entry.conn.extra = None;
         entry.pending = 0;

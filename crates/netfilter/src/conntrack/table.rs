@@ -50,6 +50,8 @@ pub struct Conntrack {
     pub(super) half_zones: bool,
     /// A packet was dropped because the table was full: the search takes connections too that are about to end.
     pub(super) pressed: bool,
+    /// How often rules changed so that connections were to be judged again.
+    pub(crate) round: u32,
 }
 
 impl Default for Conntrack {
@@ -97,6 +99,7 @@ impl Conntrack {
             cursor: 0,
             half_zones: false,
             pressed: false,
+            round: 0,
         }
     }
 
@@ -291,6 +294,12 @@ impl Conntrack {
             Some(Phase::Free) | None => return false,
         }
         true
+    }
+
+    /// The connection that lives at a place of the table, if one does, or that there is no such place any more.
+    pub(crate) fn at_place(&self, index: u32) -> Option<Option<ConnId>> {
+        let alive = |entry: &Entry| self.is_alive(entry).then(|| self.slab.id(index)).flatten();
+        self.slab.entry(index).map(alive)
     }
 
     /// Removes every connection that `wanted` says yes to; how many these were.

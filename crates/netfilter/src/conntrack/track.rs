@@ -328,6 +328,7 @@ impl Conntrack {
             conn.helper = Some(helper);
             conn.status.set(Status::HELPER);
         }
+        conn.round = self.round;
         let id = self.slab.insert(conn, now.mono);
         Ok(Some((id, Direction::Original)))
     }

@@ -1,9 +1,11 @@
 //! Connections under new rules: which of them would not be let begin now?
 //!
 //! Rules let packets of known connections pass first, so that a connection outlives the rules that admitted it. After a change of
-//! rules [`Netfilter::forbidden`] finds those that the new ones would refuse: each connection's first packet is made up from its
-//! original tuple, and taken past every table but `nat`, by the way that routes give it now, without anything being counted,
-//! answered or remembered.
+//! rules [`Netfilter::judge_again`] begins a round in which those end that the new ones would refuse: each connection's first packet
+//! is made up from its original tuple, and taken past every table but `nat`, by the way that routes give it now, without anything
+//! being counted, answered or remembered. A connection is judged before its next packet passes, and [`Netfilter::judge_some`] goes
+//! through the others a few at a time: with a hundred thousand of them judging all at once would keep packets waiting for a tenth of
+//! a second.
 
 use std::collections::HashSet;
 
@@ -18,28 +20,71 @@ use crate::host::{Host, Route, RouteKey};
 use crate::table::Admission;
 use crate::{Hook, Interface, Now, Packet, PacketCt};
 
+/// A round of judging.
+#[derive(Debug, Default)]
+pub(super) struct Judging {
+    /// The place in the connection table that is to be looked at next; `None` when all were.
+    next: Option<u32>,
+    /// What it ended: those that these brought about end, too.
+    ended: HashSet<ConnId>,
+}
+
+impl Judging {
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.next.is_some()
+    }
+}
+
 impl Netfilter {
-    /// The connections that the rules of now would not let begin, and those that such connections brought about. What can't be told
-    /// without a packet counts as allowed.
-    pub fn forbidden(&mut self, host: &mut dyn Host, now: Now) -> Vec<ConnId> {
-        let all: Vec<ConnId> = self.conntrack.iter().map(|(id, _)| id).collect();
-        let mut forbidden: HashSet<ConnId> = all.into_iter().filter(|id| !self.admits(*id, host, now)).collect();
-        // A connection that another announced goes with it, as deep as that goes.
-        loop {
-            let brought_about = self.conntrack.iter().filter(|(id, conn)| {
-                let master = conn.master.is_some_and(|master| forbidden.contains(&master));
-                master && !forbidden.contains(id)
-            });
-            let brought_about: Vec<ConnId> = brought_about.map(|(id, _)| id).collect();
-            if brought_about.is_empty() {
-                return forbidden.into_iter().collect();
+    /// Has every connection judged by the rules of now: before its next packet passes, and at the latest by
+    /// [`Netfilter::judge_some`]. Those that the rules would not let begin end, and those that such connections brought about. What
+    /// can't be told without a packet counts as allowed.
+    pub fn judge_again(&mut self) {
+        self.conntrack.round = self.conntrack.round.wrapping_add(1);
+        self.judging.next = Some(0);
+    }
+
+    /// Looks at up to `places` places of the connection table, in the round that [`Netfilter::judge_again`] began. `None` when there
+    /// are more; else how many connections the round ended, by packets' coming too.
+    pub fn judge_some(&mut self, places: u32, host: &mut dyn Host, now: Now) -> Option<usize> {
+        let mut next = self.judging.next.unwrap_or(u32::MAX);
+        for _ in 0..places {
+            let Some(place) = self.conntrack.at_place(next) else {
+                self.judging.next = None;
+                return Some(std::mem::take(&mut self.judging.ended).len());
+            };
+            if let Some(id) = place {
+                self.judge(id, host, now);
             }
-            forbidden.extend(brought_about);
+            next += 1;
         }
+        self.judging.next = Some(next);
+        None
+    }
+
+    /// Judges a connection if that was not done in this round, and ends it when the rules forbid it. Whether it lives.
+    pub(super) fn judge(&mut self, id: ConnId, host: &mut dyn Host, now: Now) -> bool {
+        if self.judging.ended.contains(&id) {
+            return false;
+        }
+        let Some(conn) = self.conntrack.get(id).filter(|conn| conn.round != self.conntrack.round) else {
+            return true;
+        };
+        // A connection that another announced goes with it, as deep as helpers announce any.
+        let lives = conn.master.is_none_or(|master| self.judge(master, host, now)) && self.admits(id, host, now);
+        let round = self.conntrack.round;
+        if lives && let Some(conn) = self.conntrack.get_mut(id) {
+            conn.round = round;
+        }
+        if !lives {
+            self.judging.ended.insert(id);
+            self.conntrack.delete(id);
+        }
+        lives
     }
 
     /// Whether the rules of now would let this connection begin; yes when it is gone, or can't be told.
-    pub fn admits(&mut self, id: ConnId, host: &mut dyn Host, now: Now) -> bool {
+    fn admits(&mut self, id: ConnId, host: &mut dyn Host, now: Now) -> bool {
         self.consider(id, host, now).unwrap_or(Admission::Doubt) != Admission::Drop
     }
 
@@ -86,7 +131,7 @@ impl Netfilter {
             packet = made_up(&translated)?;
             (packet.in_interface, packet.ct, packet.mark) = (came_by, ct, mark);
         }
-        let route = host.route(&RouteKey {
+        let route = host.supposed_route(&RouteKey {
             family: translated.family,
             src: translated.src,
             dst: translated.dst,
@@ -161,7 +206,7 @@ fn came_by(tuple: &Tuple, host: &mut dyn Host) -> Option<Interface> {
         mark: 0,
         tos: 0,
     };
-    match host.route(&back) {
+    match host.supposed_route(&back) {
         Route::Out { interface, .. } if host.is_loopback(interface) => Some(Interface::NONE),
         Route::Out { interface, .. } => Some(interface),
         _ => None,

@@ -26,6 +26,7 @@ use crate::rule::{Chain, Ruleset};
 use crate::table::{CompiledTable, RegisteredTable, Scratch};
 use crate::{DropReason, Now};
 use cache::FlowCache;
+use judge::Judging;
 use stage::Staged;
 
 /// Netfilter for one network namespace: both families.
@@ -43,6 +44,7 @@ pub struct Netfilter {
     /// The packet was tracked before its way began, and found invalid.
     found_invalid: bool,
     registrations: u64,
+    judging: Judging,
 }
 
 /// Tables and hooks of one family.
@@ -84,6 +86,7 @@ impl Netfilter {
             scratch: Scratch::default(),
             found_invalid: false,
             registrations: 0,
+            judging: Judging::default(),
         }
     }
 

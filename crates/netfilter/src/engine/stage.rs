@@ -6,7 +6,7 @@ use super::Netfilter;
 use super::path::route_inputs;
 use crate::conntrack::defrag::Defragmented;
 use crate::conntrack::helper;
-use crate::conntrack::{CtState, Direction};
+use crate::conntrack::{ConnId, CtState, Direction, Template};
 use crate::context::Context;
 use crate::hook::priority;
 use crate::host::Host;
@@ -74,6 +74,13 @@ pub(super) enum Ran {
     Fragment,
 }
 
+/// A packet's connection has to be judged before the packet goes on ([`Netfilter::judge_again`]).
+struct Unjudged {
+    id: ConnId,
+    /// The packet's, which tracking took.
+    template: Option<Box<Template>>,
+}
+
 /// The stages of each hook for these tables, with connection tracking where `tracks`, which needs whole datagrams; functions
 /// registered in `old` keep their places.
 pub(super) fn in_order(tables: &[CompiledTable], tracks: bool, mut old: [Vec<Staged>; 5]) -> [Vec<Staged>; 5] {
@@ -114,7 +121,31 @@ pub(super) fn in_order(tables: &[CompiledTable], tracks: bool, mut old: [Vec<Sta
 
 impl Netfilter {
     /// Runs a hook's stages from number `from` on. `from` is left at the stage that stopped the packet.
+    #[inline]
     pub(super) fn run_stages(&mut self, hook: Hook, from: &mut usize, packet: &mut Packet, host: &mut dyn Host, now: Now) -> Ran {
+        loop {
+            match self.run_judged(hook, from, packet, host, now) {
+                Ok(ran) => return ran,
+                Err(Unjudged { id, template }) => {
+                    if !self.judge(id, host, now) {
+                        // It may begin anew, if the rules let it.
+                        (packet.ct, packet.template) = (PacketCt::None, template);
+                        self.scratch.recorder.spoil();
+                    }
+                }
+            }
+        }
+    }
+
+    /// [`Netfilter::run_stages`], as far as the connection.
+    fn run_judged(
+        &mut self,
+        hook: Hook,
+        from: &mut usize,
+        packet: &mut Packet,
+        host: &mut dyn Host,
+        now: Now,
+    ) -> Result<Ran, Unjudged> {
         let Netfilter {
             families,
             conntrack,
@@ -124,12 +155,13 @@ impl Netfilter {
             effects,
             scratch,
             found_invalid,
+            judging,
             ..
         } = self;
         let family = &mut families[packet.headers.family as usize];
         let stages = &mut family.hooks[hook.index()];
         if *from >= stages.len() {
-            return Ran::Through;
+            return Ok(Ran::Through);
         }
         let mut cx = Context {
             packet,
@@ -151,12 +183,14 @@ impl Netfilter {
                 let verdict = match &mut staged.stage {
                     Stage::Defrag => match put_together(defrag, cx.packet, hook, cx.conntrack.config(), now) {
                         Ran::Through => Verdict::Accept,
-                        other => return other,
+                        other => return Ok(other),
                     },
                     // A reply made by REJECT has its connection already; so has what was excluded from tracking.
                     Stage::Conntrack if matches!(cx.packet.ct, PacketCt::Tracked { .. } | PacketCt::Untracked) => Verdict::Accept,
                     Stage::Conntrack if std::mem::take(found_invalid) => Verdict::Accept,
                     Stage::Conntrack => {
+                        let judges = judging.is_under_way();
+                        let template = judges.then(|| cx.packet.template.clone()).flatten();
                         let verdict = cx.conntrack.track(cx.packet, hook, now);
                         if let PacketCt::Tracked {
                             id,
@@ -167,6 +201,13 @@ impl Netfilter {
                             nat::follow_master(cx.conntrack, id, cx.rng);
                         }
                         scratch.recorder.tracked(cx.packet.ct);
+                        if judges
+                            && verdict == Verdict::Accept
+                            && let PacketCt::Tracked { id, .. } = cx.packet.ct
+                            && cx.conntrack.get(id).is_some_and(|conn| conn.round != cx.conntrack.round)
+                        {
+                            return Err(Unjudged { id, template });
+                        }
                         verdict
                     }
                     Stage::Helper => helper::help(cx.conntrack, cx.packet, now),
@@ -192,15 +233,15 @@ impl Netfilter {
                     Verdict::Repeat => {
                         calls += 1;
                         if calls == REPEAT_LIMIT {
-                            return Ran::Stopped(Verdict::Drop(DropReason::RepeatLimit));
+                            return Ok(Ran::Stopped(Verdict::Drop(DropReason::RepeatLimit)));
                         }
                     }
-                    other => return Ran::Stopped(other),
+                    other => return Ok(Ran::Stopped(other)),
                 }
             }
             *from += 1;
         }
-        Ran::Through
+        Ok(Ran::Through)
     }
 }
 

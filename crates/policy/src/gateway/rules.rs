@@ -58,6 +58,7 @@ impl Rules {
             forward.policy = Policy::Drop;
             rules.put(family, "filter", Hook::Forward, forward);
             rules.put(family, "filter", Hook::Input, made.input());
+            rules.put(family, "filter", Hook::Output, made.output());
             if nat {
                 rules.put(family, "nat", Hook::Prerouting, made.prerouting());
                 rules.put(family, "nat", Hook::Postrouting, made.postrouting());

@@ -148,6 +148,9 @@ impl Stopped<'_> {
             Origin::Invalid => {
                 "it belongs to no connection that the hub knows, and can't begin one: let the ends connect anew".to_owned()
             }
+            Origin::MidConnection => {
+                "the hub knows no connection that it belongs to: the other end has to send first, or connect anew".to_owned()
+            }
             Origin::Protected => self.protected(),
             Origin::Masquerade => format!("the hub has no address of this family on {}: give it one there", hub.uplink),
             Origin::OverQuota => {

@@ -8,6 +8,7 @@ mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -26,6 +27,9 @@ use super::{Counted, Machine, Missing, Step, banned, shape_device};
 use crate::bans::Bans;
 use crate::protocol::{Changes, DropCount, GuardStatus, RulesChange, ShapeDevice};
 use crate::{forwarding, tunnel};
+
+/// How many connections are looked at between two packets after a change of the rules: for a few tenths of a millisecond.
+const CONNECTIONS_AT_ONCE: u32 = 256;
 
 /// The process's own parts, made like the plan.
 pub(super) struct Userspace {
@@ -148,7 +152,14 @@ impl Userspace {
     /// Returns how many connections ended with it.
     fn swap(&self, config: Config) -> Result<usize> {
         let swapped = self.gateway(|gateway, now| gateway.swap(config, now))?;
-        Ok(swapped.context("the gateway refuses the plan")?.cut)
+        swapped.context("the gateway refuses the plan")?;
+        loop {
+            if let Some(cut) = self.gateway(|gateway, now| gateway.judge_some(CONNECTIONS_AT_ONCE, now))? {
+                return Ok(cut);
+            }
+            // Who waits for the gateway gets it before this does again.
+            thread::sleep(Duration::from_micros(100));
+        }
     }
 
     fn gateway<T>(&self, work: impl FnOnce(&mut Gateway, Now) -> T) -> Result<T> {
@@ -178,13 +189,13 @@ impl Userspace {
         Ok(added.len() + removed.len())
     }
 
-    /// Takes everything down; the machine is then as it was.
-    pub(super) fn down(self) -> Result<()> {
-        self.device.stop();
-        match self.machine {
-            Some(mut machine) => machine.clear(),
-            None => Ok(()),
+    /// Takes everything down; the machine is then as it was. Returns what the device reported at the end.
+    pub(super) fn down(self) -> Result<Option<DeviceStatus>> {
+        let last = self.device.stop();
+        if let Some(mut machine) = self.machine {
+            machine.clear()?;
         }
+        Ok(Some(last))
     }
 
     /// Notices when the interface was taken away, or the device could not go on. Keeps what is the gateway's from the kernel: who
