@@ -73,17 +73,17 @@ pub struct Checked {
 
 impl Default for Machines {
     fn default() -> Self {
-        Self::new(|_| ())
+        Self::spoilt(|_| (), |rules| rules)
     }
 }
 
 impl Machines {
-    /// `spoil` changes what the user-space gateway is made from, so that a test can see a difference found.
-    pub fn new(spoil: fn(&mut fielato_gateway::Config)) -> Self {
+    /// Some that do otherwise than the plan says: the user-space gateway is made from something else, or hosts have other rules.
+    pub fn spoilt(gateway: fn(&mut fielato_gateway::Config), hosts: fn(String) -> String) -> Self {
         Self {
             kernel: Kernel::new(),
-            gateway: UserSpace::spoilt(1, spoil),
-            hosts: Hosts::default(),
+            gateway: UserSpace::spoilt(1, gateway),
+            hosts: Hosts::new(hosts),
         }
     }
 
@@ -344,7 +344,7 @@ fn kind(origin: &Origin) -> &'static str {
         Origin::ControlChannel => "the control channel",
         Origin::NotOurs | Origin::Transit => "being no affair of the VPN",
         Origin::ForgedSource => "a forged source",
-        Origin::Established | Origin::Invalid | Origin::Translated => "its connection",
+        Origin::Established | Origin::Invalid | Origin::MidConnection | Origin::Translated => "its connection",
         Origin::Loopback => "the loopback",
         Origin::Masquerade => "masquerading",
     }

@@ -21,8 +21,9 @@ use crate::scene::{Scene, SharedLines};
 use crate::subject::Tallies;
 
 /// The namespaces of one policy's hosts after another.
-#[derive(Default)]
 pub struct Hosts {
+    /// Changes their rules, so that a test can see a difference found.
+    spoil: fn(String) -> String,
     /// By name, those that a packet met under this policy.
     loaded: BTreeMap<String, Machine>,
     /// Namespaces that no host is in.
@@ -38,6 +39,15 @@ pub struct Machine {
 }
 
 impl Hosts {
+    /// None yet; `spoil` changes the rules of each.
+    pub fn new(spoil: fn(String) -> String) -> Self {
+        Self {
+            spoil,
+            loaded: BTreeMap::new(),
+            free: Vec::new(),
+        }
+    }
+
     /// Goes on to another policy.
     pub fn clear(&mut self) {
         let machines = std::mem::take(&mut self.loaded);
@@ -55,7 +65,8 @@ impl Hosts {
                 return Ok(None);
             };
             let place = self.free.pop().unwrap_or_else(|| Place::new(blueprint()));
-            self.loaded.insert(name.to_owned(), Machine::new(place, scene, &plan)?);
+            let machine = Machine::new(place, scene, &plan, self.spoil)?;
+            self.loaded.insert(name.to_owned(), machine);
         }
         Ok(self.loaded.get_mut(name))
     }
@@ -86,9 +97,9 @@ impl Hosts {
 }
 
 impl Machine {
-    fn new(mut place: Place, scene: &Scene, plan: &HostPlan) -> Result<Self, Error> {
+    fn new(mut place: Place, scene: &Scene, plan: &HostPlan, spoil: fn(String) -> String) -> Result<Self, Error> {
         place.enter()?;
-        let nft = render::nft::host(plan);
+        let nft = spoil(render::nft::host(plan));
         let namespace = place.namespace()?;
         namespace.opened.tracking.flush()?;
         let tunnel = tunnel(scene, &plan.name);
