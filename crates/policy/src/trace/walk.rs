@@ -30,7 +30,7 @@ pub(crate) struct Walk<'a> {
     plan: &'a Plan,
     /// Judges. It has no disciplines: their losses and delays are not the policy's.
     gateway: Gateway,
-    /// The same with disciplines, to tell in which class a packet waits; none where some are the kernel's alone.
+    /// The same with disciplines, to tell in which class a packet waits; none without any, and where some are the kernel's alone.
     shaped: Option<Gateway>,
     rules: Rules,
     /// The sockets of `exit = "proxy"`.
@@ -74,8 +74,10 @@ const SEED: u64 = 1;
 impl<'a> Walk<'a> {
     pub fn new(config: &'a Config, plan: &'a Plan, now: Timestamp) -> Result<Walk<'a>, QuestionError> {
         let mut walk = Walk::unshaped(config, plan, now)?;
-        let made = gateway::config(plan, &Uplink::supposed(config));
-        walk.shaped = Gateway::new(made, SEED, walk.now).ok();
+        if !plan.shaping.is_empty() {
+            let made = gateway::config(plan, &Uplink::supposed(config));
+            walk.shaped = Gateway::new(made, SEED, walk.now).ok();
+        }
         Ok(walk)
     }
 

@@ -1,6 +1,6 @@
 //! Protected hosts: each in a network namespace of its own, with the rules that its plan is rendered to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use fielato_oracle::kernel::namespace::Blueprint;
@@ -28,6 +28,8 @@ pub struct Hosts {
     loaded: BTreeMap<String, Machine>,
     /// Namespaces that no host is in.
     free: Vec<Place>,
+    /// What packets had met when that was last asked for.
+    counted: Tallies,
 }
 
 /// A protected host.
@@ -45,6 +47,7 @@ impl Hosts {
             spoil,
             loaded: BTreeMap::new(),
             free: Vec::new(),
+            counted: Tallies::new(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Hosts {
     pub fn clear(&mut self) {
         let machines = std::mem::take(&mut self.loaded);
         self.free.extend(machines.into_values().map(|machine| machine.place));
+        self.counted.clear();
     }
 
     /// The protected host of that name; nothing when there is none.
@@ -83,17 +87,25 @@ impl Hosts {
         Ok(())
     }
 
-    /// Packets by machine, chain and comment.
+    /// What packets met since the last call: machine, chain and comment.
     ///
     /// # Errors
-    /// When they can't be read.
-    pub fn tallies(&mut self) -> Result<Tallies, Error> {
+    /// When it can't be read.
+    pub fn met(&mut self) -> Result<BTreeSet<String>, Error> {
         let mut tallies = Tallies::new();
         for (name, machine) in &mut self.loaded {
             machine.count(name, &mut tallies)?;
         }
-        Ok(tallies)
+        let met = grown(&self.counted, &tallies);
+        self.counted = tallies;
+        Ok(met)
     }
+}
+
+/// What was counted in between.
+pub fn grown(before: &Tallies, after: &Tallies) -> BTreeSet<String> {
+    let grew = |(name, now): &(&String, &(u64, u64))| before.get(*name).is_none_or(|then| then.0 < now.0);
+    after.iter().filter(grew).map(|(name, _)| name.clone()).collect()
 }
 
 impl Machine {
