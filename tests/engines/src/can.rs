@@ -349,6 +349,7 @@ fn kind(origin: &Origin) -> &'static str {
         Origin::Established | Origin::Invalid | Origin::MidConnection | Origin::Translated => "its connection",
         Origin::Loopback => "the loopback",
         Origin::Masquerade => "masquerading",
+        Origin::MidConnection => "middle of a connection",
     }
 }
 
