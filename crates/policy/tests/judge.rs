@@ -119,6 +119,20 @@ fn what_translates_a_packet_does_not_let_it_pass() {
     assert_eq!(parts(&ask(&text, "alice", "tape").unwrap()), parts(&before));
 }
 
+/// Nothing that a machine sends to itself comes to the hub: whoever expects something of a group means others.
+#[test]
+fn a_group_is_not_asked_about_its_members_themselves() {
+    let test = |from: &str| format!("[[test]]\nfrom = \"{from}\"\nto = \"alice:9\"\nexpect = \"reject\"\n");
+    for (from, fails) in [("members", 0), ("staff", 0), ("alice", 1)] {
+        let text = lab(&rule("any", "any", "reject")).replace("disabled = true\n", "") + &test(from);
+        let config = config(&text);
+        let (plan, now) = plan(&config);
+        let checked = fielato_policy::judge::test(&config, &plan, now).unwrap();
+        let failed: Vec<_> = checked.iter().filter(|checked| checked.failure.is_some()).collect();
+        assert_eq!(failed.len(), fails, "{failed:?}");
+    }
+}
+
 /// Also those that rules in iptables' words name, by their numbers or not.
 #[test]
 fn ports_of_raw_rules_are_judged_apart() {

@@ -24,7 +24,7 @@ use crate::gateway::UserSpace;
 use crate::kernel::Kernel;
 use crate::policy;
 use crate::scene::{NOW, Scene, Setup};
-use crate::subject::Subject;
+use crate::subject::{Subject, Tallies};
 use host::Hosts;
 use question::Asked;
 use said::{Fate, Traced, counted_as};
@@ -73,17 +73,17 @@ pub struct Checked {
 
 impl Default for Machines {
     fn default() -> Self {
-        Self::new(|_| ())
+        Self::spoilt(|_| (), |rules| rules)
     }
 }
 
 impl Machines {
-    /// `spoil` changes what the user-space gateway is made from, so that a test can see a difference found.
-    pub fn new(spoil: fn(&mut fielato_gateway::Config)) -> Self {
+    /// Some that do otherwise than the plan says: the user-space gateway is made from something else, or hosts have other rules.
+    pub fn spoilt(gateway: fn(&mut fielato_gateway::Config), hosts: fn(String) -> String) -> Self {
         Self {
             kernel: Kernel::new(),
-            gateway: UserSpace::spoilt(1, spoil),
-            hosts: Hosts::default(),
+            gateway: UserSpace::spoilt(1, gateway),
+            hosts: Hosts::new(hosts),
         }
     }
 
@@ -101,6 +101,7 @@ impl Machines {
         let refused = |error: fielato_policy::trace::QuestionError| Error::Trace(error.to_string());
         let mut judge = Judge::new(&scene.config, &scene.plan, now).map_err(refused)?;
         let mut random = Random::new(!seed);
+        let mut counted = <[Tallies; 2]>::default();
         let mut checked = Checked {
             policies: 1,
             ..Checked::default()
@@ -126,9 +127,10 @@ impl Machines {
                 continue;
             }
             let traced = said::traced(&scene, &mut self.hosts, now, &asked)?;
+            let [of_kernel, of_gateway] = &mut counted;
             let facts = [
-                Way::new(&scene, &mut self.kernel, &mut self.hosts, began).play(&asked)?,
-                Way::new(&scene, &mut self.gateway, &mut self.hosts, began).play(&asked)?,
+                Way::new(&scene, &mut self.kernel, &mut self.hosts, of_kernel, began).play(&asked)?,
+                Way::new(&scene, &mut self.gateway, &mut self.hosts, of_gateway, began).play(&asked)?,
             ];
             checked.note(&scene, &asked, &can, &traced);
             if let Some(why) = self.disagreement(&scene, &asked, &can, &traced, &facts)? {
@@ -344,7 +346,7 @@ fn kind(origin: &Origin) -> &'static str {
         Origin::ControlChannel => "the control channel",
         Origin::NotOurs | Origin::Transit => "being no affair of the VPN",
         Origin::ForgedSource => "a forged source",
-        Origin::Established | Origin::Invalid | Origin::Translated => "its connection",
+        Origin::Established | Origin::Invalid | Origin::MidConnection | Origin::Translated => "its connection",
         Origin::Loopback => "the loopback",
         Origin::Masquerade => "masquerading",
         Origin::MidConnection => "middle of a connection",

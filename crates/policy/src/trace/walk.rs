@@ -31,7 +31,7 @@ pub(crate) struct Walk<'a> {
     plan: &'a Plan,
     /// Judges. It has no disciplines: their losses and delays are not the policy's.
     gateway: Gateway,
-    /// The same with disciplines, to tell in which class a packet waits; none where some are the kernel's alone.
+    /// The same with disciplines, to tell in which class a packet waits; none without any, and where some are the kernel's alone.
     shaped: Option<Gateway>,
     rules: Rules,
     /// The sockets of `exit = "proxy"`.
@@ -77,8 +77,10 @@ const SEED: u64 = 1;
 impl<'a> Walk<'a> {
     pub fn new(config: &'a Config, plan: &'a Plan, now: Timestamp) -> Result<Walk<'a>, QuestionError> {
         let mut walk = Walk::unshaped(config, plan, now)?;
-        let made = gateway::config(plan, &Uplink::supposed(config));
-        walk.shaped = Gateway::new(made, SEED, walk.now).ok();
+        if !plan.shaping.is_empty() {
+            let made = gateway::config(plan, &Uplink::supposed(config));
+            walk.shaped = Gateway::new(made, SEED, walk.now).ok();
+        }
         Ok(walk)
     }
 
@@ -266,7 +268,8 @@ impl<'a> Walk<'a> {
                 if let Some(host) = self.host(&name)? {
                     host.send(&journey.bytes, now);
                 }
-                if self.is_its_own(&name, &journey.bytes) {
+                let destination = Shown::of(&journey.bytes).map(|shown| shown.destination);
+                if destination.is_some_and(|to| self.is_its_own(&name, to)) {
                     return self.stay(journey, &name);
                 }
                 if let Some(gone) = self.leave_member(journey, &name) {
@@ -303,12 +306,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether a packet goes to the member's machine itself.
-    fn is_its_own(&self, name: &str, bytes: &[u8]) -> bool {
+    /// Whether an address is of the member's own machine.
+    pub fn is_its_own(&self, name: &str, address: IpAddr) -> bool {
         let member = self.config.members.get(name).into_iter().flat_map(|member| &member.addresses);
         let host = self.config.hosts.get(name).into_iter().flat_map(|host| &host.addresses);
-        let destination = Shown::of(bytes).map(|shown| shown.destination);
-        member.chain(host).any(|own| Some(*own) == destination)
+        member.chain(host).any(|own| *own == address)
     }
 
     /// What a machine sends to itself stays there, and meets its own rules if it is protected.

@@ -1,6 +1,6 @@
 //! Protected hosts: each in a network namespace of its own, with the rules that its plan is rendered to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use fielato_oracle::kernel::namespace::Blueprint;
@@ -21,12 +21,15 @@ use crate::scene::{Scene, SharedLines};
 use crate::subject::Tallies;
 
 /// The namespaces of one policy's hosts after another.
-#[derive(Default)]
 pub struct Hosts {
+    /// Changes their rules, so that a test can see a difference found.
+    spoil: fn(String) -> String,
     /// By name, those that a packet met under this policy.
     loaded: BTreeMap<String, Machine>,
     /// Namespaces that no host is in.
     free: Vec<Place>,
+    /// What packets had met when that was last asked for.
+    counted: Tallies,
 }
 
 /// A protected host.
@@ -38,10 +41,21 @@ pub struct Machine {
 }
 
 impl Hosts {
+    /// None yet; `spoil` changes the rules of each.
+    pub fn new(spoil: fn(String) -> String) -> Self {
+        Self {
+            spoil,
+            loaded: BTreeMap::new(),
+            free: Vec::new(),
+            counted: Tallies::new(),
+        }
+    }
+
     /// Goes on to another policy.
     pub fn clear(&mut self) {
         let machines = std::mem::take(&mut self.loaded);
         self.free.extend(machines.into_values().map(|machine| machine.place));
+        self.counted.clear();
     }
 
     /// The protected host of that name; nothing when there is none.
@@ -55,7 +69,8 @@ impl Hosts {
                 return Ok(None);
             };
             let place = self.free.pop().unwrap_or_else(|| Place::new(blueprint()));
-            self.loaded.insert(name.to_owned(), Machine::new(place, scene, &plan)?);
+            let machine = Machine::new(place, scene, &plan, self.spoil)?;
+            self.loaded.insert(name.to_owned(), machine);
         }
         Ok(self.loaded.get_mut(name))
     }
@@ -72,23 +87,31 @@ impl Hosts {
         Ok(())
     }
 
-    /// Packets by machine, chain and comment.
+    /// What packets met since the last call: machine, chain and comment.
     ///
     /// # Errors
-    /// When they can't be read.
-    pub fn tallies(&mut self) -> Result<Tallies, Error> {
+    /// When it can't be read.
+    pub fn met(&mut self) -> Result<BTreeSet<String>, Error> {
         let mut tallies = Tallies::new();
         for (name, machine) in &mut self.loaded {
             machine.count(name, &mut tallies)?;
         }
-        Ok(tallies)
+        let met = grown(&self.counted, &tallies);
+        self.counted = tallies;
+        Ok(met)
     }
 }
 
+/// What was counted in between.
+pub fn grown(before: &Tallies, after: &Tallies) -> BTreeSet<String> {
+    let grew = |(name, now): &(&String, &(u64, u64))| before.get(*name).is_none_or(|then| then.0 < now.0);
+    after.iter().filter(grew).map(|(name, _)| name.clone()).collect()
+}
+
 impl Machine {
-    fn new(mut place: Place, scene: &Scene, plan: &HostPlan) -> Result<Self, Error> {
+    fn new(mut place: Place, scene: &Scene, plan: &HostPlan, spoil: fn(String) -> String) -> Result<Self, Error> {
         place.enter()?;
-        let nft = render::nft::host(plan);
+        let nft = spoil(render::nft::host(plan));
         let namespace = place.namespace()?;
         namespace.opened.tracking.flush()?;
         let tunnel = tunnel(scene, &plan.name);

@@ -14,7 +14,7 @@ use fielato_policy::trace::Place;
 use fielato_wire::{Headers, number};
 use ipnet::IpNet;
 
-use super::host::{self, Hosts};
+use super::host::{self, Hosts, grown};
 use super::question::{Asked, answer};
 use super::said::Fate;
 use crate::error::Error;
@@ -26,6 +26,8 @@ pub struct Way<'a, S> {
     scene: &'a Scene,
     hub: &'a mut S,
     hosts: &'a mut Hosts,
+    /// What packets had met on the hub before.
+    counted: &'a mut Tallies,
     began: Instant,
 }
 
@@ -37,12 +39,13 @@ enum Gone {
 }
 
 impl<'a, S: Subject> Way<'a, S> {
-    /// The hub has to be loaded.
-    pub fn new(scene: &'a Scene, hub: &'a mut S, hosts: &'a mut Hosts, began: Instant) -> Self {
+    /// The hub has to be loaded; `counted` is empty then, and handed over from one to the next.
+    pub fn new(scene: &'a Scene, hub: &'a mut S, hosts: &'a mut Hosts, counted: &'a mut Tallies, began: Instant) -> Self {
         Self {
             scene,
             hub,
             hosts,
+            counted,
             began,
         }
     }
@@ -54,14 +57,13 @@ impl<'a, S: Subject> Way<'a, S> {
     pub fn play(&mut self, asked: &Asked) -> Result<Fate, Error> {
         self.hub.forget()?;
         self.hosts.forget()?;
-        let before = self.tallies()?;
         let packet = asked.packet().unwrap_or_default();
         let (verdict, at, is_answer) = self.there_and_back(&asked.place, packet)?;
         Ok(Fate {
             verdict,
             at,
             answer: is_answer,
-            met: met(&before, &self.tallies()?),
+            met: self.met()?,
         })
     }
 
@@ -199,23 +201,20 @@ impl<'a, S: Subject> Way<'a, S> {
         })
     }
 
-    fn tallies(&mut self) -> Result<Tallies, Error> {
-        let hub = self.hub.tallies()?.into_iter();
-        let hub = hub.filter(|(name, _)| !name.starts_with("class "));
-        let mut all: Tallies = hub.map(|(name, counts)| (format!("hub {name}"), counts)).collect();
-        all.extend(self.hosts.tallies()?);
-        Ok(all)
+    fn met(&mut self) -> Result<BTreeSet<String>, Error> {
+        let hub = self.hub.tallies()?;
+        let of_hub = grown(self.counted, &hub)
+            .into_iter()
+            .filter(|name| !name.starts_with("class "));
+        let mut met: BTreeSet<String> = of_hub.map(|name| format!("hub {name}")).collect();
+        *self.counted = hub;
+        met.extend(self.hosts.met()?);
+        Ok(met)
     }
 
     fn now(&self) -> Duration {
         self.began.elapsed()
     }
-}
-
-/// What was counted in between.
-fn met(before: &Tallies, after: &Tallies) -> BTreeSet<String> {
-    let grew = |(name, now): &(&String, &(u64, u64))| before.get(*name).is_none_or(|then| then.0 < now.0);
-    after.iter().filter(grew).map(|(name, _)| name.clone()).collect()
 }
 
 /// The packet itself among what came out, and not an answer to it.
