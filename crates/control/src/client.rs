@@ -2,16 +2,13 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use fielato_store::Embedded;
 use rustix::net::RecvFlags;
 
 use crate::Paths;
-use crate::grants::Grants;
-use crate::lock::Lock;
+use crate::offline;
 use crate::protocol::{Request, Response, Standing};
 
 /// Nobody answers on the control socket.
@@ -45,15 +42,10 @@ pub fn standing(paths: &Paths) -> Result<Standing> {
     match request(paths, &Request::Standing) {
         Ok(Response::Standing(standing)) => Ok(standing),
         Ok(_) => bail!("the daemon answered something else"),
-        Err(error) if error.is::<NotRunning>() && paths.store().exists() => {
-            let _lock = Lock::take(paths)?;
-            let grants = Grants::new(Arc::new(Embedded::open(&paths.store())?)).list()?;
-            Ok(Standing {
-                grants,
-                ..Standing::default()
-            })
-        }
-        Err(error) if error.is::<NotRunning>() => Ok(Standing::default()),
+        Err(error) if error.is::<NotRunning>() => Ok(Standing {
+            grants: offline::grants(paths)?,
+            ..Standing::default()
+        }),
         Err(error) => Err(error),
     }
 }

@@ -20,6 +20,7 @@ mod kept;
 pub mod live;
 pub mod lock;
 pub mod logging;
+pub mod offline;
 pub mod paths;
 pub mod protocol;
 mod records;

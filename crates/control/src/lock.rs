@@ -118,7 +118,7 @@ impl Lock {
     }
 }
 
-/// Whether the lock is held by no daemon, or on behalf of one that is no more, or is a zombie that its parent has yet to bury.
+/// Whether the lock is held by no daemon, or on behalf of one that is no more or about to be.
 fn is_for_a_moment(error: &anyhow::Error) -> bool {
     let pid = match error.downcast_ref() {
         Some(Held { pid: Some(pid) }) => pid,
@@ -126,10 +126,21 @@ fn is_for_a_moment(error: &anyhow::Error) -> bool {
         None => return false,
     };
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        // proc_pid_stat(5): the state follows the name, which is in brackets and may have some in it.
-        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Ok(stat) => is_ending(&stat),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
+}
+
+/// Whether a process of which this is `/proc/PID/stat` is a zombie that its parent has yet to bury, or is on the way to become one: a
+/// killed daemon's pipe, at whose end its watchdog waits, may be closed before the lock is.
+fn is_ending(stat: &str) -> bool {
+    /// `include/linux/sched.h`
+    const PF_EXITING: u32 = 0x4;
+    // proc_pid_stat(5): the name is in brackets, and may have some in it. The state follows, and six fields on the flags.
+    let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let is_dead = fields.next().is_some_and(|state| state.starts_with(['Z', 'X']));
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u32>().ok());
+    is_dead || flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 #[cfg(test)]
@@ -154,6 +165,21 @@ mod tests {
         assert!(Lock::try_take(&paths).unwrap_err().is::<Held>(), "the program at work has it");
         Lock::take(&paths).unwrap();
         assert!(work.try_wait().unwrap().is_some(), "it has ended");
+    }
+
+    #[test]
+    fn who_is_about_to_die_is_not_a_daemon() {
+        for (stat, expected) in [
+            ("7 (fielato) S 1 7 7 0 -1 4194560 99 0", false),
+            ("7 (fielato) Z 1 7 7 0 -1 4194560 99 0", true),
+            ("7 (fielato) R 1 7 7 0 -1 4194564 99 0", true),
+            ("7 (a ) Z 4) S 1 7 7 0 -1 4194560 99 0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_ending(stat), expected, "{stat}");
+        }
+        let own = fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(!is_ending(&own), "{own}");
     }
 
     #[test]

@@ -29,6 +29,15 @@ impl Paths {
         }
     }
 
+    /// The same with another configuration file.
+    #[must_use]
+    pub fn with_config(&self, config: impl Into<PathBuf>) -> Self {
+        Self {
+            config: config.into(),
+            ..self.clone()
+        }
+    }
+
     /// Paths in the folders of an ordinary user, as the XDG Base Directory Specification names them; `variable` reads the
     /// environment. Without a session there is no `XDG_RUNTIME_DIR`: then the runtime folder is one of the state's.
     ///

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use fielato_fleet::hub::HostStatus;
 use fielato_policy::Grant;
 use fielato_policy::config::Over;
+use fielato_policy::lockout::Logins;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,8 +34,9 @@ pub enum Request {
         confirm: Option<u64>,
         /// The file is that of this earlier revision.
         rollback_of: Option<u64>,
-        /// Who applies it is logged in over this connection, which must not break.
-        session: Option<Session>,
+        /// Who is logged in: the connection of who applies it must not break, and the end of others is told.
+        #[serde(default)]
+        logins: Logins,
         /// Also if that connection breaks, or those of hosts' agents.
         force: bool,
     },
@@ -81,15 +83,6 @@ pub enum Request {
     },
     /// Shows the gateway's packets, line by line, until the client goes. Answered by [`Response::Watching`].
     Watch(Watch),
-}
-
-/// A TCP connection to the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    /// The other end's address.
-    pub peer: IpAddr,
-    /// The hub's end.
-    pub hub: SocketAddr,
 }
 
 /// `fielato grant`
@@ -158,6 +151,9 @@ pub struct Applied {
     pub until: Option<Timestamp>,
     /// What changed on the hub.
     pub changes: Changes,
+    /// Whose sessions it cuts, other than that of who applies it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// `fielato show --json`

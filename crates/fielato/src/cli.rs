@@ -2,11 +2,13 @@
 
 mod applying;
 mod judging;
+mod lab;
 
 use std::path::PathBuf;
 
-pub use applying::{Apply, By, GrantArgs, Log, Revoke, Rollback, Show, Since, UsageArgs};
+pub use applying::{Apply, By, GrantArgs, Log, Revoke, Rollback, Show, Since, UsageArgs, Way};
 pub use judging::{Can, Check, Matrix, Plan, Test, WhoCan};
+pub use lab::{Drills, Lab, LabEngine, Talk};
 
 use applying::{APPLY_EXAMPLES, ROLLBACK_EXAMPLES, USAGE_EXAMPLES};
 use judging::{CAN_EXAMPLES, CHECK_EXAMPLES, MATRIX_EXAMPLES, PLAN_EXAMPLES, TEST_EXAMPLES, WHO_CAN_EXAMPLES};
@@ -204,7 +206,7 @@ pub enum Command {
     /// Change and show queueing disciplines, classes and filters of the running hub, in tc's words
     #[command(disable_help_flag = true, after_help = TC_EXAMPLES)]
     Tc(Words),
-    /// Run three machines in network namespaces, and show the whole gateway on them
+    /// Run three machines in network namespaces, and show the gateway at work on them
     #[command(subcommand)]
     Lab(Lab),
     /// Run our user-space WireGuard device, configured with `wg` or `wg-quick`
@@ -661,54 +663,6 @@ pub struct Capture {
     /// The file, or `-` for standard output
     #[arg(short = 'w', long, value_name = "FILE")]
     pub write: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Lab {
-    /// Make client-a, vpn-core and client-b, with the tunnel running
-    #[command(after_help = "Example:\n  fielato lab up && fielato lab exec client-a -- ping -c1 192.168.4.3; fielato lab down")]
-    Up,
-    /// Run a command on one of the machines
-    #[command(after_help = "Example:\n  fielato lab exec vpn-core -- wg show")]
-    Exec {
-        /// client-a, vpn-core or client-b
-        host: fielato_lab::Node,
-        /// The command and its arguments
-        #[arg(last = true, required = true, value_name = "CMD")]
-        command: Vec<std::ffi::OsString>,
-    },
-    /// Remove the machines
-    #[command(after_help = "Example:\n  fielato lab down")]
-    Down,
-    /// Show everything the gateway does, step by step, and check it
-    #[command(after_help = "Examples:\n  fielato lab talk\n  fielato lab talk --engine userspace")]
-    Talk(Talk),
-}
-
-#[derive(Debug, Args)]
-pub struct Talk {
-    /// Who judges and moves packets on the hub
-    #[arg(long, value_enum, default_value_t = TalkEngine::Kernel)]
-    pub engine: TalkEngine,
-    /// Print one JSON document at the end, with a `version` field
-    #[arg(long)]
-    pub json: bool,
-    /// Where the captures go [default: a new folder among the temporary files]
-    #[arg(long, value_name = "DIR")]
-    pub captures: Option<PathBuf>,
-    /// Leave the machines standing at the end
-    #[arg(long)]
-    pub keep: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TalkEngine {
-    /// nftables, tc and XDP
-    Kernel,
-    /// One process
-    Userspace,
-    /// The whole talk twice, and one JSON document for each
-    Both,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,8 @@ use crate::topology::{HUB_PORT, Node, OUTER, OUTER_PREFIX_V4, OUTER_PREFIX_V6, S
 
 /// How long a WireGuard device may take to appear, to find its peer, or to go.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// A member's wg-quick file, below its machine's directory; its name is the interface's.
+const MEMBER_FILE: &str = "etc/wireguard/wg0.conf";
 
 /// How client-b tells the VPN's packets from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,9 +106,18 @@ impl<'a> Gateway<'a> {
 
     /// The machines' configuration of a lab in which it was made before.
     pub(crate) fn write_config(&self, strategy: Strategy, shapes: &str) -> Result<()> {
+        self.write_text(&format!("{}\n{shapes}", self.text(strategy)))
+    }
+
+    /// The hub's configuration, without shaping.
+    pub(crate) fn text(&self, strategy: Strategy) -> String {
+        format!("{}\n{}", self.base, policy(strategy))
+    }
+
+    /// Writes the hub's configuration.
+    pub(crate) fn write_text(&self, text: &str) -> Result<()> {
         let path = config_path(self.lab.machine(Node::VpnCore));
-        fs::write(&path, format!("{}\n{}\n{shapes}", self.base, policy(strategy)))
-            .with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// The hub first, then the members.
@@ -120,30 +131,44 @@ impl<'a> Gateway<'a> {
 
     /// `fielato up`
     pub(crate) fn start_hub(&self) -> Result<()> {
+        self.up(&[])
+    }
+
+    /// `fielato up --applied`, as a service manager says it.
+    pub(crate) fn start_hub_again(&self) -> Result<()> {
+        self.up(&["--applied"])
+    }
+
+    fn up(&self, more: &[&str]) -> Result<()> {
         let mut up = vec!["up"];
+        up.extend(more);
         up.extend(self.engine.iter().flat_map(|engine| ["--engine", engine.name()]));
         self.lab.machine(Node::VpnCore).fielato(up).succeed(self.interrupt).map(drop)
     }
 
-    /// Until both members have reached the hub, which learns where a member is when it hears from it. wireguard-go drops what
-    /// is sent before it has noticed that its interface is up, so one ping is not enough.
+    /// Until both members have reached the hub, which learns where a member is when it hears from it.
     pub(crate) fn wait_for_members(&self) -> Result<()> {
-        for member in [Node::ClientA, Node::ClientB] {
-            let hub = Node::VpnCore.overlay_v4().to_string();
-            let ping = ["-q", "-c", "1", "-W", "1", &hub];
-            let machine = self.lab.machine(member);
-            let reached = self.interrupt.wait(PATIENCE, || {
-                let output = machine.call("ping", ping).run(self.interrupt)?;
-                Ok(output.status.success().then_some(()))
-            })?;
-            reached.with_context(|| {
-                format!(
-                    "{member} did not reach the hub through the tunnel in {} s",
-                    PATIENCE.as_secs()
-                )
-            })?;
-        }
-        Ok(())
+        [Node::ClientA, Node::ClientB]
+            .into_iter()
+            .try_for_each(|member| self.wait_for(member))
+    }
+
+    /// Until a member has reached the hub. wireguard-go drops what is sent before it has noticed that its interface is up, so one
+    /// ping is not enough.
+    pub(crate) fn wait_for(&self, member: Node) -> Result<()> {
+        let hub = Node::VpnCore.overlay_v4().to_string();
+        let ping = ["-q", "-c", "1", "-W", "1", &hub];
+        let machine = self.lab.machine(member);
+        let reached = self.interrupt.wait(PATIENCE, || {
+            let output = machine.call("ping", ping).run(self.interrupt)?;
+            Ok(output.status.success().then_some(()))
+        })?;
+        reached.with_context(|| {
+            format!(
+                "{member} did not reach the hub through the tunnel in {} s",
+                PATIENCE.as_secs()
+            )
+        })
     }
 
     /// `fielato reload`
@@ -198,13 +223,26 @@ impl<'a> Gateway<'a> {
         self.configure_device(machine, file)
     }
 
-    /// What `wg-quick up` does to a device that is there, for the keys that `member config` writes.
-    fn configure_device(&self, machine: &Machine, file: &str) -> Result<()> {
+    /// Makes client-a forget its session, so that its next packet begins a new one.
+    pub(crate) fn renew_client_a(&self) -> Result<()> {
+        let machine = self.lab.machine(Node::ClientA);
+        let file = machine.directory().join(MEMBER_FILE);
+        let file = file.to_str().context("the lab's directory has a name that is not UTF-8")?;
+        self.set_device(machine, file)
+    }
+
+    fn set_device(&self, machine: &Machine, file: &str) -> Result<()> {
         let stripped = machine.call("wg-quick", ["strip", file]).succeed(self.interrupt)?;
         machine
             .call("wg", ["setconf", TUNNEL, "/proc/self/fd/0"])
             .input(stripped)
-            .succeed(self.interrupt)?;
+            .succeed(self.interrupt)
+            .map(drop)
+    }
+
+    /// What `wg-quick up` does to a device that is there, for the keys that `member config` writes.
+    fn configure_device(&self, machine: &Machine, file: &str) -> Result<()> {
+        self.set_device(machine, file)?;
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
         let mut batch = String::new();
         for address in values(&text, "Address") {
@@ -230,9 +268,8 @@ impl<'a> Gateway<'a> {
             .machine(Node::VpnCore)
             .fielato(["member", "config", node.name()])
             .succeed(self.interrupt)?;
-        let directory = self.lab.machine(node).directory().join("etc/wireguard");
-        fs::create_dir_all(&directory)?;
-        let file = directory.join(format!("{TUNNEL}.conf"));
+        let file = self.lab.machine(node).directory().join(MEMBER_FILE);
+        fs::create_dir_all(file.parent().unwrap_or(&file))?;
         fs::write(&file, "")?;
         fs::set_permissions(&file, Permissions::from_mode(0o600))?;
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -242,7 +279,7 @@ impl<'a> Gateway<'a> {
     /// Takes the members' tunnels down, then the hub.
     pub(crate) fn stop(&self, starter: Starter) -> Result<()> {
         let client_a = self.lab.machine(Node::ClientA);
-        let file = client_a.directory().join("etc/wireguard").join(format!("{TUNNEL}.conf"));
+        let file = client_a.directory().join(MEMBER_FILE);
         match starter {
             Starter::WgQuick => client_a.call("wg-quick", [std::ffi::OsStr::new("down"), file.as_os_str()]),
             Starter::ByHand => client_a.call("ip", ["link", "delete", TUNNEL]),

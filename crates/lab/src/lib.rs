@@ -1,4 +1,4 @@
-//! The talk's three machines in network namespaces, and the scenario that shows the gateway at work on them.
+//! The talk's three machines in network namespaces, and the scenarios that run on them: the talk itself, and lock-out drills.
 //!
 //! ```text
 //!   client-a                    vpn-core                    client-b
@@ -13,11 +13,13 @@
 //! Each machine is a network namespace with its own directories; the switch is a bridge in a fourth one. Nothing is made in
 //! the namespace of the caller but the names of these.
 
+pub mod drills;
 mod gateway;
 mod interrupt;
 mod lab;
 mod machine;
 mod process;
+mod report;
 pub mod talk;
 mod topology;
 
@@ -25,4 +27,5 @@ pub use gateway::Engine;
 pub use interrupt::{Interrupt, Interrupted};
 pub use lab::{DEFAULT_NAME, Lab, LabOptions, TemporaryLab};
 pub use machine::{Call, Machine, Output};
+pub use report::{Check, Outcome, Report, Step};
 pub use topology::{Family, Node};

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use fielato_kernel::netns::Netns;
 
 use crate::interrupt::Interrupt;
-use crate::process::{NamespaceId, processes_in};
+use crate::process::{NamespaceId, kill, processes_in};
 use crate::topology::Node;
 
 /// How long a command may take unless its caller says otherwise.
@@ -67,6 +67,11 @@ impl Machine {
         processes_in(NamespaceId::of(&self.netns)?)
     }
 
+    /// Kills one of them, and waits until it is gone.
+    pub(crate) fn kill(&self, process: i32) -> Result<()> {
+        kill(process, NamespaceId::of(&self.netns)?)
+    }
+
     /// Where this machine has its own directory at a place that programs know by a fixed path: UAPI sockets and pinned BPF
     /// objects are found by path and would meet those of the other machines.
     pub(crate) fn binds(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
@@ -102,7 +107,9 @@ impl Machine {
             .env("FIELATO_ROOT", &self.directory)
             .env("PATH", self.path())
             .env("LC_ALL", "C")
-            .env_remove("NOTIFY_SOCKET");
+            .env_remove("NOTIFY_SOCKET")
+            // Whoever runs the lab did not log in on this machine.
+            .env_remove("SSH_CONNECTION");
         Call {
             machine: self,
             command,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fielato_kernel::netns::Netns;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -86,6 +87,25 @@ pub(crate) fn end_all(namespace: NamespaceId) -> Result<()> {
     } else {
         bail!("these processes did not end: {}", left.join(", "))
     }
+}
+
+/// Kills a process in a network namespace, and waits until the kernel has taken it apart.
+///
+/// # Errors
+/// When there is no such process, or it does not end.
+pub(crate) fn kill(id: i32, namespace: NamespaceId) -> Result<()> {
+    let process = hold(id, namespace).with_context(|| format!("there is no process {id}"))?;
+    pidfd_send_signal(&process, Signal::KILL).with_context(|| format!("cannot kill process {id}"))?;
+    // pidfd_open(2): readable once the process has ended with all its threads, whether or not its parent has asked for it.
+    let mut ended = [PollFd::new(&process, PollFlags::IN)];
+    let patience = Timespec::try_from(KILL_PATIENCE).context("too long a time")?;
+    if poll(&mut ended, Some(&patience))? == 0 {
+        bail!(
+            "process {id} did not end in {} s after it was killed",
+            KILL_PATIENCE.as_secs()
+        );
+    }
+    Ok(())
 }
 
 /// A descriptor that stands for this very process, whoever gets its identifier later.

@@ -9,6 +9,10 @@ use crate::judge::{Judge, Outcome, Verdict};
 use crate::trace::{Question, QuestionError, Sender};
 use crate::{Config, Plan};
 
+mod logins;
+
+pub use logins::{Login, Logins, SSH};
+
 /// A TCP connection that must not break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -25,29 +29,16 @@ pub struct Session {
 pub enum Whose {
     /// That of who runs the command.
     Admin,
+    /// Somebody's who is logged in.
+    Login {
+        /// Of who runs the command it is not known over what he is logged in.
+        may_be_own: bool,
+    },
     /// That of a protected host's agent.
     Agent(String),
 }
 
 impl Session {
-    /// As `sshd` says it to a login: `SSH_CONNECTION`, the client's address and port, then the server's. `None` for another text, and
-    /// for a login from the machine itself, which no rule can cut.
-    pub fn of_ssh(text: &str) -> Option<Session> {
-        let [client, _, server, port]: [&str; 4] = text.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
-        // A link-local address may name its interface, and an IPv4 one be written as IPv6.
-        let address = |text: &str| -> Option<IpAddr> {
-            let text = text.split_once('%').map_or(text, |(address, _)| address);
-            Some(text.parse::<IpAddr>().ok()?.to_canonical())
-        };
-        let (peer, own) = (address(client)?, address(server)?);
-        let far = !peer.is_loopback() && peer != own;
-        far.then_some(Session {
-            whose: Whose::Admin,
-            peer,
-            hub: SocketAddr::new(own, port.parse().ok()?),
-        })
-    }
-
     /// The connections of the agents of protected hosts to the control port at the hub's overlay addresses.
     pub fn of_agents(config: &Config) -> Vec<Session> {
         let port = config.hub.control_port;
@@ -69,18 +60,45 @@ impl Session {
         sessions.collect()
     }
 
-    fn name(&self) -> String {
-        match &self.whose {
-            Whose::Admin => format!("your own session, from {} to port {}", self.peer, self.hub.port()),
-            Whose::Agent(host) => format!("the agent of host {host}, from {} to port {}", self.peer, self.hub.port()),
+    fn name(&self, config: &Config) -> String {
+        let who = match &self.whose {
+            Whose::Admin => "your own session".to_owned(),
+            Whose::Login { may_be_own } => {
+                let of = match crate::trace::whose(self.peer, config) {
+                    Sender::Member(name) => format!("a login of member {name}"),
+                    Sender::Hub | Sender::Outside(_) => "a login".to_owned(),
+                };
+                format!("{of}{}", if *may_be_own { ", which may be yours" } else { "" })
+            }
+            Whose::Agent(host) => format!("the agent of host {host}"),
+        };
+        format!("{who}, from {} to port {}", self.peer, self.hub.port())
+    }
+
+    const fn severity(&self) -> Severity {
+        match self.whose {
+            Whose::Admin | Whose::Login { may_be_own: true } | Whose::Agent(_) => Severity::Refused,
+            Whose::Login { may_be_own: false } => Severity::Warning,
         }
+    }
+
+    fn help(&self) -> String {
+        match self.whose {
+            Whose::Admin => "let yourself in by a rule, or come another way; `--force` does it all the same",
+            Whose::Login { may_be_own: true } => {
+                "let it in by a rule, or say by `--admin ADDRESS` where you come from; `--force` does it all the same"
+            }
+            Whose::Login { may_be_own: false } => "tell whoever it is, or let it in by a rule",
+            Whose::Agent(_) => "let the host stay a member, or take its `agent` out; `--force` does it all the same",
+        }
+        .to_owned()
     }
 }
 
 /// What `new` would cut of these sessions, each judged as a new connection, there and back. `old` is what is in force, if anything is.
 ///
-/// What an agent could not do before is not held against the new plan; a session that somebody has is there, whatever the old plan
-/// says of it.
+/// What an agent could not do before is not held against the new plan, nor is a connection that was cut before and does not know it yet;
+/// the session of who runs the command is there, whatever the old plan says of it.
 ///
 /// # Errors
 /// A plan makes no gateway.
@@ -99,25 +117,23 @@ pub fn lockout(
             continue;
         }
         let Some(why) = cut(old, new, session, now)? else { continue };
-        if let (Whose::Agent(_), Some((config, plan))) = (&session.whose, old)
+        if let (Whose::Agent(_) | Whose::Login { .. }, Some((config, plan))) = (&session.whose, old)
             && stopped(config, plan, session, now)?.is_some()
         {
             continue;
         }
         findings.push(Finding {
             kind: Kind::LockOut,
-            severity: Severity::Refused,
+            severity: session.severity(),
             about: match &session.whose {
-                Whose::Admin => About::Policy,
+                Whose::Admin | Whose::Login { .. } => About::Policy,
                 Whose::Agent(host) => About::Host(host.clone()),
             },
-            message: format!("this would cut {}: {why}", session.name()),
-            help: match &session.whose {
-                Whose::Admin => "let yourself in by a rule, or come another way; `--force` does it all the same".to_owned(),
-                Whose::Agent(_) => {
-                    "let the host stay a member, or take its `agent` out; `--force` does it all the same".to_owned()
-                }
-            },
+            message: format!(
+                "this would cut {}: {why}",
+                session.name(old.map_or(new.0, |(config, _)| config))
+            ),
+            help: session.help(),
         });
     }
     Ok(findings)

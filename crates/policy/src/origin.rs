@@ -61,6 +61,8 @@ pub enum Origin {
     NotOurs,
     /// To the hub's control port: protected hosts' agents alone.
     ControlChannel,
+    /// The hub's own, within a TCP connection that connection tracking does not know: the other end is to be judged first.
+    MidConnection,
     /// What was translated: the rules of published ports are asked.
     Translated,
     /// The end of a chain: no rule of the file let it in.
@@ -105,6 +107,7 @@ impl Origin {
             Origin::Loopback => "loopback",
             Origin::NotOurs => "not from the VPN",
             Origin::ControlChannel => "control channel",
+            Origin::MidConnection => "mid-connection",
             Origin::Translated => "translated",
             Origin::NoRule => "no rule",
             Origin::Masquerade => "masquerade",

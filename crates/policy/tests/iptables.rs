@@ -67,7 +67,9 @@ iptables -A FIELATO-FORWARD -m comment --comment "rule 1" -j FIELATO-F1-S
 "#;
     assert!(hub.contains(expected), "{hub}");
     assert!(
-        hub.ends_with("iptables -I FORWARD -j FIELATO-FORWARD\niptables -I INPUT -j FIELATO-INPUT\n"),
+        hub.ends_with(
+            "iptables -I FORWARD -j FIELATO-FORWARD\niptables -I INPUT -j FIELATO-INPUT\niptables -I OUTPUT -j FIELATO-OUTPUT\n"
+        ),
         "{hub}"
     );
 }

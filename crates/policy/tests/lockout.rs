@@ -3,7 +3,7 @@
 mod common;
 
 use fielato_policy::analyse::{About, Severity};
-use fielato_policy::lockout::{Session, Whose, lockout};
+use fielato_policy::lockout::{Login, Logins, Session, Whose, lockout};
 use fielato_policy::plan::PerFamily;
 use fielato_policy::{Circumstances, Config, Plan};
 use jiff::Timestamp;
@@ -43,16 +43,30 @@ fn compiled(text: &str) -> (Config, Plan) {
 
 /// What a change would cut.
 fn cut(old: Option<&str>, new: &str, sessions: &[Session]) -> Vec<String> {
+    let found = told(old, new, sessions).into_iter();
+    found
+        .map(|(severity, message)| {
+            assert_eq!(severity, Severity::Refused, "{message}");
+            message
+        })
+        .collect()
+}
+
+fn told(old: Option<&str>, new: &str, sessions: &[Session]) -> Vec<(Severity, String)> {
     let old = old.map(compiled);
     let new = compiled(new);
     let old = old.as_ref().map(|(config, plan)| (config, plan));
     let found = lockout(old, (&new.0, &new.1), sessions, NOW.parse().unwrap()).unwrap();
-    assert!(found.iter().all(|finding| finding.severity == Severity::Refused));
-    found.into_iter().map(|finding| finding.message).collect()
+    found.into_iter().map(|finding| (finding.severity, finding.message)).collect()
 }
 
 fn ssh(text: &str) -> Session {
-    Session::of_ssh(text).unwrap()
+    let Login { peer, hub } = Login::of_ssh(text).unwrap();
+    Session {
+        whose: Whose::Admin,
+        peer,
+        hub,
+    }
 }
 
 #[test]
@@ -77,7 +91,7 @@ fn logins_as_sshd_words_them() {
         "a b c d",
         "10.0.0.1 1 10.0.0.2 99999",
     ] {
-        assert_eq!(Session::of_ssh(nothing), None, "{nothing}");
+        assert_eq!(Login::of_ssh(nothing), None, "{nothing}");
     }
 }
 
@@ -169,4 +183,70 @@ fn agents_of_hosts() {
     let compiled = compiled(&disabled);
     let found = lockout(None, (&compiled.0, &compiled.1), &agents, NOW.parse().unwrap()).unwrap();
     assert_eq!(found[0].about, About::Host("box".into()));
+}
+
+/// Connections to sshd, as `Login::established` finds them.
+fn found(texts: &[&str]) -> Vec<Login> {
+    texts.iter().map(|text| Login::of_ssh(text).unwrap()).collect()
+}
+
+#[test]
+fn who_else_is_logged_in() {
+    const BOX: &str = "192.168.4.3 5000 192.168.4.1 22";
+    let everybody = found(&[
+        "192.168.4.2 5000 192.168.4.1 22",
+        BOX,
+        "fd00:4::2 5000 fd00:4::1 22",
+        // From elsewhere than the VPN, which the rules don't judge.
+        "203.0.113.7 5000 198.51.100.9 22",
+    ]);
+    let logins = |own: Option<&str>, admin: Option<&str>| Logins {
+        own: own.map(|text| Login::of_ssh(text).unwrap()),
+        admin: admin.map(|admin| admin.parse().unwrap()),
+        found: everybody.clone(),
+    };
+    let (good, closed) = (hub(TO_HUB), hub(""));
+    let told = |logins: &Logins| told(Some(&good), &closed, &logins.sessions(&compiled(&good).0));
+    let refused = |who: &str| (Severity::Refused, format!("this would cut {who} to port 22: no rule"));
+    let warned = |who: &str| (Severity::Warning, format!("this would cut {who} to port 22: no rule"));
+
+    // sshd has told: the others are warned of.
+    let (alice, alice6) = (
+        "a login of member alice, from 192.168.4.2",
+        "a login of member alice, from fd00:4::2",
+    );
+    assert_eq!(
+        told(&logins(Some(BOX), None)),
+        [refused("your own session, from 192.168.4.3"), warned(alice), warned(alice6)]
+    );
+    // Nobody has: each may be the one.
+    let maybe = |member: &str, from: &str| refused(&format!("a login of member {member}, which may be yours, from {from}"));
+    assert_eq!(
+        told(&logins(None, None)),
+        [
+            maybe("alice", "192.168.4.2"),
+            maybe("box", "192.168.4.3"),
+            maybe("alice", "fd00:4::2")
+        ]
+    );
+    // He says so himself; who is not logged in from there would be.
+    let others = [warned(alice), warned("a login of member box, from 192.168.4.3")];
+    assert_eq!(
+        told(&logins(None, Some("fd00:4::2"))),
+        [vec![refused("your own session, from fd00:4::2")], others.to_vec()].concat()
+    );
+    let mut nobody = logins(None, Some("192.168.4.3"));
+    nobody.found.clear();
+    assert_eq!(told(&nobody), [refused("your own session, from 192.168.4.3")]);
+    // From outside: nothing of the VPN's can cut that.
+    let outside = told(&logins(None, Some("203.0.113.7")));
+    assert!(
+        outside.iter().all(|(severity, _)| *severity == Severity::Warning),
+        "{outside:?}"
+    );
+    assert_eq!(outside.len(), 3);
+    // What is let in, is not told; nor is what was cut before, and does not know it yet.
+    let sessions = logins(None, None).sessions(&compiled(&good).0);
+    assert_eq!(cut(Some(&good), &good, &sessions), Vec::<String>::new());
+    assert_eq!(cut(Some(&closed), &closed, &sessions), Vec::<String>::new());
 }

@@ -41,6 +41,10 @@ table inet fielato {
 		ip6 saddr @members_v6 counter accept comment "rule 2"
 		counter drop comment "no rule"
 	}
+	chain output {
+		type filter hook output priority filter; policy accept;
+		oifname "wg0" ct state new tcp flags & (fin | syn | rst | ack) != syn counter drop comment "mid-connection"
+	}
 	chain postrouting_nat {
 		type nat hook postrouting priority srcnat; policy accept;
 		ip saddr 192.168.4.0/24 oifname != "wg0" masquerade

@@ -8,11 +8,12 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use fielato_policy::lockout::Logins;
 use jiff::Timestamp;
 
 use super::{Hub, judged};
 use crate::audit::Outcome;
-use crate::protocol::{Applied, Changes, Session};
+use crate::protocol::{Applied, Changes};
 use crate::revisions::{NewRevision, Origin, Revision};
 use crate::source::Source;
 use crate::watchdog::Watchdog;
@@ -33,9 +34,9 @@ pub(super) struct How<'a> {
     pub(super) message: Option<&'a str>,
     /// Within this time it must be confirmed.
     pub(super) confirm: Option<Duration>,
-    /// Who applies it is logged in over this connection.
-    pub(super) session: Option<Session>,
-    /// Also if that connection breaks, or those of hosts' agents.
+    /// Who is logged in.
+    pub(super) logins: &'a Logins,
+    /// Also if the connection of who applies it breaks, or those of hosts' agents.
     pub(super) force: bool,
 }
 
@@ -83,7 +84,10 @@ impl Hub {
             &how,
             now,
         );
-        let applied = judged.map_err(NotApplied::before).and_then(|()| self.apply_source(how, now));
+        let applied = judged.map_err(NotApplied::before).and_then(|warnings| {
+            let applied = self.apply_source(how, now)?;
+            Ok(Applied { warnings, ..applied })
+        });
         applied.map_err(|NotApplied { error, changed }| {
             self.source.restore(before);
             match changed.then(|| self.change_to_source(now)) {
@@ -164,6 +168,7 @@ impl Hub {
             is_new: new.is_some(),
             until,
             changes,
+            warnings: Vec::new(),
         }
     }
 

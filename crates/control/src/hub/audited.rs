@@ -109,7 +109,7 @@ fn words(request: &Request) -> Option<String> {
             message,
             confirm,
             rollback_of,
-            session: _,
+            logins: _,
             force,
         } => {
             let command = rollback_of.map_or("apply".to_owned(), |number| format!("rollback {number}"));

@@ -1,6 +1,7 @@
 //! A policy is judged before it is applied: by its own tests, and by whom it would lock out.
 
 use anyhow::Result;
+use fielato_policy::analyse::Severity;
 use fielato_policy::judge::{self, Checked};
 use fielato_policy::lockout::{Session, Whose, lockout};
 use fielato_policy::{Config, Plan};
@@ -22,7 +23,7 @@ pub struct TestsFail {
 pub struct LockedOut(String);
 
 /// Refuses a policy that its own tests refuse or, unless forced, that cuts off who applies it or the hosts' agents. `old_config` is
-/// what was in force, when more than added members is new.
+/// what was in force, when more than added members is new. Returns whom else it cuts, in words.
 pub(super) fn judge(
     config: &Config,
     plan: &Plan,
@@ -30,7 +31,7 @@ pub(super) fn judge(
     old_plan: &Plan,
     how: &How<'_>,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     if !config.tests.is_empty() {
         let checked = judge::test(config, plan, now)?;
         let failed: Vec<&Checked> = checked.iter().filter(|one| one.failure.is_some()).collect();
@@ -45,22 +46,19 @@ pub(super) fn judge(
         }
     }
     let Some(old_config) = old_config.filter(|_| !how.force) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    let own = how.session.map(|session| Session {
-        whose: Whose::Admin,
-        peer: session.peer,
-        hub: session.hub,
-    });
     let has_agent = |session: &Session| match &session.whose {
         Whose::Agent(host) => config.hosts.get(host).is_some_and(|host| host.agent),
-        Whose::Admin => true,
+        Whose::Admin | Whose::Login { .. } => true,
     };
-    let agents = Session::of_agents(config);
-    let sessions: Vec<Session> = agents.into_iter().filter(has_agent).chain(own).collect();
+    let mut sessions = Session::of_agents(config);
+    sessions.retain(has_agent);
+    // Who is logged in, is so by what was in force.
+    sessions.extend(how.logins.sessions(old_config));
     let findings = lockout(Some((old_config, old_plan)), (config, plan), &sessions, now)?;
-    match findings.first() {
+    match findings.iter().find(|finding| finding.severity == Severity::Refused) {
         Some(first) => Err(LockedOut(format!("{}; {}", first.message, first.help)).into()),
-        None => Ok(()),
+        None => Ok(findings.into_iter().map(|finding| finding.message).collect()),
     }
 }

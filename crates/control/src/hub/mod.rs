@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::memory;
+use fielato_policy::lockout::Logins;
 use fielato_policy::plan::{Peer, Shaping};
 use fielato_policy::{Circumstances, Plan, config};
 use fielato_qdisc::tc::Command;
@@ -176,7 +177,7 @@ impl Hub {
             author,
             message: None,
             confirm: None,
-            session: None,
+            logins: &Logins::default(),
             force: false,
         };
         Ok(self.apply(how, now)?.changes)
@@ -353,7 +354,7 @@ impl Hub {
                 message,
                 confirm,
                 rollback_of,
-                session,
+                logins,
                 force,
             } => {
                 let how = How {
@@ -361,7 +362,7 @@ impl Hub {
                     author,
                     message: message.as_deref(),
                     confirm: confirm.map(Duration::from_secs),
-                    session,
+                    logins: &logins,
                     force,
                 };
                 Response::Applied(self.apply(how, now)?)

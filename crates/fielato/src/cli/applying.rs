@@ -1,5 +1,7 @@
 //! The commands that put a policy in force, take it back, and tell what was done.
 
+use std::net::IpAddr;
+
 use clap::{Args, ValueEnum};
 
 use super::{Json, parse_duration};
@@ -10,7 +12,10 @@ Examples:
   fielato apply
 
 With --confirm the policy before comes back by itself when `fielato confirm` does not come in time: rules, members, shaping. That
-holds also if the daemon is killed meanwhile. The file stays as it is; `fielato log` tells what became of it.";
+holds also if the daemon is killed meanwhile. The file stays as it is; `fielato log` tells what became of it.
+
+What would cut your own session is refused. sshd tells where you come from (SSH_CONNECTION); where that is lost, as behind tmux, every
+member's connection to port 22 may be yours. Others' logins that it cuts are warned of.";
 
 pub const ROLLBACK_EXAMPLES: &str = "\
 Examples:
@@ -35,11 +40,21 @@ pub struct Apply {
     /// What for; `fielato log` shows it
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
+    #[command(flatten)]
+    pub way: Way,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// How not to lock oneself out.
+#[derive(Debug, Args)]
+pub struct Way {
+    /// Where you come from, when sshd's variable does not say so (behind tmux): the session that must not be cut
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<IpAddr>,
     /// Also if it cuts your own session, or the hosts' agents
     #[arg(long)]
     pub force: bool,
-    #[command(flatten)]
-    pub json: Json,
 }
 
 #[derive(Debug, Args)]
@@ -52,9 +67,8 @@ pub struct Rollback {
     /// What for; `fielato log` shows it
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// Also if it cuts your own session, or the hosts' agents
-    #[arg(long)]
-    pub force: bool,
+    #[command(flatten)]
+    pub way: Way,
 }
 
 #[derive(Debug, Args)]

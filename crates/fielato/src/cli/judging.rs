@@ -1,5 +1,6 @@
 //! The commands that judge a policy before it is applied.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -62,6 +63,9 @@ Exit codes: 0 nothing would change; 3 something would; 2 a configuration that is
 
 #[derive(Debug, Args)]
 pub struct Check {
+    /// Where you come from, when sshd's variable does not say so (behind tmux): the session that must not be cut
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<IpAddr>,
     /// Let pass what would cut your own session
     #[arg(long)]
     pub force: bool,

@@ -5,18 +5,19 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_control::client;
-use fielato_control::protocol::{Applied, Request, Response, RevisionReport, Session, VERSION};
+use fielato_control::protocol::{Applied, Request, Response, RevisionReport, VERSION};
 use fielato_control::watchdog::{self, Ended};
 use fielato_control::{Paths, edit};
 use jiff::SignedDuration;
 
 use super::{run, session};
-use crate::cli::{Apply, Rollback};
+use crate::cli::{Apply, Rollback, Way};
 use crate::output;
 
 /// `fielato apply`
 pub fn apply(paths: &Paths, args: Apply) -> Result<()> {
-    let applied = request(paths, args.message, args.confirm, None, args.force)?;
+    let applied = request(paths, args.message, args.confirm, None, &args.way)?;
+    warn(&applied);
     match args.json.json {
         true => output::json(&serde_json::json!({ "version": VERSION, "applied": applied })),
         false => {
@@ -26,23 +27,26 @@ pub fn apply(paths: &Paths, args: Apply) -> Result<()> {
     }
 }
 
+fn warn(applied: &Applied) {
+    for warning in &applied.warnings {
+        eprintln!("fielato: warning: {warning}");
+    }
+}
+
 fn request(
     paths: &Paths,
     message: Option<String>,
     confirm: Option<SignedDuration>,
     rollback_of: Option<u64>,
-    force: bool,
+    way: &Way,
 ) -> Result<Applied> {
     let seconds = confirm.map(|within| u64::try_from(within.as_secs()).unwrap_or(0).max(1));
     let request = Request::Apply {
         message,
         confirm: seconds,
         rollback_of,
-        session: session::own().map(|session| Session {
-            peer: session.peer,
-            hub: session.hub,
-        }),
-        force,
+        logins: session::logins(way.admin),
+        force: way.force,
     };
     match client::request(paths, &request)? {
         Response::Applied(applied) => Ok(applied),
@@ -99,8 +103,9 @@ pub fn rollback(paths: &Paths, args: Rollback) -> Result<()> {
     let earlier = report(paths, Some(number))?;
     let before = edit::put_back(paths, &earlier.files)?;
     let message = args.message.or(Some(format!("back to revision {number}")));
-    match request(paths, message, args.confirm, Some(number), args.force) {
+    match request(paths, message, args.confirm, Some(number), &args.way) {
         Ok(applied) => {
+            warn(&applied);
             print!("{}", text(&applied));
             println!("the configuration file is that of revision {number}");
             Ok(())

@@ -7,7 +7,7 @@ use fielato_control::source::BadConfig;
 use fielato_control::{Paths, protocol, source};
 use fielato_kernel::nft;
 use fielato_policy::analyse::{About, Finding, Kind, Severity, analyse, foreign};
-use fielato_policy::lockout::{Session, lockout};
+use fielato_policy::lockout::{Logins, Session, lockout};
 use fielato_policy::{Config, Plan};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
     };
     let now = Timestamp::now();
     let plan = plan(paths, &config, now)?;
-    let findings = findings(paths, &config, &plan, now)?;
+    let findings = findings(paths, &config, &plan, &session::logins(args.admin), now)?;
     let is_refused = |finding: &&Finding| match finding.severity {
         Severity::Refused => !args.force,
         Severity::Warning => args.strict,
@@ -59,22 +59,23 @@ pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
 }
 
 /// Everything that should be known of a policy before it is applied here.
-pub fn findings(paths: &Paths, config: &Config, new: &Plan, now: Timestamp) -> Result<Vec<Finding>> {
-    let mut findings = lockouts(paths, config, new, now)?;
+fn findings(paths: &Paths, config: &Config, new: &Plan, logins: &Logins, now: Timestamp) -> Result<Vec<Finding>> {
+    let mut findings = lockouts(paths, config, new, logins, now)?;
     findings.extend(analyse(config, new));
     findings.extend(others(&config.hub.interface));
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
 }
 
-/// What would cut who runs this command, or the agents of protected hosts.
-pub fn lockouts(paths: &Paths, config: &Config, new: &Plan, now: Timestamp) -> Result<Vec<Finding>> {
-    let mut sessions: Vec<Session> = session::own().into_iter().collect();
+/// What would cut who runs this command, somebody else who is logged in, or the agents of protected hosts.
+fn lockouts(paths: &Paths, config: &Config, new: &Plan, logins: &Logins, now: Timestamp) -> Result<Vec<Finding>> {
     let before = in_force::policy(paths)?;
     let before = before
         .map(|before| plan(paths, &before, now).map(|plan| (before, plan)))
         .transpose()?;
     let old = before.as_ref().map(|(config, plan)| (config, plan));
+    // Who is logged in, is so by what is in force.
+    let mut sessions = logins.sessions(old.map_or(config, |(config, _)| config));
     // Those that have an agent now.
     sessions.extend(old.into_iter().flat_map(|(config, _)| Session::of_agents(config)));
     Ok(lockout(old, (config, new), &sessions, now)?)

@@ -48,7 +48,7 @@ pub fn revoke(paths: &Paths, args: Revoke) -> Result<()> {
 
 /// `fielato grants`
 pub fn list(paths: &Paths, json: bool) -> Result<()> {
-    let Response::Grants(grants) = client::request(paths, &Request::Grants)? else {
+    let Response::Grants(grants) = super::ask(paths, &Request::Grants)?.response else {
         bail!("the daemon answered something else")
     };
     if json {

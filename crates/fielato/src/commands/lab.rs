@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use fielato_lab::{DEFAULT_NAME, Engine, Interrupt, Interrupted, Lab, LabOptions, Node, TemporaryLab, talk};
+use fielato_lab::{DEFAULT_NAME, Engine, Interrupt, Interrupted, Lab, LabOptions, Node, Report, TemporaryLab, drills, talk};
 
 use crate::cli;
 use crate::output;
@@ -20,6 +20,7 @@ pub fn run(command: cli::Lab) -> Result<ExitCode> {
         cli::Lab::Exec { host, command } => exec(host, &command),
         cli::Lab::Down => down().map(|()| ExitCode::SUCCESS),
         cli::Lab::Talk(args) => talk(args),
+        cli::Lab::Drills(args) => drills(&args),
     };
     match done {
         Err(error) if error.is::<Interrupted>() => {
@@ -31,13 +32,12 @@ pub fn run(command: cli::Lab) -> Result<ExitCode> {
 }
 
 fn up() -> Result<()> {
-    let fielato = std::env::current_exe().context("cannot find this program's own file")?;
     let interrupt = Interrupt::install()?;
     eprintln!("making client-a, vpn-core and client-b");
     let lab = TemporaryLab::up(
         &LabOptions {
             name: DEFAULT_NAME.into(),
-            fielato,
+            fielato: own_file()?,
         },
         &interrupt,
     )?;
@@ -63,15 +63,62 @@ fn down() -> Result<()> {
 }
 
 fn talk(args: cli::Talk) -> Result<ExitCode> {
-    let engines = match args.engine {
-        cli::TalkEngine::Kernel => &[Engine::Kernel][..],
-        cli::TalkEngine::Userspace => &[Engine::Userspace],
-        cli::TalkEngine::Both => &Engine::BOTH,
+    let folder = |captures: &PathBuf, engine: Engine| match args.engine {
+        cli::LabEngine::Both => captures.join(engine.name()),
+        _ => captures.clone(),
+    };
+    with_each(args.engine, args.json, |engine, colours, out| {
+        let options = talk::TalkOptions {
+            fielato: own_file()?,
+            engine,
+            captures: args.captures.as_ref().map(|captures| folder(captures, engine)),
+            keep: args.keep,
+            colours,
+        };
+        talk::run(&options, out)
+    })
+}
+
+fn drills(args: &cli::Drills) -> Result<ExitCode> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    with_each(args.engine, args.json, |engine, colours, out| {
+        let options = drills::DrillOptions {
+            fielato: own_file()?,
+            engine,
+            times: args.times,
+            seed,
+            colours,
+        };
+        drills::run(&options, out)
+    })
+}
+
+/// Runs a scenario with each engine that is asked for. It is told whether colours are seen, and where to tell what happens.
+fn with_each(
+    engine: cli::LabEngine,
+    json: bool,
+    mut run: impl FnMut(Engine, bool, Option<&mut dyn Write>) -> Result<Report>,
+) -> Result<ExitCode> {
+    let engines = match engine {
+        cli::LabEngine::Kernel => &[Engine::Kernel][..],
+        cli::LabEngine::Userspace => &[Engine::Userspace],
+        cli::LabEngine::Both => &Engine::BOTH,
     };
     let mut is_good = true;
     for &engine in engines {
-        let report = one_talk(&args, engine, engines.len() > 1)?;
-        if args.json {
+        let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
+        // Someone who reads JSON by a program still sees on a terminal how far it is.
+        let (mut out, terminal): (Option<&mut dyn Write>, bool) = match (json, stderr.is_terminal()) {
+            (false, _) => (Some(&mut stdout), std::io::stdout().is_terminal()),
+            (true, true) => (Some(&mut stderr), true),
+            (true, false) => (None, false),
+        };
+        if let (Some(out), true) = (&mut out, engines.len() > 1) {
+            writeln!(out, "\nThe {} engine", engine.name())?;
+        }
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let report = run(engine, colours, out)?;
+        if json {
             output::json(&report)?;
         }
         is_good &= report.is_good();
@@ -79,27 +126,6 @@ fn talk(args: cli::Talk) -> Result<ExitCode> {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn one_talk(args: &cli::Talk, engine: Engine, is_one_of_several: bool) -> Result<talk::Report> {
-    let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
-    // Someone who reads JSON by a program still sees on a terminal how far it is.
-    let (mut out, terminal): (Option<&mut dyn Write>, bool) = match (args.json, stderr.is_terminal()) {
-        (false, _) => (Some(&mut stdout), std::io::stdout().is_terminal()),
-        (true, true) => (Some(&mut stderr), true),
-        (true, false) => (None, false),
-    };
-    if let (Some(out), true) = (&mut out, is_one_of_several) {
-        writeln!(out, "\nThe {} engine", engine.name())?;
-    }
-    let folder = |captures: &PathBuf| match is_one_of_several {
-        true => captures.join(engine.name()),
-        false => captures.clone(),
-    };
-    let options = talk::TalkOptions {
-        fielato: std::env::current_exe().context("cannot find this program's own file")?,
-        engine,
-        captures: args.captures.as_ref().map(folder),
-        keep: args.keep,
-        colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    };
-    talk::run(&options, out)
+fn own_file() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find this program's own file")
 }

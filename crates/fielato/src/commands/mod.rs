@@ -33,7 +33,10 @@ mod usage;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use fielato_control::Paths;
+use fielato_control::client::NotRunning;
+use fielato_control::protocol::{Request, Response};
+use fielato_control::{Paths, client, offline};
+use jiff::Timestamp;
 
 use crate::cli::{Cli, Command, Shape};
 
@@ -69,6 +72,34 @@ impl Place {
             paths: own.unwrap_or_else(|| of_root("/".into())),
         })
     }
+}
+
+/// An answer, and who gave it.
+struct Answer {
+    response: Response,
+    /// The daemon; else its stores, and nothing is in force but what is left of it.
+    is_running: bool,
+}
+
+/// Asks the daemon; without one, what it has stored, and says so.
+fn ask(paths: &Paths, request: &Request) -> Result<Answer> {
+    let not_running = match client::request(paths, request) {
+        Err(error) if error.is::<NotRunning>() => error,
+        answer => {
+            return answer.map(|response| Answer {
+                response,
+                is_running: true,
+            });
+        }
+    };
+    let Some(response) = offline::answer(paths, request, Timestamp::now())? else {
+        return Err(not_running);
+    };
+    eprintln!("fielato: no daemon runs; this is what the last one has stored");
+    Ok(Answer {
+        response,
+        is_running: false,
+    })
 }
 
 /// Does what the command line says.

@@ -1,12 +1,9 @@
 //! `fielato plan`: what would change, on which machine.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use fielato_control::source::BadConfig;
+use anyhow::{Result, bail};
 use fielato_control::{Paths, protocol, source};
-use fielato_policy::Config;
 use fielato_policy::diff::{Machine, MachineDiff, Op, PlanDiff, Policy, diff};
 use jiff::Timestamp;
 use serde_json::json;
@@ -23,7 +20,8 @@ const CHANGES: u8 = 3;
 pub fn run(paths: &Paths, args: &cli::Plan) -> Result<ExitCode> {
     let new = source::load(paths)?;
     let old = match &args.against {
-        Some(file) => Some(read(file)?),
+        Some(file) if !file.exists() => bail!("there is no {} to compare with", file.display()),
+        Some(file) => Some(source::load(&paths.with_config(file))?),
         None => in_force::policy(paths)?,
     };
     let Some(old) = old else {
@@ -57,13 +55,6 @@ pub fn run(paths: &Paths, args: &cli::Plan) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(CHANGES),
     })
-}
-
-fn read(file: &Path) -> Result<Config> {
-    let path = file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {path}"))?;
-    let config = Config::parse(&text).map_err(|faults| BadConfig(faults.display(&path, &text).to_string()))?;
-    Ok(config)
 }
 
 /// The difference as a person reads it, in the program's words too when it is `full`.

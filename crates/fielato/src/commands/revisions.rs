@@ -1,19 +1,19 @@
 //! `fielato log`, `show`.
 
 use anyhow::{Result, bail};
+use fielato_control::Paths;
 use fielato_control::protocol::{Request, Response, VERSION};
 use fielato_control::revisions::{Origin, Revision, State};
-use fielato_control::{Paths, client};
 use jiff::Timestamp;
 
-use super::apply::report;
 use crate::cli::{Log, Show};
 use crate::output::{self, ago, from_now, table};
 
 /// `fielato log`
 pub fn log(paths: &Paths, args: &Log) -> Result<()> {
     let request = Request::Revisions { limit: args.limit };
-    let Response::Revisions(revisions) = client::request(paths, &request)? else {
+    let answer = super::ask(paths, &request)?;
+    let Response::Revisions(revisions) = answer.response else {
         bail!("the daemon answered something else")
     };
     if args.json.json {
@@ -24,6 +24,10 @@ pub fn log(paths: &Paths, args: &Log) -> Result<()> {
         .iter()
         .find(|revision| !matches!(revision.state, State::RolledBack(_)));
     let in_force = in_force.map(|revision| revision.number);
+    let state = |revision: &Revision| match answer.is_running {
+        true => state(revision, in_force, now),
+        false => stored_state(revision, in_force),
+    };
     let rows: Vec<Vec<String>> = revisions
         .iter()
         .map(|revision| {
@@ -32,7 +36,7 @@ pub fn log(paths: &Paths, args: &Log) -> Result<()> {
                 ago(revision.time, now),
                 revision.author.clone(),
                 origin(revision.origin),
-                state(revision, in_force, now),
+                state(revision),
                 revision.message.clone().unwrap_or_default(),
             ]
         })
@@ -63,9 +67,22 @@ fn state(revision: &Revision, in_force: Option<u64>, now: Timestamp) -> String {
     }
 }
 
+/// Without a daemon, what was not confirmed will be no more.
+fn stored_state(revision: &Revision, last: Option<u64>) -> String {
+    match &revision.state {
+        State::Pending(_) => "not confirmed: the next `up` goes back from it".to_owned(),
+        State::Confirmed if last == Some(revision.number) => "the last in force".to_owned(),
+        State::Confirmed => "replaced".to_owned(),
+        State::RolledBack(why) => format!("taken back: {why}"),
+    }
+}
+
 /// `fielato show`
 pub fn show(paths: &Paths, args: &Show) -> Result<()> {
-    let report = report(paths, args.revision)?;
+    let request = Request::Revision { number: args.revision };
+    let Response::Revision(report) = super::ask(paths, &request)?.response else {
+        bail!("the daemon answered something else")
+    };
     if args.json.json {
         return output::json(&report);
     }

@@ -1,24 +1,43 @@
-//! Who runs the command, and over which connection.
+//! Who runs the command, over which connection, and who else is logged in.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
-use fielato_policy::lockout::Session;
+use fielato_policy::lockout::{Login, Logins, SSH};
 
 /// What sshd tells a login, and its children inherit.
 const VARIABLE: &str = "SSH_CONNECTION";
 /// More ancestors than any shell has.
 const ANCESTORS: usize = 64;
 
+/// The established TCP connections of this network namespace, in each family (`man 5 proc`).
+const CONNECTIONS: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+
+/// Who is logged in on this machine; `admin` is where who runs the command says that he comes from.
+pub fn logins(admin: Option<IpAddr>) -> Logins {
+    let own = own();
+    let ports: Vec<u16> = own.iter().map(|own| own.hub.port()).chain([SSH]).collect();
+    // Where a family is switched off there is no such file.
+    let texts = CONNECTIONS.iter().filter_map(|path| fs::read_to_string(path).ok());
+    let found: BTreeSet<Login> = texts.flat_map(|text| Login::established(&text, &ports)).collect();
+    Logins {
+        own,
+        admin,
+        found: found.into_iter().collect(),
+    }
+}
+
 /// The connection over which somebody is logged in, when this command is run over one. sudo takes the variable away, so that of its
 /// ancestors is looked at too.
-pub fn own() -> Option<Session> {
+fn own() -> Option<Login> {
     let said = std::env::var(VARIABLE).ok();
-    said.and_then(|text| Session::of_ssh(&text))
+    said.and_then(|text| Login::of_ssh(&text))
         .or_else(|| inherited(Path::new("/proc")))
 }
 
-fn inherited(proc: &Path) -> Option<Session> {
+fn inherited(proc: &Path) -> Option<Login> {
     let mut process = std::process::id();
     for _ in 0..ANCESTORS {
         process = parent(proc, process)?;
@@ -29,7 +48,7 @@ fn inherited(proc: &Path) -> Option<Session> {
             .split(|byte| *byte == 0)
             .filter_map(|part| std::str::from_utf8(part).ok());
         let value = variables.find_map(|part| part.strip_prefix(VARIABLE)?.strip_prefix('='));
-        if let Some(session) = value.and_then(Session::of_ssh) {
+        if let Some(session) = value.and_then(Login::of_ssh) {
             return Some(session);
         }
     }

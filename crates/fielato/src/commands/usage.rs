@@ -1,8 +1,8 @@
 //! `fielato usage`
 
 use anyhow::{Context as _, Result, bail};
+use fielato_control::Paths;
 use fielato_control::protocol::{self, Request, Response, Usage};
-use fielato_control::{Paths, client};
 use jiff::Timestamp;
 
 use crate::cli::{By, Since, UsageArgs};
@@ -18,7 +18,7 @@ pub fn run(paths: &Paths, args: &UsageArgs) -> Result<()> {
         By::Member => protocol::By::Member,
         By::Group => protocol::By::Group,
     };
-    let Response::Usage(usage) = client::request(paths, &Request::Usage { since, by })? else {
+    let Response::Usage(usage) = super::ask(paths, &Request::Usage { since, by })?.response else {
         bail!("the daemon answered something else")
     };
     match (args.json.json, args.csv) {

@@ -129,8 +129,19 @@ fn what_is_confirmed_stays_and_can_be_gone_back_from() {
     hub.write_config("[hub\n");
     hub.fielato("apply").fails(2);
     assert_eq!(revision(&hub), 4);
-    // And a hub that is started anew comes up with what was applied.
+    // And a hub that is started anew comes up with what was applied. Meanwhile the past can be asked for all the same.
     hub.fielato("down").ok();
+    let told = hub.fielato("log");
+    assert_eq!(told.err, "fielato: no daemon runs; this is what the last one has stored\n");
+    assert!(
+        told.out.contains("the last in force") && told.out.contains("rollback 2"),
+        "{}",
+        told.out
+    );
+    assert_eq!(hub.fielato("show --json").json()["revision"]["number"], 4);
+    assert_eq!(hub.fielato("show 1 --text").ok(), first);
+    assert!(hub.fielato("grants").ok().contains("no grants"));
+    hub.fielato("status").fails(4);
     let told = hub.fielato("up --wireguard userspace").fails(2);
     assert!(told.contains("--applied") && told.contains("revision 4"), "{told}");
     hub.fielato("up --applied --wireguard userspace").ok();
@@ -314,6 +325,10 @@ fn usage_is_counted_and_outlives_the_daemon() {
         };
         let (asked, answered) = (number("transmitted"), number("received"));
         assert!((50..asked).contains(&answered), "{engine}: {told}");
+        let stored = used(&hub);
+        assert!(stored[2] >= after[2] + answered, "{engine}: {stored:?}, as stored");
+        let err = hub.fielato("usage --by group --csv").err;
+        assert!(err.contains("no daemon runs"), "{engine}: {err}");
         hub.fielato(&format!("up --engine {engine}")).ok();
         let again = used(&hub);
         let grown = [again[2] - after[2], again[3] - after[3]];

@@ -238,3 +238,29 @@ fn what_would_change() {
     machine.write_config("nonsense");
     machine.fielato(&against).fails(2);
 }
+
+#[test]
+fn what_would_change_from_a_policy_in_several_files() {
+    let machine = machine(&config());
+    let folder = machine.root().join("old/rules.d");
+    std::fs::create_dir_all(&folder).unwrap();
+    // All rules stand in a file of their own, beside the other policy and not beside this one.
+    let (head, rules) = config()
+        .split_once("[[rule]]")
+        .map(|(head, rules)| (head.to_owned(), format!("[[rule]]{rules}")))
+        .unwrap();
+    let old = machine.root().join("old/old.toml");
+    std::fs::write(&old, format!("include = [\"rules.d/*.toml\"]\n{head}")).unwrap();
+    std::fs::write(folder.join("10.toml"), &rules).unwrap();
+    let against = format!("plan --against {}", old.display());
+    assert_eq!(machine.fielato(&against).ok(), "nothing would change\n");
+    std::fs::write(folder.join("10.toml"), rules.replacen("\"accept\"", "\"drop\"", 1)).unwrap();
+    let said = machine.fielato(&against);
+    assert_eq!((said.code, said.err.as_str()), (3, ""));
+    assert!(said.out.contains("~ rule 1"), "{}", said.out);
+    std::fs::write(folder.join("10.toml"), "nonsense").unwrap();
+    let told = machine.fielato(&against).fails(2);
+    assert!(told.contains("rules.d/10.toml:1:"), "{told}");
+    let told = machine.fielato("plan --against nowhere.toml").fails(1);
+    assert!(told.contains("there is no nowhere.toml"), "{told}");
+}

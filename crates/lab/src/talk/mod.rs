@@ -5,7 +5,6 @@ mod forge;
 mod guard;
 mod pcap;
 mod ping;
-mod report;
 mod restore;
 mod service;
 mod shaping;
@@ -19,13 +18,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use captures::CaptureFiles;
-pub use report::{Check, Outcome, Report, Step};
 
 use crate::gateway::{Engine, Gateway, Starter};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::lab::{Lab, LabOptions, TemporaryLab};
+use crate::report::{Recorder, Report};
 use crate::topology::Node;
-use report::Recorder;
 use snapshot::Snapshot;
 
 /// How the talk is run.
@@ -70,7 +68,7 @@ pub fn run(options: &TalkOptions, out: Option<&mut dyn Write>) -> Result<Report>
         recorder.keep(lab.directory().display().to_string());
         lab.keep();
     } else {
-        restore::lab_down(lab, &mut recorder)?;
+        recorder.lab_down(lab)?;
     }
     recorder.finish()
 }

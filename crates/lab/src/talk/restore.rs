@@ -1,13 +1,11 @@
 //! Step 8: everything is as it was.
 
 use anyhow::Result;
-use fielato_kernel::netns;
 
-use super::report::Recorder;
 use super::snapshot::Snapshot;
 use super::{StepSpec, Talk};
 use crate::interrupt::Interrupt;
-use crate::lab::{Lab, TemporaryLab};
+use crate::lab::Lab;
 use crate::topology::{Node, OUTER};
 
 pub(super) const STEP: StepSpec = StepSpec {
@@ -48,23 +46,4 @@ fn run(talk: &mut Talk<'_, '_, '_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The machines themselves.
-pub(super) fn lab_down(lab: TemporaryLab, recorder: &mut Recorder<'_>) -> Result<()> {
-    let name = lab.name().to_owned();
-    let directory = lab.directory().to_owned();
-    let result = lab.down();
-    let mut left: Vec<String> = netns::list()?.into_iter().filter(|other| other.starts_with(&name)).collect();
-    if directory.exists() {
-        left.push(directory.display().to_string());
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    left.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
-    let measured = match (&result, left.as_slice()) {
-        (Ok(()), []) => "gone, with their processes, mounts and files".to_owned(),
-        (Ok(()), left) => left.join("\n"),
-        (Err(error), _) => format!("{error:#}"),
-    };
-    recorder.check("the machines themselves", "gone", measured, result.is_ok() && left.is_empty())
 }

@@ -109,8 +109,14 @@ impl Writer<'_> {
         self.raw(&raw, "INPUT", "-A FIELATO-INPUT", true);
         self.line("-A FIELATO-INPUT -j DROP");
 
+        self.line("-N FIELATO-OUTPUT");
+        self.line(&format!(
+            "-A FIELATO-OUTPUT -o {interface} -p tcp ! --syn -m conntrack --ctstate NEW -j DROP"
+        ));
+
         self.line("-I FORWARD -j FIELATO-FORWARD");
         self.line("-I INPUT -j FIELATO-INPUT");
+        self.line("-I OUTPUT -j FIELATO-OUTPUT");
     }
 
     /// What a protected host does with what comes out of its tunnel: what the hub does.

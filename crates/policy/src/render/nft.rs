@@ -39,6 +39,7 @@ pub fn hub(firewall: &Firewall) -> String {
     limit_chains(&firewall.input, "input", &mut out);
     forward_chain(firewall, &raw, &mut out);
     input_chain(firewall, &raw, &mut out);
+    output_chain(firewall, &mut out);
     nat::prerouting(firewall, &raw, &mut out);
     nat::postrouting(firewall, &raw, &mut out);
     classify_chain(firewall, &mut out);
@@ -239,6 +240,18 @@ fn input_chain(firewall: &Firewall, raw: &Raw<'_>, out: &mut String) {
     rules(&firewall.input, "input", out);
     raw.write("INPUT", true, out);
     out.push_str("\t\tcounter drop comment \"no rule\"\n\t}\n");
+}
+
+/// A connection to the hub is ended by forgetting it, and the next packet is judged as a first one. Without this it could be one of the
+/// hub's, which nobody judges, and the connection were the hub's own from then on (`nf_conntrack_tcp_loose`).
+fn output_chain(firewall: &Firewall, out: &mut String) {
+    out.push_str("\tchain output {\n\t\ttype filter hook output priority filter; policy accept;\n");
+    let lost = format!(
+        "oifname \"{}\" ct state new tcp flags & (fin | syn | rst | ack) != syn",
+        firewall.interface
+    );
+    line(&lost, "drop", &Origin::MidConnection.comment(), out);
+    out.push_str("\t}\n");
 }
 
 /// HTB takes the packet's priority for the class when it names one of its own, so one look-up classifies.

@@ -160,6 +160,7 @@ fn table_verdict(
         Some(Origin::Transit) => ": it neither comes from the VPN nor goes to it",
         Some(Origin::Established) => ": whoever may begin a connection may go on with it",
         Some(Origin::Invalid) => ": what belongs to nothing is dropped",
+        Some(Origin::MidConnection) => ": the hub goes on only with what was let begin",
         Some(Origin::Loopback) => ": the hub talks to itself",
         Some(Origin::NotOurs) => ": what the hub hears from elsewhere is not the VPN's to judge",
         Some(Origin::ControlChannel) => ": the hub's control port is for protected hosts' agents alone",

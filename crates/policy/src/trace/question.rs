@@ -382,7 +382,7 @@ fn sender(name: &str, config: &Config) -> Result<(Sender, Vec<IpAddr>), Question
 }
 
 /// The hub's addresses outside the overlay.
-fn outer(hub: &Hub) -> Vec<IpAddr> {
+pub(crate) fn outer(hub: &Hub) -> Vec<IpAddr> {
     match (hub.engine, &hub.exit) {
         (Engine::Userspace, Exit::Packet(packet)) => packet.addresses.iter().map(IpNet::addr).collect(),
         _ => hub.source.clone(),

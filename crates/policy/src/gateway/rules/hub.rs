@@ -76,6 +76,17 @@ impl<'f> Hub<'f> {
         list
     }
 
+    /// The hub's own packets begin connections, or belong to some.
+    pub fn output(&mut self) -> List {
+        let mut list = List::new();
+        let lost = Parts::default()
+            .leaving_by(&self.firewall.interface, false)
+            .state(States::NEW)
+            .within_a_connection();
+        list.push(Origin::MidConnection, lost, Target::Drop);
+        list
+    }
+
     /// Published ports lead where they lead before the packet is routed.
     pub fn prerouting(&mut self) -> List {
         let mut list = List::new();

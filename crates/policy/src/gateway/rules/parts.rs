@@ -10,7 +10,7 @@ use fielato_netfilter::matches::set::{Parameters, Set, Sides};
 use fielato_netfilter::matches::{Range, sctp, tcp, udp};
 use fielato_netfilter::rule::{AddressMatch, InterfaceMatch, IpMatch, ProtocolMatch};
 use fielato_netfilter::{InterfaceName, Match};
-use fielato_wire::{Addr, Family};
+use fielato_wire::{Addr, Family, TcpFlags};
 use ipnet::IpNet;
 
 use crate::config::{PortSpec, Protocol, Rate};
@@ -90,6 +90,17 @@ impl Parts {
             burst: rate.burst,
         }));
         self
+    }
+
+    /// TCP, and not a connection's first packet.
+    pub fn within_a_connection(self) -> Parts {
+        let later = tcp::Tcp {
+            flags_mask: TcpFlags::FIN | TcpFlags::SYN | TcpFlags::RST | TcpFlags::ACK,
+            flags: TcpFlags::SYN,
+            flags_negated: true,
+            ..tcp::Tcp::default()
+        };
+        self.ports(&Some((Protocol::Tcp.number(), Match::Tcp(later))))
     }
 
     pub fn state(mut self, states: u8) -> Parts {

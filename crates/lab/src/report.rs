@@ -4,14 +4,16 @@ use std::fmt;
 use std::io::Write;
 
 use anyhow::Result;
+use fielato_kernel::netns;
 use serde::Serialize;
 
 use crate::gateway::Engine;
+use crate::lab::TemporaryLab;
 
 /// Version of the JSON.
 const VERSION: u32 = 1;
 
-/// The whole talk.
+/// A whole scenario.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Format.
@@ -30,14 +32,14 @@ pub struct Report {
     pub kept: Vec<String>,
 }
 
-/// One claim of the talk.
+/// One part of a scenario.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// 1 to 8.
+    /// From 1 on.
     pub number: usize,
     /// In a word or two.
     pub title: &'static str,
-    /// What the talk says.
+    /// What is claimed.
     pub claim: &'static str,
     /// What was measured.
     pub checks: Vec<Check>,
@@ -162,6 +164,25 @@ impl<'a> Recorder<'a> {
             measured: String::new(),
             outcome,
         })
+    }
+
+    /// The last check: removes the machines, and looks for what is left of them.
+    pub(crate) fn lab_down(&mut self, lab: TemporaryLab) -> Result<()> {
+        let name = lab.name().to_owned();
+        let directory = lab.directory().to_owned();
+        let result = lab.down();
+        let mut left: Vec<String> = netns::list()?.into_iter().filter(|other| other.starts_with(&name)).collect();
+        if directory.exists() {
+            left.push(directory.display().to_string());
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        left.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
+        let measured = match (&result, left.as_slice()) {
+            (Ok(()), []) => "gone, with their processes, mounts and files".to_owned(),
+            (Ok(()), left) => left.join("\n"),
+            (Err(error), _) => format!("{error:#}"),
+        };
+        self.check("the machines themselves", "gone", measured, result.is_ok() && left.is_empty())
     }
 
     pub(crate) fn keep(&mut self, file: String) {
