@@ -9,12 +9,13 @@
 
 mod owners;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapError, MapInfo, PerCpuHashMap, PerCpuValues};
+use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuHashMap, PerCpuValues};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use aya::util::nr_cpus;
@@ -22,7 +23,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use fielato_wireguard::{PeerPackets, PublicKey};
 use ipnet::IpNet;
 
-use crate::guard::{on_bpffs, system_error, unwritable};
+use crate::guard::{Entries, lookup_all, on_bpffs, system_error, unwritable};
 use owners::Owners;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/packets.bpf.o"));
@@ -35,6 +36,8 @@ const COUNTS: &str = "counts";
 const PRIORITY: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0, 0xf1e1);
 
+/// How many peers have room.
+const PEERS_MAX: usize = 1 << 16;
 /// Of `counts` in the program.
 const KEY_SIZE: u32 = 32;
 const VALUE_SIZE: u32 = 16;
@@ -78,6 +81,9 @@ pub enum CountError {
         #[source]
         source: Box<MapError>,
     },
+    /// The counters could not be read.
+    #[error("counting members' packets: the counters cannot be read: {0}")]
+    Read(#[source] io::Error),
     /// The pin is in the way, or could not be removed.
     #[error("counting members' packets: pin {path}: {source}")]
     Pin {
@@ -112,7 +118,9 @@ impl CountError {
 /// The counting on an interface. Dropping it changes nothing there.
 pub struct PeerCounting {
     owners: Owners,
-    counts: PerCpuHashMap<aya::maps::MapData, [u8; 32], Counts>,
+    counts: PerCpuHashMap<MapData, [u8; 32], Counts>,
+    /// The same map.
+    descriptor: OwnedFd,
     life: u32,
     processors: usize,
     wanted: Wanted,
@@ -128,8 +136,10 @@ impl PeerCounting {
         let (mut ebpf, pinned) = load(prepare(pin)?)?;
         let counts = ebpf.take_map(COUNTS).ok_or(MapError::ElementNotFound);
         let counts = counts.map_err(CountError::map(COUNTS))?;
+        let (life, descriptor) = identify(&counts)?;
         let mut counting = Self {
-            life: life(&counts).map_err(CountError::map(COUNTS))?,
+            life,
+            descriptor,
             counts: PerCpuHashMap::try_from(counts).map_err(CountError::map(COUNTS))?,
             owners: Owners::take(&mut ebpf)?,
             processors: nr_cpus().map_err(|(_, error)| CountError::Processors(error))?,
@@ -140,7 +150,7 @@ impl PeerCounting {
         for hook in [RECEIVED, SENT] {
             attach(&mut ebpf, interface, hook)?;
         }
-        counting.retain(wanted)?;
+        counting.forget_others()?;
         Ok(counting)
     }
 
@@ -182,19 +192,14 @@ impl PeerCounting {
     /// # Errors
     /// The kernel refuses.
     pub fn retain(&mut self, wanted: &Wanted) -> Result<(), CountError> {
+        let before: BTreeSet<PublicKey> = self.wanted.values().copied().collect();
         let gone: Vec<IpNet> = self.wanted.keys().filter(|net| !wanted.contains_key(net)).copied().collect();
         for network in gone {
             self.owners.remove(network)?;
             self.wanted.remove(&network);
         }
-        let peers: std::collections::BTreeSet<&PublicKey> = wanted.values().collect();
-        let counted: Result<Vec<[u8; 32]>, MapError> = self.counts.keys().collect();
-        for key in counted.map_err(CountError::map(COUNTS))? {
-            if !peers.contains(&PublicKey(key)) {
-                self.counts.remove(&key).map_err(CountError::map(COUNTS))?;
-            }
-        }
-        Ok(())
+        let peers: BTreeSet<PublicKey> = wanted.values().copied().collect();
+        before.difference(&peers).try_for_each(|peer| self.end(peer))
     }
 
     /// What each peer has sent and got since it was first wanted.
@@ -202,19 +207,23 @@ impl PeerCounting {
     /// # Errors
     /// The kernel refuses.
     pub fn counts(&self) -> Result<HashMap<PublicKey, PeerPackets>, CountError> {
-        let sum = |counts: PerCpuValues<Counts>| {
+        const NUMBER: usize = size_of::<u64>();
+        let value = VALUE_SIZE as usize * self.processors;
+        let Entries { keys, values } =
+            lookup_all(&self.descriptor, PEERS_MAX, KEY_SIZE as usize, value).map_err(CountError::Read)?;
+        let sum = |value: &[u8]| {
             let mut packets = PeerPackets::default();
-            for [received, sent] in counts.iter() {
-                packets.rx = packets.rx.wrapping_add(*received);
-                packets.tx = packets.tx.wrapping_add(*sent);
+            for of_processor in value.as_chunks::<NUMBER>().0.chunks(2) {
+                if let [received, sent] = of_processor {
+                    packets.rx = packets.rx.wrapping_add(u64::from_ne_bytes(*received));
+                    packets.tx = packets.tx.wrapping_add(u64::from_ne_bytes(*sent));
+                }
             }
             packets
         };
-        self.counts
-            .iter()
-            .map(|entry| entry.map(|(key, counts)| (PublicKey(key), sum(counts))))
-            .collect::<Result<_, _>>()
-            .map_err(CountError::map(COUNTS))
+        let keys = keys.as_chunks::<{ KEY_SIZE as usize }>().0.iter();
+        let entries = keys.zip(values.chunks_exact(value));
+        Ok(entries.map(|(key, value)| (PublicKey(*key), sum(value))).collect())
     }
 
     /// Removes what is pinned; false when there is nothing. The filter goes with its interface.
@@ -229,6 +238,21 @@ impl PeerCounting {
                 path: path.into(),
                 source,
             }),
+        }
+    }
+
+    /// What an earlier process counted for peers that are none any more.
+    fn forget_others(&mut self) -> Result<(), CountError> {
+        let peers: BTreeSet<PublicKey> = self.wanted.values().copied().collect();
+        let counted: BTreeSet<PublicKey> = self.counts()?.into_keys().collect();
+        counted.difference(&peers).try_for_each(|peer| self.end(peer))
+    }
+
+    fn end(&mut self, peer: &PublicKey) -> Result<(), CountError> {
+        match self.counts.remove(&peer.0) {
+            // It never had any: there was no room.
+            Err(error) if code(&error) == Some(libc::ENOENT) => Ok(()),
+            result => result.map_err(CountError::map(COUNTS)),
         }
     }
 
@@ -281,12 +305,14 @@ fn load(pin: Option<&Path>) -> Result<(Ebpf, bool), CountError> {
     }
 }
 
-/// The kernel numbers maps, and no two of a boot alike.
-fn life(map: &aya::maps::Map) -> Result<u32, MapError> {
-    match map {
-        aya::maps::Map::PerCpuHashMap(data) => Ok(data.info()?.id()),
-        _ => Err(MapError::ElementNotFound),
-    }
+/// The map's number and a descriptor of it. The kernel numbers maps, and no two of a boot alike.
+fn identify(map: &Map) -> Result<(u32, OwnedFd), CountError> {
+    let Map::PerCpuHashMap(data) = map else {
+        return Err(CountError::map(COUNTS)(MapError::ElementNotFound));
+    };
+    let id = data.info().map_err(CountError::map(COUNTS))?.id();
+    let descriptor = data.fd().as_fd().try_clone_to_owned().map_err(CountError::Read)?;
+    Ok((id, descriptor))
 }
 
 /// Sets the filter, or puts the new program in the place of the one that an earlier process set.

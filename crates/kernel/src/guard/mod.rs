@@ -22,6 +22,7 @@ use ipnet::IpNet;
 
 pub(crate) use error::system_error;
 pub(crate) use pin::{on_bpffs, unwritable};
+pub(crate) use sys::{Entries, lookup_all};
 
 pub use error::GuardError;
 pub use filter::{BanCount, Filter, LinkLayer, SourceCount, TestResult, Unread, run};

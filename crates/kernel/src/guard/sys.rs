@@ -84,17 +84,17 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 
 /// Keys and values of a whole hash map, as the kernel lays them out.
 #[derive(Debug, Default)]
-pub(super) struct Entries {
+pub(crate) struct Entries {
     /// One key after the other.
-    pub(super) keys: Vec<u8>,
+    pub(crate) keys: Vec<u8>,
     /// One value after the other; for a per-CPU map, a value for each possible CPU.
-    pub(super) values: Vec<u8>,
+    pub(crate) values: Vec<u8>,
 }
 
 /// Reads a hash map bucket by bucket: unlike a walk from key to key, this ends however fast entries come and go.
 ///
 /// `max_entries` bounds the answer and the largest bucket.
-pub(super) fn lookup_all(map: impl AsFd, max_entries: usize, key: usize, value: usize) -> io::Result<Entries> {
+pub(crate) fn lookup_all(map: impl AsFd, max_entries: usize, key: usize, value: usize) -> io::Result<Entries> {
     #[repr(C)]
     struct Attributes {
         in_batch: u64,

@@ -129,9 +129,11 @@ impl Kernel {
             return Err(error);
         }
 
-        self.counting.extend(new);
-        self.tunnel.apply(peers)?;
-        self.counting.retain(new);
+        if !peers.is_empty() {
+            self.counting.extend(new);
+            self.tunnel.apply(peers)?;
+            self.counting.retain(new);
+        }
         changes.peers_removed = peers.iter().filter(|step| matches!(step, PeerChange::Remove(_))).count();
         changes.peers_set = peers.len() - changes.peers_removed;
 
