@@ -11,6 +11,7 @@ mod chain;
 mod conflicts;
 mod finding;
 mod foreign;
+mod legacy;
 mod names;
 mod networks;
 mod ranges;
@@ -19,6 +20,7 @@ mod shadows;
 
 pub use finding::{About, Finding, Kind, Severity};
 pub use foreign::{ForeignError, foreign};
+pub use legacy::legacy;
 
 use fielato_wire::Family;
 use ipnet::IpNet;
