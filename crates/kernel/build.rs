@@ -1,4 +1,4 @@
-//! Compiles the guard, and the two programs that only its benchmark loads.
+//! Compiles the guard, the counting of peers' packets, and the two programs that only its benchmark loads.
 
 use std::process::ExitCode;
 
@@ -6,5 +6,5 @@ use std::process::ExitCode;
 mod compile;
 
 fn main() -> ExitCode {
-    compile::compile_all(&["guard", "bench/talk", "bench/pass"])
+    compile::compile_all(&["guard", "packets", "bench/talk", "bench/pass"])
 }

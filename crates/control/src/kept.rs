@@ -8,17 +8,18 @@ use anyhow::{Context as _, Result};
 use fielato_policy::config::Over;
 use fielato_policy::{Config, Grant};
 use fielato_store::{Embedded, Error, Options};
-use fielato_wireguard::DeviceStatus;
+use fielato_wireguard::{DeviceStatus, PeerPackets};
 use jiff::Timestamp;
 
-use crate::accounting::{self, Accounting, Counters, Sample};
+use crate::accounting::{self, Accounting, Counters, Lives, Packets, Sample};
 use crate::audit::{self, Audit};
 use crate::grants::Grants;
 use crate::revisions::{Revisions, last_good};
 use crate::{Paths, files};
 
-/// How often accounts go to the disk.
+/// How often accounts go to the disk, at most: of counters that go on when this process is killed, and of such that end with it.
 const FLUSH_EVERY: Duration = Duration::from_secs(4);
+const FLUSH_EVERY_OWN: Duration = Duration::from_secs(1);
 
 /// The stores, open.
 pub(crate) struct Kept {
@@ -103,7 +104,7 @@ impl Kept {
     }
 
     /// Takes what the device's counters say of these peers. `members` are their names.
-    pub(crate) fn account(&mut self, device: &str, status: &DeviceStatus, members: &BTreeMap<[u8; 32], String>, now: Timestamp) {
+    pub(crate) fn account(&mut self, lives: &Lives, status: &DeviceStatus, members: &BTreeMap<[u8; 32], String>, now: Timestamp) {
         let samples: Vec<Sample<'_>> = status
             .peers
             .iter()
@@ -114,18 +115,18 @@ impl Kept {
                     counters: Counters {
                         rx_bytes: peer.rx_bytes,
                         tx_bytes: peer.tx_bytes,
-                        rx_packets: 0,
-                        tx_packets: 0,
+                        packets: peer.packets.map(|PeerPackets { rx, tx }| Packets { rx, tx }),
                     },
                 })
             })
             .collect();
-        self.accounting.observe(device, &samples, now);
+        self.accounting.observe(lives, &samples, now);
     }
 
-    /// Brings the accounts to the disk when that is due. What fails is tried again, and said.
-    pub(crate) fn flush(&mut self, now: Timestamp) {
-        if self.flushed.elapsed() >= FLUSH_EVERY {
+    /// Brings the accounts to the disk when that is due; `own`: the counters end with this process. What fails is tried again, and
+    /// said.
+    pub(crate) fn flush(&mut self, own: bool, now: Timestamp) {
+        if self.flushed.elapsed() >= if own { FLUSH_EVERY_OWN } else { FLUSH_EVERY } {
             self.flush_now(now);
         }
     }

@@ -91,7 +91,7 @@ fn usage(paths: &Paths, since: Timestamp, by: By, now: Timestamp) -> Result<Usag
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::{Counters, Sample};
+    use crate::accounting::{Counters, Lives, Sample};
     use crate::files;
     use crate::kept::Kept;
     use crate::lock::Held;
@@ -136,7 +136,11 @@ mod tests {
                 key: [7; 32],
                 counters,
             };
-            kept.accounting.observe("device", &[sample], now());
+            let lives = Lives {
+                device: "device".into(),
+                packets: None,
+            };
+            kept.accounting.observe(&lives, &[sample], now());
         }
         kept.flush_now(now());
     }

@@ -204,6 +204,11 @@ impl Paths {
         }
         Path::new("/sys/fs/bpf").join(name).join(interface)
     }
+
+    /// Where the counters of members' packets on `interface` are pinned. Such a file system takes no dots in names.
+    pub fn packets_pin(&self, interface: &str) -> PathBuf {
+        self.pin(&format!("{}-packets", interface.replace('.', "_")))
+    }
 }
 
 #[cfg(test)]
@@ -224,6 +229,8 @@ mod tests {
         assert_eq!(paths.socket(), Path::new("/run/lab/core/run/fielato/control.sock"));
         assert_eq!(paths.pin("wg0"), Path::new("/sys/fs/bpf/fielato-run-lab-core/wg0"));
         assert_eq!(Paths::new("/", None).pin("wg0"), Path::new("/sys/fs/bpf/fielato/wg0"));
+        let packets = Paths::new("/", None).packets_pin("wg.0");
+        assert_eq!(packets, Path::new("/sys/fs/bpf/fielato/wg_0-packets"));
     }
 
     #[test]

@@ -195,12 +195,28 @@ impl Tunnel {
     /// # Errors
     /// When the kernel refuses.
     pub fn remove(self, netlink: &mut Netlink) -> Result<()> {
+        self.remove_with_counters(netlink).map(drop)
+    }
+
+    /// The same; returns what the device reports at the end, when nothing comes or goes any more. `None` when somebody else has
+    /// taken it away.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_with_counters(self, netlink: &mut Netlink) -> Result<Option<DeviceStatus>> {
         match self {
-            Self::Kernel { name, .. } => remove_link(netlink, &name),
-            Self::Userspace(device) => {
-                device.stop();
-                Ok(())
+            Self::Kernel { name, mut wireguard } => {
+                let last = match link::find(netlink, &name)? {
+                    Some(link) if link.is_ours() => {
+                        link::set_up(netlink, &link, false)?;
+                        wireguard.get(&name).ok()
+                    }
+                    _ => None,
+                };
+                remove_link(netlink, &name)?;
+                Ok(last)
             }
+            Self::Userspace(device) => Ok(Some(device.stop())),
         }
     }
 }

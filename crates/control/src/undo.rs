@@ -23,6 +23,9 @@ pub struct Undo {
     pub shaped: BTreeMap<String, Vec<String>>,
     /// Devices that carry the guard, with the path of its pin.
     pub guarded: BTreeMap<String, std::path::PathBuf>,
+    /// Where counters of members' packets are pinned.
+    #[serde(default)]
+    pub packets: Option<std::path::PathBuf>,
     /// Whether rules of ours may stand in nftables. Records of before there was an engine without them don't say.
     #[serde(default = "yes")]
     pub rules: bool,
@@ -47,6 +50,7 @@ impl Undo {
             sysctls: Vec::new(),
             shaped: BTreeMap::new(),
             guarded: BTreeMap::new(),
+            packets: None,
             rules: false,
         })
     }

@@ -346,9 +346,21 @@ impl Device {
         self.shared.with_control(|control| control.drops().iter().collect())
     }
 
-    /// Ends all threads. The interface and the `wg` socket are gone when this returns.
-    pub fn stop(self) {
-        drop(self);
+    /// Ends all threads. The interface and the `wg` socket are gone when this returns; the counters that it returns are the last.
+    pub fn stop(mut self) -> DeviceStatus {
+        self.end();
+        self.status()
+    }
+
+    fn end(&mut self) {
+        self.shared.end(Exit::Stopped);
+        if let Some(between) = &self.shared.between {
+            between.close_exit();
+        }
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
     }
 
     /// Sends the reason once, when the device ends by itself or by others.
@@ -364,14 +376,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        self.shared.end(Exit::Stopped);
-        if let Some(between) = &self.shared.between {
-            between.close_exit();
-        }
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so already.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 

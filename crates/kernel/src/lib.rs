@@ -14,6 +14,7 @@ pub mod netns;
 pub mod nfqueue;
 pub mod nft;
 pub mod packet;
+pub mod peer_packets;
 pub mod route;
 pub mod sysctl;
 pub mod tc;

@@ -297,6 +297,7 @@ fn read_peer(WireguardPeer(attributes): &WireguardPeer) -> Result<PeerStatus, Ne
         endpoint: None,
         latest_handshake: None,
         rx_bytes: 0,
+        packets: None,
         tx_bytes: 0,
         persistent_keepalive: None,
         allowed_ips: Vec::new(),

@@ -8,15 +8,18 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fielato_kernel::netns::NetnsGuard;
+use fielato_kernel::peer_packets::PeerCounting;
 use fielato_kernel::wireguard::{Wireguard, WireguardError};
 use fielato_kernel::{address, link, wireguard};
-use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, PrivateKey, PublicKey};
+use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PeerPackets, PresharedKey, PrivateKey, PublicKey};
 use ipnet::IpNet;
 
 use common::{namespace, netlink};
@@ -216,8 +219,8 @@ fn wireguard_errors_say_what_and_how() {
 }
 
 #[test]
-fn a_change_leaves_other_sessions_alone() {
-    let Some([left, right]) = namespaces("a_change_leaves_other_sessions_alone") else {
+fn a_change_leaves_other_sessions_alone_and_packets_are_counted() {
+    let Some([left, right]) = namespaces("a_change_leaves_other_sessions_alone_and_packets_are_counted") else {
         return;
     };
     let (left_key, right_key) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
@@ -280,4 +283,56 @@ fn a_change_leaves_other_sessions_alone() {
         wg.get("wg0").unwrap().peers.iter().find_map(|peer| peer.latest_handshake),
         Some(handshake)
     );
+
+    let wanted = [("10.9.0.2/32", &right_key), ("fd09::2/128", &right_key)];
+    let wanted = wanted.map(|(net, key)| (net.parse().unwrap(), key.public_key())).into();
+    let counting = left.run_in(|| PeerCounting::attach("wg0", Path::new("/tmp/no-bpffs"), &wanted).unwrap());
+    let counting = counting.unwrap();
+    let counted = || counting.counts().unwrap()[&right_key.public_key()];
+    ping("10.9.0.2");
+    ping("fd09::2");
+    assert_eq!(counted(), PeerPackets { rx: 2, tx: 2 });
+    // The driver gives what it decrypts to GRO, and is given superpackets.
+    let sent = || [&left, &right].map(|netns| netns.run_in(segments_sent).unwrap());
+    for (number, address) in (0..).zip(["10.9.0.1:7", "[fd09::1]:7"]) {
+        let before = (sent(), counted());
+        exchange(&left, &right, address);
+        let after = (sent(), counted());
+        let tcp = [after.0[0] - before.0[0], after.0[1] - before.0[1]];
+        assert!(tcp.iter().all(|segments| *segments > 700), "{tcp:?}");
+        assert_eq!([after.1.tx - before.1.tx, after.1.rx - before.1.rx], tcp, "{number}");
+    }
+}
+
+/// A megabyte each way over TCP.
+fn exchange(server: &NetnsGuard, client: &NetnsGuard, address: &str) {
+    let listener = server.run_in(|| TcpListener::bind(address).unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut data = vec![0; 1 << 20];
+            stream.read_exact(&mut data).unwrap();
+            stream.write_all(&data).unwrap();
+            assert_eq!(stream.read(&mut data).unwrap(), 0);
+        });
+        let talk = || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let mut data = vec![7; 1 << 20];
+            stream.write_all(&data).unwrap();
+            stream.read_exact(&mut data).unwrap();
+        };
+        client.run_in(talk).unwrap();
+    });
+    // What ends the connection.
+    std::thread::sleep(Duration::from_secs(1));
+}
+
+/// As TCP itself counts them.
+fn segments_sent() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let all = names.split(' ').zip(values.split(' '));
+    let counts = all.filter(|(name, _)| ["OutSegs", "RetransSegs"].contains(name));
+    counts.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
 }

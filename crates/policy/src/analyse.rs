@@ -8,6 +8,7 @@
 
 mod access;
 mod chain;
+mod classes;
 mod conflicts;
 mod finding;
 mod foreign;
@@ -30,16 +31,17 @@ use crate::{Config, Plan};
 
 use chain::{Chain, Sets};
 use names::Names;
+use shadows::Fates;
 
 /// Everything that is strange about a policy, the worst first. `plan` is `config`'s now.
 pub fn analyse(config: &Config, plan: &Plan) -> Vec<Finding> {
     let chains = chains(config, plan);
-    let fates = shadows::fates(&chains, config.rules.len());
+    let fates = Fates::of(&chains, config.rules.len());
     let mut findings = shadows::findings(&fates);
     let conflicts = conflicts::conflicts(&chains, &fates, &Names::of(config));
     findings.extend(conflicts.findings);
-    findings.extend(access::idle_members(config, plan, &chains));
-    findings.extend(access::open_services(config, &chains));
+    findings.extend(access::idle_members(config, plan, &chains, &fates));
+    findings.extend(access::open_services(config, &chains, &fates));
     findings.extend(networks::overlaps(config));
     if !conflicts.whole {
         findings.push(Finding {
@@ -54,7 +56,7 @@ pub fn analyse(config: &Config, plan: &Plan) -> Vec<Finding> {
     findings
 }
 
-fn chains(config: &Config, plan: &Plan) -> Vec<Chain> {
+fn chains<'a>(config: &Config, plan: &'a Plan) -> Vec<Chain<'a>> {
     let conditional = conditional(config);
     let hosts = config.hosts.values().flat_map(|host| &host.addresses);
     let members = config.members.values().flat_map(|member| &member.addresses);

@@ -88,6 +88,8 @@ struct World<'a> {
     hosts: HashMap<&'a str, Vec<&'a str>>,
     /// The nft set of each group.
     set_names: BTreeMap<&'a str, String>,
+    /// All that `internet` is not.
+    near: Vec<IpNet>,
 }
 
 impl<'a> World<'a> {
@@ -98,6 +100,7 @@ impl<'a> World<'a> {
             members: HashMap::new(),
             hosts: HashMap::new(),
             set_names: set_names(config),
+            near: near(config),
         };
         let (mut members, mut hosts) = (HashMap::new(), HashMap::new());
         for (group, content) in config.group_contents().iter() {
@@ -183,27 +186,13 @@ impl<'a> World<'a> {
         }
     }
 
-    /// All that `internet` is not.
-    fn near(&self) -> Vec<IpNet> {
-        let hub = &self.config.hub;
-        let overlay = hub.addresses.iter().map(IpNet::trunc);
-        let hosts = self
-            .config
-            .hosts
-            .values()
-            .flat_map(|host| &host.addresses)
-            .copied()
-            .map(IpNet::from);
-        IpNet::aggregate(&overlay.chain(hub.lab.iter().copied()).chain(hosts).collect())
-    }
-
     /// A party's addresses. `Hub` has none here: its packets are those of the input chain.
     fn addresses(&self, party: &Party) -> Option<Addresses> {
         let nets = |nets: Vec<IpNet>| (!nets.is_empty()).then_some(Addresses::Nets(nets));
         match party {
             Party::Any => Some(Addresses::Any),
             Party::Members => Some(Addresses::Set(MEMBERS.to_owned())),
-            Party::Internet => Some(Addresses::Except(self.near())),
+            Party::Internet => Some(Addresses::Except(self.near.clone())),
             Party::Group(name) => self.set_names.get(name.as_str()).cloned().map(Addresses::Set),
             Party::Member(name) => nets(self.member_nets(name)),
             Party::Host(name) => nets(self.host_nets(name)),
@@ -227,6 +216,14 @@ impl<'a> World<'a> {
         };
         self.addresses(party).map(|addresses| Destination { addresses, ports })
     }
+}
+
+/// All that `internet` is not.
+fn near(config: &Config) -> Vec<IpNet> {
+    let Config { hub, hosts, .. } = config;
+    let overlay = hub.addresses.iter().map(IpNet::trunc);
+    let hosts = hosts.values().flat_map(|host| &host.addresses).copied().map(IpNet::from);
+    IpNet::aggregate(&overlay.chain(hub.lab.iter().copied()).chain(hosts).collect())
 }
 
 /// The set of all members.

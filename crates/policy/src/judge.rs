@@ -13,9 +13,7 @@ use jiff::Timestamp;
 
 use crate::config::PortSpec;
 use crate::gateway::Origin;
-use crate::trace::{
-    Case, Gone, IpVersion, Question, QuestionError, Reason, Role, Station, Step, Walk, answer as reply, sender_at,
-};
+use crate::trace::{Case, Gone, IpVersion, Question, QuestionError, Reason, Role, Station, Step, Walk, answer as reply};
 use crate::{Config, Plan};
 
 use cuts::Cuts;
@@ -177,7 +175,8 @@ impl<'a> Judge<'a> {
             Gone::Arrived(place) => place,
         };
         if let Some(answer) = reply(&journey.bytes) {
-            let (back, gone) = self.walk.travel(Role::Answer, sender_at(&place), answer)?;
+            let from = self.walk.who_answers(&place, &answer);
+            let (back, gone) = self.walk.travel(Role::Answer, from, answer)?;
             if let Gone::Stopped(at, reason) = gone {
                 let verdict = stopped(&back.stations, &reason);
                 return Ok(Outcome::stopped(verdict, at, reason, true));
@@ -207,10 +206,10 @@ fn spelled(to: &str, port: Option<PortSpec>) -> String {
     }
 }
 
-/// The last rule that a packet met on the hub, or on a host that judges by itself: it let it pass.
+/// The last rule that a packet met on the hub, or on a host that judges by itself: it let it pass. Those that translate it judge nothing.
 fn decided(stations: &[Station]) -> Option<Origin> {
     stations.iter().rev().find_map(|station| match &station.step {
-        Step::Table { origin, .. } => origin.clone().filter(|origin| *origin != Origin::Masquerade),
+        Step::Table { table, origin, .. } if table == "filter" => origin.clone(),
         _ => None,
     })
 }

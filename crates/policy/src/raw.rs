@@ -1,5 +1,6 @@
 //! `[raw]`: rules in iptables' words, understood as `iptables-restore` does.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use fielato_iptables::nft::{self, Place, RuleText};
@@ -151,6 +152,21 @@ pub(crate) fn nft(raw: &RawRule, family: Family, first_set: usize) -> Vec<RuleTe
         lines.extend(say(&rule, raw, family, first_set + sets).ok());
     }
     lines
+}
+
+/// Every number of 16 bits in what it says, its ports among them: in nft's words those have no names.
+pub(crate) fn numbers(raw: &RawRule) -> BTreeSet<u16> {
+    let lines = [Family::V4, Family::V6].into_iter().flat_map(|family| nft(raw, family, 0));
+    let texts = lines.flat_map(|RuleText { text, sets, .. }| std::iter::once(text).chain(sets.into_iter().map(|(_, set)| set)));
+    let mut numbers = BTreeSet::new();
+    for text in texts {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        numbers.extend(words.filter_map(|word| match word.strip_prefix("0x") {
+            Some(digits) => u16::from_str_radix(digits, 16).ok(),
+            None => word.parse().ok(),
+        }));
+    }
+    numbers
 }
 
 fn say(rule: &Rule, raw: &RawRule, family: Family, sets: usize) -> Result<RuleText, RawError> {

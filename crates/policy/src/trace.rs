@@ -24,7 +24,7 @@ pub use text::{named, text, why};
 
 pub(crate) use packet::answer;
 pub(crate) use question::{Case, outer, whose};
-pub(crate) use walk::{Gone, Walk, sender_at};
+pub(crate) use walk::{Gone, Walk};
 
 use fielato_wire::pcap::Captured;
 use jiff::Timestamp;

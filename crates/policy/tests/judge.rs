@@ -112,6 +112,38 @@ fn some_ports_only() {
 }
 
 #[test]
+fn what_translates_a_packet_does_not_let_it_pass() {
+    let text = lab(&rule("any", "any", "accept"));
+    let before = ask(&text, "alice", "tape").unwrap();
+    let text = text + "\n[raw]\nrules = [\"-t nat -A POSTROUTING -s 192.168.4.2 -j SNAT --to-source 10.0.123.2\"]\n";
+    assert_eq!(parts(&ask(&text, "alice", "tape").unwrap()), parts(&before));
+}
+
+/// Also those that rules in iptables' words name, by their numbers or not.
+#[test]
+fn ports_of_raw_rules_are_judged_apart() {
+    let text = lab(&rule("any", "any", "accept"));
+    for (raw, apart) in [
+        ("--dport 1096", "tcp/1096, IPv4 and IPv6"),
+        ("-m multiport --dports 80,1097:1098", "tcp/1097-1098, IPv4 and IPv6"),
+        ("! --dport 1:1099", "tcp/1100, IPv4 and IPv6"),
+    ] {
+        let text = format!("{text}\n[raw]\nrules = [\"-A FORWARD -p tcp {raw} -j REJECT\"]\n");
+        let answer = ask(&text, "alice", "storage").unwrap();
+        let rejected = parts(&answer).into_iter().find(|(_, because)| because.starts_with("reject"));
+        assert_eq!(rejected.map(|(what, _)| what).as_deref(), Some(apart), "{raw}");
+    }
+    // SSH's port has a name.
+    let named = text.replace("tcp/1094-1100", "tcp/20-30");
+    let named = named + "\n[raw]\nrules = [\"-A FORWARD -p tcp --dport ssh -j REJECT\"]\n";
+    let answer = ask(&named, "alice", "storage").unwrap();
+    assert!(
+        parts(&answer).iter().any(|(what, _)| what.starts_with("tcp/22,")),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn one_family_only() {
     let text = lab(&rule("192.168.4.0/24", "storage", "accept"));
     let answer = ask(&text, "alice", "storage").unwrap();

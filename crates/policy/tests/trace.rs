@@ -195,6 +195,80 @@ fn a_host_of_strategy_source_refuses_what_comes_through_its_tunnel() {
     assert_eq!(*arrived(&trace), member("client-b"));
 }
 
+/// The hub may let in by a raw rule what a host that judges by itself rejects.
+#[test]
+fn a_protected_host_tells_whom_it_rejects() {
+    let text = full().replace(
+        "to = [\"web\", \"shell\"]\naction = \"accept\"",
+        "to = \"shell\"\naction = \"reject\"",
+    ) + "[raw]\nrules = [\"-A FORWARD -p tcp -j ACCEPT\"]\n";
+    let trace = one(&text, &Question::new("alice", "shell"));
+    let (at, reason, _) = stopped(&trace);
+    assert!(
+        matches!(
+            reason,
+            Reason::Rule {
+                origin: Origin::Rule { number: 2, .. }
+            }
+        ),
+        "{reason:?}"
+    );
+    assert_eq!(*at, member("bob"));
+    let [.., met, told] = trace.stations.as_slice() else {
+        panic!("{trace:?}")
+    };
+    assert!(
+        matches!(&met.step, Step::Table { verdict, .. } if verdict == "reject"),
+        "{met:?}"
+    );
+    assert!(
+        matches!(&told.step, Step::Tell { packet } if packet.role.as_deref() == Some("administratively prohibited")),
+        "{told:?}"
+    );
+}
+
+/// What comes to a host by its own network is answered through its tunnel, if that is the host's way to the sender; out of it the hub
+/// takes the host's overlay address alone.
+#[test]
+fn a_host_that_is_a_member_answers_members_through_its_tunnel() {
+    let text = talk() + "[[rule]]\nfrom = \"members\"\nto = \"client-b\"\naction = \"accept\"\n";
+    let question = Question {
+        reply: true,
+        ..Question::new("client-a", "10.0.123.4:1235")
+    };
+    // It sees the hub's address.
+    let traces = ask(&text, &question);
+    assert_eq!(*arrived(&traces[1]), member("client-a"));
+    // It sees client-a's.
+    let shown = text.replace("uplink = \"eth0\"", "uplink = \"eth0\"\nmasquerade = false");
+    for route in ["\"lab\"", "\"all\"", "[]"] {
+        let routed = shown.replace("[member.client-b]", &format!("[member.client-b]\nroute = {route}"));
+        let traces = ask(&routed, &question);
+        assert_eq!(*arrived(&traces[0]), host("client-b"));
+        let (at, reason, advice) = stopped(&traces[1]);
+        assert_eq!((at, reason), (&Place::Hub, &Reason::ForeignSource), "{route}");
+        assert!(advice.contains("masquerade = true"), "{advice}");
+    }
+}
+
+/// It never comes to the hub, whatever that would say.
+#[test]
+fn what_a_member_sends_to_itself_meets_its_own_rules_alone() {
+    let nobody = talk().replace("action = \"accept\"", "action = \"drop\"");
+    for to in ["client-a", "client-b"] {
+        let trace = one(&nobody, &Question::new(to, to));
+        assert_eq!(*arrived(&trace), member(to));
+        assert!(trace.stations.iter().all(|station| station.place == member(to)), "{trace:?}");
+    }
+    for to in ["echo", "192.168.4.3:1234"] {
+        let trace = one(&talk(), &Question::new("client-b", to));
+        let (at, reason, advice) = stopped(&trace);
+        let origin = Origin::Protected;
+        assert_eq!((at, reason), (&member("client-b"), &Reason::Rule { origin }));
+        assert!(advice.contains("to itself"), "{advice}");
+    }
+}
+
 #[test]
 fn the_line_of_the_rule_that_decides_is_named() {
     let text = full().replace("to = [\"10.0.123.66\", \"2001:db8:bad::/48\"]", "to = \"server\"");

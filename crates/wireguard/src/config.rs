@@ -95,10 +95,22 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     /// Bytes sent, as `wg show` counts them.
     pub tx_bytes: u64,
+    /// Packets inside the tunnel; `None` where nobody counts them, as in the kernel's driver.
+    pub packets: Option<PeerPackets>,
     /// Seconds between keepalives; `None` for off.
     pub persistent_keepalive: Option<u16>,
     /// What the peer may send from.
     pub allowed_ips: Vec<IpNet>,
+}
+
+/// Packets inside the tunnel, as a peer sent and got them: handshakes and keepalives have none, and of a superpacket each
+/// piece is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerPackets {
+    /// Received: decrypted, and from an address that the peer may have.
+    pub rx: u64,
+    /// Sent: encrypted for the peer.
+    pub tx: u64,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::aead::Aead;
 use crate::allowed_ips::Slot;
-use crate::config::{DeviceConfig, DeviceStatus, PeerChange, PeerStatus};
+use crate::config::{DeviceConfig, DeviceStatus, PeerChange, PeerPackets, PeerStatus};
 use crate::drops::{DropReason, Drops};
 use crate::front::Front;
 use crate::inner;
@@ -188,8 +188,12 @@ fn peer_status(peer: &Peer, allowed_ips: &[ipnet::IpNet], now: Instant, wall: Sy
         public_key: peer.public_key,
         endpoint: peer.path.map(|path| path.remote),
         latest_handshake: peer.last_handshake.and_then(wall_at),
-        rx_bytes: peer.received,
-        tx_bytes: peer.sent,
+        rx_bytes: peer.received.bytes,
+        tx_bytes: peer.sent.bytes,
+        packets: Some(PeerPackets {
+            rx: peer.received.packets,
+            tx: peer.sent.packets,
+        }),
         persistent_keepalive: (peer.keepalive > 0).then_some(peer.keepalive),
         allowed_ips: allowed_ips.to_vec(),
     }

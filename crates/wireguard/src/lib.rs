@@ -30,7 +30,7 @@ mod tunnel;
 pub mod uapi;
 pub mod wg_quick;
 
-pub use config::{DeviceConfig, DeviceStatus, PeerChange, PeerConfig, PeerStatus};
+pub use config::{DeviceConfig, DeviceStatus, PeerChange, PeerConfig, PeerPackets, PeerStatus};
 pub use device::Device;
 pub use drops::{DropReason, Drops};
 pub use front::Front;

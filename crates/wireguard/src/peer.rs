@@ -7,6 +7,23 @@ use crate::outbox::Path;
 use crate::tai64n::Tai64n;
 use crate::tunnel::Tunnel;
 
+/// What went one way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    /// Of whole messages, handshakes and keepalives among them, as the Linux driver counts.
+    pub(crate) bytes: u64,
+    /// Packets inside them.
+    pub(crate) packets: u64,
+}
+
+impl Traffic {
+    /// Counts a message with a packet in it.
+    pub(crate) fn add_packet(&mut self, message: usize) {
+        self.bytes += message as u64;
+        self.packets += 1;
+    }
+}
+
 /// A peer and, while it is in use, its tunnel.
 pub(crate) struct Peer {
     pub(crate) public_key: PublicKey,
@@ -20,8 +37,8 @@ pub(crate) struct Peer {
     /// When that was.
     pub(crate) last_initiation: Option<Instant>,
     pub(crate) last_handshake: Option<Instant>,
-    pub(crate) received: u64,
-    pub(crate) sent: u64,
+    pub(crate) received: Traffic,
+    pub(crate) sent: Traffic,
 }
 
 impl Peer {
@@ -35,8 +52,8 @@ impl Peer {
             newest_initiation: None,
             last_initiation: None,
             last_handshake: None,
-            received: 0,
-            sent: 0,
+            received: Traffic::default(),
+            sent: Traffic::default(),
         }
     }
 }

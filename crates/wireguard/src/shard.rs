@@ -21,7 +21,7 @@ use crate::limits::{INITIATIONS_PER_SECOND, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, R
 use crate::message::{COOKIE_REPLY, DATA_OVERHEAD, INITIATION, Message, RESPONSE};
 use crate::noise::{Claim, StaticKeys, create_initiation, static_static};
 use crate::outbox::{Destination, Origin, Outbox, Path};
-use crate::peer::Peer;
+use crate::peer::{Peer, Traffic};
 use crate::random::Random;
 use crate::session::Session;
 use crate::tai64n::Tai64n;
@@ -126,7 +126,7 @@ pub enum NoSender {
 pub struct Sender<'a> {
     session: &'a mut Session,
     aead: &'a mut dyn Aead,
-    sent: &'a mut u64,
+    sent: &'a mut Traffic,
     mtu: usize,
     /// Where the datagrams go.
     pub path: Path,
@@ -144,7 +144,7 @@ impl Sender<'_> {
         let padded = padded(len, self.mtu);
         message[16 + len..16 + padded].fill(0);
         let sealed = self.session.seal(self.aead, message, padded)?;
-        *self.sent += sealed as u64;
+        self.sent.add_packet(sealed);
         Some(sealed)
     }
 }
@@ -312,7 +312,7 @@ impl Shard {
         let tunnel = peer.tunnel.as_deref_mut().ok_or(DropReason::NoSession)?;
         let session = tunnel.receiving(receiver, now).ok_or(DropReason::NoSession)?;
         let range = session.open(&mut *cx.aead, message)?;
-        peer.received += message.len() as u64;
+        peer.received.bytes += message.len() as u64;
         if peer.path.as_ref() != Some(&origin.path) {
             peer.path = Some(origin.path);
         }
@@ -339,6 +339,7 @@ impl Shard {
         if cx.recent.lookup(allowed_ips, source) != Some(slot) {
             return Err(DropReason::SourceNotAllowed);
         }
+        peer.received.packets += 1;
         inner::decapsulate_ecn(packet, origin.tos);
         Ok(Some(Inner {
             range: range.start..range.start + len,
@@ -387,7 +388,7 @@ impl Shard {
         cx.retire(tunnel.responded(keys, now));
         tunnel.timers.received(now, interval(peer.keepalive));
         tunnel.timers.sent(now, interval(peer.keepalive));
-        peer.received += INITIATION as u64;
+        peer.received.bytes += INITIATION as u64;
         if peer.path.is_none() {
             peer.path = Some(*from);
         }
@@ -422,7 +423,7 @@ impl Shard {
         };
         cx.retire(tunnel.answered(keys, now));
         tunnel.timers.received(now, interval(peer.keepalive));
-        peer.received += RESPONSE as u64;
+        peer.received.bytes += RESPONSE as u64;
         peer.last_handshake = Some(now);
         peer.path = Some(*from);
         // What waited, or an empty message: the peer can send from then on.
@@ -620,7 +621,7 @@ impl Context {
     }
 
     fn push(&mut self, peer: &mut Peer, message: &[u8], path: Path, tos: u8, out: &mut Outbox) {
-        peer.sent += message.len() as u64;
+        peer.sent.bytes += message.len() as u64;
         out.push(message, Destination::Network { path, tos });
     }
 
@@ -758,7 +759,7 @@ impl Context {
                 session.seal(aead, message, padded)
             });
             match sealed {
-                Some(len) => peer.sent += len as u64,
+                Some(len) => peer.sent.add_packet(len),
                 None => self.drops.count(DropReason::NoSession),
             }
         }

@@ -543,6 +543,7 @@ mod tests {
             latest_handshake: Some(UNIX_EPOCH + Duration::new(7, 5)),
             rx_bytes: 1,
             tx_bytes: 2,
+            packets: Some(crate::PeerPackets { rx: 3, tx: 4 }),
             persistent_keepalive: Some(25),
             allowed_ips: vec!["10.0.0.0/24".parse().unwrap(), "fd00::2/128".parse().unwrap()],
         };

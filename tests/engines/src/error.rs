@@ -14,6 +14,14 @@ pub enum Error {
     /// A policy that is refused.
     #[error("the policy is refused: {0}")]
     Policy(String),
+    /// One of many policies.
+    #[error("policy {seed}: {error}")]
+    Of {
+        /// Its seed.
+        seed: u64,
+        /// What happened.
+        error: Box<Error>,
+    },
     /// Trace can't answer.
     #[error("trace: {0}")]
     Trace(String),

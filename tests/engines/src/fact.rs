@@ -277,8 +277,8 @@ fn with_parents(scene: &Scene, device: &str, handle: &str) -> Vec<String> {
     names
 }
 
-/// Whether nft counts the packets of such a rule.
-fn is_counted(origin: &Origin) -> bool {
+/// Whether nft counts the packets of such a rule of the hub's.
+pub(crate) fn is_counted(origin: &Origin) -> bool {
     match origin {
         Origin::Rule { .. }
         | Origin::Grant { .. }
@@ -289,11 +289,11 @@ fn is_counted(origin: &Origin) -> bool {
         | Origin::Transit
         | Origin::Invalid
         | Origin::MidConnection
+        | Origin::ControlChannel
         | Origin::NoRule => true,
         Origin::Established
         | Origin::Loopback
         | Origin::NotOurs
-        | Origin::ControlChannel
         | Origin::Masquerade
         | Origin::FromHub
         | Origin::Translated

@@ -147,6 +147,13 @@ impl Subject for UserSpace {
         Ok(())
     }
 
+    fn forget(&mut self) -> Result<(), Error> {
+        if let Some((gateway, _)) = &mut self.loaded {
+            gateway.forget_connections();
+        }
+        Ok(())
+    }
+
     fn inject(&mut self, at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error> {
         let Some((gateway, _)) = &mut self.loaded else {
             return Ok(Vec::new());

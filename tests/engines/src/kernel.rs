@@ -127,7 +127,7 @@ fn own_v6(plan: &Plan) -> Vec<Ipv6Addr> {
 
 /// Waits until packets to these addresses are delivered: the kernel adds those routes in a queue of its own
 /// (`addrconf_dad_begin`), also for addresses that it doesn't check.
-fn await_routes(own: &[Ipv6Addr]) -> Result<(), OracleError> {
+pub(crate) fn await_routes(own: &[Ipv6Addr]) -> Result<(), OracleError> {
     /// `RTF_LOCAL` (linux/ipv6_route.h).
     const LOCAL: u32 = 0x8000_0000;
     let until = Instant::now() + Duration::from_secs(5);
@@ -278,6 +278,10 @@ impl Subject for Kernel {
         self.dress = namespace.within(move || dress.change(&plan))??;
         namespace.outputs()?;
         Ok(())
+    }
+
+    fn forget(&mut self) -> Result<(), Error> {
+        Ok(self.place.namespace()?.opened.tracking.flush()?)
     }
 
     fn inject(&mut self, _at: Duration, port: Port, packet: &[u8]) -> Result<Vec<Output>, Error> {

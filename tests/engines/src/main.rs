@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use fielato_engines::campaign::{self, Campaign};
+use fielato_engines::can;
 use fielato_engines::case::Case;
 use fielato_engines::fact::{self, Untrue};
 use fielato_engines::gateway::UserSpace;
@@ -30,6 +31,13 @@ Examples:
       the user-space engine against the kernel engine, a million packets
   engines run --against iptables --packets 20000 --save found
       the policy rendered for iptables against the policy as the hub loads it, cases that differ made small in found/";
+
+const CAN_EXAMPLES: &str = "\
+Examples:
+  engines can --questions 20000 --seed 100000
+      20,000 questions about policies that no test has
+  engines policy --can 1018
+      the policy of a question that was answered wrongly, and what was granted and used up beside it";
 
 #[derive(Subcommand)]
 enum Command {
@@ -76,6 +84,25 @@ enum Command {
         #[arg(long, default_value = "kernel")]
         on: Against,
     },
+    /// Asks `can` and `trace`, and sends the packets through both engines and protected hosts.
+    #[command(after_help = CAN_EXAMPLES)]
+    Can {
+        /// Questions in all.
+        #[arg(long, default_value_t = 2_000)]
+        questions: usize,
+        /// Seed of the first policy.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Questions about a policy.
+        #[arg(long, default_value_t = 20)]
+        each: usize,
+        /// Threads.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Ends after so many wrong answers.
+        #[arg(long, default_value_t = 10)]
+        stop_after: usize,
+    },
     /// Plays case files.
     Replay {
         /// What plays them.
@@ -107,6 +134,9 @@ enum Command {
     Policy {
         /// Its seed.
         seed: u64,
+        /// That of `can`.
+        #[arg(long)]
+        can: bool,
     },
 }
 
@@ -217,6 +247,24 @@ fn main() -> Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
+        Command::Can {
+            questions,
+            seed,
+            each,
+            threads,
+            stop_after,
+        } => {
+            let checked = can::campaign(seed, questions, each, threads, stop_after)?;
+            for untrue in &checked.untrue {
+                print!("{untrue}");
+            }
+            print!("{}", checked.text());
+            Ok(if checked.untrue.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Command::Replay { on, files } => {
             let mut failed = false;
             for file in files {
@@ -251,7 +299,12 @@ fn main() -> Result<ExitCode> {
             print!("{}", case.to_text());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Policy { seed } => {
+        Command::Policy { seed, can: true } => {
+            let (text, beside) = policy::asked_about(seed);
+            print!("{text}\n# beside it: {beside:?}\n");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Policy { seed, can: false } => {
             print!("{}", policy::generate(seed));
             Ok(ExitCode::SUCCESS)
         }

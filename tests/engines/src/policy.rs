@@ -1,5 +1,6 @@
 //! Random policies: texts of `fielato.toml` that `fielato check` takes, out of everything that the file can say about packets.
 
+mod more;
 mod people;
 mod published;
 mod rules;
@@ -11,6 +12,7 @@ use fielato_oracle::random::Random;
 use ipnet::IpNet;
 
 use crate::network::UPLINK;
+use crate::scene::Beside;
 
 /// How large a policy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ enum Size {
 /// What the parts of a file are made from.
 struct Draft {
     size: Size,
+    /// Chooses what is said only in policies that are asked about; nothing in others, whose seeds keep their meaning.
+    more: Option<Random>,
     /// The hub's overlay addresses.
     overlay: Vec<IpNet>,
     members: Vec<Member>,
@@ -41,14 +45,25 @@ struct Host {
     addresses: Vec<std::net::IpAddr>,
 }
 
-/// The policy of `seed`.
+/// The policy of `seed`, for packets of all kinds.
 pub fn generate(seed: u64) -> String {
+    write(seed, None).0
+}
+
+/// The policy of `seed` that questions are asked about, and what was granted and used up beside it: more services, with ranges that
+/// overlap, more protected hosts, members' routes, quotas, hours, rules in iptables' words; no classes, which no question is about.
+pub fn asked_about(seed: u64) -> (String, Beside) {
+    write(seed, Some(Random::new(seed ^ 0xa54e_d000_0000)))
+}
+
+fn write(seed: u64, more: Option<Random>) -> (String, Beside) {
     let random = &mut Random::new(seed);
     let size = [Size::Small, Size::Usual, Size::Large][random.weighted(&[50, 44, 6])];
     let mut text = String::new();
     let overlay = hub(random, &mut text);
     let mut draft = Draft {
         size,
+        more,
         overlay,
         members: Vec::new(),
         groups: Vec::new(),
@@ -59,11 +74,28 @@ pub fn generate(seed: u64) -> String {
     people::hosts(random, &mut draft, &mut text);
     people::groups(random, &mut draft, &mut text);
     people::services(random, &mut draft, &mut text);
-    rules::rules(random, &draft, &mut text);
+    let mut more = draft.more.take();
+    if let Some(more) = &mut more {
+        more::services(more, &mut draft, &mut text);
+        more::rules(more, &draft, &mut text);
+    }
+    rules::rules(random, &draft, more.as_mut(), &mut text);
     published::published(random, &draft, &mut text);
-    shapes::shapes(random, &draft, &mut text);
-    bans(random, &draft, &mut text);
-    text
+    match &mut more {
+        Some(more) => {
+            if more.chance(40) {
+                bans(random, &draft, &mut text);
+            }
+            more::raw(more, &draft, &mut text);
+            let beside = more::beside(more, &draft);
+            (text, beside)
+        }
+        None => {
+            shapes::shapes(random, &draft, &mut text);
+            bans(random, &draft, &mut text);
+            (text, Beside::default())
+        }
+    }
 }
 
 /// `[hub]`; returns the overlay addresses.
@@ -163,6 +195,34 @@ mod tests {
                 panic!("policy {seed}: {diagnostics:?}\n{text}");
             }
         }
+    }
+
+    #[test]
+    fn policies_to_ask_about_are_accepted() {
+        for seed in 0..2_000 {
+            let (text, _) = asked_about(seed);
+            if let Err(diagnostics) = Config::parse(&text) {
+                panic!("policy {seed}: {diagnostics:?}\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_about_is_said() {
+        let all: String = (0..200).map(|seed| asked_about(seed).0).collect();
+        for word in [
+            "quota = ",
+            "route = ",
+            "[raw]",
+            "agent = true",
+            "sat,sun",
+            "tcp/50-100",
+            "zone = \"Europe/Madrid\"",
+        ] {
+            assert!(all.contains(word), "no policy says {word}");
+        }
+        assert!((0..200).any(|seed| !asked_about(seed).1.grants.is_empty()));
+        assert!((0..200).any(|seed| !asked_about(seed).1.over_quota.is_empty()));
     }
 
     #[test]

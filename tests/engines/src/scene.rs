@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use fielato_oracle::network::Surroundings;
 use fielato_oracle::random::Random;
+use fielato_policy::config::Over;
 use fielato_policy::plan::PerFamily;
-use fielato_policy::{Circumstances, Config, Plan, render};
+use fielato_policy::{Circumstances, Config, Grant, Plan, render};
 use jiff::Timestamp;
 
 use crate::error::Error;
@@ -50,6 +51,15 @@ impl Setup {
     }
 }
 
+/// What is true beside the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// What was granted.
+    pub grants: Vec<Grant>,
+    /// Who has used up a quota.
+    pub over_quota: BTreeMap<String, Over>,
+}
+
 /// A [`Setup`] as the engines take it.
 #[derive(Clone, Debug)]
 pub struct Scene {
@@ -63,8 +73,8 @@ pub struct Scene {
     pub nft: String,
     /// Who is around the hub.
     pub around: Surroundings,
-    /// By chain and number of a `[[rule]]`: the comment of the line of nft that says it, perhaps with its neighbours.
-    comments: BTreeMap<(String, usize), String>,
+    /// Which rules share a line of it.
+    shared: SharedLines,
 }
 
 impl Scene {
@@ -73,17 +83,30 @@ impl Scene {
     /// # Errors
     /// [`Error::Policy`] when it is refused.
     pub fn new(setup: Setup) -> Result<Self, Error> {
+        Self::with(setup, &Beside::default())
+    }
+
+    /// The same with what else is true.
+    ///
+    /// # Errors
+    /// [`Error::Policy`] when the policy is refused.
+    pub fn with(setup: Setup, beside: &Beside) -> Result<Self, Error> {
         let config = Config::parse(&setup.policy).map_err(|diagnostics| Error::Policy(format!("{diagnostics:?}")))?;
         let now = Timestamp::from_second(NOW).map_err(|error| Error::Policy(error.to_string()))?;
         let before = PerFamily {
             v4: setup.forwards_v4,
             v6: setup.forwards_v6,
         };
-        let plan = Plan::compile(&config, &Circumstances::at(now, before));
+        let circumstances = Circumstances {
+            grants: &beside.grants,
+            over_quota: &beside.over_quota,
+            ..Circumstances::at(now, before)
+        };
+        let plan = Plan::compile(&config, &circumstances);
         let nft = render::nft::hub(&plan.firewall);
         Ok(Self {
             around: network::surroundings(&config),
-            comments: comments(&nft),
+            shared: SharedLines::of(&nft),
             setup,
             config,
             plan,
@@ -95,14 +118,30 @@ impl Scene {
     pub fn tally(&self, chain: &str, comment: &str) -> String {
         // In the nft text published ports have no chain of their own.
         let chain = if chain == "published" { "forward" } else { chain };
+        format!("{chain}: {}", self.shared.comment(chain, comment))
+    }
+}
+
+/// By chain and number of a `[[rule]]`: the comment of the line of nft that says it with its neighbours.
+#[derive(Clone, Debug, Default)]
+pub struct SharedLines(BTreeMap<(String, usize), String>);
+
+impl SharedLines {
+    /// Those of nft text.
+    pub fn of(nft: &str) -> Self {
+        Self(shared_lines(nft))
+    }
+
+    /// The comment of the line that says what has this comment alone.
+    pub fn comment<'c>(&'c self, chain: &str, comment: &'c str) -> &'c str {
         let number = comment.strip_prefix("rule ").and_then(|number| number.parse::<usize>().ok());
-        let joined = number.and_then(|number| self.comments.get(&(chain.to_owned(), number)));
-        format!("{chain}: {}", joined.map_or(comment, String::as_str))
+        let joined = number.and_then(|number| self.0.get(&(chain.to_owned(), number)));
+        joined.map_or(comment, String::as_str)
     }
 }
 
 /// Reads `comment "rules 3, 4"` and `comment "rules 3 to 20"` out of nft text.
-fn comments(nft: &str) -> BTreeMap<(String, usize), String> {
+fn shared_lines(nft: &str) -> BTreeMap<(String, usize), String> {
     let mut found = BTreeMap::new();
     let mut chain = "";
     for line in nft.lines() {

@@ -28,6 +28,12 @@ pub trait Subject {
     /// When it refuses them.
     fn load(&mut self, scene: &Scene) -> Result<(), Error>;
 
+    /// Forgets every connection, and nothing else.
+    ///
+    /// # Errors
+    /// When it can't.
+    fn forget(&mut self) -> Result<(), Error>;
+
     /// Gives it a packet that arrives at `port`, `at` after the case began, and returns all that comes out because of it.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use fielato_policy::config::{Over, Period};
 use fielato_store::{MAX_VALUE, Options, Store, Txn};
 use jiff::Timestamp;
 
-pub use self::meter::{Counters, Hour, Key, Meter, Sample};
+pub use self::meter::{Counters, Hour, Key, Lives, Meter, Packets, Sample};
 use crate::records;
 
 /// How long hours are kept: a year, and the day that some have more.
@@ -29,6 +29,7 @@ const MOST_HOURS: usize = 2 * 366 * 24;
 const REMOVED_AT_ONCE: usize = 24;
 
 const DEVICE: &str = "device";
+const PACKETS: &str = "packets";
 const SEEN: &str = "seen/";
 const HOURS: &str = "hours/";
 /// Sums of an hour that is being written: hour and member.
@@ -69,9 +70,11 @@ impl Accounting {
     /// # Errors
     /// When the store cannot be read.
     pub fn open(store: Arc<dyn Store>) -> Result<Self> {
-        let device = store
-            .get(DEVICE)?
-            .map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+        let life = |key| -> Result<Option<String>> {
+            let entry = store.get(key)?;
+            Ok(entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()))
+        };
+        let (device, packets) = (life(DEVICE)?, life(PACKETS)?);
         let mut seen = BTreeMap::new();
         for (key, entry) in store.list(SEEN)?.1 {
             let peer = key
@@ -98,7 +101,7 @@ impl Accounting {
             written.insert(hour, accounts.read_hour(hour)?);
         }
         *accounts.state() = State {
-            meter: Meter::resume(device, seen),
+            meter: Meter::resume(device, packets, seen),
             stored,
             written,
             ..State::default()
@@ -107,9 +110,9 @@ impl Accounting {
     }
 
     /// Takes the counters of all peers of a device, as [`Meter::observe`]; what is new counts for the hour of `now`.
-    pub fn observe(&self, device: &str, samples: &[Sample<'_>], now: Timestamp) {
+    pub fn observe(&self, lives: &Lives, samples: &[Sample<'_>], now: Timestamp) {
         let mut state = self.state();
-        let new = state.meter.observe(device, samples, now);
+        let new = state.meter.observe(lives, samples, now);
         if let Some(day) = state.days.get_mut(&day(Hour::of(now))) {
             for (member, grown) in new {
                 day.entry(member).or_default().add(&grown);
@@ -157,8 +160,13 @@ impl Accounting {
                 None => txn.delete(seen_key(key)),
             };
         }
-        if let Some(device) = state.meter.device().filter(|_| state.meter.fresh.device) {
-            txn = txn.put(DEVICE, device);
+        if state.meter.fresh.lives {
+            for (key, life) in [(DEVICE, state.meter.device()), (PACKETS, state.meter.packets())] {
+                txn = match life {
+                    Some(life) => txn.put(key, life),
+                    None => txn,
+                };
+            }
         }
         // Hours that are over are packed; one that is written again later is packed again.
         let over: Vec<Hour> = state.written.keys().filter(|hour| !hours.contains(hour)).copied().collect();

@@ -1,6 +1,6 @@
 //! An hour's sums in one value: a hundred bytes a member become about twenty-five, and reading a year is reading 8,784 values.
 //!
-//! For each member the length of the name, the name, and the four counters; all numbers as LEB128.
+//! For each member the length of the name, the name, and the four numbers of [`Counters::to_numbers`], all as LEB128.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,9 @@ use super::Counters;
 pub(super) fn pack(sums: &BTreeMap<String, Counters>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (member, counters) in sums {
-        let Counters {
-            rx_bytes,
-            tx_bytes,
-            rx_packets,
-            tx_packets,
-        } = *counters;
         write(&mut bytes, member.len() as u64);
         bytes.extend(member.as_bytes());
-        for number in [rx_bytes, tx_bytes, rx_packets, tx_packets] {
+        for number in counters.to_numbers() {
             write(&mut bytes, number);
         }
     }
@@ -31,13 +25,11 @@ pub(super) fn unpack(mut bytes: &[u8]) -> Option<BTreeMap<String, Counters>> {
         let length = usize::try_from(read(&mut bytes)?).ok()?;
         let (member, rest) = bytes.split_at_checked(length)?;
         bytes = rest;
-        let counters = Counters {
-            rx_bytes: read(&mut bytes)?,
-            tx_bytes: read(&mut bytes)?,
-            rx_packets: read(&mut bytes)?,
-            tx_packets: read(&mut bytes)?,
-        };
-        sums.insert(str::from_utf8(member).ok()?.to_owned(), counters);
+        let mut numbers = [0; 4];
+        for number in &mut numbers {
+            *number = read(&mut bytes)?;
+        }
+        sums.insert(str::from_utf8(member).ok()?.to_owned(), Counters::from_numbers(numbers)?);
     }
     Some(sums)
 }
@@ -74,6 +66,7 @@ fn read(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Packets;
     use super::*;
 
     #[test]
@@ -82,12 +75,12 @@ mod tests {
         for _ in 0..200 {
             let mut sums = BTreeMap::new();
             for number in 0..random.usize(0..5) {
-                let mut any = || random.u64(..) >> random.u8(0..64);
+                let counted = random.bool();
+                let mut any = || random.u64(..) >> random.u8(1..64);
                 let counters = Counters {
                     rx_bytes: any(),
                     tx_bytes: any(),
-                    rx_packets: any(),
-                    tx_packets: any(),
+                    packets: counted.then(|| Packets { rx: any(), tx: any() }),
                 };
                 sums.insert("ü".repeat(number * 40), counters);
             }

@@ -25,9 +25,19 @@ fn sample(member: &str, key: u8, rx_bytes: u64) -> Sample<'_> {
     }
 }
 
+/// A device that counts both.
+fn lives(name: &str) -> Lives {
+    Lives {
+        device: name.into(),
+        packets: Some(name.into()),
+    }
+}
+
 /// A hub as it is, which knows the truth.
 struct World {
     device: String,
+    /// What counts packets, and whether it is asked.
+    counting: (String, bool),
     /// Whose peer a key is, and its counters.
     peers: BTreeMap<u8, (&'static str, Counters)>,
     truth: BTreeMap<(Hour, &'static str), Counters>,
@@ -46,16 +56,39 @@ impl World {
             .map(|(key, (member, counters))| Sample {
                 member,
                 key: [*key; 32],
-                counters: *counters,
+                counters: Counters {
+                    packets: counters.packets.filter(|_| self.counting.1),
+                    ..*counters
+                },
             })
             .collect();
-        accounts.observe(&self.device, &samples, self.now);
+        let lives = Lives {
+            device: self.device.clone(),
+            packets: self.counting.1.then(|| self.counting.0.clone()),
+        };
+        accounts.observe(&lives, &samples, self.now);
         let hour = Hour::of(self.now);
-        self.unflushed.extend(
-            std::mem::take(&mut self.unseen)
-                .into_iter()
-                .map(|(member, counters)| (hour, member, counters)),
-        );
+        for (member, counters) in std::mem::take(&mut self.unseen) {
+            let mut seen = counters;
+            if self.counting.1 {
+                // Also when what they were was lost.
+                seen.packets.get_or_insert_default();
+            } else if let Some(packets) = seen.packets.take() {
+                // They are seen when somebody asks again.
+                self.unseen.entry(member).or_default().packets = Some(packets);
+            }
+            self.unflushed.push((hour, member, seen));
+        }
+    }
+
+    /// What counted packets is gone, and another one counts. What the first had to tell is lost, if nobody asked.
+    fn count_anew(&mut self, name: u64) {
+        self.counting.0 = format!("counting {name}");
+        self.peers
+            .values_mut()
+            .for_each(|(_, counters)| counters.packets = Some(Packets::default()));
+        self.unseen.values_mut().for_each(|counters| counters.packets = None);
+        self.unseen.retain(|_, counters| *counters != Counters::default());
     }
 
     fn flush(&mut self, accounts: &Accounting) {
@@ -97,6 +130,7 @@ fn sums_are_the_truth() {
         let mut accounts = open(&path);
         let mut world = World {
             device: format!("device {}", random.u64(..)),
+            counting: ("first".into(), true),
             peers: BTreeMap::new(),
             truth: BTreeMap::new(),
             unseen: BTreeMap::new(),
@@ -104,34 +138,51 @@ fn sums_are_the_truth() {
             now: at("2026-02-27T12:00:00Z"),
         };
         for _ in 0..300 {
-            match random.u8(0..26) {
+            match random.u8(0..30) {
                 0 | 1 => {
                     // A key stays its member's; a member has two.
                     let key = random.u8(0..6);
                     let member = ["anna", "ben/x", "carl"][usize::from(key % 3)];
-                    world.peers.entry(key).or_insert((member, Counters::default()));
+                    world.peers.entry(key).or_insert((member, counted_none()));
                 }
                 2 => {
                     // A peer is removed, and perhaps added again at once.
+                    world.counting.1 = true;
                     world.sample(&accounts);
                     world.flush(&accounts);
                     let key = random.u8(0..6);
                     if let Some((member, _)) = world.peers.remove(&key) {
                         accounts.forget(&[key; 32]);
                         if random.bool() {
-                            world.peers.insert(key, (member, Counters::default()));
+                            world.peers.insert(key, (member, counted_none()));
                         }
                     }
                 }
                 3 => {
+                    // The interface is made anew, and with it, or without, what counts packets.
                     world.sample(&accounts);
                     world.flush(&accounts);
                     world.device = format!("device {}", random.u64(..));
                     world
                         .peers
                         .values_mut()
-                        .for_each(|(_, counters)| *counters = Counters::default());
+                        .for_each(|(_, counters)| (counters.rx_bytes, counters.tx_bytes) = (0, 0));
+                    if random.bool() {
+                        world.count_anew(random.u64(..));
+                    }
                 }
+                26 => {
+                    if random.bool() {
+                        world.sample(&accounts);
+                        world.flush(&accounts);
+                    } else {
+                        drop(accounts);
+                        world.kill();
+                        accounts = open(&path);
+                    }
+                    world.count_anew(random.u64(..));
+                }
+                27 => world.counting.1 = !world.counting.1,
                 4 => {
                     drop(accounts);
                     world.kill();
@@ -144,8 +195,10 @@ fn sums_are_the_truth() {
                     let grown = Counters {
                         rx_bytes: random.u64(0..1_000),
                         tx_bytes: random.u64(0..1_000),
-                        rx_packets: random.u64(0..10),
-                        tx_packets: random.u64(0..10),
+                        packets: Some(Packets {
+                            rx: random.u64(1..10),
+                            tx: random.u64(0..10),
+                        }),
                     };
                     if let Some((member, counters)) = world.peers.get_mut(&random.u8(0..6)) {
                         counters.add(&grown);
@@ -198,7 +251,7 @@ fn a_year_is_kept_and_a_leaping_clock_costs_nothing() {
     let mut bytes = 0;
     let mut hour = |accounts: &Accounting, now: Timestamp| {
         bytes += 10;
-        accounts.observe("d", &[sample("anna", 1, bytes)], now);
+        accounts.observe(&lives("d"), &[sample("anna", 1, bytes)], now);
         accounts.flush(now).unwrap();
     };
     for _ in 0..30 {
@@ -236,7 +289,7 @@ fn hours_that_are_over_are_packed() {
     let keys = || store.list("sums/").unwrap().1.len() + 100 * store.list("packed/").unwrap().1.len();
     let step = |accounts: &Accounting, bytes: u64, now: Timestamp| {
         let samples = [sample("anna", 1, bytes), sample("ben", 2, bytes)];
-        accounts.observe("d", &samples, now);
+        accounts.observe(&lives("d"), &samples, now);
         accounts.flush(now).unwrap();
         let sums = accounts.usage(first, first).unwrap();
         let counted = sums.get("ben").map_or(0, |counters| counters.rx_bytes);
@@ -278,9 +331,9 @@ fn many_members() {
     };
     let first = at("2026-01-01T00:30:00Z");
     let later = at("2026-01-01T01:30:00Z");
-    accounts.observe("d", &samples(1_000), first);
+    accounts.observe(&lives("d"), &samples(1_000), first);
     accounts.flush(first).unwrap();
-    accounts.observe("d", &samples(1_007), later);
+    accounts.observe(&lives("d"), &samples(1_007), later);
     accounts.flush(later).unwrap();
     drop(accounts);
     let accounts = open(&path);
@@ -308,7 +361,7 @@ fn a_full_disk_loses_nothing() {
                 sample
             })
             .collect();
-        accounts.observe("d", &samples, now);
+        accounts.observe(&lives("d"), &samples, now);
     };
     let filler = dir.join("filler");
     std::fs::write(&filler, vec![0; 1_700_000]).unwrap();
@@ -327,6 +380,14 @@ fn a_full_disk_loses_nothing() {
     accounts.flush(now).unwrap();
     drop(accounts);
     assert_eq!(open(&path).usage(now, now).unwrap()["member-1999"].rx_bytes, 35);
+}
+
+/// A peer that nothing has come from or gone to.
+fn counted_none() -> Counters {
+    Counters {
+        packets: Some(Packets::default()),
+        ..Counters::default()
+    }
 }
 
 /// Three members; two of them, and a third group, are in `lab`.
@@ -363,17 +424,17 @@ fn quotas_of_members_and_of_groups() {
     let now = at("2026-01-31T23:00:00Z");
     let over = |now| accounts.over_quota(&config, now).unwrap().into_iter().collect::<Vec<_>>();
     // Both directions count: one and a half of what is received.
-    accounts.observe("d", &[sample("anna", 1, 666), sample("ben", 2, 100)], now);
+    accounts.observe(&lives("d"), &[sample("anna", 1, 666), sample("ben", 2, 100)], now);
     assert_eq!(over(now), []);
     accounts.observe(
-        "d",
+        &lives("d"),
         &[sample("anna", 1, 668), sample("ben", 2, 100), sample("carl", 3, 9_999)],
         now,
     );
     assert_eq!(over(now), [("anna".into(), Over::Throttle { rate: 5 })]);
     accounts.flush(now).unwrap();
     assert_eq!(over(now).len(), 1, "the same from the store");
-    accounts.observe("d", &[sample("anna", 1, 668), sample("ben", 2, 800)], now);
+    accounts.observe(&lives("d"), &[sample("anna", 1, 668), sample("ben", 2, 800)], now);
     assert_eq!(
         over(now),
         [("anna".into(), Over::Block), ("ben".into(), Over::Block)],

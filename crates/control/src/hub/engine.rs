@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::kernel::{Kernel, Missing};
 use super::userspace::Userspace;
+use crate::accounting::Lives;
 use crate::bans::Bans;
 use crate::protocol::{Changes, DropCount, GuardStatus, ShapeDevice};
 use crate::undo;
@@ -86,8 +87,8 @@ impl Engine {
         running!(self, engine => engine.set_bans(plan, bans))
     }
 
-    /// Takes everything down.
-    pub(super) fn down(self) -> Result<()> {
+    /// Takes everything down. Returns what the device reported at the end.
+    pub(super) fn down(self) -> Result<Option<DeviceStatus>> {
         running!(self, engine => engine.down())
     }
 
@@ -130,11 +131,20 @@ impl Engine {
 
     /// Names one life of the WireGuard interface, among all there were and will be: its counters begin anew with another one. Our
     /// own device lives as long as this process.
-    pub(super) fn life(&mut self, plan: &Plan, now: Timestamp) -> Result<String> {
+    pub(super) fn lives(&mut self, plan: &Plan, now: Timestamp) -> Result<Lives> {
         let boot = undo::boot_id()?;
         match self {
-            Self::Kernel(kernel) if kernel.wireguard() == "kernel" => Ok(format!("{boot} interface {}", kernel.index(plan)?)),
-            _ => Ok(format!("{boot} process {} since {now}", std::process::id())),
+            Self::Kernel(kernel) if kernel.wireguard() == "kernel" => Ok(Lives {
+                device: format!("{boot} interface {}", kernel.index(plan)?),
+                packets: kernel.counting().map(|life| format!("{boot} map {life}")),
+            }),
+            _ => {
+                let own = format!("{boot} process {} since {now}", std::process::id());
+                Ok(Lives {
+                    device: own.clone(),
+                    packets: Some(own),
+                })
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use fielato_kernel::guard::Guard;
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::nft::element;
+use fielato_kernel::peer_packets::PeerCounting;
 use fielato_kernel::tc::{self, Previous};
 use fielato_kernel::{address, link, nft};
 use fielato_policy::plan::{PerFamily, Shaping};
@@ -98,6 +99,11 @@ impl Machine {
     pub fn clear(&mut self) -> Result<()> {
         tunnel::remove_leftovers(&mut self.netlink, &self.undo.interface)?;
         self.unguard_but(&[])?;
+        if let Some(pin) = &self.undo.packets {
+            PeerCounting::remove_pin(pin)?;
+            // As with the guards' pins.
+            pin.parent().map(fs::remove_dir);
+        }
         for (device, words) in &self.undo.shaped {
             if let Some(link) = link::find(&mut self.netlink, device)? {
                 let items = crate::tc::recorded(words)?;

@@ -19,7 +19,7 @@ mod start;
 mod usage;
 mod userspace;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ use fielato_wireguard::{DeviceConfig, PeerChange, PeerConfig, PresharedKey, Priv
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::accounting::Lives;
 use crate::bans::Bans;
 use crate::fleet::Hosts;
 use crate::kept::Kept;
@@ -95,7 +96,7 @@ pub struct Hub {
     again: Vec<OsString>,
     accounted: Instant,
     /// Names this life of the interface, for the accounts.
-    life: String,
+    lives: Lives,
     since: Timestamp,
 }
 
@@ -133,11 +134,11 @@ impl Hub {
             now,
         };
         let (mut engine, plan) = start.bring_up(progress)?;
-        let life = begin
+        let lives = begin
             .record(&kept, &who::own_name(), now)
-            .and_then(|()| engine.life(&plan, now));
-        let life = match life {
-            Ok(life) => life,
+            .and_then(|()| engine.lives(&plan, now));
+        let lives = match lives {
+            Ok(lives) => lives,
             Err(error) => {
                 let undone = engine.down();
                 undone.with_context(|| format!("{error:#}; and then the machine could not be put back"))?;
@@ -154,7 +155,7 @@ impl Hub {
             lock,
             again: options.again.clone(),
             accounted: Instant::now(),
-            life,
+            lives,
             plan,
             private_key: key,
             psks,
@@ -280,7 +281,13 @@ impl Hub {
         if let Some(pending) = self.pending.take() {
             self.undone(pending, "the hub was taken down before it was confirmed");
         }
-        self.engine.down()
+        // What came since.
+        if let Some(last) = self.engine.down()? {
+            let now = Timestamp::now();
+            self.kept.account(&self.lives, &last, &names(&self.plan), now);
+            self.kept.flush_now(now);
+        }
+        Ok(())
     }
 
     /// When [`Hub::handle_time`] has something to do next.
@@ -445,6 +452,12 @@ impl Hub {
         self.bans = bans;
         Ok(())
     }
+}
+
+/// Members' names by their keys.
+fn names(plan: &Plan) -> BTreeMap<[u8; 32], String> {
+    let peers = plan.peers.iter();
+    peers.map(|peer| (peer.public_key.0, peer.name.clone())).collect()
 }
 
 /// The bans of the file and of the list.

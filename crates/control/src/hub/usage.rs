@@ -5,27 +5,21 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::Hub;
+use super::{Hub, names};
 use crate::accounting::by_group;
 use crate::protocol::{By, Usage, UsageOf, VERSION};
 
-/// How often the counters are read.
+/// How often the counters are read; those of our own device are written as often.
 const EVERY: Duration = Duration::from_secs(2);
 
 impl Hub {
     /// Reads the counters.
     pub(super) fn account(&mut self, now: Timestamp) {
         self.accounted = Instant::now();
-        let names = self
-            .plan
-            .peers
-            .iter()
-            .map(|peer| (peer.public_key.0, peer.name.clone()))
-            .collect();
         match self.engine.device() {
             Ok(status) => {
-                self.kept.account(&self.life, &status, &names, now);
-                self.kept.flush(now);
+                self.kept.account(&self.lives, &status, &names(&self.plan), now);
+                self.kept.flush(self.engine.wireguard() == "userspace", now);
             }
             Err(error) => log::warn!("the members' counters cannot be read: {error:#}"),
         }

@@ -29,7 +29,8 @@ Examples:
   fielato usage --since 30d
   fielato usage --since 2026-11-01T00:00:00Z --by group --csv
 
-Hours are kept for a year. Received is what the member sent.";
+Hours are kept for a year. Received is what the member sent: bytes of WireGuard's messages, packets inside the tunnel. A dash
+stands where the kernel can't count packets; `fielato status` says why.";
 
 #[derive(Debug, Args)]
 pub struct Apply {

@@ -6,7 +6,7 @@ use fielato_control::protocol::{self, Request, Response, Usage};
 use jiff::Timestamp;
 
 use crate::cli::{By, Since, UsageArgs};
-use crate::output::{self, bytes, table};
+use crate::output::{self, bytes, or_dash, table};
 
 /// `fielato usage`
 pub fn run(paths: &Paths, args: &UsageArgs) -> Result<()> {
@@ -33,11 +33,10 @@ fn csv(usage: &Usage) -> String {
     let mut text = "name,rx_bytes,tx_bytes,rx_packets,tx_packets\n".to_owned();
     for of in &usage.usage {
         let counters = &of.counters;
-        // Names have letters, digits, `_`, `-` and `.`: nothing to quote.
-        text += &format!(
-            "{},{},{},{},{}\n",
-            of.name, counters.rx_bytes, counters.tx_bytes, counters.rx_packets, counters.tx_packets
-        );
+        let counted = counters.packets.as_ref();
+        // Nothing stands where nobody counted. Names have letters, digits, `_`, `-` and `.`: nothing to quote.
+        let packets = counted.map_or(",".into(), |packets| format!("{},{}", packets.rx, packets.tx));
+        text += &format!("{},{},{},{packets}\n", of.name, counters.rx_bytes, counters.tx_bytes);
     }
     text
 }
@@ -51,11 +50,14 @@ fn text(usage: &Usage, by: By) -> String {
     let rows: Vec<Vec<String>> = rows
         .into_iter()
         .map(|of| {
+            let counted = of.counters.packets.as_ref();
             vec![
                 of.name.clone(),
                 bytes(of.counters.rx_bytes),
                 bytes(of.counters.tx_bytes),
                 bytes(of.counters.bytes()),
+                or_dash(counted.map(|packets| packets.rx)),
+                or_dash(counted.map(|packets| packets.tx)),
             ]
         })
         .collect();
@@ -63,5 +65,8 @@ fn text(usage: &Usage, by: By) -> String {
         By::Member => "member",
         By::Group => "group",
     };
-    table(&[first, " received", " sent", " together"], &rows)
+    table(
+        &[first, " received", " sent", " together", " packets received", " packets sent"],
+        &rows,
+    )
 }

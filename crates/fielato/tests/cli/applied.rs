@@ -1,5 +1,6 @@
 //! Policies that are applied, confirmed or not, and taken back; grants; what is remembered of all that.
 
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -263,46 +264,120 @@ fn a_grant_opens_for_a_while_and_outlives_the_daemon() {
     }
 }
 
+/// What alice has sent and got, bytes and packets.
+fn used(hub: &Hub) -> [u64; 4] {
+    let usage = hub.fielato("usage --json").json();
+    let alice = usage["usage"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|of| of["name"] == "alice")
+        .cloned();
+    let number = |name: &str| alice.as_ref().map_or(0, |of| of[name].as_u64().unwrap());
+    ["rx_bytes", "tx_bytes", "rx_packets", "tx_packets"].map(number)
+}
+
+/// On whatever WireGuard the machine has: the kernel's counts bytes only.
 #[test]
 fn usage_is_counted_and_outlives_the_daemon() {
     if !can_run("applied::usage_is_counted_and_outlives_the_daemon") {
         return;
     }
-    let (Pair { hub, outside }, _) = hub_for_alice("kernel");
-    let client = Client::start(&hub, &outside, "alice");
-    let server = overlay(&hub)[0].clone();
-    eventually("the tunnel carries", || client.ping(&server));
-    outside.sh(&format!("ping -q -c 20 -i 0.02 -s 1000 {server}")).ok();
-    let used = || {
-        let usage = hub.fielato("usage --json").json();
-        let alice = usage["usage"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|of| of["name"] == "alice")
-            .cloned();
-        alice.map_or((0, 0), |of| {
-            (of["rx_bytes"].as_u64().unwrap(), of["tx_bytes"].as_u64().unwrap())
-        })
-    };
-    let (received, sent) = used();
-    assert!(received > 20_000 && sent > 20_000, "{received} {sent}");
-    let status = hub.fielato("status --json").json();
-    assert_eq!(
-        Some(used().0),
-        status["members"][0]["rx_bytes"].as_u64(),
-        "as the device counts"
-    );
-    hub.fielato("down").ok();
-    let stored = used();
-    assert!(stored.0 >= received && stored.1 >= sent, "{stored:?}, as stored");
-    let told = hub.fielato("usage --by group --csv");
-    assert!(told.err.contains("no daemon runs"), "{}", told.err);
-    hub.fielato("up --wireguard userspace").ok();
-    let again = used();
-    assert!(again.0 >= received && again.1 >= sent, "{again:?}");
-    let csv = hub.fielato("usage --csv --since 1h").ok();
-    assert!(csv.starts_with("name,rx_bytes") && csv.contains("alice,"), "{csv}");
+    for engine in ["kernel", "userspace"] {
+        let Pair { hub, outside } = Pair::new();
+        hub.fielato("member add alice").ok();
+        hub.write_config(&(hub.config() + &rule("alice", "hub", "accept") + "\n[group.all]\nmembers = [\"alice\"]\n"));
+        hub.fielato(&format!("up --engine {engine}")).ok();
+        let client = Client::start(&hub, &outside, "alice");
+        let server = overlay(&hub)[0].clone();
+        eventually("the tunnel carries", || client.ping(&server));
+        let before = used(&hub);
+        outside.sh(&format!("ping -q -c 20 -i 0.02 -s 1000 {server}")).ok();
+        let after = used(&hub);
+        assert!(
+            after[0] - before[0] > 20_000 && after[1] - before[1] > 20_000,
+            "{engine}: {before:?} {after:?}"
+        );
+        assert_eq!(
+            (after[2] - before[2], after[3] - before[3]),
+            (20, 20),
+            "{engine}: an echo, an answer"
+        );
+        let status = hub.fielato("status --json").json();
+        assert_eq!(
+            Some(used(&hub)[0]),
+            status["members"][0]["rx_bytes"].as_u64(),
+            "{engine}: as the device counts"
+        );
+        // Taken down in the middle of it: what was answered was counted.
+        let mut pings = outside.command("ping");
+        pings
+            .args(["-q", "-c", "1000", "-i", "0.002", "-w", "4", &server])
+            .stdout(Stdio::piped());
+        let pings = pings.spawn().unwrap();
+        sleep(Duration::from_millis(500));
+        hub.fielato("down").ok();
+        let told = String::from_utf8(pings.wait_with_output().unwrap().stdout).unwrap();
+        let words: Vec<&str> = told.split_whitespace().collect();
+        let number = |what: &str| -> u64 {
+            let at = words.iter().position(|word| word.trim_end_matches(',') == what).unwrap();
+            words[..at].iter().rev().find_map(|word| word.parse().ok()).unwrap()
+        };
+        let (asked, answered) = (number("transmitted"), number("received"));
+        assert!((50..asked).contains(&answered), "{engine}: {told}");
+        let stored = used(&hub);
+        assert!(stored[2] >= after[2] + answered, "{engine}: {stored:?}, as stored");
+        let err = hub.fielato("usage --by group --csv").err;
+        assert!(err.contains("no daemon runs"), "{engine}: {err}");
+        hub.fielato(&format!("up --engine {engine}")).ok();
+        let again = used(&hub);
+        let grown = [again[2] - after[2], again[3] - after[3]];
+        assert!(
+            grown.iter().all(|counted| (answered..=asked).contains(counted)),
+            "{engine}: {grown:?} {told}"
+        );
+        assert!(again[0] > after[0] && again[1] > after[1], "{engine}: {again:?}");
+        eventually("the tunnel carries again", || client.ping(&server));
+        let before = used(&hub);
+        outside.sh(&format!("ping -q -c 5 -i 0.02 {server}")).ok();
+        // The kernel's device goes on when the daemon is killed, and so does what counts packets; of our own only what
+        // was written survives.
+        let status = hub.fielato("status --json").json();
+        let own = status["wireguard"] == "userspace";
+        let kernel_has_it = hub.sh("ip link add other type wireguard && ip link del other").code == 0;
+        assert_eq!(own, !kernel_has_it || engine == "userspace");
+        if own {
+            sleep(Duration::from_secs(4));
+        }
+        let daemon = Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
+        kill_process(daemon, Signal::KILL).unwrap();
+        eventually("the daemon is gone", || hub.quietly("status").code != 0);
+        if !own {
+            outside.sh(&format!("ping -q -c 5 -i 0.02 {server}")).ok();
+        }
+        hub.fielato(&format!("up --engine {engine}")).ok();
+        let counted = if own { 5 } else { 10 };
+        let after = used(&hub);
+        assert_eq!(
+            (after[2] - before[2], after[3] - before[3]),
+            (counted, counted),
+            "{engine}: killed"
+        );
+
+        let csv = hub.fielato("usage --csv --since 1h").ok();
+        let line = format!("alice,{},{},{},{}", after[0], after[1], after[2], after[3]);
+        assert!(
+            csv.starts_with("name,rx_bytes,tx_bytes,rx_packets,tx_packets\n") && csv.contains(&line),
+            "{engine}: {csv}"
+        );
+        let groups = hub.fielato("usage --by group --csv").ok();
+        assert!(groups.contains(&line.replace("alice", "all")), "{engine}: {groups}");
+        let text = hub.fielato("usage").ok();
+        let mut lines = text.lines();
+        assert!(lines.next().unwrap().ends_with("packets received  packets sent"), "{text}");
+        let numbers: Vec<&str> = lines.next().unwrap().split_whitespace().rev().take(2).collect();
+        assert_eq!(numbers, [after[3].to_string(), after[2].to_string()], "{text}");
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl GuardError {
 }
 
 /// The system's error at the bottom of a chain of causes.
-pub(super) fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+pub(crate) fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {

@@ -20,6 +20,9 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, XdpMode};
 use ipnet::IpNet;
 
+pub(crate) use error::system_error;
+pub(crate) use pin::{on_bpffs, unwritable};
+
 pub use error::GuardError;
 pub use filter::{BanCount, Filter, LinkLayer, SourceCount, TestResult, Unread, run};
 

@@ -72,7 +72,7 @@ impl Held {
 }
 
 /// Whether an error means that pinning is not possible here, rather than that something went wrong.
-pub(super) fn unwritable(error: &io::Error) -> bool {
+pub(crate) fn unwritable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EROFS | libc::EACCES | libc::EPERM))
 }
 
@@ -114,7 +114,7 @@ fn look(path: &Path) -> Result<Option<Held>, GuardError> {
 }
 
 /// Whether a path, or what exists of it, is in a bpffs.
-fn on_bpffs(path: &Path) -> io::Result<bool> {
+pub(crate) fn on_bpffs(path: &Path) -> io::Result<bool> {
     for ancestor in path.ancestors() {
         match rustix::fs::statfs(ancestor) {
             Ok(system) => return Ok(system.f_type as u32 == BPF_FS_MAGIC),

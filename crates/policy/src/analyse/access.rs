@@ -9,47 +9,52 @@ use super::chain::{Chain, Effect, Line, Reached, nets, services};
 use super::finding::{About, Finding, Kind, Severity};
 use super::ranges::Ranges;
 use super::region::Region;
-use crate::config::{Config, Member, Party, Service};
+use super::shadows::Fates;
+use crate::config::{Config, Party, Route, Service};
 use crate::plan::Plan;
 use crate::render::wg_quick::allowed_ips;
 
 /// Peers that can begin no connection with anybody.
-pub(super) fn idle_members(config: &Config, plan: &Plan, chains: &[Chain]) -> Vec<Finding> {
+pub(super) fn idle_members(config: &Config, plan: &Plan, chains: &[Chain<'_>], fates: &Fates) -> Vec<Finding> {
     let mut left: BTreeSet<&str> = plan.peers.iter().map(|peer| peer.name.as_str()).collect();
-    let mut routes = Routes::default();
-    for chain in chains {
-        let mut addresses = addresses(config, chain.family, &left);
-        let there = destinations(plan, chain.family);
+    for (number, chain) in chains.iter().enumerate() {
+        let routes = Routes::of(config, plan, chain.family, &left);
+        let mut senders = routes.senders(config, &left);
         let accepting = chain.lines.iter().enumerate();
         for (place, line) in accepting.filter(|(_, line)| lets_in(line)) {
-            if addresses.is_empty() {
+            if senders.is_empty() {
                 break;
             }
-            for region in &line.regions {
-                let within = region
-                    .src
-                    .as_slice()
-                    .iter()
-                    .flat_map(|range| addresses.range(range.0..=range.1));
-                let within: Vec<(u128, (&str, &Member))> = within.map(|(address, member)| (*address, *member)).collect();
-                for (address, (name, member)) in within {
+            let regions = line.regions.iter().enumerate();
+            let open = regions.filter(|(region, _)| !fates.is_taken(number, place, *region));
+            for (_, region) in open.filter(|(_, region)| region.dst.touches(&routes.all)) {
+                let ranges = region.src.as_slice().iter();
+                let within: Vec<(u128, Sender<'_>)> = ranges
+                    .flat_map(|range| senders.range(range.0..=range.1))
+                    .map(|(address, sender)| (*address, *sender))
+                    .collect();
+                // Members mostly share a route.
+                let mut sent: HashMap<usize, Ranges> = HashMap::new();
+                for (address, Sender { name, route }) in within {
+                    let by_route = || {
+                        routes
+                            .destinations
+                            .get(route)
+                            .map_or_else(Ranges::none, |dst| region.dst.and(dst))
+                    };
+                    let dst = sent.entry(route).or_insert_with(by_route);
+                    if dst.is_empty() {
+                        continue;
+                    }
                     let own = Ranges::One((address, address));
                     let sent = Region {
-                        dst: region
-                            .dst
-                            .and(&there)
-                            .and(&routes.of(config, member, chain.family))
-                            .without(&own),
+                        dst: dst.without(&own),
                         src: own,
                         service: region.service.clone(),
                     };
-                    let reached = match sent.is_empty() {
-                        true => Reached::Never(BTreeSet::new()),
-                        false => chain.reached(&sent, place, true),
-                    };
                     // Nothing is said of what took too long.
-                    if let Reached::By(_) | Reached::Unknown = reached {
-                        addresses.remove(&address);
+                    if !sent.is_empty() && !matches!(chain.reached(&sent, place, true), Reached::Never(_)) {
+                        senders.remove(&address);
                         left.remove(name);
                     }
                 }
@@ -66,17 +71,62 @@ pub(super) fn idle_members(config: &Config, plan: &Plan, chains: &[Chain]) -> Ve
     left.into_iter().map(finding).collect()
 }
 
-fn addresses<'a>(config: &'a Config, family: Family, wanted: &BTreeSet<&str>) -> BTreeMap<u128, (&'a str, &'a Member)> {
-    let members = config.members.iter().filter(|(name, _)| wanted.contains(name.as_str()));
-    let all = members.flat_map(|(name, member)| {
-        let nets: Vec<IpNet> = member.addresses.iter().copied().map(IpNet::from).collect();
-        nets_first(&nets, family).map(|address| (address, (name.as_str(), member)))
-    });
-    all.collect()
+/// A member, and where what it sends through the tunnel may go.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    name: &'a str,
+    /// The place among the routes' destinations.
+    route: usize,
 }
 
-fn nets_first(all: &[IpNet], family: Family) -> Option<u128> {
-    nets(all, family).first()
+/// Where what members send through the tunnel may go in one family, each route once.
+struct Routes {
+    family: Family,
+    places: HashMap<String, usize>,
+    /// Of each route where somebody may be.
+    destinations: Vec<Ranges>,
+    /// Of all together.
+    all: Ranges,
+}
+
+impl Routes {
+    fn of(config: &Config, plan: &Plan, family: Family, wanted: &BTreeSet<&str>) -> Routes {
+        let there = destinations(plan, family);
+        let mut routes = Routes {
+            family,
+            places: HashMap::new(),
+            destinations: Vec::new(),
+            all: Ranges::none(),
+        };
+        for member in wanted.iter().filter_map(|name| config.members.get(*name)) {
+            routes.places.entry(name_of(&member.route)).or_insert_with(|| {
+                let sent = nets(&allowed_ips(config, &member.route), family);
+                routes.destinations.push(sent.and(&there));
+                routes.destinations.len().saturating_sub(1)
+            });
+        }
+        let all = routes.destinations.iter().flat_map(Ranges::as_slice);
+        routes.all = Ranges::new(all.copied().collect());
+        routes
+    }
+
+    /// Who is wanted, by address.
+    fn senders<'a>(&self, config: &'a Config, wanted: &BTreeSet<&str>) -> BTreeMap<u128, Sender<'a>> {
+        let members = config.members.iter().filter(|(name, _)| wanted.contains(name.as_str()));
+        let senders = members.flat_map(|(name, member)| {
+            let own: Vec<IpNet> = member.addresses.iter().copied().map(IpNet::from).collect();
+            let route = self.places.get(&name_of(&member.route)).copied();
+            nets(&own, self.family)
+                .first()
+                .zip(route)
+                .map(|(address, route)| (address, Sender { name, route }))
+        });
+        senders.collect()
+    }
+}
+
+fn name_of(route: &Route) -> String {
+    format!("{route:?}")
 }
 
 /// Where somebody may be: everywhere but in what of the overlay nobody has.
@@ -95,38 +145,29 @@ fn destinations(plan: &Plan, family: Family) -> Ranges {
     Ranges::new(both)
 }
 
-/// What members send through the tunnel, each route once.
-#[derive(Default)]
-struct Routes(HashMap<(String, Family), Ranges>);
-
-impl Routes {
-    fn of(&mut self, config: &Config, member: &Member, family: Family) -> Ranges {
-        let key = (format!("{:?}", member.route), family);
-        let made = || nets(&allowed_ips(config, &member.route), family);
-        self.0.entry(key).or_insert_with(made).clone()
-    }
-}
-
 /// Services that rules with `from = "any"` or `"internet"` open.
-pub(super) fn open_services(config: &Config, chains: &[Chain]) -> Vec<Finding> {
+pub(super) fn open_services(config: &Config, chains: &[Chain<'_>], fates: &Fates) -> Vec<Finding> {
     let mut open: BTreeMap<(usize, bool), BTreeSet<&str>> = BTreeMap::new();
-    for chain in chains {
+    for (number, chain) in chains.iter().enumerate() {
         let internet = internet(config, chain.family);
+        let services: Vec<(&str, Region)> = config
+            .services
+            .iter()
+            .map(|(name, service)| (name.as_str(), at(config, service, chain.family)))
+            .collect();
         for (place, line) in chain.lines.iter().enumerate() {
             let rule = line.number.checked_sub(1).and_then(|index| config.rules.get(index));
             let wide = rule.is_some_and(|rule| rule.from.iter().any(|party| matches!(party, Party::Any | Party::Internet)));
             if !lets_in(line) || !wide {
                 continue;
             }
-            for (name, service) in &config.services {
-                let at = Region {
-                    src: Ranges::One((0, u128::MAX)),
-                    dst: nets(&service_nets(config, service), chain.family),
-                    service: services(&service.ports),
-                };
-                for region in &line.regions {
-                    let met = region.and(&at);
-                    if met.is_empty() || !matches!(chain.reached(&met, place, true), Reached::By(_)) {
+            for (name, at) in &services {
+                for (region_place, region) in line.regions.iter().enumerate() {
+                    if !region.touches(at) || fates.is_taken(number, place, region_place) {
+                        continue;
+                    }
+                    let met = region.and(at);
+                    if !matches!(chain.reached(&met, place, true), Reached::By(_)) {
                         continue;
                     }
                     let outside = Region {
@@ -154,6 +195,15 @@ pub(super) fn open_services(config: &Config, chains: &[Chain]) -> Vec<Finding> {
         }
     });
     findings.collect()
+}
+
+/// What goes to a service, from anywhere.
+fn at(config: &Config, service: &Service, family: Family) -> Region {
+    Region {
+        src: Ranges::One((0, u128::MAX)),
+        dst: nets(&service_nets(config, service), family),
+        service: services(&service.ports),
+    }
 }
 
 fn internet(config: &Config, family: Family) -> Ranges {

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use super::chain::{Chain, Effect, Reached};
 use super::finding::{About, Finding, Kind, Severity};
 use super::names::Names;
-use super::ranges::Range;
+use super::ranges::{Range, Ranges};
 use super::region::Region;
-use super::shadows::{Fate, word};
+use super::shadows::{Fates, word};
 
 /// Pairs of rules that are compared.
 const PAIRS: usize = 3_000_000;
@@ -30,31 +30,30 @@ struct Item<'a> {
     line: usize,
     effect: Effect,
     region: &'a Region,
+    /// As in [`Line`](super::chain::Line).
+    sources: &'a Ranges,
 }
 
 /// An item with its range along the side that is looked at.
 type Along<'a> = (Range, Item<'a>);
 
-pub(super) fn conflicts(chains: &[Chain], fates: &[Fate], names: &Names<'_>) -> Conflicts {
+pub(super) fn conflicts(chains: &[Chain<'_>], fates: &Fates, names: &Names<'_>) -> Conflicts {
     let mut found = Conflicts {
         findings: Vec::new(),
         whole: true,
     };
     let mut known: BTreeSet<(usize, usize)> = BTreeSet::new();
     for chain in chains {
-        let is_dead = |number: usize| {
-            let fate = number.checked_sub(1).and_then(|index| fates.get(index));
-            fate.is_none_or(Fate::is_dead)
-        };
         let lines = chain.lines.iter().enumerate();
         let decides = |effect| matches!(effect, Effect::Accept | Effect::Stop);
-        let lines = lines.filter(|(_, line)| !line.conditional && decides(line.effect) && !is_dead(line.number));
+        let lines = lines.filter(|(_, line)| !line.conditional && decides(line.effect) && !fates.is_dead(line.number));
         let items: Vec<Item<'_>> = lines
             .flat_map(|(place, line)| {
-                line.regions.iter().map(move |region| Item {
+                line.regions.iter().zip(&line.sources).map(move |(region, sources)| Item {
                     line: place,
                     effect: line.effect,
                     region,
+                    sources,
                 })
             })
             .collect();
@@ -66,7 +65,7 @@ pub(super) fn conflicts(chains: &[Chain], fates: &[Fate], names: &Names<'_>) -> 
                 return;
             };
             let numbers = (first.number, second.number);
-            if known.contains(&numbers) || is_within(earlier.region, later.region) {
+            if known.contains(&numbers) || earlier.region.is_within(later.region) {
                 return;
             }
             // A packet of both that no rule before decides over.
@@ -76,7 +75,7 @@ pub(super) fn conflicts(chains: &[Chain], fates: &[Fate], names: &Names<'_>) -> 
             known.insert(numbers);
             let packet = names.packet(point, chain.family);
             let (one, other) = (word(first.effect), word(second.effect));
-            let message = match is_within(later.region, earlier.region) {
+            let message = match later.region.is_within(earlier.region) {
                 true => format!(
                     "a part of rule {} has no effect: rule {} {one} its packets first, such as {packet}, and it {other} them",
                     numbers.1, numbers.0
@@ -96,10 +95,6 @@ pub(super) fn conflicts(chains: &[Chain], fates: &[Fate], names: &Names<'_>) -> 
         });
     }
     found
-}
-
-fn is_within(inner: &Region, outer: &Region) -> bool {
-    inner.dst.is_within(&outer.dst) && inner.src.is_within(&outer.src) && inner.service.is_within(&outer.service)
 }
 
 /// Gives each pair of opposite items that have packets in common to `told`, the earlier rule's first; false when there were too many
@@ -127,7 +122,7 @@ fn pairs<'a>(items: &[Item<'a>], mut told: impl FnMut(Item<'a>, Item<'a>)) -> bo
             place += 1;
             let Some(rest) = left.checked_sub(1) else { return false };
             left = rest;
-            if item.region.touches(other.region) {
+            if item.sources.touches(other.sources) && item.region.touches(other.region) {
                 match item.line < other.line {
                     true => told(item, other),
                     false => told(other, item),

@@ -1,5 +1,7 @@
 //! Packets that begin a connection, as products of sets: sources, destinations, protocols with their ports.
 
+use std::borrow::Cow;
+
 use fielato_netfilter::classify::{Bounds, Key};
 use fielato_wire::Addr;
 
@@ -53,6 +55,10 @@ impl Region {
 
     pub fn contains(&self, point: Point) -> bool {
         self.src.contains(point.src) && self.dst.contains(point.dst) && self.service.contains(point.service)
+    }
+
+    pub fn is_within(&self, other: &Region) -> bool {
+        self.dst.is_within(&other.dst) && self.src.is_within(&other.src) && self.service.is_within(&other.service)
     }
 
     pub fn and(&self, other: &Region) -> Region {
@@ -112,49 +118,70 @@ impl Region {
             })
         })
     }
+}
 
-    /// Boxes that hold it, few of them, and whether they hold nothing else.
-    pub fn boxes(&self) -> (Vec<Bounds>, bool) {
-        let mut sides = [&self.src, &self.dst, &self.service].map(|ranges| ranges.as_slice().to_vec());
-        let mut exact = true;
-        // What is most apart is drawn together first.
-        while sides.iter().map(Vec::len).product::<usize>() > BOXES {
-            let Some(most) = sides.iter_mut().max_by_key(|side| side.len()) else {
-                break;
-            };
-            if let (Some(first), Some(last)) = (most.first(), most.last()) {
-                *most = vec![(first.0, last.1)];
-            }
-            exact = false;
-        }
-        let [src, dst, services] = sides;
-        let mut boxes = Vec::new();
-        for service in services {
-            let Some((protocol, dport)) = service_bounds(service) else {
-                exact = false;
-                boxes.extend(product(&src, &dst, None, (0, u16::MAX)));
-                continue;
-            };
-            boxes.extend(product(&src, &dst, protocol, dport));
-        }
-        (boxes, exact)
+/// Adds boxes that hold the product of these, few of them; whether they hold nothing else.
+pub(super) fn add_boxes(src: &Ranges, dst: &Ranges, service: &Ranges, boxes: &mut Vec<Bounds>) -> bool {
+    let mut sides = [src, dst, service].map(Ranges::as_slice).map(Cow::Borrowed);
+    let mut exact = true;
+    // What is in most pieces is drawn together first.
+    while sides.iter().map(|side| side.len()).product::<usize>() > BOXES {
+        let others: usize = {
+            let mut lengths = sides.each_ref().map(|side| side.len());
+            lengths.sort_unstable();
+            lengths.iter().take(2).product()
+        };
+        let Some(most) = sides.iter_mut().max_by_key(|side| side.len()) else {
+            break;
+        };
+        *most = Cow::Owned(drawn_together(most, (BOXES / others).max(1)));
+        exact = false;
     }
+    let [src, dst, services] = sides;
+    for service in services.iter() {
+        let Some((protocol, dport)) = service_bounds(*service) else {
+            exact = false;
+            boxes.extend(product(&src, &dst, None, (0, u16::MAX)));
+            continue;
+        };
+        boxes.extend(product(&src, &dst, protocol, dport));
+    }
+    exact
+}
+
+/// At most so many ranges around these: the smallest gaps are closed.
+fn drawn_together(ranges: &[Range], most: usize) -> Vec<Range> {
+    let gap = |pair: &[Range]| match pair {
+        [before, after] => after.0.saturating_sub(before.1),
+        _ => 0,
+    };
+    let mut gaps: Vec<(u128, usize)> = (1..).zip(ranges.windows(2)).map(|(place, pair)| (gap(pair), place)).collect();
+    gaps.sort_unstable_by(|one, other| other.cmp(one));
+    let mut kept: Vec<usize> = gaps
+        .into_iter()
+        .take(most.saturating_sub(1))
+        .map(|(_, place)| place)
+        .collect();
+    kept.sort_unstable();
+    let ends = kept.iter().copied().chain([ranges.len()]);
+    let begins = [0].into_iter().chain(kept.iter().copied());
+    let parts = begins.zip(ends).filter_map(|(begin, end)| ranges.get(begin..end));
+    parts.filter_map(|part| Some((part.first()?.0, part.last()?.1))).collect()
 }
 
 /// A region is given to the classifier as no more boxes than this.
 const BOXES: usize = 8;
 
-fn product(src: &[Range], dst: &[Range], protocol: Option<u8>, dport: (u16, u16)) -> Vec<Bounds> {
+fn product(src: &[Range], dst: &[Range], protocol: Option<u8>, dport: (u16, u16)) -> impl Iterator<Item = Bounds> {
     let addresses = |(first, last): Range| (Addr::from_bits(first), Addr::from_bits(last));
-    let pairs = src.iter().flat_map(|src| dst.iter().map(move |dst| (*src, *dst)));
-    let bounds = pairs.map(|(src, dst)| Bounds {
+    let pairs = src.iter().flat_map(move |src| dst.iter().map(move |dst| (*src, *dst)));
+    pairs.map(move |(src, dst)| Bounds {
         src: addresses(src),
         dst: addresses(dst),
         protocol,
         dport,
         ..Bounds::ANY
-    });
-    bounds.collect()
+    })
 }
 
 /// As the classifier asks it: any protocol, or ports of one.
@@ -185,6 +212,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_smallest_gaps_are_closed() {
+        let ranges = [(1, 2), (4, 5), (20, 20), (23, 30), (90, 90)];
+        assert_eq!(drawn_together(&ranges, 3), [(1, 5), (20, 30), (90, 90)]);
+        assert_eq!(drawn_together(&ranges, 1), [(1, 90)]);
+        assert_eq!(drawn_together(&ranges, 9), ranges);
+    }
+
     fn all() -> impl Iterator<Item = Point> {
         (0..6).flat_map(|src| (0..6).flat_map(move |dst| (0..5).map(move |service| Point { src, dst, service })))
     }
@@ -202,8 +237,10 @@ mod tests {
                 assert_eq!(parts, usize::from(x && !y), "{a:?} {b:?} {point:?}");
             }
             assert_eq!(a.touches(&b), !both.is_empty());
+            assert_eq!(a.is_within(&b), rest.is_empty());
             assert!(a.corners().all(|corner| a.contains(corner)));
-            let (boxes, exact) = a.boxes();
+            let mut boxes = Vec::new();
+            let exact = add_boxes(&a.src, &a.dst, &a.service, &mut boxes);
             assert!(boxes.len() <= BOXES);
             for point in all() {
                 let held = boxes.iter().any(|bounds| bounds.holds(&point.key()));

@@ -1,13 +1,13 @@
 //! Rules that are never reached.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::chain::{Chain, Effect, Reached};
 use super::finding::{About, Finding, Kind, Severity};
 
 /// What is known of a rule, in all chains and families together.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fate {
+struct Fate {
     /// It is in some chain.
     there: bool,
     /// Some packet meets it, or that took too long to find out.
@@ -19,43 +19,69 @@ pub(super) struct Fate {
 }
 
 impl Fate {
-    pub fn is_dead(&self) -> bool {
+    fn is_dead(&self) -> bool {
         self.there && !self.perhaps
     }
 }
 
-/// The fates of rules 1 to `count`.
-pub(super) fn fates(chains: &[Chain], count: usize) -> Vec<Fate> {
-    let mut fates = vec![Fate::default(); count];
-    for chain in chains {
-        for (place, line) in chain.lines.iter().enumerate() {
-            let Some(fate) = line.number.checked_sub(1).and_then(|index| fates.get_mut(index)) else {
-                continue;
-            };
-            fate.there = true;
-            for region in &line.regions {
-                if fate.perhaps {
-                    break;
-                }
-                match chain.reached(region, place, false) {
-                    Reached::By(_) | Reached::Unknown => fate.perhaps = true,
-                    Reached::Never(takers) => {
-                        let takers = takers.iter().filter_map(|taker| chain.lines.get(*taker));
-                        for taker in takers {
-                            fate.opposed |= taker.effect != line.effect && line.effect != Effect::Pass;
-                            fate.takers.insert(taker.number);
+/// The fates of all rules.
+pub(super) struct Fates {
+    /// Of rule 1 and those behind it.
+    rules: Vec<Fate>,
+    /// Of each chain the lines' regions, by their places, of which no packet comes past the lines before.
+    taken: Vec<HashSet<(usize, usize)>>,
+}
+
+impl Fates {
+    /// Of rules 1 to `count`.
+    pub fn of(chains: &[Chain<'_>], count: usize) -> Fates {
+        let mut rules = vec![Fate::default(); count];
+        let mut taken = Vec::with_capacity(chains.len());
+        for chain in chains {
+            let mut of_chain = HashSet::new();
+            for (place, line) in chain.lines.iter().enumerate() {
+                let Some(fate) = line.number.checked_sub(1).and_then(|index| rules.get_mut(index)) else {
+                    continue;
+                };
+                fate.there = true;
+                for (region_place, region) in line.regions.iter().enumerate() {
+                    if fate.perhaps {
+                        break;
+                    }
+                    match chain.reached(region, place, false) {
+                        Reached::By(_) | Reached::Unknown => fate.perhaps = true,
+                        Reached::Never(takers) => {
+                            of_chain.insert((place, region_place));
+                            let takers = takers.iter().filter_map(|taker| chain.lines.get(*taker));
+                            for taker in takers {
+                                fate.opposed |= taker.effect != line.effect && line.effect != Effect::Pass;
+                                fate.takers.insert(taker.number);
+                            }
                         }
                     }
                 }
             }
+            taken.push(of_chain);
         }
+        Fates { rules, taken }
     }
-    fates
+
+    /// Whether a rule, of those with a number, is never reached.
+    pub fn is_dead(&self, number: usize) -> bool {
+        let fate = number.checked_sub(1).and_then(|index| self.rules.get(index));
+        fate.is_none_or(Fate::is_dead)
+    }
+
+    /// Whether it is known that no packet of a region comes past the lines before: of the chain, the line and the region in these
+    /// places.
+    pub fn is_taken(&self, chain: usize, line: usize, region: usize) -> bool {
+        self.taken.get(chain).is_some_and(|taken| taken.contains(&(line, region)))
+    }
 }
 
 /// Findings about the dead ones.
-pub(super) fn findings(fates: &[Fate]) -> Vec<Finding> {
-    let dead = (1..).zip(fates).filter(|(_, fate)| fate.is_dead());
+pub(super) fn findings(fates: &Fates) -> Vec<Finding> {
+    let dead = (1..).zip(&fates.rules).filter(|(_, fate)| fate.is_dead());
     let findings = dead.map(|(number, fate)| {
         if fate.takers.is_empty() {
             return Finding {

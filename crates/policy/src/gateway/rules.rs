@@ -2,7 +2,7 @@
 
 use fielato_gateway::SetConfig;
 use fielato_netfilter::rule::Policy;
-use fielato_netfilter::{Chain, Hook, Ruleset, Table};
+use fielato_netfilter::{Chain, Hook, Ruleset, Table, Target};
 use fielato_wire::Family;
 
 use super::sets::Sets;
@@ -84,6 +84,13 @@ impl Rules {
         let mut chains = self.origins.iter();
         let known = chains.find(|of| (of.family, of.table, of.chain.as_str()) == (family, table, chain));
         known.and_then(|of| of.origins.get(rule)).cloned()
+    }
+
+    /// What a rule does, by its 0-based place in its chain; `None` when there is no such rule.
+    pub fn target(&self, family: Family, table: &str, chain: &str, rule: usize) -> Option<&Target> {
+        let ruleset = self.rulesets.iter().find(|ruleset| ruleset.family == family)?;
+        let chain = ruleset.table(table)?.chain(chain)?;
+        chain.rules.get(rule).map(|rule| &rule.target)
     }
 
     fn empty(tables: &[&'static str]) -> Rules {

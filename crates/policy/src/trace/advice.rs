@@ -37,9 +37,11 @@ impl Stopped<'_> {
                 Place::Member(receiver) => format!(
                     "{receiver} takes from the hub what comes from its AllowedIPs alone: give [member.{receiver}] a `route` that holds {source}, and its file anew"
                 ),
-                _ => format!(
-                    "a member sends from its own addresses alone: give {source} to it, or let the network behind it be translated there"
-                ),
+                _ => self.answered_through_a_tunnel().unwrap_or_else(|| {
+                    format!(
+                        "a member sends from its own addresses alone: give {source} to it, or let the network behind it be translated there"
+                    )
+                }),
             },
             Reason::Banned { network } => {
                 if self.config.bans.iter().any(|ban| ban.network.trunc() == network.trunc()) {
@@ -64,6 +66,24 @@ impl Stopped<'_> {
                 _ => format!("`fielato status` counts such drops as {name}"),
             },
         }
+    }
+
+    /// A host that was reached at its own network's address, and has the way back in its tunnel.
+    fn answered_through_a_tunnel(&self) -> Option<String> {
+        let Sender::Member(name) = self.from else { return None };
+        let Shown { source, destination, .. } = self.packet;
+        let host = self.config.hosts.get(name)?;
+        let hub = &self.config.hub;
+        let change = if hub.addresses.iter().any(|net| net.contains(destination)) {
+            "set `masquerade = true` in [hub], so that it answers the hub's address there".to_owned()
+        } else {
+            format!("give [member.{name}] a `route` without {destination}")
+        };
+        host.addresses.contains(source).then(|| {
+            format!(
+                "{name} answers through its tunnel, from which the hub takes its overlay addresses alone: reach it there, or {change}"
+            )
+        })
     }
 
     fn nobody(&self) -> String {
@@ -153,6 +173,11 @@ impl Stopped<'_> {
 
     /// The host lets in what looks like the VPN's.
     fn protected(&self) -> String {
+        if let (Sender::Member(sender), Place::Member(receiver)) = (self.from, self.at)
+            && sender == receiver
+        {
+            return format!("the port is open to the VPN alone, and what {sender} sends to itself does not come by it");
+        }
         if let Some(own) = self.host_by_its_own_address() {
             return format!("the host lets in what comes from the hub's own address: reach it at {own}, not through its tunnel");
         }

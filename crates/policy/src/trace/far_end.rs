@@ -6,6 +6,7 @@ use fielato_netfilter::host::{AddressType, Host, Route, RouteKey};
 use fielato_netfilter::{Effect, Interface, Netfilter, Now, Packet, conntrack};
 use fielato_wire::{Addr, Family};
 
+use super::packet::Shown;
 use super::question::QuestionError;
 use super::station::{Reason, Step};
 use crate::gateway::{Origin, Rules};
@@ -68,10 +69,10 @@ impl FarEnd {
         }
     }
 
-    /// What it does with a packet that comes to it by its `tunnel`, or else by its own network: the rules that the packet meets, and
+    /// What it does with a packet that comes to it by this interface, or else by its own network: the rules that the packet meets, and
     /// why it is stopped there.
-    pub fn meet(&mut self, tunnel: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
-        let interface = Interface::new(1, tunnel.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
+    pub fn meet(&mut self, by: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
+        let interface = Interface::new(1, by.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
         let mut packet = match Packet::received(packet.to_vec(), interface) {
             Ok(packet) => packet,
             // Its own stack drops what is no packet before any rule, as the hub's does.
@@ -84,11 +85,14 @@ impl FarEnd {
         let family = packet.headers.family;
         let ended = self.engine.receive_in_place(&mut packet, &mut Alone, now);
         let rules = &self.rules;
-        let met = self.engine.drain_effects().filter_map(|effect| match effect {
-            Effect::Trace { place, .. } => step(&place, family, rules, ended),
-            _ => None,
-        });
-        let steps: Vec<Step> = met.collect();
+        let (mut steps, mut told) = (Vec::new(), Vec::new());
+        for effect in self.engine.drain_effects() {
+            match effect {
+                Effect::Trace { place, .. } => steps.extend(step(&place, family, rules, ended)),
+                Effect::Transmit(packet) => told.extend(Shown::of(&packet.data).map(|packet| Step::Tell { packet })),
+                _ => {}
+            }
+        }
         let last = steps.iter().rev().find_map(|step| match step {
             Step::Table { origin, .. } => origin.clone(),
             _ => None,
@@ -96,6 +100,7 @@ impl FarEnd {
         let reason = (ended != Ended::Deliver).then(|| Reason::Rule {
             origin: last.unwrap_or(Origin::Protected),
         });
+        steps.extend(told);
         (steps, reason)
     }
 }
@@ -134,12 +139,15 @@ fn step(place: &str, family: Family, rules: &Rules, ended: Ended) -> Option<Step
     let [table, chain, what, number] = place.split(':').collect::<Vec<_>>().try_into().ok()?;
     let number: usize = number.parse().ok()?;
     let rule = (what == "rule").then_some(number);
+    let index = rule.and_then(|number| number.checked_sub(1));
+    let target = index.and_then(|index| rules.target(family, table, chain, index));
+    let at_the_end = if ended == Ended::Deliver { "accept" } else { "drop" };
     Some(Step::Table {
         hook: chain.to_lowercase(),
         table: table.to_owned(),
         chain: chain.to_owned(),
         rule,
-        origin: rule.and_then(|number| rules.origin(family, table, chain, number.checked_sub(1)?)),
-        verdict: if ended == Ended::Deliver { "accept" } else { "drop" }.to_owned(),
+        origin: index.and_then(|index| rules.origin(family, table, chain, index)),
+        verdict: target.map_or_else(|| at_the_end.to_owned(), |target| target.name().to_lowercase()),
     })
 }

@@ -65,6 +65,9 @@ pub(crate) enum Gone {
 /// After it the slowest limit, `1/day`, lets another packet pass.
 const PAUSE: u64 = 86_401 * Now::SECOND;
 
+/// By which a machine hears itself.
+const LOOPBACK: &str = "lo";
+
 /// Packets and questions are the same each time; the seed keys tables that nobody attacks.
 const SEED: u64 = 1;
 
@@ -149,7 +152,7 @@ impl<'a> Walk<'a> {
         let Some(reply) = answer(&bytes) else {
             return Ok(None);
         };
-        let (back, arrived) = self.carry(Role::Opening, sender_at(&place), reply)?;
+        let (back, arrived) = self.carry(Role::Opening, self.who_answers(&place, &reply), reply)?;
         if arrived.is_none() {
             return Ok(Some(back));
         }
@@ -167,10 +170,30 @@ impl<'a> Walk<'a> {
             && let Some((place, bytes)) = arrived
             && let Some(reply) = answer(&bytes)
         {
-            let (back, _) = self.carry(Role::Answer, sender_at(&place), reply)?;
+            let (back, _) = self.carry(Role::Answer, self.who_answers(&place, &reply), reply)?;
             traces.push(back);
         }
         Ok(traces)
+    }
+
+    /// Who answers there. A protected host that is a member, too, answers through its tunnel whom that leads to, also when it was
+    /// reached at its own network's address.
+    pub fn who_answers(&self, place: &Place, answer: &[u8]) -> Sender {
+        let Place::Host(name) = place else {
+            return sender_at(place);
+        };
+        let tunnelled = |member: &Member| match &member.route {
+            // It knows ways to networks around it that say more than that, which the file does not know.
+            Route::All => self.is_inside(answer),
+            route => {
+                let destination = Shown::of(answer).map(|shown| shown.destination);
+                destination.is_some_and(|to| longest(&allowed_ips(self.config, route), to).is_some())
+            }
+        };
+        match self.config.members.get(name).is_some_and(tunnelled) {
+            true => Sender::Member(name.clone()),
+            false => sender_at(place),
+        }
     }
 
     /// One packet's trace; where it arrived and what it was then.
@@ -239,6 +262,9 @@ impl<'a> Walk<'a> {
                 if let Some(host) = self.host(&name)? {
                     host.send(&journey.bytes, now);
                 }
+                if self.is_its_own(&name, &journey.bytes) {
+                    return self.stay(journey, &name);
+                }
                 if let Some(gone) = self.leave_member(journey, &name) {
                     return Ok(gone);
                 }
@@ -271,6 +297,28 @@ impl<'a> Walk<'a> {
             },
             Ok(_) => Ok(Gone::Arrived(Place::Hub)),
         }
+    }
+
+    /// Whether a packet goes to the member's machine itself.
+    fn is_its_own(&self, name: &str, bytes: &[u8]) -> bool {
+        let member = self.config.members.get(name).into_iter().flat_map(|member| &member.addresses);
+        let host = self.config.hosts.get(name).into_iter().flat_map(|host| &host.addresses);
+        let destination = Shown::of(bytes).map(|shown| shown.destination);
+        member.chain(host).any(|own| Some(*own) == destination)
+    }
+
+    /// What a machine sends to itself stays there, and meets its own rules if it is protected.
+    fn stay(&mut self, journey: &mut Journey, name: &str) -> Result<Gone, QuestionError> {
+        let place = Place::Member(name.to_owned());
+        journey.add(
+            &place,
+            Step::Route {
+                interface: None,
+                via: None,
+            },
+        );
+        let gone = self.protected(journey, name, Some(LOOPBACK), place.clone())?;
+        Ok(gone.unwrap_or(Gone::Arrived(place)))
     }
 
     /// From a member's socket to the hub's side of the tunnel.
@@ -363,14 +411,14 @@ impl<'a> Walk<'a> {
         &mut self,
         journey: &mut Journey,
         name: &str,
-        tunnel: Option<&str>,
+        by: Option<&str>,
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
         let now = self.now;
         let Some(host) = self.host(name)? else {
             return Ok(None);
         };
-        let (steps, reason) = host.meet(tunnel, &journey.bytes, now);
+        let (steps, reason) = host.meet(by, &journey.bytes, now);
         for step in steps {
             journey.add(&place, step);
         }
@@ -564,8 +612,8 @@ fn unproxied() -> Gone {
     Gone::Stopped(Place::Hub, Reason::Gateway { name })
 }
 
-/// Who answers there.
-pub(crate) fn sender_at(place: &Place) -> Sender {
+/// Who is there.
+fn sender_at(place: &Place) -> Sender {
     match place {
         Place::Member(name) => Sender::Member(name.clone()),
         Place::Hub => Sender::Hub,

@@ -260,6 +260,7 @@ fn a_reordering_link_loses_and_doubles_nothing() {
 #[test]
 fn packets_from_wrong_sources_are_refused() {
     let mut net = Net::joined(Case::V4);
+    let before = net.peer_status(B, A);
     let wrong = [
         packet("10.0.0.3", "10.0.0.2", b"body"),
         packet("10.0.0.2", "10.0.0.2", b"body"),
@@ -274,6 +275,9 @@ fn packets_from_wrong_sources_are_refused() {
             (0, vec![(DropReason::SourceNotAllowed, count)])
         );
     }
+    let after = net.peer_status(B, A);
+    assert!(after.rx_bytes > before.rx_bytes);
+    assert_eq!(after.packets, before.packets, "they came to nobody");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! First packets, retries, and two ends that begin at once.
 
-use fielato_wireguard::{DropReason, PeerChange, PresharedKey};
+use fielato_wireguard::{DropReason, PeerChange, PeerPackets, PresharedKey};
 
 use crate::net::{A, B, Case, DATA, INITIATION, Link, Net, RESPONSE, millis, seconds};
 
@@ -50,6 +50,9 @@ fn counters_and_the_time_of_the_handshake() {
         let (a, b) = (net.peer_status(A, B), net.peer_status(B, A));
         assert_eq!((a.tx_bytes, a.rx_bytes), (148 + data, 92));
         assert_eq!((b.tx_bytes, b.rx_bytes), (92, 148 + data));
+        // Of the packets inside, what waited for the handshake is one; B's answers to it had none in them.
+        let packets = |rx, tx| Some(PeerPackets { rx, tx });
+        assert_eq!((a.packets, b.packets), (packets(0, 1), packets(1, 0)));
         // B is sure of it when A's first data arrived, one way later.
         assert_eq!(a.latest_handshake, Some(done - millis(10)));
         assert_eq!(b.latest_handshake, Some(done));

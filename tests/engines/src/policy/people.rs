@@ -9,7 +9,7 @@ use fielato_oracle::rules::SERVICES;
 use fielato_wireguard::PublicKey;
 use ipnet::IpNet;
 
-use super::{Draft, Host, Member, Size, list};
+use super::{Draft, Host, Member, Size, list, more};
 
 /// Two of them differ only in characters that nft doesn't take in names.
 const GROUPS: [&str; 6] = ["staff", "admins", "guests", "build-er", "build.er", "lab1"];
@@ -57,6 +57,9 @@ pub(super) fn members(random: &mut Random, draft: &mut Draft, text: &mut String)
             ];
             text.push_str(ENDS[random.below(ENDS.len())]);
         }
+        if let Some(more) = &mut draft.more {
+            more::of_a_member(more, index, text);
+        }
         draft.groups.extend(&in_groups);
         draft.members.push(Member { name, addresses });
     }
@@ -99,9 +102,13 @@ pub(super) fn hosts(random: &mut Random, draft: &mut Draft, text: &mut String) {
             addresses.extend(V6[index].parse::<IpAddr>());
         }
         // A host of strategy `member` has the name of the member that it is.
-        let member = draft.members.get(index).filter(|_| random.chance(35));
+        let likely = if draft.more.is_some() { 70 } else { 35 };
+        let member = draft.members.get(index).filter(|_| random.chance(likely));
         let (name, strategy) = match member {
-            Some(member) => (member.name.clone(), "member"),
+            Some(member) => {
+                let by_address = draft.more.as_mut().is_some_and(|more| more.chance(25));
+                (member.name.clone(), if by_address { "source" } else { "member" })
+            }
             None => (format!("h{index}"), "source"),
         };
         let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -110,6 +117,12 @@ pub(super) fn hosts(random: &mut Random, draft: &mut Draft, text: &mut String) {
             "\n[host.{name}]\naddress = {}\nstrategy = \"{strategy}\"\n",
             list(&words)
         );
+        if let Some(more) = &mut draft.more
+            && !name.starts_with('h')
+            && more.chance(30)
+        {
+            text.push_str("agent = true\n");
+        }
         draft.hosts.push(Host { name, addresses });
     }
 }

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use fielato_oracle::random::Random;
 use ipnet::IpNet;
 
-use super::{Draft, Size, list};
+use super::{Draft, Size, list, more};
 
 const ACTIONS: [&str; 7] = ["accept", "allow", "drop", "deny", "reject", "log", "limit"];
 
-pub(super) fn rules(random: &mut Random, draft: &Draft, text: &mut String) {
+pub(super) fn rules(random: &mut Random, draft: &Draft, mut more: Option<&mut Random>, text: &mut String) {
     let count = match draft.size {
         Size::Small => random.between(0, 4),
         Size::Usual => random.between(2, 12),
@@ -32,15 +32,23 @@ pub(super) fn rules(random: &mut Random, draft: &Draft, text: &mut String) {
             list(&to)
         );
         if action == "limit" {
-            // What comes back in a case is less than one in a day.
-            let _ = writeln!(text, "limit = \"1/day\"\nburst = 1");
+            // What comes back in a case is less than one in a day. Of questions each is as if it were the first.
+            let limit = match more {
+                Some(_) => "limit = \"1000/second\"\nburst = 1000",
+                None => "limit = \"1/day\"\nburst = 1",
+            };
+            let _ = writeln!(text, "{limit}");
         }
         // It holds at the time of every case, or not.
         match random.below(30) {
             0 => text.push_str("when = { days = \"mon-sun\", hours = \"00:00-24:00\", zone = \"Europe/Madrid\" }\n"),
             1 => text.push_str("until = 2020-01-01T00:00:00Z\n"),
             2 => text.push_str("until = 2095-01-01T00:00:00Z\n"),
-            _ => {}
+            _ => {
+                if let Some(more) = more.as_deref_mut() {
+                    more::hours(more, text);
+                }
+            }
         }
         before = Some((to, action));
     }

@@ -3,6 +3,7 @@
 //! Up: rules, forwarding, interface (down) with its peers, addresses, disciplines, guard with its bans, interface up.
 //! Down: interface, guard, disciplines, forwarding, rules.
 
+mod counting;
 mod flows;
 mod guards;
 mod probe;
@@ -13,6 +14,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_kernel::guard::{BanCount, Mode};
+use fielato_kernel::peer_packets::PeerCounting;
 use fielato_kernel::{address, link, nft, tc};
 use fielato_policy::Plan;
 use fielato_policy::plan::PerFamily;
@@ -26,6 +28,7 @@ use crate::forwarding;
 use crate::protocol::{Changes, DropCount, GuardStatus, RulesChange, ShapeDevice, ShapeItem};
 use crate::tunnel::{Choice, Tunnel};
 
+use counting::Counting;
 use guards::{Attached, Guards};
 pub(super) use probe::{Missing, missing};
 use shaper::Shaper;
@@ -36,6 +39,7 @@ pub(super) struct Kernel {
     tunnel: Tunnel,
     shaper: Shaper,
     guards: Guards,
+    counting: Counting,
     /// Our table as it stood after we last changed it, and news of anybody changing tables.
     rules: Option<nft::Table>,
     watch: nft::Watch,
@@ -59,7 +63,7 @@ impl Kernel {
         }
         // Before anything is recorded: without it nothing could be put back either.
         nft::check()?;
-        let (tunnel, shaper, guards) = match bring_up(&mut machine, choice, plan, device, bans, progress) {
+        let (tunnel, shaper, guards, counting) = match bring_up(&mut machine, choice, plan, device, bans, progress) {
             Ok(parts) => parts,
             Err(error) => {
                 machine
@@ -75,6 +79,7 @@ impl Kernel {
             tunnel,
             shaper,
             guards,
+            counting,
             rules,
             watch,
         })
@@ -124,7 +129,9 @@ impl Kernel {
             return Err(error);
         }
 
+        self.counting.extend(new);
         self.tunnel.apply(peers)?;
+        self.counting.retain(new);
         changes.peers_removed = peers.iter().filter(|step| matches!(step, PeerChange::Remove(_))).count();
         changes.peers_set = peers.len() - changes.peers_removed;
 
@@ -156,17 +163,20 @@ impl Kernel {
         self.guards.sync(plan, bans)
     }
 
-    /// Takes everything down; the machine is then as it was.
-    pub(super) fn down(self) -> Result<()> {
+    /// Takes everything down; the machine is then as it was. Returns what the device reported at the end.
+    pub(super) fn down(self) -> Result<Option<DeviceStatus>> {
         let Self {
             mut machine,
             tunnel,
             guards,
+            counting,
             ..
         } = self;
-        tunnel.remove(&mut machine.netlink)?;
+        let mut last = tunnel.remove_with_counters(&mut machine.netlink)?;
+        last.iter_mut().for_each(|status| counting.complete(status));
         drop(guards);
-        machine.clear()
+        machine.clear()?;
+        Ok(last)
     }
 
     /// Becomes readable when somebody changes nftables.
@@ -227,7 +237,14 @@ impl Kernel {
 
     /// What the WireGuard device reports.
     pub(super) fn device(&mut self) -> Result<DeviceStatus> {
-        self.tunnel.status()
+        let mut status = self.tunnel.status()?;
+        self.counting.complete(&mut status);
+        Ok(status)
+    }
+
+    /// Names one life of what counts packets apart from the device, among all of this boot.
+    pub(super) fn counting(&self) -> Option<u32> {
+        self.counting.filter().map(PeerCounting::life)
     }
 
     /// What our own device dropped.
@@ -243,10 +260,9 @@ impl Kernel {
     /// What an administrator should look at.
     pub(super) fn warnings(&self) -> Vec<String> {
         let is_kept = |attached: &Attached| attached.guard.pinned().is_some();
-        match self.guards.attached.iter().all(is_kept) {
-            true => Vec::new(),
-            false => vec!["no BPF file system at /sys/fs/bpf: should the daemon be killed, bans end with it".into()],
-        }
+        let unkept = (!self.guards.attached.iter().all(is_kept))
+            .then(|| "no BPF file system at /sys/fs/bpf: should the daemon be killed, bans end with it".into());
+        unkept.into_iter().chain(self.counting.warning()).collect()
     }
 
     /// What came from each source, with the interface where it was counted.
@@ -284,7 +300,10 @@ impl Kernel {
             let Some(link) = link::find(&mut self.machine.netlink, name)? else {
                 continue;
             };
-            let items = tc::show(&mut self.machine.netlink, link.index)?.into_iter().map(|item| {
+            let items = tc::show(&mut self.machine.netlink, link.index)?.into_iter();
+            // It shapes nothing: it is where packets are counted.
+            let is_ours = |item: &tc::Shown| *name == plan.interface && item.kind == "clsact" && self.counting.filter().is_some();
+            let items = items.filter(|item| !is_ours(item)).map(|item| {
                 Ok(ShapeItem {
                     text: item.to_string(),
                     detail: serde_json::to_value(&item)?,
@@ -311,7 +330,7 @@ fn bring_up(
     device: &DeviceConfig,
     bans: &Bans,
     progress: &mut dyn FnMut(&str),
-) -> Result<(Tunnel, Shaper, Guards)> {
+) -> Result<(Tunnel, Shaper, Guards, Counting)> {
     progress("rules");
     machine.release_forwarding(plan)?;
     machine.set_rules(plan)?;
@@ -324,6 +343,10 @@ fn bring_up(
     progress("queueing disciplines");
     let mut shaper = Shaper::default();
     shaper.apply(machine, tunnel.own(), plan)?;
+    let counting = match tunnel.own() {
+        Some(_) => Counting::Device,
+        None => Counting::begin(machine, plan)?,
+    };
     progress("guard");
     let guards = Guards::attach(machine, plan, bans)?;
     progress("interface up");
@@ -333,7 +356,7 @@ fn bring_up(
             plan.interface, plan.listen_port
         )
     })?;
-    Ok((tunnel, shaper, guards))
+    Ok((tunnel, shaper, guards, counting))
 }
 
 fn guard_status(attached: &Attached) -> GuardStatus {

@@ -189,13 +189,13 @@ impl Userspace {
         Ok(added.len() + removed.len())
     }
 
-    /// Takes everything down; the machine is then as it was.
-    pub(super) fn down(self) -> Result<()> {
-        self.device.stop();
-        match self.machine {
-            Some(mut machine) => machine.clear(),
-            None => Ok(()),
+    /// Takes everything down; the machine is then as it was. Returns what the device reported at the end.
+    pub(super) fn down(self) -> Result<Option<DeviceStatus>> {
+        let last = self.device.stop();
+        if let Some(mut machine) = self.machine {
+            machine.clear()?;
         }
+        Ok(Some(last))
     }
 
     /// Notices when the interface was taken away, or the device could not go on. Keeps what is the gateway's from the kernel: who

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: (MIT OR Apache-2.0) OR GPL-2.0
+//
+// Counts the packets of each WireGuard peer on the kernel's interface, which itself counts bytes only.
+//
+// At tc's two hooks of the interface (clsact): behind decryption on the way in, before encryption on the way out. A filter of
+// nftables would count a superpacket as one: WireGuard gives what it decrypts to GRO, and cuts what is sent to it itself.
+// Here the kernel tells how many packets it stands for.
+//
+// Nothing is decided here: TC_ACT_UNSPEC leaves the packet to whatever filter comes next.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+// Hosts are in hash maps, as in steer.bpf.c, and the tries have the networks, and the hosts that found no room.
+#define HOSTS (1 << 16)                     // per family; 16 bytes for each, there or not
+#define NETS (1 << 20)                      // per family; one that is not there takes no memory
+#define PEERS (1 << 16)
+
+// A peer's public key: user space finds its counters by that, whichever process made them.
+struct peer {
+	__u8 key[32];
+};
+
+struct counts {
+	__u64 received;
+	__u64 sent;
+};
+
+struct net_v4 {
+	__u32 length;
+	__be32 address;
+};
+
+struct net_v6 {
+	__u32 length;
+	struct in6_addr address;
+};
+
+#define OWNERS(name, kind, entries, key_type)             \
+	struct {                                          \
+		__uint(type, kind);                       \
+		__uint(map_flags, BPF_F_NO_PREALLOC);     \
+		__uint(max_entries, entries);             \
+		__type(key, key_type);                    \
+		__type(value, struct peer);               \
+	} name SEC(".maps")
+
+OWNERS(hosts_v4, BPF_MAP_TYPE_HASH, HOSTS, __be32);
+OWNERS(hosts_v6, BPF_MAP_TYPE_HASH, HOSTS, struct in6_addr);
+OWNERS(nets_v4, BPF_MAP_TYPE_LPM_TRIE, NETS, struct net_v4);
+OWNERS(nets_v6, BPF_MAP_TYPE_LPM_TRIE, NETS, struct net_v6);
+
+// Written by user space, one for each peer. The one map that outlives the process.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PEERS);
+	__type(key, struct peer);
+	__type(value, struct counts);
+} counts SEC(".maps");
+
+static __always_inline long load(struct __sk_buff *packet, __u32 offset, void *to, __u32 len)
+{
+	return bpf_skb_load_bytes_relative(packet, offset, to, len, BPF_HDR_START_NET);
+}
+
+// Whose the packet is: its source's on the way in, its destination's on the way out.
+static __always_inline struct peer *owner(struct __sk_buff *packet, int sent)
+{
+	struct peer *peer;
+
+	if (packet->protocol == bpf_htons(ETH_P_IP)) {
+		struct net_v4 host = { .length = 32 };
+		__u32 offset = sent ? offsetof(struct iphdr, daddr) : offsetof(struct iphdr, saddr);
+
+		if (load(packet, offset, &host.address, sizeof(host.address)))
+			return NULL;
+		peer = bpf_map_lookup_elem(&hosts_v4, &host.address);
+		return peer ? peer : bpf_map_lookup_elem(&nets_v4, &host);
+	}
+	if (packet->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct net_v6 host = { .length = 128 };
+		__u32 offset = sent ? offsetof(struct ipv6hdr, daddr) : offsetof(struct ipv6hdr, saddr);
+
+		if (load(packet, offset, &host.address, sizeof(host.address)))
+			return NULL;
+		peer = bpf_map_lookup_elem(&hosts_v6, &host.address);
+		return peer ? peer : bpf_map_lookup_elem(&nets_v6, &host);
+	}
+	return NULL;
+}
+
+// How many packets a superpacket stands for. The kernel knows it of its own; of one that a virtual machine's network card or a
+// TUN brought (SKB_GSO_DODGY) it knows the size of the pieces, and reckons as here (`qdisc_pkt_len_init` in net/core/dev.c).
+static __noinline __u32 pieces(struct __sk_buff *packet)
+{
+	__u32 headers, whole, size = packet->gso_size;
+	__u8 first, protocol, offset;
+
+	if (packet->gso_segs || !size)
+		return packet->gso_segs ? packet->gso_segs : 1;
+	if (load(packet, 0, &first, sizeof(first)))
+		return 1;
+	if (first >> 4 == 4) {
+		__be16 total;
+
+		if (load(packet, offsetof(struct iphdr, protocol), &protocol, sizeof(protocol)) ||
+		    load(packet, offsetof(struct iphdr, tot_len), &total, sizeof(total)))
+			return 1;
+		headers = (first & 15) * 4;
+		whole = bpf_ntohs(total);
+	} else {
+		__be16 payload;
+
+		if (load(packet, offsetof(struct ipv6hdr, nexthdr), &protocol, sizeof(protocol)) ||
+		    load(packet, offsetof(struct ipv6hdr, payload_len), &payload, sizeof(payload)))
+			return 1;
+		headers = sizeof(struct ipv6hdr);
+		whole = headers + bpf_ntohs(payload);
+	}
+	if (protocol == IPPROTO_TCP) {
+		// The data offset stands in the high half of the thirteenth byte.
+		if (load(packet, headers + 12, &offset, sizeof(offset)))
+			return 1;
+		headers += (offset >> 4) * 4;
+	} else {
+		headers += sizeof(struct udphdr);
+	}
+	return whole > headers ? (whole - headers + size - 1) / size : 1;
+}
+
+static __always_inline struct counts *counts_of(struct __sk_buff *packet, int sent)
+{
+	struct peer *peer = owner(packet, sent);
+
+	return peer ? bpf_map_lookup_elem(&counts, peer) : NULL;
+}
+
+// Each processor has its own values, and neither hook is interrupted by itself: plain additions are exact.
+
+SEC("classifier")
+int fielato_received(struct __sk_buff *packet)
+{
+	struct counts *counts = counts_of(packet, 0);
+
+	if (counts)
+		counts->received += pieces(packet);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("classifier")
+int fielato_sent(struct __sk_buff *packet)
+{
+	struct counts *counts = counts_of(packet, 1);
+
+	if (counts)
+		counts->sent += pieces(packet);
+	return TC_ACT_UNSPEC;
+}
