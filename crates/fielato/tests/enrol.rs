@@ -208,6 +208,21 @@ fn from_a_token_to_rules_that_follow() {
         shown.out
     );
 
+    // Back to the policy from before there was a token: the host is who it is all the same.
+    let back = world.on_hub(&["rollback", "1"]);
+    assert!(
+        back.code == Some(0) && back.out.contains("with the keys of hosts that have enrolled since: storage"),
+        "{back:?}"
+    );
+    assert_eq!(key(&world.status()), own_key);
+    fs::write(
+        world.file("hub/etc/fielato/fielato.toml"),
+        text.replace("tcp/1234", "tcp/1235"),
+    )
+    .unwrap();
+    assert_eq!(world.on_hub(&["reload"]).code, Some(0));
+    wait_until("the host follows again", Duration::from_secs(10), || at(0));
+
     // The hub restarts; the host comes back by itself and needs nothing new.
     assert_eq!(world.on_hub(&["down"]).code, Some(0));
     assert!(

@@ -6,6 +6,7 @@ pub mod conntrack;
 pub mod detect;
 pub mod generic;
 pub mod guard;
+pub mod legacy;
 pub mod link;
 pub mod memory;
 pub mod netlink;

@@ -12,6 +12,7 @@ mod classes;
 mod conflicts;
 mod finding;
 mod foreign;
+mod legacy;
 mod names;
 mod networks;
 mod ranges;
@@ -21,6 +22,7 @@ mod shadows;
 
 pub use finding::{About, Finding, Kind, Severity};
 pub use foreign::{ForeignError, foreign};
+pub use legacy::legacy;
 
 use fielato_wire::Family;
 use ipnet::IpNet;

@@ -1,16 +1,19 @@
 //! `fielato apply`, `confirm`, `rollback`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use fielato_control::client;
+use fielato_control::edit::HostKey;
 use fielato_control::protocol::{Applied, Request, Response, RevisionReport, VERSION};
+use fielato_control::revisions::Origin;
 use fielato_control::watchdog::{self, Ended};
 use fielato_control::{Paths, edit};
 use jiff::SignedDuration;
 
-use super::{run, session};
+use super::{in_force, run, session};
 use crate::cli::{Apply, Rollback, Way};
 use crate::output;
 
@@ -100,14 +103,19 @@ pub fn rollback(paths: &Paths, args: Rollback) -> Result<()> {
             _ => bail!("the daemon answered something else"),
         },
     };
-    let earlier = report(paths, Some(number))?;
+    let mut earlier = report(paths, Some(number))?;
+    let kept = edit::keep_keys(&mut earlier.files, &enrolled_since(paths, number)?)?;
     let before = edit::put_back(paths, &earlier.files)?;
     let message = args.message.or(Some(format!("back to revision {number}")));
     match request(paths, message, args.confirm, Some(number), &args.way) {
         Ok(applied) => {
             warn(&applied);
             print!("{}", text(&applied));
-            println!("the configuration file is that of revision {number}");
+            let but = match kept.is_empty() {
+                true => String::new(),
+                false => format!(", with the keys of hosts that have enrolled since: {}", kept.join(", ")),
+            };
+            println!("the configuration file is that of revision {number}{but}");
             Ok(())
         }
         Err(error) => {
@@ -116,6 +124,32 @@ pub fn rollback(paths: &Paths, args: Rollback) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// The hosts that enrolled after a revision, as they are known now.
+fn enrolled_since(paths: &Paths, number: u64) -> Result<BTreeMap<String, HostKey>> {
+    let Response::Revisions(revisions) = client::request(paths, &Request::Revisions { limit: usize::MAX })? else {
+        bail!("the daemon answered something else")
+    };
+    // The host itself is the author of such a revision.
+    let later = revisions
+        .into_iter()
+        .filter(|revision| revision.number > number && revision.origin == Origin::Enrol);
+    let hosts: BTreeSet<String> = later.map(|revision| revision.author).collect();
+    if hosts.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let config = in_force::policy(paths)?;
+    let mut members = config.map(|config| config.members).unwrap_or_default();
+    let known = hosts.into_iter().filter_map(|host| {
+        let member = members.remove(&host).filter(|member| !member.disabled)?;
+        let key = HostKey {
+            public_key: member.public_key,
+            addresses: member.addresses,
+        };
+        Some((host, key))
+    });
+    Ok(known.collect())
 }
 
 /// A revision, as the daemon has it.

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use fielato_control::source::BadConfig;
 use fielato_control::{Paths, protocol, source};
-use fielato_kernel::nft;
-use fielato_policy::analyse::{About, Finding, Kind, Severity, analyse, foreign};
+use fielato_kernel::{legacy, nft};
+use fielato_policy::analyse::{self, About, Finding, Kind, Severity, foreign};
 use fielato_policy::lockout::{Logins, Session, lockout};
 use fielato_policy::{Config, Plan};
+use fielato_wire::Family;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -61,7 +62,7 @@ pub fn run(paths: &Paths, args: &Check) -> Result<ExitCode> {
 /// Everything that should be known of a policy before it is applied here.
 fn findings(paths: &Paths, config: &Config, new: &Plan, logins: &Logins, now: Timestamp) -> Result<Vec<Finding>> {
     let mut findings = lockouts(paths, config, new, logins, now)?;
-    findings.extend(analyse(config, new));
+    findings.extend(analyse::analyse(config, new));
     findings.extend(others(&config.hub.interface));
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
@@ -81,15 +82,23 @@ fn lockouts(paths: &Paths, config: &Config, new: &Plan, logins: &Logins, now: Ti
     Ok(lockout(old, (config, new), &sessions, now)?)
 }
 
-/// Others' rules on this machine, where these can be read.
+/// Others' rules on this machine, where these can be read: nft's tables, and those of iptables-legacy.
 fn others(interface: &str) -> Vec<Finding> {
-    if !rustix::process::geteuid().is_root() || nft::check().is_err() {
+    if !rustix::process::geteuid().is_root() {
         return Vec::new();
     }
-    let found = nft::list_ruleset_json()
-        .map_err(|error| error.to_string())
-        .and_then(|listing| foreign(&listing, interface).map_err(|error| error.to_string()));
-    found.unwrap_or_else(|problem| {
+    let mut found: Vec<Result<Vec<Finding>, String>> = Vec::new();
+    if nft::check().is_ok() {
+        let listing = nft::list_ruleset_json().map_err(|error| error.to_string());
+        found.push(listing.and_then(|listing| foreign(&listing, interface).map_err(|error| error.to_string())));
+    }
+    for family in [Family::V4, Family::V6] {
+        found.push(match legacy::save(family) {
+            Ok(saved) => Ok(saved.map_or_else(Vec::new, |saved| analyse::legacy(&saved, family, interface))),
+            Err(error) => Err(error.to_string()),
+        });
+    }
+    let unread = |problem| {
         vec![Finding {
             kind: Kind::ForeignRules,
             severity: Severity::Note,
@@ -97,7 +106,8 @@ fn others(interface: &str) -> Vec<Finding> {
             message: format!("others' rules on this machine could not be looked at: {problem}"),
             help: String::new(),
         }]
-    })
+    };
+    found.into_iter().flat_map(|one| one.unwrap_or_else(unread)).collect()
 }
 
 /// `fielato.toml:27:1: warning: rule 3 …`

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{FIELATO, KEY_A, KEY_B, Machine};
+use crate::common::{FIELATO, KEY_A, KEY_B, Machine, Pair, can_run};
 
 fn config() -> String {
     format!(
@@ -263,4 +263,36 @@ fn what_would_change_from_a_policy_in_several_files() {
     assert!(told.contains("rules.d/10.toml:1:"), "{told}");
     let told = machine.fielato("plan --against nowhere.toml").fails(1);
     assert!(told.contains("there is no nowhere.toml"), "{told}");
+}
+
+#[test]
+fn rules_that_nft_does_not_list() {
+    const TEST: &str = "judged::rules_that_nft_does_not_list";
+    if !can_run(TEST) || !fielato_testkit::can_run(TEST, &["iptables-legacy", "ip6tables-legacy-save"]) {
+        return;
+    }
+    let Pair { hub, outside: _outside } = Pair::new();
+    let about = || {
+        let json = hub.fielato("check --json").json();
+        let findings = json["findings"].as_array().unwrap().iter();
+        let foreign = findings.filter(|finding| finding["kind"] == "foreign-rules");
+        foreign
+            .map(|finding| finding["message"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(about(), Vec::<String>::new());
+    hub.sh("iptables-legacy -P FORWARD DROP && ip6tables-legacy -A INPUT -p tcp --dport 23 -j REJECT")
+        .ok();
+    let told = about();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with(
+            "chain FORWARD of iptables-legacy's table ip filter (hook forward, priority 0, beside ours) drops by its policy"
+        ),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("chain INPUT of iptables-legacy's table ip6 filter (hook input, priority 0, beside ours) has 1 rule"),
+        "{told:?}"
+    );
 }

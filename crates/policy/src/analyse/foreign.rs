@@ -23,15 +23,15 @@ struct Listing {
 }
 
 #[derive(Deserialize)]
-struct Chain {
-    family: String,
-    table: String,
-    name: String,
-    hook: Option<String>,
-    prio: Option<i64>,
-    policy: Option<String>,
+pub(super) struct Chain {
+    pub family: String,
+    pub table: String,
+    pub name: String,
+    pub hook: Option<String>,
+    pub prio: Option<i64>,
+    pub policy: Option<String>,
     #[serde(rename = "type")]
-    kind: Option<String>,
+    pub kind: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,9 +46,9 @@ struct Rule {
 /// A table: its family and name.
 type Table = (String, String);
 
-/// What a chain that is not a base chain leads to.
+/// What a chain's rules do.
 #[derive(Default)]
-struct Content {
+pub(super) struct Content {
     drops: usize,
     jumps: BTreeSet<String>,
 }
@@ -56,7 +56,7 @@ struct Content {
 /// Our own table.
 const OURS: (&str, &str) = ("inet", "fielato");
 /// Where packets are judged that we let pass.
-const HOOKS: [&str; 3] = ["prerouting", "input", "forward"];
+pub(super) const HOOKS: [&str; 3] = ["prerouting", "input", "forward"];
 
 /// Chains of others that may stop what our rules let pass; `listing` is what `nft -j list ruleset` prints, `interface` the VPN's.
 ///
@@ -82,6 +82,16 @@ pub fn foreign(listing: &str, interface: &str) -> Result<Vec<Finding>, ForeignEr
             _ => {}
         }
     }
+    Ok(findings(&chains, &contents, interface, false))
+}
+
+/// What these chains may stop; `is_legacy` says that they are no chains of nft's.
+pub(super) fn findings(
+    chains: &[Chain],
+    contents: &BTreeMap<(Table, String), Content>,
+    interface: &str,
+    is_legacy: bool,
+) -> Vec<Finding> {
     let names: BTreeMap<Table, BTreeSet<&str>> = chains.iter().fold(BTreeMap::new(), |mut names, chain| {
         let table = (chain.family.clone(), chain.table.clone());
         names.entry(table).or_insert_with(BTreeSet::new).insert(chain.name.as_str());
@@ -95,22 +105,37 @@ pub fn foreign(listing: &str, interface: &str) -> Result<Vec<Finding>, ForeignEr
     });
     let findings = judging.filter_map(|chain| {
         let table = (chain.family.clone(), chain.table.clone());
-        let drops = drops(&contents, &table, &chain.name);
+        let drops = drops(contents, &table, &chain.name);
         let by_policy = chain.policy.as_deref() == Some("drop");
         if drops == 0 && !by_policy {
             return None;
         }
         let owner = Owner::of(&table, names.get(&table));
-        Some(finding(chain, &owner, by_policy, drops, interface))
+        let place = Place {
+            chain,
+            interface,
+            is_legacy,
+        };
+        Some(place.finding(owner, by_policy, drops))
     });
-    Ok(findings.collect())
+    findings.collect()
 }
 
 impl Content {
+    /// A rule drops or rejects.
+    pub fn note_drop(&mut self) {
+        self.drops = self.drops.saturating_add(1);
+    }
+
+    /// A rule leads to another chain.
+    pub fn note_jump(&mut self, target: String) {
+        self.jumps.insert(target);
+    }
+
     fn note(&mut self, expression: &Value) {
         let Some(expression) = expression.as_object() else { return };
         if expression.contains_key("drop") || expression.contains_key("reject") {
-            self.drops = self.drops.saturating_add(1);
+            self.note_drop();
         }
         for word in ["jump", "goto"] {
             let target = expression.get(word).and_then(|verdict| verdict.get("target"));
@@ -124,7 +149,7 @@ impl Content {
         if let Some(name) = expression.get("xt").and_then(|xt| xt.get("name")).and_then(Value::as_str)
             && name == "REJECT"
         {
-            self.drops = self.drops.saturating_add(1);
+            self.note_drop();
         }
     }
 
@@ -170,6 +195,7 @@ impl Owner {
             "firewalld" => Owner::Firewalld,
             "docker-bridges" => Owner::Docker,
             "libvirt_network" => Owner::Libvirt,
+            _ if has(|chain| chain.starts_with("LIBVIRT_")) => Owner::Libvirt,
             // Where both are, the policy is ufw's: Docker only jumps from FORWARD.
             _ if has(|chain| chain.starts_with("ufw-") || chain.starts_with("ufw6-")) => Owner::Ufw,
             _ if has(|chain| chain == "DOCKER-USER" || chain == "DOCKER") => Owner::Docker,
@@ -188,8 +214,18 @@ impl Owner {
     }
 
     /// What lets the VPN's packets pass there.
-    fn help(self, chain: &Chain, interface: &str) -> String {
-        let iptables = if chain.family == "ip6" { "ip6tables" } else { "iptables" };
+    fn help(self, place: &Place<'_>) -> String {
+        let Place {
+            chain,
+            interface,
+            is_legacy,
+        } = place;
+        let iptables = match (chain.family.as_str(), is_legacy) {
+            ("ip6", false) => "ip6tables",
+            ("ip6", true) => "ip6tables-legacy",
+            (_, false) => "iptables",
+            (_, true) => "iptables-legacy",
+        };
         match (self, chain.hook.as_deref()) {
             (Owner::Docker, Some("forward")) => format!(
                 "`{iptables} -I DOCKER-USER -i {interface} -j ACCEPT` and `{iptables} -I DOCKER-USER -o {interface} -j ACCEPT` leave it to us"
@@ -201,6 +237,16 @@ impl Owner {
             (Owner::Firewalld, _) => {
                 format!("`firewall-cmd --permanent --zone=trusted --add-interface={interface}` leaves it to us")
             }
+            _ if *is_legacy => {
+                let table = match chain.table.as_str() {
+                    "filter" => String::new(),
+                    table => format!(" -t {table}"),
+                };
+                format!(
+                    "let it accept what comes by {interface} or goes out by it: `{iptables}{table} -I {} -i {interface} -j ACCEPT`",
+                    chain.name
+                )
+            }
             _ => format!(
                 "let it accept what comes by {interface} or goes out by it: `nft insert rule {} {} {} iifname {interface} accept`",
                 chain.family, chain.table, chain.name
@@ -209,45 +255,55 @@ impl Owner {
     }
 }
 
-fn finding(chain: &Chain, owner: &Owner, by_policy: bool, drops: usize, interface: &str) -> Finding {
-    let Chain {
-        family,
-        table,
-        name,
-        hook,
-        prio,
-        ..
-    } = chain;
-    let hook = hook.as_deref().unwrap_or_default();
-    // Ours stand at `filter`.
-    let place = match prio.unwrap_or(0) {
-        0 => "beside ours",
-        prio if prio < 0 => "before ours",
-        _ => "behind ours",
-    };
-    let whose = owner.name().map_or_else(String::new, |owner| format!(" of {owner}"));
-    let prio = prio.unwrap_or(0);
-    let chain_text = format!("chain {name} of table {family} {table}{whose} (hook {hook}, priority {prio}, {place})");
-    let (severity, message) = match by_policy {
-        true => (
-            Severity::Warning,
-            format!(
-                "{chain_text} drops by its policy what none of its own rules accepts: an accept of ours does not save a packet from it"
+/// A chain on the machine, as it is told.
+struct Place<'a> {
+    chain: &'a Chain,
+    interface: &'a str,
+    is_legacy: bool,
+}
+
+impl Place<'_> {
+    fn finding(&self, owner: Owner, by_policy: bool, drops: usize) -> Finding {
+        let Chain {
+            family,
+            table,
+            name,
+            hook,
+            prio,
+            ..
+        } = self.chain;
+        let hook = hook.as_deref().unwrap_or_default();
+        // Ours stand at `filter`.
+        let prio = prio.unwrap_or(0);
+        let place = match prio {
+            0 => "beside ours",
+            prio if prio < 0 => "before ours",
+            _ => "behind ours",
+        };
+        let kind = if self.is_legacy { "iptables-legacy's " } else { "" };
+        let whose = owner.name().map_or_else(String::new, |owner| format!(" of {owner}"));
+        let chain = format!("chain {name} of {kind}table {family} {table}{whose} (hook {hook}, priority {prio}, {place})");
+        let (severity, message) = match by_policy {
+            true => (
+                Severity::Warning,
+                format!(
+                    "{chain} drops by its policy what none of its own rules accepts: an accept of ours does not save a packet from it"
+                ),
             ),
-        ),
-        false => (
-            Severity::Note,
-            format!(
-                "{chain_text} has {drops} rule{} that drop or reject, also what ours accept",
-                if drops == 1 { "" } else { "s" }
+            false => (
+                Severity::Note,
+                format!(
+                    "{chain} has {drops} rule{} that drop or reject, also what ours accept",
+                    if drops == 1 { "" } else { "s" }
+                ),
             ),
-        ),
-    };
-    Finding {
-        kind: Kind::ForeignRules,
-        severity,
-        about: About::Machine,
-        message,
-        help: owner.help(chain, interface),
+        };
+        Finding {
+            kind: Kind::ForeignRules,
+            severity,
+            about: About::Machine,
+            message,
+            help: owner.help(self),
+        }
     }
 }

@@ -110,8 +110,9 @@ impl Writer<'_> {
         self.line("-A FIELATO-INPUT -j DROP");
 
         self.line("-N FIELATO-OUTPUT");
+        // The state first: a packet with a broken header has none, and would be dropped by `-m tcp` (hotdrop).
         self.line(&format!(
-            "-A FIELATO-OUTPUT -o {interface} -p tcp ! --syn -m conntrack --ctstate NEW -j DROP"
+            "-A FIELATO-OUTPUT -o {interface} -p tcp -m conntrack --ctstate NEW -m tcp ! --syn -j DROP"
         ));
 
         self.line("-I FORWARD -j FIELATO-FORWARD");
