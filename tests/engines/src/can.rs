@@ -349,7 +349,6 @@ fn kind(origin: &Origin) -> &'static str {
         Origin::Established | Origin::Invalid | Origin::MidConnection | Origin::Translated => "its connection",
         Origin::Loopback => "the loopback",
         Origin::Masquerade => "masquerading",
-        Origin::MidConnection => "middle of a connection",
     }
 }
 
