@@ -68,6 +68,7 @@ impl<'a, S: Subject> Way<'a, S> {
     }
 
     fn there_and_back(&mut self, from: &Place, packet: Vec<u8>) -> Result<(Verdict, Place, bool), Error> {
+        let ends = (source(&packet), destination(&packet));
         let (at, bytes) = match self.carry(from, packet)? {
             Gone::Arrived(at, bytes) => (at, bytes),
             Gone::Stopped(at, said) => return Ok((self.told(&at, said, from)?, at, false)),
@@ -76,7 +77,10 @@ impl<'a, S: Subject> Way<'a, S> {
             return Ok((Verdict::Accept, at, false));
         };
         Ok(match self.carry(&at, reply)? {
-            Gone::Arrived(back, _) if back == *from => (Verdict::Accept, at, false),
+            // From whom the sender asked, whoever that was on the way.
+            Gone::Arrived(back, bytes) if back == *from && ends == (destination(&bytes), source(&bytes)) => {
+                (Verdict::Accept, at, false)
+            }
             // Nobody there knows what that is.
             Gone::Arrived(elsewhere, _) => (Verdict::Drop, elsewhere, true),
             Gone::Stopped(there, said) => (self.told(&there, said, &at)?, there, true),
