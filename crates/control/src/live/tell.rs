@@ -37,7 +37,12 @@ pub(super) fn tell(at: Duration, stations: &[Station], lines: &[usize]) -> Optio
             rewrite(&mut now, *is_source, after);
         }
         let Some(told) = station_of(station, lines) else { continue };
-        if let Station::Rule { comment, .. } = station {
+        // That nothing else stopped it is no reason: whether it passes is decided where it is forwarded or let in.
+        if let Station::Rule {
+            comment, hook, target, ..
+        } = station
+            && (matches!(*hook, "FORWARD" | "INPUT") || target != "ACCEPT")
+        {
             decided = Some((told.clone(), comment.clone()));
         }
         met.push(told);

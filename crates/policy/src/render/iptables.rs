@@ -110,10 +110,10 @@ impl Writer<'_> {
         self.line("-A FIELATO-INPUT -j DROP");
 
         self.line("-N FIELATO-OUTPUT");
-        // The state first: a packet with a broken header has none, and would be dropped by `-m tcp` (hotdrop).
-        self.line(&format!(
-            "-A FIELATO-OUTPUT -o {interface} -p tcp -m conntrack --ctstate NEW -m tcp ! --syn -j DROP"
-        ));
+        // The state first, in a rule of its own: IPv6 headers that end too early have none, and `-p tcp` would drop them
+        // (`ip6_packet_match`).
+        self.line("-A FIELATO-OUTPUT -m conntrack ! --ctstate NEW -j RETURN");
+        self.line(&format!("-A FIELATO-OUTPUT -o {interface} -p tcp ! --syn -j DROP"));
 
         self.line("-I FORWARD -j FIELATO-FORWARD");
         self.line("-I INPUT -j FIELATO-INPUT");

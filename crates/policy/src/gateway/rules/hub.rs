@@ -79,9 +79,12 @@ impl<'f> Hub<'f> {
     /// The hub's own packets begin connections, or belong to some.
     pub fn output(&mut self) -> List {
         let mut list = List::new();
+        // The state first, in a rule of its own: IPv6 headers that end too early have none, and asking for TCP would drop them
+        // (`ip6_packet_match`).
+        let known = States::INVALID | States::ESTABLISHED | States::RELATED | States::UNTRACKED;
+        list.push(Origin::Established, Parts::default().state(known), Target::Accept);
         let lost = Parts::default()
             .leaving_by(&self.firewall.interface, false)
-            .state(States::NEW)
             .within_a_connection();
         list.push(Origin::MidConnection, lost, Target::Drop);
         list
