@@ -206,10 +206,13 @@ fn spelled(to: &str, port: Option<PortSpec>) -> String {
     }
 }
 
-/// The last rule that a packet met on the hub, or on a host that judges by itself: it let it pass. Those that translate it judge nothing.
+/// The last rule that a packet met on the hub, or on a host that judges by itself: it let it pass. Those that translate it judge nothing, nor
+/// does the hub judge what it sends itself.
 fn decided(stations: &[Station]) -> Option<Origin> {
     stations.iter().rev().find_map(|station| match &station.step {
-        Step::Table { table, origin, .. } if table == "filter" => origin.clone(),
+        Step::Table {
+            table, chain, origin, ..
+        } if table == "filter" && chain != "OUTPUT" => origin.clone(),
         _ => None,
     })
 }

@@ -104,7 +104,14 @@ pub fn outputs(gateway: &mut Gateway, now: Now) -> Vec<Output> {
 
 /// Packets and bytes by rule, but for rules that nft doesn't count.
 pub fn rule_tallies(gateway: &Gateway, scene: &Scene) -> Tallies {
-    const UNCOUNTED: [&str; 5] = ["established", "loopback", "not from the VPN", "masquerade", "translated"];
+    const UNCOUNTED: [&str; 6] = [
+        "established",
+        "from the hub",
+        "loopback",
+        "not from the VPN",
+        "masquerade",
+        "translated",
+    ];
     let mut tallies = Tallies::new();
     for family in [Family::V4, Family::V6] {
         for chain in gateway

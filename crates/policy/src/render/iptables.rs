@@ -110,9 +110,10 @@ impl Writer<'_> {
         self.line("-A FIELATO-INPUT -j DROP");
 
         self.line("-N FIELATO-OUTPUT");
-        // The state first, in a rule of its own: IPv6 headers that end too early have none, and `-p tcp` would drop them
+        // What connection tracking says comes first, in rules of their own: IPv6 headers may end too early, and `-p tcp` would drop them
         // (`ip6_packet_match`).
         self.line("-A FIELATO-OUTPUT -m conntrack ! --ctstate NEW -j RETURN");
+        self.line("-A FIELATO-OUTPUT -m conntrack ! --ctproto tcp -j RETURN");
         self.line(&format!("-A FIELATO-OUTPUT -o {interface} -p tcp ! --syn -j DROP"));
 
         self.line("-I FORWARD -j FIELATO-FORWARD");

@@ -142,7 +142,9 @@ fn is_told(trace: &Trace, reason: &Reason) -> bool {
 /// The last rule met that judges.
 fn decided(trace: &Trace) -> Option<Origin> {
     trace.stations.iter().rev().find_map(|station| match &station.step {
-        Step::Table { table, origin, .. } if table == "filter" => origin.clone(),
+        Step::Table {
+            table, chain, origin, ..
+        } if table == "filter" && chain != "OUTPUT" => origin.clone(),
         _ => None,
     })
 }

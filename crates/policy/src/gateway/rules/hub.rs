@@ -12,6 +12,7 @@ use super::filter::Filter;
 use super::list::List;
 use super::parts::{End, Parts, Side, port_matches};
 use crate::config::PortSpec;
+use crate::config::Protocol;
 use crate::gateway::sets::{Sets, of_family};
 use crate::plan::{Addresses, FilterRule, Firewall, Origin, PerFamily, Published};
 use crate::raw;
@@ -79,10 +80,15 @@ impl<'f> Hub<'f> {
     /// The hub's own packets begin connections, or belong to some.
     pub fn output(&mut self) -> List {
         let mut list = List::new();
-        // The state first, in a rule of its own: IPv6 headers that end too early have none, and asking for TCP would drop them
-        // (`ip6_packet_match`).
+        // What connection tracking says comes first, in rules of their own: IPv6 headers may end too early, and asking for TCP would drop
+        // them (`ip6_packet_match`, hotdrop).
         let known = States::INVALID | States::ESTABLISHED | States::RELATED | States::UNTRACKED;
         list.push(Origin::Established, Parts::default().state(known), Target::Accept);
+        list.push(
+            Origin::FromHub,
+            Parts::default().connection_but_of(Protocol::Tcp),
+            Target::Accept,
+        );
         let lost = Parts::default()
             .leaving_by(&self.firewall.interface, false)
             .within_a_connection();

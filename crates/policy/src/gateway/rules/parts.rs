@@ -3,7 +3,7 @@
 use fielato_netfilter::host::AddressType;
 use fielato_netfilter::interface::MAX_NAME;
 use fielato_netfilter::matches::addrtype::{AddressTypes, Addrtype};
-use fielato_netfilter::matches::conntrack::{Conntrack, StateMatch, States};
+use fielato_netfilter::matches::conntrack::{Conntrack, Criteria, StateMatch, States};
 use fielato_netfilter::matches::limit::Limit;
 use fielato_netfilter::matches::multiport::{Multiport, PortSide};
 use fielato_netfilter::matches::set::{Parameters, Set, Sides};
@@ -101,6 +101,24 @@ impl Parts {
             ..tcp::Tcp::default()
         };
         self.ports(&Some((Protocol::Tcp.number(), Match::Tcp(later))))
+    }
+
+    /// Connection tracking knows it, and not as this protocol.
+    pub fn connection_but_of(mut self, protocol: Protocol) -> Parts {
+        let number = protocol.number();
+        let other = Criteria {
+            protocol: Some(Range {
+                min: number,
+                max: number,
+                negated: true,
+            }),
+            ..Criteria::default()
+        };
+        self.matches.push(Match::Conntrack(Conntrack {
+            state: None,
+            criteria: Some(Box::new(other)),
+        }));
+        self
     }
 
     pub fn state(mut self, states: u8) -> Parts {
