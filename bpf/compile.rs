@@ -10,6 +10,7 @@ pub fn compile_all(names: &[&str]) -> ExitCode {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bpf");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     println!("cargo::rerun-if-env-changed=CLANG");
+    println!("cargo::rerun-if-changed={}", sources.join("prefixes.h").display());
     for name in names {
         let source = sources.join(format!("{name}.bpf.c"));
         println!("cargo::rerun-if-changed={}", source.display());

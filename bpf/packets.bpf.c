@@ -23,9 +23,6 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-// Hosts are in hash maps, as in steer.bpf.c, and the tries have the networks, and the hosts that found no room.
-#define HOSTS (1 << 16)                     // per family; 16 bytes for each, there or not
-#define NETS (1 << 20)                      // per family; one that is not there takes no memory
 #define PEERS (1 << 16)
 
 // A peer's public key: user space finds its counters by that, whichever process made them.
@@ -38,29 +35,8 @@ struct counts {
 	__u64 sent;
 };
 
-struct net_v4 {
-	__u32 length;
-	__be32 address;
-};
-
-struct net_v6 {
-	__u32 length;
-	struct in6_addr address;
-};
-
-#define OWNERS(name, kind, entries, key_type)             \
-	struct {                                          \
-		__uint(type, kind);                       \
-		__uint(map_flags, BPF_F_NO_PREALLOC);     \
-		__uint(max_entries, entries);             \
-		__type(key, key_type);                    \
-		__type(value, struct peer);               \
-	} name SEC(".maps")
-
-OWNERS(hosts_v4, BPF_MAP_TYPE_HASH, HOSTS, __be32);
-OWNERS(hosts_v6, BPF_MAP_TYPE_HASH, HOSTS, struct in6_addr);
-OWNERS(nets_v4, BPF_MAP_TYPE_LPM_TRIE, NETS, struct net_v4);
-OWNERS(nets_v6, BPF_MAP_TYPE_LPM_TRIE, NETS, struct net_v6);
+#define VALUE struct peer
+#include "prefixes.h"
 
 // Written by user space, one for each peer. The one map that outlives the process.
 struct {
@@ -79,16 +55,13 @@ static __always_inline long load(struct __sk_buff *packet, __u32 offset, void *t
 // Whose the packet is: its source's on the way in, its destination's on the way out.
 static __always_inline struct peer *owner(struct __sk_buff *packet, int sent)
 {
-	struct peer *peer;
-
 	if (packet->protocol == bpf_htons(ETH_P_IP)) {
 		struct net_v4 host = { .length = 32 };
 		__u32 offset = sent ? offsetof(struct iphdr, daddr) : offsetof(struct iphdr, saddr);
 
 		if (load(packet, offset, &host.address, sizeof(host.address)))
 			return NULL;
-		peer = bpf_map_lookup_elem(&hosts_v4, &host.address);
-		return peer ? peer : bpf_map_lookup_elem(&nets_v4, &host);
+		return of_v4(&host);
 	}
 	if (packet->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct net_v6 host = { .length = 128 };
@@ -96,8 +69,7 @@ static __always_inline struct peer *owner(struct __sk_buff *packet, int sent)
 
 		if (load(packet, offset, &host.address, sizeof(host.address)))
 			return NULL;
-		peer = bpf_map_lookup_elem(&hosts_v6, &host.address);
-		return peer ? peer : bpf_map_lookup_elem(&nets_v6, &host);
+		return of_v6(&host);
 	}
 	return NULL;
 }

@@ -13,7 +13,7 @@ use crate::Paths;
 use crate::accounting::{self, Accounting, by_group};
 use crate::grants::Grants;
 use crate::lock::Lock;
-use crate::protocol::{By, Request, Response, Usage, UsageOf, VERSION};
+use crate::protocol::{By, Request, Response, Usage};
 use crate::revisions::Revisions;
 use crate::source::Source;
 
@@ -66,7 +66,7 @@ fn stored_grants(paths: &Paths) -> Result<Vec<Grant>> {
 fn usage(paths: &Paths, since: Timestamp, by: By, now: Timestamp) -> Result<Usage> {
     let store = Embedded::open_with(&paths.usage(), accounting::store_options())?;
     let members = Accounting::open(Arc::new(store))?.usage(since, now)?;
-    let of = match by {
+    let sums = match by {
         By::Member => members,
         By::Group => {
             // Who is in which group, the policy says that was applied last.
@@ -74,18 +74,10 @@ fn usage(paths: &Paths, since: Timestamp, by: By, now: Timestamp) -> Result<Usag
             let last = revisions
                 .current()
                 .context("no policy was applied yet, so there are no groups")?;
-            let config = Source::of(paths, revisions.text(last.number)?)?.config;
-            let contents = config.group_contents();
-            by_group(&members, contents.iter().map(|(group, content)| (group, &content.members)))
+            by_group(&members, &Source::of(paths, revisions.text(last.number)?)?.config)
         }
     };
-    let usage = of.into_iter().map(|(name, counters)| UsageOf { name, counters });
-    Ok(Usage {
-        version: VERSION,
-        since,
-        until: now,
-        usage: usage.collect(),
-    })
+    Ok(Usage::new(sums, since, now))
 }
 
 #[cfg(test)]

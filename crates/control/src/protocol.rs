@@ -130,6 +130,19 @@ pub struct Usage {
     pub usage: Vec<UsageOf>,
 }
 
+impl Usage {
+    /// Of sums by member or by group.
+    #[must_use]
+    pub fn new(sums: BTreeMap<String, Counters>, since: Timestamp, until: Timestamp) -> Self {
+        Self {
+            version: VERSION,
+            since,
+            until,
+            usage: sums.into_iter().map(|(name, counters)| UsageOf { name, counters }).collect(),
+        }
+    }
+}
+
 /// What a member or group has sent and received, seen from the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UsageOf {

@@ -358,16 +358,12 @@ impl State {
     }
 }
 
-/// Sums by member as sums by group: a member counts for each group it is in. The groups are those of
-/// [`Config::group_contents`], with their members.
-pub fn by_group<'a>(
-    usage: &BTreeMap<String, Counters>,
-    groups: impl IntoIterator<Item = (&'a str, &'a BTreeSet<&'a str>)>,
-) -> BTreeMap<String, Counters> {
+/// Sums by member as sums by group: a member counts for each group it is in.
+pub fn by_group(usage: &BTreeMap<String, Counters>, config: &Config) -> BTreeMap<String, Counters> {
     let mut sums = Sums::new();
-    for (group, members) in groups {
+    for (group, content) in config.group_contents().iter() {
         let sum = sums.entry(group.into()).or_default();
-        for counters in members.iter().filter_map(|member| usage.get(*member)) {
+        for counters in content.members.iter().filter_map(|member| usage.get(*member)) {
             sum.add(counters);
         }
     }

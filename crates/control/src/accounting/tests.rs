@@ -442,9 +442,7 @@ fn quotas_of_members_and_of_groups() {
     );
     assert_eq!(over(at("2026-02-01T00:00:00Z")), [], "another month");
 
-    let contents = config.group_contents();
-    let contents = contents.iter().map(|(group, content)| (group, &content.members));
-    let groups = by_group(&accounts.usage(now, now).unwrap(), contents);
+    let groups = by_group(&accounts.usage(now, now).unwrap(), &config);
     assert_eq!(groups.len(), 1);
     assert_eq!(groups["lab"].bytes(), 668 + 334 + 800 + 400);
 }

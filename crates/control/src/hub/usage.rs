@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Hub, names};
 use crate::accounting::by_group;
-use crate::protocol::{By, Usage, UsageOf, VERSION};
+use crate::protocol::{By, Usage};
 
 /// How often the counters are read; those of our own device are written as often.
 const EVERY: Duration = Duration::from_secs(2);
@@ -42,19 +42,10 @@ impl Hub {
     pub(super) fn usage(&mut self, since: Timestamp, by: By, now: Timestamp) -> Result<Usage> {
         self.account(now);
         let members = self.kept.accounting.usage(since, now)?;
-        let of = match by {
+        let sums = match by {
             By::Member => members,
-            By::Group => {
-                let contents = self.source.config.group_contents();
-                by_group(&members, contents.iter().map(|(group, content)| (group, &content.members)))
-            }
+            By::Group => by_group(&members, &self.source.config),
         };
-        let usage = of.into_iter().map(|(name, counters)| UsageOf { name, counters });
-        Ok(Usage {
-            version: VERSION,
-            since,
-            until: now,
-            usage: usage.collect(),
-        })
+        Ok(Usage::new(sums, since, now))
     }
 }

@@ -49,6 +49,19 @@ fn connect(gateway: &mut fielato_gateway::Gateway, family: Family, sport: u16, d
         .sum()
 }
 
+/// What the server acknowledges.
+fn answer(family: Family, sport: u16, dport: u16) -> Vec<u8> {
+    let [member, _, server, _] = places(family);
+    ip(server, member).tcp(
+        &Tcp {
+            seq: 1,
+            ack: 1,
+            ..Tcp::new(sport, dport)
+        }
+        .flags(0x10),
+    )
+}
+
 fn data(family: Family, sport: u16, dport: u16) -> Vec<u8> {
     let [member, _, server, _] = places(family);
     ip(member, server).tcp(
@@ -72,16 +85,7 @@ fn flows_that_are_forbidden_now_stop_at_once_and_others_go_on() {
         assert_eq!(swap(&mut gateway, admitting("80")), 1);
         assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1000, 80), START).len(), 1);
         assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1001, 81), START).len(), 0);
-        let [member, _, server, _] = places(family);
-        let answer = ip(server, member).tcp(
-            &Tcp {
-                seq: 1,
-                ack: 1,
-                ..Tcp::new(81, 1001)
-            }
-            .flags(0x10),
-        );
-        assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 0);
+        assert_eq!(pass(&mut gateway, UPLINK, &answer(family, 81, 1001), START).len(), 0);
         assert_eq!(pass(&mut gateway, TUNNEL, &data(family, 1002, 80), START).len(), 1);
         // The same again cuts nothing.
         assert_eq!(swap(&mut gateway, admitting("80")), 0);
@@ -108,14 +112,7 @@ fn no_packet_of_a_forbidden_flow_passes_before_all_were_looked_at() {
         };
         let whole = ip(member, server).tcp(&there.clone().flags(0x18));
         let fragments = fielato_wire::build::fragments(&whole, 600, 7).unwrap();
-        let answer = ip(server, member).tcp(
-            &Tcp {
-                seq: 1,
-                ack: 1,
-                ..Tcp::new(81, 1001)
-            }
-            .flags(0x10),
-        );
+        let answer = answer(family, 81, 1001);
         let (kind, code) = if family == Family::V4 { (3, 1) } else { (1, 3) };
         let about = ip(server, member).icmp(kind, code, 0, &data(family, 1001, 81));
         let ways: [&[(fielato_gateway::PortId, &Vec<u8>)]; 4] = [
@@ -298,8 +295,10 @@ fn a_member_that_leaves_its_group_is_cut_off() {
         let answer = ip(server, member).udp(2, 1, b"x");
         assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 1);
         assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 1);
-        assert_eq!(swap(&mut gateway, with(&[])), 1);
+        gateway.swap(with(&[]), START).unwrap();
+        // At once: before anything was looked at but the packet.
         assert_eq!(pass(&mut gateway, UPLINK, &answer, START).len(), 0);
+        assert_eq!(gateway.judge_some(9, START), Some(1));
         assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 0);
         assert_eq!(swap(&mut gateway, with(&[member])), 0);
         assert_eq!(pass(&mut gateway, TUNNEL, &packet, START).len(), 1);

@@ -40,6 +40,7 @@ impl Netfilter {
     /// [`Netfilter::judge_some`]. Those that the rules would not let begin end, and those that such connections brought about. What
     /// can't be told without a packet counts as allowed.
     pub fn judge_again(&mut self) {
+        self.fold_counts();
         self.conntrack.round = self.conntrack.round.wrapping_add(1);
         self.judging.next = Some(0);
     }
