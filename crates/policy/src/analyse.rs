@@ -44,12 +44,12 @@ pub fn analyse(config: &Config, plan: &Plan) -> Vec<Finding> {
     findings.extend(access::idle_members(config, plan, &chains, &fates));
     findings.extend(access::open_services(config, &chains, &fates));
     findings.extend(networks::overlaps(config));
-    if !conflicts.whole {
+    if let Some(message) = conflicts.unfinished {
         findings.push(Finding {
             kind: Kind::Unfinished,
             severity: Severity::Note,
             about: About::Policy,
-            message: "too many rules share addresses: not every pair was compared for contradictions".to_owned(),
+            message,
             help: String::new(),
         });
     }

@@ -147,6 +147,20 @@ fn exceptions_are_no_contradictions() {
 }
 
 #[test]
+fn that_not_all_contradictions_are_named_is_said() {
+    let found = |accepting: u32| {
+        let mut rules = vec![rule("\"guests\"", "\"10.70.0.0/16\"", "drop")];
+        rules.extend((0..accepting).map(|n| rule("\"staff\"", &format!("\"10.70.{n}.0/28\""), "accept")));
+        let findings = found(&lab(&rules.concat()));
+        let unfinished: Vec<String> = of_kind(&findings, Kind::Unfinished).into_iter().map(str::to_owned).collect();
+        (of_kind(&findings, Kind::Contradiction).len(), unfinished)
+    };
+    assert_eq!(found(100), (100, vec![]));
+    let more = "100 contradictions are named, and there may be more";
+    assert_eq!(found(101), (100, vec![more.to_owned()]));
+}
+
+#[test]
 fn members_that_reach_nothing() {
     let idle = |rules: &str, change: (&str, &str)| {
         let text = lab(rules).replace(change.0, change.1);

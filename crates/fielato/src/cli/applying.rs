@@ -15,7 +15,7 @@ With --confirm the policy before comes back by itself when `fielato confirm` doe
 holds also if the daemon is killed meanwhile. The file stays as it is; `fielato log` tells what became of it.
 
 What would cut your own session is refused. sshd tells where you come from (SSH_CONNECTION); where that is lost, as behind tmux, every
-member's connection to port 22 may be yours. Others' logins that it cuts are warned of.";
+member's connection to port 22, or to where sshd or dropbear listens, may be yours. Others' logins that it cuts are warned of.";
 
 pub const ROLLBACK_EXAMPLES: &str = "\
 Examples:

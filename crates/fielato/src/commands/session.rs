@@ -9,6 +9,8 @@ use fielato_policy::lockout::{Login, Logins, SSH};
 
 /// What sshd tells a login, and its children inherit.
 const VARIABLE: &str = "SSH_CONNECTION";
+/// What the daemons are called that let people log in.
+const DAEMONS: [&str; 2] = ["sshd", "dropbear"];
 /// More ancestors than any shell has.
 const ANCESTORS: usize = 64;
 
@@ -18,15 +20,40 @@ const CONNECTIONS: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 /// Who is logged in on this machine; `admin` is where who runs the command says that he comes from.
 pub fn logins(admin: Option<IpAddr>) -> Logins {
     let own = own();
-    let ports: Vec<u16> = own.iter().map(|own| own.hub.port()).chain([SSH]).collect();
     // Where a family is switched off there is no such file.
-    let texts = CONNECTIONS.iter().filter_map(|path| fs::read_to_string(path).ok());
-    let found: BTreeSet<Login> = texts.flat_map(|text| Login::established(&text, &ports)).collect();
+    let texts: Vec<String> = CONNECTIONS.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let sockets = sockets_of_daemons(Path::new("/proc"));
+    let listening = texts.iter().flat_map(|text| Login::listening(text, &sockets));
+    let known = own.iter().map(|own| own.hub.port()).chain([SSH]);
+    let ports: Vec<u16> = known.chain(listening).collect();
+    let found: BTreeSet<Login> = texts.iter().flat_map(|text| Login::established(text, &ports)).collect();
     Logins {
         own,
         admin,
         found: found.into_iter().collect(),
     }
+}
+
+/// The sockets, by inode, of the processes that let people log in. Only root sees those of others.
+fn sockets_of_daemons(proc: &Path) -> BTreeSet<u64> {
+    let mut sockets = BTreeSet::new();
+    for process in fs::read_dir(proc).into_iter().flatten().flatten() {
+        let process = process.path();
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        if !DAEMONS.contains(&name.trim_end()) {
+            continue;
+        }
+        let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        let links = files.filter_map(|file| fs::read_link(file.path()).ok());
+        sockets.extend(links.filter_map(|link| {
+            link.to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .parse::<u64>()
+                .ok()
+        }));
+    }
+    sockets
 }
 
 /// The connection over which somebody is logged in, when this command is run over one. sudo takes the variable away, so that of its
@@ -88,5 +115,23 @@ mod tests {
         assert_eq!(session.peer.to_string(), "203.0.113.7");
         fs::write(dir.path().join("9000002/environ"), "SSH_CONNECTION=nonsense\0").unwrap();
         assert_eq!(inherited(dir.path()), None);
+    }
+
+    #[test]
+    fn sockets_of_those_who_let_people_log_in() {
+        let dir = tempfile::TempDir::new().unwrap();
+        for (id, name, opened) in [
+            ("7", "sshd\n", &["socket:[11]", "/dev/null", "socket:[12]"][..]),
+            ("8", "nginx\n", &["socket:[13]"]),
+            ("self", "sshd", &[]),
+        ] {
+            let files = dir.path().join(id).join("fd");
+            fs::create_dir_all(&files).unwrap();
+            fs::write(dir.path().join(id).join("comm"), name).unwrap();
+            for (number, target) in opened.iter().enumerate() {
+                std::os::unix::fs::symlink(target, files.join(number.to_string())).unwrap();
+            }
+        }
+        assert_eq!(sockets_of_daemons(dir.path()), [11, 12].into());
     }
 }

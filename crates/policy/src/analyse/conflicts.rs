@@ -18,10 +18,10 @@ const PAIRS: usize = 3_000_000;
 /// Pairs that are told.
 const TOLD: usize = 100;
 
-/// What was found, and whether everything was compared.
+/// What was found, and why there may be more.
 pub(super) struct Conflicts {
     pub findings: Vec<Finding>,
-    pub whole: bool,
+    pub unfinished: Option<String>,
 }
 
 /// One region of a rule.
@@ -40,7 +40,7 @@ type Along<'a> = (Range, Item<'a>);
 pub(super) fn conflicts(chains: &[Chain<'_>], fates: &Fates, names: &Names<'_>) -> Conflicts {
     let mut found = Conflicts {
         findings: Vec::new(),
-        whole: true,
+        unfinished: None,
     };
     let mut known: BTreeSet<(usize, usize)> = BTreeSet::new();
     for chain in chains {
@@ -57,15 +57,16 @@ pub(super) fn conflicts(chains: &[Chain<'_>], fates: &Fates, names: &Names<'_>) 
                 })
             })
             .collect();
-        found.whole &= pairs(&items, |earlier, later| {
-            if found.findings.len() >= TOLD {
-                return;
-            }
+        let compared = pairs(&items, |earlier, later| {
             let (Some(first), Some(second)) = (chain.lines.get(earlier.line), chain.lines.get(later.line)) else {
                 return;
             };
             let numbers = (first.number, second.number);
             if known.contains(&numbers) || earlier.region.is_within(later.region) {
+                return;
+            }
+            if found.findings.len() >= TOLD {
+                found.unfinished = Some(format!("{TOLD} contradictions are named, and there may be more"));
                 return;
             }
             // A packet of both that no rule before decides over.
@@ -93,6 +94,10 @@ pub(super) fn conflicts(chains: &[Chain<'_>], fates: &Fates, names: &Names<'_>) 
                 help: format!("if rule {} is an exception, put it before rule {}", numbers.1, numbers.0),
             });
         });
+        if !compared {
+            let why = "too many rules share addresses: not every pair was compared for contradictions";
+            found.unfinished.get_or_insert_with(|| why.to_owned());
+        }
     }
     found
 }

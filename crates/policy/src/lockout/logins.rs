@@ -11,8 +11,9 @@ use crate::trace::outer;
 
 /// Where sshd listens, unless it says otherwise.
 pub const SSH: u16 = 22;
-/// `TCP_ESTABLISHED` (`include/net/tcp_states.h`), as `/proc/net/tcp` has it.
+/// `TCP_ESTABLISHED` and `TCP_LISTEN` (`include/net/tcp_states.h`), as `/proc/net/tcp` has them.
 const ESTABLISHED: &str = "01";
+const LISTEN: &str = "0A";
 
 /// A TCP connection to the hub's machine, over which somebody is logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +47,16 @@ impl Login {
             fits.then(|| Login::between(peer.ip(), own))?
         };
         text.lines().filter_map(login).collect()
+    }
+
+    /// The ports on which any of these sockets listens, named by their inodes; `text` is as for [`Login::established`].
+    pub fn listening(text: &str, sockets: &BTreeSet<u64>) -> BTreeSet<u16> {
+        let port = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (own, state, inode) = (end(words.get(1)?)?, *words.get(3)?, words.get(9)?.parse().ok()?);
+            (state == LISTEN && sockets.contains(&inode)).then(|| own.port())
+        };
+        text.lines().filter_map(port).collect()
     }
 
     /// An IPv4 address may be written as IPv6.
@@ -182,6 +193,9 @@ mod tests {
             ["192.168.4.2 192.168.4.1:22", "192.168.4.4 192.168.4.1:2222"]
         );
         assert_eq!(logins(V6, &[SSH]), ["192.168.4.9 192.168.4.1:22", "fd00:4::2 [fd00:4::1]:22"]);
+        let listening = |sockets: &[u64]| Login::listening(V4, &sockets.iter().copied().collect());
+        assert_eq!(listening(&[11, 12, 14]), [SSH].into());
+        assert_eq!(listening(&[12, 14]), [].into(), "connections");
         assert!(logins("", &[SSH]).is_empty() && logins("\u{e4}\u{f6}\n1: a:b c:d 01\n", &[SSH]).is_empty());
     }
 }
