@@ -20,26 +20,34 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define VALUE __u32
 #include "prefixes.h"
 
+static __always_inline int queue_of(const __u32 *worker)
+{
+	return worker ? *worker : 0;
+}
+
+// How keys are written, and that none of the pointers is a constant, is for Linux 6.1: see packets.bpf.c.
 SEC("socket")
 int fielato_steer(struct __sk_buff *packet)
 {
-	__u32 *worker = NULL;
 	__u8 first;
 
 	if (bpf_skb_load_bytes(packet, 0, &first, sizeof(first)))
 		return 0;
 	if (first >> 4 == 4) {
-		struct net_v4 host = { .length = 32 };
+		struct net_v4 host;
 
 		if (bpf_skb_load_bytes(packet, offsetof(struct iphdr, daddr), &host.address, sizeof(host.address)))
 			return 0;
-		worker = of_v4(&host);
-	} else if (first >> 4 == 6) {
-		struct net_v6 host = { .length = 128 };
+		host.length = 32;
+		return queue_of(of_v4(&host));
+	}
+	if (first >> 4 == 6) {
+		struct net_v6 host;
 
 		if (bpf_skb_load_bytes(packet, offsetof(struct ipv6hdr, daddr), &host.address, sizeof(host.address)))
 			return 0;
-		worker = of_v6(&host);
+		host.length = 128;
+		return queue_of(of_v6(&host));
 	}
-	return worker ? *worker : 0;
+	return 0;
 }

@@ -27,6 +27,10 @@ mv "$folder/others" "$folder/programs"
 cargo test --no-run --locked --package fielato-io --test interop 2>&1 | tee "$folder/build"
 interop=$(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$folder/build")
 echo "$(realpath "$interop") ::kernel" >>"$folder/programs"
+# Older kernels' verifiers are stricter to who has no more than the unit's capabilities.
+cargo test --no-run --locked --package fielato --test cli 2>&1 | tee "$folder/build"
+service=$(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$folder/build")
+echo "$(realpath "$service") service::" >>"$folder/programs"
 
 failed=0
 

@@ -101,7 +101,7 @@ fn talk_holds(engine: &str) {
     );
     // Netem alone may be missing, and only where the kernel encrypts and shapes alone.
     for check in checks.iter().filter(|check| check["outcome"] == "skipped") {
-        assert!(engine == "kernel" && is_kernel_wireguard(), "{check}");
+        assert!(engine == "kernel" && fielato_testkit::is_kernel_wireguard(), "{check}");
         assert!(check["what"].as_str().unwrap().contains("netem"), "{check}");
     }
     for file in report["kept"].as_array().unwrap() {
@@ -109,13 +109,6 @@ fn talk_holds(engine: &str) {
         fs::remove_file(file).unwrap();
         let _ = fs::remove_dir(file.parent().unwrap());
     }
-}
-
-/// Whether `fielato up --engine kernel` takes the kernel's WireGuard.
-fn is_kernel_wireguard() -> bool {
-    let probe = "ip link add probe type wireguard";
-    let unshared = Command::new("unshare").args(["-n", "sh", "-c", probe]).output().unwrap();
-    unshared.status.success()
 }
 
 #[test]

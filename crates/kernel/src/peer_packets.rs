@@ -29,7 +29,7 @@ use owners::Owners;
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/packets.bpf.o"));
 const RECEIVED: (&str, TcAttachType) = ("fielato_received", TcAttachType::Ingress);
 const SENT: (&str, TcAttachType) = ("fielato_sent", TcAttachType::Egress);
-const COUNTS: &str = "counts";
+const COUNTS: &str = "counts_of";
 
 /// Where our filter stands among others of the interface: first, so that none can hide a packet from it. By the handle the next
 /// process finds it.
@@ -109,7 +109,8 @@ impl CountError {
     fn load(error: impl Into<EbpfError>) -> Self {
         let error = error.into();
         match system_error(&error) {
-            Some(source) if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => Self::NotPermitted(source),
+            Some(source) if source.raw_os_error() == Some(libc::EPERM) => Self::NotPermitted(source),
+            // EACCES is the verifier's word, and it says why.
             _ => Self::Load(Box::new(error)),
         }
     }

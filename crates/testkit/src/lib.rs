@@ -91,6 +91,13 @@ fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| executable(&folder.join(program))))
 }
 
+/// Whether the kernel has WireGuard itself, so that `fielato up --engine kernel` takes it.
+#[must_use]
+pub fn is_kernel_wireguard() -> bool {
+    let probe = "ip link add probe type wireguard";
+    run("unshare", &["-n", "sh", "-c", probe], "").status.success()
+}
+
 /// Runs a program to its end with this text as its standard input.
 ///
 /// # Panics

@@ -48,8 +48,9 @@ impl SteerError {
     fn new(error: impl Into<EbpfError>) -> Self {
         let error = error.into();
         match system_error(&error) {
-            Some(code @ (libc::EPERM | libc::EACCES)) => Self::NotPermitted(io::Error::from_raw_os_error(code)),
+            Some(code @ libc::EPERM) => Self::NotPermitted(io::Error::from_raw_os_error(code)),
             Some(code @ libc::ENOSYS) => Self::NoBpf(io::Error::from_raw_os_error(code)),
+            // EACCES is the verifier's word, and it says why.
             _ => Self::Load(Box::new(error)),
         }
     }

@@ -145,9 +145,10 @@ impl GuardError {
         }
     }
 
+    /// EACCES is the verifier's word, and it says why.
     fn privilege(source: io::Error) -> Option<Self> {
         match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Some(Self::NotPermitted(source)),
+            Some(libc::EPERM) => Some(Self::NotPermitted(source)),
             Some(libc::ENOSYS) => Some(Self::NoBpf(source)),
             _ => None,
         }
