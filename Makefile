@@ -71,7 +71,7 @@ test-day: ## 24 simulated hours of 1,000 members with churn: every limit reached
 	@$(NEED) $(BUILD)
 	FIELATO_DAY=full $(CARGO) test --release --locked --package fielato-gateway --test day -- --nocapture
 
-test-vm: build ## the talk and the kernel tests on Debian's own kernel in a virtual machine
+test-vm: build ## the talk, the units and the kernel tests on Debian's own kernel in a virtual machine
 	@$(NEED) $(LAB)
 	tools/test-vm.sh
 

@@ -1,7 +1,7 @@
 #!/bin/bash
-# test-vm.sh [PACKAGE…]: the talk, the tests of PACKAGE… (default: those that drive the kernel), and our WireGuard device with
-# the kernel's, on Debian's own kernel in a virtual machine, where WireGuard, netem and cake are the kernel's. Everything is
-# built out here.
+# test-vm.sh [PACKAGE…]: the talk, the units under systemd, the tests of PACKAGE… (default: those that drive the kernel), and our
+# WireGuard device with the kernel's, on Debian's own kernel in a virtual machine, where WireGuard, netem and cake are the
+# kernel's. Everything is built out here.
 # Closes with `N passed, N failed, N skipped` over the tests; the talk must pass with nothing skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +32,7 @@ cargo test --no-run --locked --package fielato --test cli 2>&1 | tee "$folder/bu
 service=$(sed -n 's/^ *Executable .* (\(.*\))$/\1/p' "$folder/build")
 echo "$(realpath "$service") service::" >>"$folder/programs"
 
+tools/need.sh systemd
 failed=0
 
 echo "== the machine itself"
@@ -51,6 +52,11 @@ if [ -x "$target/release/fielato" ]; then
     fi
 else
     echo "test-vm.sh: $target/release/fielato is missing; run make build"
+    failed=1
+fi
+
+echo "== the units, started by systemd"
+if ! tools/vm.sh -t 600 -- "$PWD/tools/vm/units" "$target/release/fielato"; then
     failed=1
 fi
 

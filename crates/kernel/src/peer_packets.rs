@@ -23,7 +23,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use fielato_wireguard::{PeerPackets, PublicKey};
 use ipnet::IpNet;
 
-use crate::guard::{Entries, lookup_all, on_bpffs, system_error, unwritable};
+use crate::guard::{Entries, brief, lookup_all, on_bpffs, system_error, unwritable};
 use owners::Owners;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/packets.bpf.o"));
@@ -58,7 +58,7 @@ pub enum CountError {
     )]
     NotPermitted(#[source] io::Error),
     /// The program or its maps could not be loaded.
-    #[error("counting members' packets: the program could not be loaded: {0}; it wants kernel 5.18 or newer")]
+    #[error("counting members' packets: the program could not be loaded: {}; it wants kernel 5.18 or newer", brief(.0))]
     Load(#[source] Box<EbpfError>),
     /// The interface has no place for it.
     #[error(

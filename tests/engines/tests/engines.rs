@@ -163,12 +163,20 @@ fn regressions() -> Vec<(PathBuf, Case)> {
     files.into_iter().map(read).collect()
 }
 
-fn replay_all(subject: &mut impl Subject) {
+/// Each case has to come out the same in one of so many `tries`: the kernel loses a packet now and then (6 in 5 million).
+fn replay_all(subject: &mut impl Subject, tries: usize) {
     let cases = regressions();
     assert!(!cases.is_empty(), "no case files found");
     let mut failed = Vec::new();
     for (file, case) in cases {
-        match run::replay(subject, &case) {
+        let mut outcome = run::replay(subject, &case);
+        for _ in 1..tries {
+            if matches!(outcome, Ok(Outcome::Same)) {
+                break;
+            }
+            outcome = run::replay(subject, &case);
+        }
+        match outcome {
             Ok(Outcome::Same) => {}
             Ok(other) => failed.push(format!("{}: {other:?}", file.display())),
             Err(error) => failed.push(format!("{}: {error}", file.display())),
@@ -179,13 +187,13 @@ fn replay_all(subject: &mut impl Subject) {
 
 #[test]
 fn regressions_stay_mended() {
-    replay_all(&mut UserSpace::new(1));
+    replay_all(&mut UserSpace::new(1), 1);
 }
 
 #[test]
 fn regressions_are_what_the_kernel_does() {
     if can_run("regressions_are_what_the_kernel_does") {
-        replay_all(&mut Kernel::new());
+        replay_all(&mut Kernel::new(), 3);
     }
 }
 

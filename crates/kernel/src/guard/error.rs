@@ -23,10 +23,10 @@ pub enum GuardError {
     #[error("guard: this kernel has no BPF ({0}); it wants CONFIG_BPF_SYSCALL and CONFIG_NET, kernel 5.18 or newer")]
     NoBpf(#[source] io::Error),
     /// The program or its maps could not be loaded.
-    #[error("guard: the program could not be loaded: {0}; the guard wants kernel 5.18 or newer")]
+    #[error("guard: the program could not be loaded: {}; the guard wants kernel 5.18 or newer", brief(.0))]
     Load(#[source] Box<EbpfError>),
     /// The kernel's verifier refused the program.
-    #[error("guard: the kernel refused the program; the guard wants kernel 5.18 or newer: {0}")]
+    #[error("guard: the kernel refused the program: {}; the guard wants kernel 5.18 or newer", brief(.0))]
     Verify(#[source] Box<ProgramError>),
     /// Where a packet begins on such a device is not known.
     #[error(
@@ -155,6 +155,21 @@ impl GuardError {
     }
 }
 
+/// Of the verifier's log, which may have thousands of lines, what it refused: it stands last, before the statistics.
+pub(crate) fn brief(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let Some((what, log)) = text.split_once(". Verifier output: ") else {
+        return text;
+    };
+    let mut lines = log.lines().rev().map(str::trim);
+    let statistics = ["verification time", "stack depth", "processed"];
+    let says = |line: &&str| !line.is_empty() && !statistics.iter().any(|begin| line.starts_with(begin));
+    match lines.find(says) {
+        Some(refused) => format!("{what}: {refused}"),
+        None => what.to_owned(),
+    }
+}
+
 /// The system's error at the bottom of a chain of causes.
 pub(crate) fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     let mut next = Some(error);
@@ -165,4 +180,22 @@ pub(crate) fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_what_was_refused() {
+        let log = "the BPF_PROG_LOAD syscall returned Permission denied (os error 13). Verifier output: 0: R1=ctx(off=0,imm=0)\n\
+            12: (85) call bpf_map_lookup_elem#1\nR2 type=scalar expected=fp\nverification time 16310 usec\n\
+            stack depth 24+16\nprocessed 247 insns (limit 1000000)\n ";
+        assert_eq!(
+            brief(&log),
+            "the BPF_PROG_LOAD syscall returned Permission denied (os error 13): R2 type=scalar expected=fp"
+        );
+        assert_eq!(brief(&"no log"), "no log");
+        assert_eq!(brief(&"it failed. Verifier output: "), "it failed");
+    }
 }

@@ -20,7 +20,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, XdpMode};
 use ipnet::IpNet;
 
-pub(crate) use error::system_error;
+pub(crate) use error::{brief, system_error};
 pub(crate) use pin::{on_bpffs, unwritable};
 pub(crate) use sys::{Entries, lookup_all};
 
