@@ -222,6 +222,6 @@ fn stopped(stations: &[Station], reason: &Reason) -> Verdict {
     let told = matches!(reason, Reason::Rule { .. })
         && stations
             .iter()
-            .any(|station| matches!(&station.step, Step::Table { verdict, .. } if verdict == "reject"));
+            .any(|station| matches!(&station.step, Step::Tell { lost: None, .. }));
     if told { Verdict::Reject } else { Verdict::Drop }
 }

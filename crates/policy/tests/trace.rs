@@ -222,9 +222,44 @@ fn a_protected_host_tells_whom_it_rejects() {
         "{met:?}"
     );
     assert!(
-        matches!(&told.step, Step::Tell { packet } if packet.role.as_deref() == Some("administratively prohibited")),
+        matches!(&told.step, Step::Tell { packet, lost: None } if packet.role.as_deref() == Some("administratively prohibited")),
         "{told:?}"
     );
+    // What a banned host says is not heard.
+    let trace = one(
+        &(text + "[[ban]]\naddress = \"fd00:4::3\"\n"),
+        &Question::new("alice", "shell"),
+    );
+    let lost = trace.stations.iter().find_map(|station| match &station.step {
+        Step::Tell { lost, .. } => lost.as_ref(),
+        _ => None,
+    });
+    let network = "fd00:4::3/128".parse().unwrap();
+    assert_eq!(lost, Some(&(Place::Hub, Reason::Banned { network })), "{trace:?}");
+    let [text, sentences] = [trace::text, trace::explain].map(|told| told(std::slice::from_ref(&trace), "f"));
+    assert!(text.contains("lost at hub: fd00:4::3/128 is banned"), "{text}");
+    assert!(
+        sentences.contains("is stopped at hub (fd00:4::3/128 is banned)"),
+        "{sentences}"
+    );
+}
+
+/// A published port leads back to the host behind it: IPv4 takes nothing from outside that seems to come from itself.
+#[test]
+fn a_machine_takes_nothing_from_itself_by_way_of_the_hub() {
+    let masked = full() + "[[nat.publish]]\nport = \"tcp/2222\"\nto = \"server\"\nto_port = 443\n";
+    let plain = masked.replace("uplink = \"eth0\"", "uplink = \"eth0\"\nmasquerade = false");
+    let trace = one(&masked, &Question::new("server", "10.0.123.2:2222/tcp"));
+    assert_eq!(*arrived(&trace), host("server"), "it seems to come from the hub");
+    let name = "martian".to_owned();
+    let protected = Reason::Rule {
+        origin: Origin::Protected,
+    };
+    for (from, expected) in [("internet", protected), ("server", Reason::Gateway { name })] {
+        let trace = one(&plain, &Question::new(from, "10.0.123.2:2222/tcp"));
+        let (at, reason, _) = stopped(&trace);
+        assert_eq!((at, reason), (&host("server"), &expected), "{from}");
+    }
 }
 
 /// What comes to a host by its own network is answered through its tunnel, if that is the host's way to the sender; out of it the hub
@@ -297,7 +332,7 @@ fn a_rejected_packet_is_answered() {
         let trace = one(&full(), &question);
         assert_eq!(*stopped(&trace).0, Place::Hub);
         let told = trace.stations.iter().any(|station| {
-            matches!(&station.step, Step::Tell { packet } if packet.role.as_deref() == Some("administratively prohibited"))
+            matches!(&station.step, Step::Tell { packet, .. } if packet.role.as_deref() == Some("administratively prohibited"))
         });
         assert!(told, "{trace:?}");
     }

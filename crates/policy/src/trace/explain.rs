@@ -116,7 +116,14 @@ fn sentence(station: &Station, packet: &Shown, file: &str) -> String {
             format!("It waits its turn in the queue of {interface}, first in, first out.")
         }
         Step::Queue { interface, path } => format!("It waits its turn on {interface}: {}.", path.join(", ")),
-        Step::Tell { packet } => format!("The sender is told: {packet}."),
+        Step::Tell { packet, lost: None } => format!("The sender is told: {packet}."),
+        Step::Tell {
+            packet,
+            lost: Some((at, reason)),
+        } => format!(
+            "The sender would be told, but that is stopped at {at} ({}): {packet}.",
+            why(reason, file)
+        ),
     }
 }
 

@@ -6,7 +6,6 @@ use fielato_netfilter::host::{AddressType, Host, Route, RouteKey};
 use fielato_netfilter::{Effect, Interface, Netfilter, Now, Packet, conntrack};
 use fielato_wire::{Addr, Family};
 
-use super::packet::Shown;
 use super::question::QuestionError;
 use super::station::{Reason, Step};
 use crate::gateway::{Origin, Rules};
@@ -39,6 +38,17 @@ impl Host for Alone {
 /// The host's interface that is not the tunnel's; the file does not know its name, and the rules do not ask.
 const OWN_NETWORK: &str = "network";
 
+/// What a protected host did with a packet.
+#[derive(Default)]
+pub(super) struct Met {
+    /// The rules that the packet met.
+    pub steps: Vec<Step>,
+    /// Why it was stopped.
+    pub reason: Option<Reason>,
+    /// What the sender is told then.
+    pub told: Vec<Vec<u8>>,
+}
+
 /// A protected host with its connections.
 pub(super) struct FarEnd {
     engine: Netfilter,
@@ -69,16 +79,18 @@ impl FarEnd {
         }
     }
 
-    /// What it does with a packet that comes to it by this interface, or else by its own network: the rules that the packet meets, and
-    /// why it is stopped there.
-    pub fn meet(&mut self, by: Option<&str>, packet: &[u8], now: Now) -> (Vec<Step>, Option<Reason>) {
+    /// What it does with a packet that comes to it by this interface, or else by its own network.
+    pub fn meet(&mut self, by: Option<&str>, packet: &[u8], now: Now) -> Met {
         let interface = Interface::new(1, by.unwrap_or(OWN_NETWORK)).unwrap_or(Interface::NONE);
         let mut packet = match Packet::received(packet.to_vec(), interface) {
             Ok(packet) => packet,
             // Its own stack drops what is no packet before any rule, as the hub's does.
             Err(malformed) => {
                 let name = malformed.name().to_owned();
-                return (Vec::new(), Some(Reason::Gateway { name }));
+                return Met {
+                    reason: Some(Reason::Gateway { name }),
+                    ..Met::default()
+                };
             }
         };
         packet.trace = true;
@@ -89,7 +101,7 @@ impl FarEnd {
         for effect in self.engine.drain_effects() {
             match effect {
                 Effect::Trace { place, .. } => steps.extend(step(&place, family, rules, ended)),
-                Effect::Transmit(packet) => told.extend(Shown::of(&packet.data).map(|packet| Step::Tell { packet })),
+                Effect::Transmit(packet) => told.push(packet.data),
                 _ => {}
             }
         }
@@ -100,8 +112,7 @@ impl FarEnd {
         let reason = (ended != Ended::Deliver).then(|| Reason::Rule {
             origin: last.unwrap_or(Origin::Protected),
         });
-        steps.extend(told);
-        (steps, reason)
+        Met { steps, reason, told }
     }
 }
 

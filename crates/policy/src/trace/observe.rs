@@ -108,6 +108,7 @@ fn step(station: &seen::Station, family: Family, rules: &Rules) -> Option<Step> 
         },
         seen::Station::Answer { packet } => Step::Tell {
             packet: Shown::from(packet),
+            lost: None,
         },
         seen::Station::Queue { port, path } => Step::Queue {
             interface: port.clone(),

@@ -170,6 +170,9 @@ pub enum Step {
     Tell {
         /// It.
         packet: Shown,
+        /// Where it is stopped itself, and why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lost: Option<(Place, Reason)>,
     },
 }
 

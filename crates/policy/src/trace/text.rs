@@ -143,7 +143,11 @@ fn line(station: &Station, file: &str) -> String {
         } => format!("by {interface}, next hop {via}"),
         Step::Queue { interface, path } if path.is_empty() => format!("{interface}, first in first out"),
         Step::Queue { interface, path } => format!("{interface}: {}", path.join(", ")),
-        Step::Tell { packet } => packet.to_string(),
+        Step::Tell { packet, lost: None } => packet.to_string(),
+        Step::Tell {
+            packet,
+            lost: Some((at, reason)),
+        } => format!("{packet}, lost at {at}: {}", why(reason, file)),
     }
 }
 

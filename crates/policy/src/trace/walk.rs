@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fielato_gateway::trace::{self as seen, TraceFilter};
-use fielato_gateway::{Buffer, Gateway, Now, PortId};
+use fielato_gateway::{Buffer, DropReason, Gateway, Now, PortId};
 use fielato_qdisc::{Class, Handle, Item, Parent};
 use fielato_wire::Headers;
 use ipnet::IpNet;
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::advice::Stopped;
 use super::cipher::{Cipher, endpoint};
-use super::far_end::FarEnd;
+use super::far_end::{FarEnd, Met};
 use super::observe;
 use super::packet::{Shown, acknowledgement, answer};
 use super::proxy::{Proxy, UNCARRIED};
@@ -419,7 +419,7 @@ impl<'a> Walk<'a> {
         Ok(self.hosts.get_mut(name))
     }
 
-    /// A host's own rules; `None` when it lets the packet in, or is no host.
+    /// What a machine's own stack and, on a host, its rules do; `None` when they let the packet in.
     fn protected(
         &mut self,
         journey: &mut Journey,
@@ -427,15 +427,40 @@ impl<'a> Walk<'a> {
         by: Option<&str>,
         place: Place,
     ) -> Result<Option<Gone>, QuestionError> {
+        // Linux takes no IPv4 packet from outside with a source of its own (`fib_validate_source`), before any rule of ours; of IPv6
+        // it does not ask.
+        let source = Shown::of(&journey.bytes).map(|shown| shown.source).filter(IpAddr::is_ipv4);
+        if by != Some(LOOPBACK) && source.is_some_and(|source| self.is_its_own(name, source)) {
+            let name = DropReason::Martian.name().to_owned();
+            return Ok(Some(Gone::Stopped(place, Reason::Gateway { name })));
+        }
         let now = self.now;
         let Some(host) = self.host(name)? else {
             return Ok(None);
         };
-        let (steps, reason) = host.meet(by, &journey.bytes, now);
+        let Met { steps, reason, told } = host.meet(by, &journey.bytes, now);
         for step in steps {
             journey.add(&place, step);
         }
+        for bytes in told {
+            if let Some(packet) = Shown::of(&bytes) {
+                let lost = self.lost(&place, by, bytes)?;
+                journey.add(&place, Step::Tell { packet, lost });
+            }
+        }
         Ok(reason.map(|reason| Gone::Stopped(place, reason)))
+    }
+
+    /// Where what a host tells the sender is stopped on its way back. A socket of `exit = "proxy"` says itself what it hears.
+    fn lost(&mut self, place: &Place, by: Option<&str>, told: Vec<u8>) -> Result<Option<(Place, Reason)>, QuestionError> {
+        if by == Some(LOOPBACK) || by.is_none() && self.proxy.is_some() {
+            return Ok(None);
+        }
+        let (_, gone) = self.travel(Role::Answer, self.who_answers(place, &told), told)?;
+        Ok(match gone {
+            Gone::Arrived(_) => None,
+            Gone::Stopped(at, reason) => Some((at, reason)),
+        })
     }
 
     /// With `exit = "proxy"`, out of a socket of the hub's.

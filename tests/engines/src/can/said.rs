@@ -133,10 +133,10 @@ pub fn traced(scene: &Scene, hosts: &mut Hosts, now: Timestamp, asked: &Asked) -
     })
 }
 
-/// Whether the sender is told by the rule that stopped it, and not in silence.
+/// Whether the sender is told by the rule that stopped it, and hears it.
 fn is_told(trace: &Trace, reason: &Reason) -> bool {
-    let rejects = |step: &Step| matches!(step, Step::Table { verdict, .. } if verdict == "reject");
-    matches!(reason, Reason::Rule { .. }) && trace.stations.iter().any(|station| rejects(&station.step))
+    let told = |step: &Step| matches!(step, Step::Tell { lost: None, .. });
+    matches!(reason, Reason::Rule { .. }) && trace.stations.iter().any(|station| told(&station.step))
 }
 
 /// The last rule met that judges.
@@ -161,6 +161,15 @@ fn counted(scene: &Scene, hosts: &mut Hosts, trace: &Trace) -> Result<BTreeSet<S
                 origin: Some(origin),
                 ..
             } if table == "filter" => met.extend(counted_as(scene, hosts, &station.place, chain, origin)?),
+            // A host's rejection goes through the hub.
+            Step::Tell {
+                lost: Some((Place::Hub, lost)),
+                ..
+            } => match lost {
+                Reason::Banned { network } => drop(met.insert(format!("hub ban {network}"))),
+                Reason::Rule { origin } => met.extend(counted_as(scene, hosts, &Place::Hub, "FORWARD", origin)?),
+                _ => {}
+            },
             _ => {}
         }
     }
