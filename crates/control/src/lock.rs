@@ -164,7 +164,9 @@ mod tests {
         fs::write(paths.lock(), format!("{}\n", dead.id())).unwrap();
         assert!(Lock::try_take(&paths).unwrap_err().is::<Held>(), "the program at work has it");
         Lock::take(&paths).unwrap();
-        assert!(work.try_wait().unwrap().is_some(), "it has ended");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", work.id())).unwrap();
+        assert!(is_ending(&stat), "it has ended: {stat}");
+        work.wait().unwrap();
     }
 
     #[test]

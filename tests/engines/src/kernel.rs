@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fielato_kernel::guard::{self, Guard};
+use fielato_kernel::guard::{self, Guard, GuardError};
 use fielato_kernel::link;
 use fielato_kernel::netlink::Netlink;
 use fielato_kernel::tc::{self, Previous};
@@ -196,7 +196,7 @@ impl Dress {
                         sources: plan.guard.sources,
                         pin: None,
                     };
-                    Guard::attach_with(link.index, link.arphrd, &options, &bans)?
+                    attach(link.index, link.arphrd, &options, &bans)?
                 }
             };
             let guarded = Guarded {
@@ -206,6 +206,18 @@ impl Dress {
             self.guards.insert(device, guarded);
         }
         Ok(self)
+    }
+}
+
+/// A program that another thread starts has all descriptors until it is itself: a guard that was let go of may still be there for a
+/// moment.
+fn attach(ifindex: u32, arphrd: u16, options: &guard::Options, bans: &[IpNet]) -> Result<Guard, GuardError> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match Guard::attach_with(ifindex, arphrd, options, bans) {
+            Err(GuardError::Occupied { .. }) if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
+            attached => return attached,
+        }
     }
 }
 

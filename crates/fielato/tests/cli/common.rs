@@ -336,9 +336,14 @@ impl<'m> Client<'m> {
     pub fn with_config(machine: &'m Machine, file: &str) -> Self {
         let interface = unique("m");
         let mut command = machine.command(FIELATO);
-        command.args(["device", &interface]).stderr(Stdio::null());
-        let device = machine.spawn(command);
-        eventually("the device answers", || machine.sh(&format!("wg show {interface}")).code == 0);
+        let log = machine.root().join(format!("{interface}.log"));
+        command.args(["device", &interface]).stderr(fs::File::create(&log).unwrap());
+        let mut device = machine.spawn(command);
+        eventually("the device answers", || {
+            let ended = device.0.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", fs::read_to_string(&log).unwrap());
+            machine.sh(&format!("wg show {interface}")).code == 0
+        });
         // As wg-quick does, by hand, since it would also write resolv.conf.
         machine
             .with_file(
