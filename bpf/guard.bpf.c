@@ -147,8 +147,8 @@ static __always_inline int pass_with(__u32 note)
 	return XDP_PASS;
 }
 
-// Whether a ban was found; then it counts the packet.
-static __always_inline int is_banned(struct counter *ban, __u64 bytes)
+// Counts the packet for a ban, if there is one; whether there is.
+static __always_inline int count_banned(struct counter *ban, __u64 bytes)
 {
 	if (!ban)
 		return 0;
@@ -200,18 +200,18 @@ static __always_inline __u64 host_hash(__u64 high, __u64 low)
 // number of known size, in the same eight bytes of the stack: so keys are written from their end to their beginning.
 #define IN_TURN(place, value) (*(volatile typeof(place) *)&(place) = (value))
 
-// Whether a source is banned; the most specific ban counts the packet: a host's, else that of the longest prefix.
+// Counts the packet for its source's most specific ban, a host's, else that of the longest prefix; whether there is one.
 //
 // A function of its own, for the sake of the packets that meet no ban. For a loader without CAP_PERFMON, as the service
 // is, the kernel puts a barrier after the first write to each place on the stack (Spectre 4), 10 ns each; inlined, the
-// registers that this saves there would be saved by every packet. It returns no pointer: Linux
-// 6.1 would follow also the branch that a constant NULL does not take (Spectre 1), and refuse the program for what it would read.
-static __noinline int is_banned_v4(__u64 kinds, const host_v4 *source, __u64 bytes)
+// registers that this saves there would be saved by every packet. It returns no pointer: Linux 6.1 would follow also the
+// branch that a constant NULL does not take (Spectre 1), and refuse the program for what it would read there.
+static __noinline int count_banned_v4(__u64 kinds, const host_v4 *source, __u64 bytes)
 {
 	__u32 address = bpf_ntohl(*source);
 
 	if (kinds & HOSTS && is_hash_set(&host_bits_v4, host_hash(0, address))) {
-		if (is_banned(bpf_map_lookup_elem(&host_bans_v4, source), bytes))
+		if (count_banned(bpf_map_lookup_elem(&host_bans_v4, source), bytes))
 			return 1;
 	}
 	if (kinds & V4_NETS && is_set(&net_bits_v4, address >> 8)) {
@@ -219,7 +219,7 @@ static __noinline int is_banned_v4(__u64 kinds, const host_v4 *source, __u64 byt
 
 		IN_TURN(key.address, *source);
 		IN_TURN(key.length, 32);
-		return is_banned(bpf_map_lookup_elem(&net_bans_v4, &key), bytes);
+		return count_banned(bpf_map_lookup_elem(&net_bans_v4, &key), bytes);
 	}
 	return 0;
 }
@@ -243,13 +243,13 @@ static __always_inline int may_be_in_net_v6(__u64 kinds, __u64 high)
 	return 0;
 }
 
-// See is_banned_v4.
-static __noinline int is_banned_v6(__u64 kinds, const struct in6_addr *source, __u64 bytes)
+// See count_banned_v4.
+static __noinline int count_banned_v6(__u64 kinds, const struct in6_addr *source, __u64 bytes)
 {
 	__u64 high = half(source, 0);
 
 	if (kinds & HOSTS && is_hash_set(&host_bits_v6, host_hash(high, half(source, 2)))) {
-		if (is_banned(bpf_map_lookup_elem(&host_bans_v6, source), bytes))
+		if (count_banned(bpf_map_lookup_elem(&host_bans_v6, source), bytes))
 			return 1;
 	}
 	if (may_be_in_net_v6(kinds, high)) {
@@ -258,7 +258,7 @@ static __noinline int is_banned_v6(__u64 kinds, const struct in6_addr *source, _
 		for (int word = 3; word >= 0; word--)
 			IN_TURN(key.address.in6_u.u6_addr32[word], source->in6_u.u6_addr32[word]);
 		IN_TURN(key.length, 128);
-		return is_banned(bpf_map_lookup_elem(&net_bans_v6, &key), bytes);
+		return count_banned(bpf_map_lookup_elem(&net_bans_v6, &key), bytes);
 	}
 	return 0;
 }
@@ -288,7 +288,7 @@ static __always_inline int inspect_v4(struct xdp_md *ctx, const struct iphdr *ip
 
 	__u64 kinds = active[V4];
 
-	if (kinds && is_banned_v4(kinds, &source, bytes))
+	if (kinds && count_banned_v4(kinds, &source, bytes))
 		return XDP_DROP;
 	return count(&sources_v4, &source, bytes);
 }
@@ -305,7 +305,7 @@ static __always_inline int inspect_v6(struct xdp_md *ctx, const struct ipv6hdr *
 			      ip->payload_len == 0 && ip->nexthdr == IPPROTO_HOPOPTS, offset);
 	__u64 kinds = active[V6];
 
-	if (kinds && is_banned_v6(kinds, &ip->saddr, bytes))
+	if (kinds && count_banned_v6(kinds, &ip->saddr, bytes))
 		return XDP_DROP;
 	// The key is read in the packet itself: there is nothing to copy.
 	return count(&sources_v6, &ip->saddr, bytes);

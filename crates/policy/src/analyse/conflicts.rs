@@ -58,6 +58,10 @@ pub(super) fn conflicts(chains: &[Chain<'_>], fates: &Fates, names: &Names<'_>) 
             })
             .collect();
         let compared = pairs(&items, |earlier, later| {
+            let is_full = found.findings.len() >= TOLD;
+            if is_full && found.unfinished.is_some() {
+                return;
+            }
             let (Some(first), Some(second)) = (chain.lines.get(earlier.line), chain.lines.get(later.line)) else {
                 return;
             };
@@ -65,7 +69,7 @@ pub(super) fn conflicts(chains: &[Chain<'_>], fates: &Fates, names: &Names<'_>) 
             if known.contains(&numbers) || earlier.region.is_within(later.region) {
                 return;
             }
-            if found.findings.len() >= TOLD {
+            if is_full {
                 found.unfinished = Some(format!("{TOLD} contradictions are named, and there may be more"));
                 return;
             }

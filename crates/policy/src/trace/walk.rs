@@ -323,7 +323,7 @@ impl<'a> Walk<'a> {
                 via: None,
             },
         );
-        let gone = self.protected(journey, name, Some(LOOPBACK), place.clone())?;
+        let gone = self.take_in(journey, name, Some(LOOPBACK), place.clone())?;
         Ok(gone.unwrap_or(Gone::Arrived(place)))
     }
 
@@ -391,7 +391,7 @@ impl<'a> Walk<'a> {
             return Ok(Gone::Stopped(place, Reason::ForeignSource));
         }
         let tunnel = Some(self.config.hub.interface.as_str());
-        self.protected(journey, &name, tunnel, place.clone())
+        self.take_in(journey, &name, tunnel, place.clone())
             .map(|gone| gone.unwrap_or(Gone::Arrived(place)))
     }
 
@@ -404,7 +404,7 @@ impl<'a> Walk<'a> {
             return Ok(Gone::Arrived(Place::Outside));
         };
         let place = Place::Host(name.clone());
-        self.protected(journey, name, None, place.clone())
+        self.take_in(journey, name, None, place.clone())
             .map(|gone| gone.unwrap_or(Gone::Arrived(place)))
     }
 
@@ -420,7 +420,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What a machine's own stack and, on a host, its rules do; `None` when they let the packet in.
-    fn protected(
+    fn take_in(
         &mut self,
         journey: &mut Journey,
         name: &str,
