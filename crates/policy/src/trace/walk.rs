@@ -429,7 +429,8 @@ impl<'a> Walk<'a> {
     ) -> Result<Option<Gone>, QuestionError> {
         // Linux takes no IPv4 packet from outside with a source of its own (`fib_validate_source`), before any rule of ours; of IPv6
         // it does not ask.
-        let source = Shown::of(&journey.bytes).map(|shown| shown.source).filter(IpAddr::is_ipv4);
+        let source = Headers::parse(&journey.bytes).map(|headers| headers.src.to_ip(headers.family));
+        let source = source.ok().filter(IpAddr::is_ipv4);
         if by != Some(LOOPBACK) && source.is_some_and(|source| self.is_its_own(name, source)) {
             let name = DropReason::Martian.name().to_owned();
             return Ok(Some(Gone::Stopped(place, Reason::Gateway { name })));
